@@ -1,0 +1,90 @@
+"""What has happened to a job: one tagged union, each event readable alone. Knows no subject and no encoding.
+
+`at` and every `…_at` are Unix seconds of the publisher's clock; `attempt` counts from 1.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from contracts.job import Job, JobId
+
+Stage = Literal["encode", "denoise", "decode", "store"]
+STAGES: tuple[Stage, ...] = ("encode", "denoise", "decode", "store")
+
+
+class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type", rename={"job_id": "requestId"}):
+    job_id: JobId
+
+
+class JobSubmitted(_Event, frozen=True, kw_only=True):
+    """The job itself, and the first event of its log: the broker copies it there."""
+
+    created_at: float
+    job: Job
+
+
+class JobStarted(_Event, frozen=True, kw_only=True):
+    at: float
+    attempt: int
+    instance: str
+    width: int
+    height: int
+    num_frames: int
+
+
+class StageStarted(_Event, frozen=True, kw_only=True):
+    at: float
+    attempt: int
+    stage: Stage
+    progress: float
+
+
+class StepCompleted(_Event, frozen=True, kw_only=True):
+    """`step` of `steps` denoising steps are done."""
+
+    at: float
+    attempt: int
+    step: int
+    steps: int
+    progress: float
+
+
+class JobReleased(_Event, frozen=True, kw_only=True):
+    """A cluster that was told to stop handed the job back; the attempt does not count against the job."""
+
+    at: float
+    attempt: int
+    instance: str
+
+
+class JobSucceeded(_Event, frozen=True, kw_only=True):
+    at: float
+    attempt: int
+    instance: str
+    video_url: str
+    video_path: str
+    width: int
+    height: int
+    num_frames: int
+    duration: float
+    size_bytes: int
+    sha256: str
+    seed: int
+
+
+class JobFailed(_Event, frozen=True, kw_only=True):
+    """`reason` is for people and safe to show; `attempt` is 0 where none had begun."""
+
+    at: float
+    attempt: int
+    instance: str
+    reason: str
+
+
+class JobCancelled(_Event, frozen=True, kw_only=True):
+    at: float
+
+
+Ending = JobSucceeded | JobFailed | JobCancelled
+Event = JobSubmitted | JobStarted | StageStarted | StepCompleted | JobReleased | Ending

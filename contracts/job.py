@@ -1,0 +1,112 @@
+"""A job: what a client may ask for, and every limit on it. Knows no broker, no HTTP, no model."""
+
+import math
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+FPS = 16
+SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
+SEED_MAX = 2**31 - 1
+
+JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
+NegativePrompt = Annotated[str, Meta(max_length=500)]
+ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
+Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
+Solver = Literal["unipc", "dpm++", "euler"]
+Degree = Annotated[int, Meta(ge=1, le=1024)]
+
+
+class Generation(Struct, frozen=True, kw_only=True):
+    """What a request and a job share. A field left UNSET is the cluster's to choose."""
+
+    prompt: Prompt
+    negative_prompt: NegativePrompt | None = None
+    image_size: ImageSize | None = None
+    keep_aspect: bool = False
+    guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = 3.0
+    infer_steps: Annotated[int, Meta(ge=20, le=100)] = 30
+    sample_solver: Solver = "unipc"
+    sample_shift: Annotated[float, Meta(ge=0.1, le=10.0)] = 5.0
+    ulysses_size: Degree | UnsetType = UNSET
+    cfg_size: Annotated[int, Meta(ge=1, le=2)] | UnsetType = UNSET
+    dit_fsdp: bool | UnsetType = UNSET
+    t5_fsdp: bool | UnsetType = UNSET
+    vae_parallel: bool | UnsetType = UNSET
+    use_attentioncache: bool = False
+    start_step: Annotated[int, Meta(ge=0)] = 12
+    attentioncache_interval: Annotated[int, Meta(ge=1)] = 4
+    end_step: Annotated[int, Meta(ge=1)] = 37
+
+
+class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The body of a submission."""
+
+    image_url: str
+    num_frames: Annotated[int, Meta(ge=24, le=120)] = 81
+    seed: Seed | None = None
+
+
+class Job(Generation, frozen=True, kw_only=True):
+    """A request with its draws and roundings made: two runs of one `Job` give the same video.
+
+    The image is not in it: it lies, checked and normalised, in the scratch store under `input_name`.
+    """
+
+    num_frames: Annotated[int, Meta(ge=25, le=121)]
+    seed: Seed
+
+
+def accept(request: JobRequest, *, seed: int) -> Job:
+    """The job that a request becomes; `seed` is used where the request left it open."""
+    shared = {name: getattr(request, name) for name in Generation.__struct_fields__}
+    return Job(
+        **shared,
+        num_frames=whole_frames(request.num_frames),
+        seed=seed if request.seed is None else request.seed,
+    )
+
+
+def whole_frames(asked: int) -> int:
+    """The nearest 4n+1 frames, ties up: the causal VAE makes one frame and then four at a time."""
+    return 4 * ((asked + 1) // 4) + 1
+
+
+def parse_size(image_size: str) -> tuple[int, int]:
+    """`"W*H"` as (width, height) in pixels."""
+    width, height = image_size.split("*")
+    return int(width), int(height)
+
+
+def output_size(image_size: str, keep_aspect: bool, image_width: int, image_height: int) -> tuple[int, int]:
+    """Width and height of the video in pixels.
+
+    With `keep_aspect`, `image_size` gives the area and the image the aspect, both sides rounded down to a multiple
+    of 16, as upstream Wan2.1 has it (`wan/image2video.py`).
+    """
+    width, height = parse_size(image_size)
+    if not keep_aspect:
+        return width, height
+    aspect = image_height / image_width
+    return _whole_side(math.sqrt(width * height / aspect)), _whole_side(math.sqrt(width * height * aspect))
+
+
+def _whole_side(side: float) -> int:
+    return max(SIDE_MULTIPLE, int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE)
+
+
+def input_name(job_id: str) -> str:
+    return f"inputs/{job_id}.png"
+
+
+def video_name(job_id: str) -> str:
+    return f"{job_id}.mp4"
+
+
+def video_url(job_id: str) -> str:
+    return f"/videos/{job_id}.mp4"
+
+
+def video_path(job_id: str) -> str:
+    return f"generated_videos/{job_id}.mp4"

@@ -1,0 +1,92 @@
+"""Every name on the broker: streams, buckets, durables, subjects and message ids. Nothing else spells one."""
+
+from contracts.events import (
+    Event,
+    JobCancelled,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSubmitted,
+    JobSucceeded,
+    StageStarted,
+    StepCompleted,
+)
+
+JOBS_STREAM = "VIDEO_JOBS"
+EVENTS_STREAM = "VIDEO_EVENTS"
+STATUS_BUCKET = "video-status"
+CLUSTERS_BUCKET = "video-clusters"
+
+INFERENCE_DURABLE = "inference"
+STATE_DURABLE = "state"
+
+LANE = "default"
+ALL_JOBS = "video.jobs.*.*"
+ALL_EVENTS = "video.events.>"
+ALL_LIVE = "video.live.>"
+JOBS_INTO_LOG = "video.events.{{wildcard(2)}}.submitted"
+LIVE_CANCELLATIONS = "video.live.*.finished.cancelled"
+
+_KIND: dict[type[Event], str] = {
+    JobSubmitted: "submitted",
+    JobStarted: "started",
+    StageStarted: "stage",
+    StepCompleted: "step",
+    JobReleased: "released",
+    JobSucceeded: "finished.succeeded",
+    JobFailed: "finished.failed",
+    JobCancelled: "finished.cancelled",
+}
+
+
+def job(job_id: str, lane: str = LANE) -> str:
+    return f"video.jobs.{lane}.{job_id}"
+
+
+def job_in_any_lane(job_id: str) -> str:
+    return f"video.jobs.*.{job_id}"
+
+
+def event(event: Event) -> str:
+    return f"video.events.{event.job_id}.{_KIND[type(event)]}"
+
+
+def events_of(job_id: str) -> str:
+    return f"video.events.{job_id}.>"
+
+
+def starts_of(job_id: str) -> str:
+    return f"video.events.{job_id}.started"
+
+
+def endings_of(job_id: str) -> str:
+    return f"video.events.{job_id}.finished.*"
+
+
+def job_id_of(subject: str) -> str:
+    """The job id in a subject of jobs, events or live events; it may be anything that somebody published."""
+    tokens = subject.split(".")
+    return tokens[3] if tokens[1] == "jobs" else tokens[2]
+
+
+def bucket_stream(bucket: str) -> str:
+    return f"KV_{bucket}"
+
+
+def bucket_key(bucket: str, key: str) -> str:
+    return f"$KV.{bucket}.{key}"
+
+
+def message_id(event: Event) -> str:
+    """Derived, never drawn: an event published again is the same message."""
+    match event:
+        case JobSubmitted():
+            return event.job_id
+        case JobStarted() | JobReleased():
+            return f"{event.job_id}.{event.attempt}.{_KIND[type(event)]}"
+        case StageStarted():
+            return f"{event.job_id}.{event.attempt}.stage.{event.stage}"
+        case StepCompleted():
+            return f"{event.job_id}.{event.attempt}.step.{event.step}"
+        case JobSucceeded() | JobFailed() | JobCancelled():
+            return f"{event.job_id}.finished"

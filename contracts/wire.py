@@ -1,0 +1,35 @@
+"""The only encoders and decoders of what travels on the broker: JSON, so that the nats CLI reads it."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import msgspec
+
+from contracts.cluster import ClusterStatus
+from contracts.events import Event, JobSubmitted
+from contracts.status import JobStatus
+
+T = TypeVar("T")
+
+
+class Undecodable(ValueError):
+    """The bytes are not what their place says they are."""
+
+
+def _decoder(kind: object) -> Callable[[bytes], T]:
+    decode = msgspec.json.Decoder[T](kind).decode  # pyright: ignore[reportArgumentType]  # a union is a type form
+
+    def decode_or_say(payload: bytes) -> T:
+        try:
+            return decode(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise Undecodable(str(error)) from error
+
+    return decode_or_say
+
+
+encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
+decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
+decode_event: Callable[[bytes], Event] = _decoder(Event)
+decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
+decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
