@@ -1,4 +1,4 @@
-"""Environment → one frozen struct per process: field `nats_url` is the variable `NATS_URL`. Read once, in `__main__`."""
+"""Environment → one frozen struct per process, read once in `__main__`: field `nats_url` is variable `NATS_URL`."""
 
 import os
 from collections.abc import Mapping

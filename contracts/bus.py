@@ -1,0 +1,414 @@
+"""The door to the broker: a thin wrapper that makes nats-py keep its promises over restarts and lost answers.
+
+Knows JetStream, and of WanJet only the names in `subjects`; decodes nothing. What it works round in nats-py 2.16:
+a publish lost with its connection (retried under the same message id), a fetch that hangs over a restart (own
+pulls), a client that gives up reconnecting or is closed for good (`closed`), refusals known only by number.
+"""
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any, TypeVar
+
+import nats
+import nats.errors
+import nats.js.errors
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
+from nats.js.client import JetStreamContext
+
+from contracts import log
+from contracts.subjects import bucket_key, bucket_stream
+
+T = TypeVar("T")
+
+CONNECT_TIMEOUT_S = 2
+RECONNECT_WAIT_S = 0.2
+PING_INTERVAL_S = 1
+PINGS_UNANSWERED_MAX = 2
+REQUEST_TIMEOUT_S = 2.0
+PUBLISH_ATTEMPT_S = 1.0
+RETRY_PAUSE_S = 0.1
+PULL_EXPIRES_S = 30.0
+PULL_HEARTBEAT_S = 1.0
+PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
+READ_BATCH = 256
+CLOSE_TIMEOUT_S = 2.0
+
+_LIMIT_REACHED = 10077
+_WRONG_SEQUENCE = 10071
+_NO_SUCH_MESSAGE = (10037, 10043, 10057)
+
+
+class Unavailable(Exception):
+    """The broker did not answer in time, or has no room on disk. What was published may have been stored."""
+
+
+class Refused(Exception):
+    """The broker stored nothing, and said why."""
+
+
+class StreamFull(Refused):
+    """The stream holds as many messages as it may."""
+
+
+class SubjectFull(Refused):
+    """The stream holds a message of this very subject already."""
+
+
+class WrongSequence(Refused):
+    """The last message that the publisher counted on is not the last one."""
+
+
+class Expect(Struct, frozen=True):
+    """Publish only where the last message on `subject` (the own one where None) has this sequence; 0 for none."""
+
+    sequence: int
+    subject: str | None = None
+
+
+class Stored(Struct, frozen=True):
+    """A message as a stream holds it."""
+
+    subject: str
+    sequence: int
+    data: bytes
+
+
+class Bus:
+    """One connection. `closed` is set once it is gone for good: the process must end then."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._renewed = asyncio.Event()
+        self._on_reconnect: list[Callable[[], None]] = []
+        self.closed = asyncio.Event()
+
+    @property
+    def connected(self) -> bool:
+        return self._client.is_connected
+
+    def on_reconnect(self, call: Callable[[], None]) -> None:
+        self._on_reconnect.append(call)
+
+    def renew(self) -> None:
+        """Wake every pull, since the one it waits for died with the old connection."""
+        self._renewed.set()
+        self._renewed = asyncio.Event()
+        for call in self._on_reconnect:
+            call()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str | None = None,
+        expect: Expect | None = None,
+        ttl_s: int | None = None,
+        within_s: float,
+    ) -> int:
+        """The sequence under which the message is stored, now or by an earlier try of this call.
+
+        Raises `StreamFull`, `SubjectFull`, `WrongSequence` (which may speak of this call's own earlier try: read back
+        what is there) or, after `within_s` seconds of trying, `Unavailable`.
+        """
+        headers = _headers(message_id, expect, ttl_s)
+        deadline = asyncio.get_running_loop().time() + within_s
+        while True:
+            left_s = deadline - asyncio.get_running_loop().time()
+            try:
+                answer = await self._js.publish(
+                    subject, payload, timeout=max(0.05, min(PUBLISH_ATTEMPT_S, left_s)), headers=headers
+                )
+            except nats.js.errors.APIError as error:
+                if (refusal := _refusal(error)) is not None:
+                    raise refusal from error
+                problem: Exception = error
+            except (nats.errors.Error, OSError) as error:
+                problem = error
+            else:
+                return answer.seq
+            if asyncio.get_running_loop().time() + RETRY_PAUSE_S >= deadline:
+                raise Unavailable(f"publish to {subject}: {problem!r}") from problem
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def delete(self, stream: str, sequence: int) -> None:
+        """Delete a message; one that is gone already is no error."""
+        with suppress(nats.js.errors.NotFoundError):
+            try:
+                await self._ask(self._js.delete_msg(stream, sequence))
+            except nats.js.errors.APIError as error:
+                if error.err_code not in _NO_SUCH_MESSAGE:
+                    raise
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    async def last(self, stream: str, subject: str, *, leader: bool = True) -> Stored | None:
+        """The last message on a subject or pattern. `leader=False` may be stale with replicas, and is cheaper."""
+        try:
+            message = await self._ask(self._js.get_last_msg(stream, subject, direct=not leader))
+        except nats.js.errors.NotFoundError:
+            return None
+        return _stored(message)
+
+    async def read(self, stream: str, pattern: str, *, after: int = 0) -> list[Stored]:
+        """Every message on a pattern in a stream, in order, in batches of direct gets."""
+        found: list[Stored] = []
+        pending = 1
+        while pending > 0:
+            request = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": pattern}
+            messages, pending = await self._direct_batch(stream, request)
+            found += messages
+            after = found[-1].sequence if found else after
+        return found
+
+    async def count_after(self, stream: str, pattern: str, sequence: int) -> int | None:
+        """How many messages on a pattern come after that sequence; None where it is not (or no longer) there."""
+        request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}
+        messages, pending = await self._direct_batch(stream, request)
+        return pending if messages and messages[0].sequence == sequence else None
+
+    async def stream(self, name: str) -> StreamInfo:
+        return await self._ask(self._js.stream_info(name))
+
+    async def consumer(self, stream: str, durable: str) -> ConsumerInfo:
+        return await self._ask(self._js.consumer_info(stream, durable))
+
+    async def _direct_batch(self, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
+        inbox: asyncio.Queue[Msg] = asyncio.Queue()
+        reply = self._client.new_inbox()
+        subscription = await self._client.subscribe(reply, cb=inbox.put)
+        try:
+            await self._client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=reply)
+            return await self._collect(inbox)
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(f"reading {stream}: {error!r}") from error
+        finally:
+            await _quietly(subscription.unsubscribe())
+
+    @staticmethod
+    async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
+        """The messages of one batch, and how many match after it."""
+        found: list[Stored] = []
+        pending = 0
+        async with asyncio.timeout(REQUEST_TIMEOUT_S):
+            while True:
+                message = await inbox.get()
+                headers = message.headers or {}
+                match headers.get("Status"):
+                    case None:
+                        found.append(Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data))
+                        pending = int(headers["Nats-Num-Pending"])
+                    case "204" | "404":
+                        return found, pending
+                    case status:
+                        raise Unavailable(f"direct get answered {status} {headers.get('Description', '')}")
+
+    @staticmethod
+    async def _ask(request: Awaitable[T]) -> T:
+        """The answer to a request, or `Unavailable`; what the broker refuses stays nats-py's `APIError`."""
+        try:
+            return await request
+        except nats.js.errors.ServiceUnavailableError as error:
+            raise Unavailable(str(error)) from error
+        except nats.js.errors.APIError:
+            raise
+        except (nats.errors.Error, TimeoutError, OSError) as error:
+            raise Unavailable(repr(error)) from error
+
+    # -- buckets ---------------------------------------------------------------------------------------------------
+
+    async def get(self, bucket: str, key: str) -> Stored | None:
+        found = await self.last(bucket_stream(bucket), bucket_key(bucket, key), leader=False)
+        return found if found is not None and found.data else None  # a deleted key leaves an empty message
+
+    async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
+        """Write where the key still is at `revision` (0 for no key); raises `WrongSequence` where it is not."""
+        await self.publish(
+            bucket_key(bucket, key), value, expect=Expect(revision), ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S
+        )
+
+    async def put_last(self, bucket: str, key: str, value: bytes) -> None:
+        """Write whatever was there; an empty value removes it."""
+        await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_TIMEOUT_S)
+
+    async def values(self, bucket: str) -> list[bytes]:
+        request = {"multi_last": [bucket_key(bucket, ">")]}
+        messages, _ = await self._direct_batch(bucket_stream(bucket), request)
+        return [message.data for message in messages if message.data]
+
+    # -- listening -------------------------------------------------------------------------------------------------
+
+    async def listen(self, subject: str, call: Callable[[str, bytes], Awaitable[None]]) -> None:
+        """Call with subject and payload for every message from now on; what passes while away is missed."""
+
+        async def on_message(message: Msg) -> None:
+            await call(message.subject, message.data)
+
+        await self._client.subscribe(subject, cb=on_message)
+        await self._client.flush()
+
+    async def pull(self, stream: str, durable: str, *, stop: asyncio.Event) -> Msg | None:
+        """The next message of a durable consumer, not acknowledged yet.
+
+        None when the pull ran out, the connection was renewed or `stop` is set: look around, and pull again. Each pull
+        has an inbox of its own, so that no message can fall to a pull that nobody waits for.
+        """
+        inbox: asyncio.Queue[Msg] = asyncio.Queue()
+        reply = self._client.new_inbox()
+        request = {"batch": 1, "expires": _ns(PULL_EXPIRES_S), "idle_heartbeat": _ns(PULL_HEARTBEAT_S)}
+        try:
+            subscription = await self._client.subscribe(reply, cb=inbox.put)
+            ask = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+            await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
+            try:
+                return await self._first(inbox, [stop, self._renewed, self.closed])
+            finally:
+                await _quietly(subscription.unsubscribe())
+                while not inbox.empty():  # came as we turned away: back to the queue at once
+                    await _hand_back(inbox.get_nowait())
+        except nats.errors.Error as error:
+            log.get().warning("pull_failed", stream=stream, error=repr(error))
+            await asyncio.sleep(RETRY_PAUSE_S)
+            return None
+
+    @staticmethod
+    async def _first(inbox: asyncio.Queue[Msg], ends: list[asyncio.Event]) -> Msg | None:
+        waits = [asyncio.ensure_future(end.wait()) for end in ends]
+        try:
+            while not any(end.is_set() for end in ends):
+                arrival = asyncio.ensure_future(inbox.get())
+                await asyncio.wait([arrival, *waits], timeout=PULL_SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
+                if not arrival.done():
+                    arrival.cancel()
+                    return None
+                message = arrival.result()
+                match (message.headers or {}).get("Status"):
+                    case None:
+                        return message
+                    case "100":
+                        continue
+                    case "408":
+                        return None
+                    case status:
+                        log.get().warning("pull_refused", status=status, reason=message.headers)
+                        await asyncio.sleep(RETRY_PAUSE_S)
+                        return None
+            return None
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    # -- for provisioning only -------------------------------------------------------------------------------------
+
+    @property
+    def admin(self) -> JetStreamContext:
+        """The bare client, for making, changing and resetting streams and consumers."""
+        return self._js
+
+
+@asynccontextmanager
+async def connect(url: str, *, name: str, creds: str | None = None) -> AsyncGenerator[Bus, None]:
+    """A connection that waits for the broker as long as it takes, and closes with the block.
+
+    `url` may name several servers, parted by commas; `creds` is a credentials file or an nkey seed file.
+    """
+    buses: list[Bus] = []
+    told: set[str] = set()  # one line an outage for what repeats five times a second
+
+    async def on_error(error: Exception) -> None:
+        if repr(error) not in told:
+            log.get().error("broker_error", error=repr(error))
+        if isinstance(error, OSError):
+            told.add(repr(error))
+
+    async def on_disconnected() -> None:
+        log.get().warning("broker_disconnected")
+
+    async def on_reconnected() -> None:
+        told.clear()
+        log.get().info("broker_reconnected")
+        for bus in buses:
+            bus.renew()
+
+    async def on_closed() -> None:
+        for bus in buses:
+            bus.closed.set()
+
+    client = Client()
+    await client.connect(
+        [server.strip() for server in url.split(",")],
+        name=name,
+        error_cb=on_error,
+        disconnected_cb=on_disconnected,
+        reconnected_cb=on_reconnected,
+        closed_cb=on_closed,
+        connect_timeout=CONNECT_TIMEOUT_S,
+        reconnect_time_wait=RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType]  # typed int, used as a float
+        max_reconnect_attempts=-1,
+        ping_interval=PING_INTERVAL_S,
+        max_outstanding_pings=PINGS_UNANSWERED_MAX,
+        inbox_prefix=f"_INBOX_{name}",
+        **_credentials(creds),
+    )
+    bus = Bus(client)
+    buses.append(bus)
+    try:
+        yield bus
+    finally:
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await client.close()
+
+
+def _credentials(creds: str | None) -> dict[str, Any]:
+    if creds is None:
+        return {}
+    return {"nkeys_seed": creds} if creds.endswith((".nk", ".seed")) else {"user_credentials": creds}
+
+
+def _headers(message_id: str | None, expect: Expect | None, ttl_s: int | None) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if message_id is not None:
+        headers["Nats-Msg-Id"] = message_id
+    if expect is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expect.sequence)
+        if expect.subject is not None:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.subject
+    if ttl_s is not None:
+        headers["Nats-TTL"] = str(ttl_s)
+    return headers
+
+
+def _refusal(error: nats.js.errors.APIError) -> Refused | None:
+    if error.err_code == _WRONG_SEQUENCE:
+        return WrongSequence(error.description)
+    if error.err_code != _LIMIT_REACHED:
+        return None
+    return SubjectFull(error.description) if "per subject" in (error.description or "") else StreamFull()
+
+
+def _ns(seconds: float) -> int:
+    return int(seconds * 1e9)
+
+
+def _stored(message: RawStreamMsg) -> Stored:
+    return Stored(message.subject or "", message.seq or 0, message.data or b"")
+
+
+async def _hand_back(message: Msg) -> None:
+    if message.reply.startswith("$JS.ACK"):
+        await _quietly(message.nak())
+
+
+async def _quietly(closing: Awaitable[None]) -> None:
+    """For closing what may be closed already."""
+    with suppress(nats.errors.Error, OSError):
+        await closing

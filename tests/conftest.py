@@ -1,0 +1,103 @@
+"""What the tests share: a real broker on a free port, and a way to wait that is not sleep."""
+
+import asyncio
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from contracts import bus
+from contracts.bus import Bus
+from ops import provision
+
+T = TypeVar("T")
+REPOSITORY = Path(__file__).parent.parent
+NATS_SERVER = str(Path(sys.executable).parent / "nats-server")
+POLL_S = 0.02
+
+
+async def eventually(look: Callable[[], Awaitable[T] | T], *, within_s: float = 10) -> T:
+    """The first truthy answer of `look`; fails with the last one after `within_s` seconds."""
+    answer: T | None = None
+    try:
+        async with asyncio.timeout(within_s):
+            while True:
+                found = look()
+                answer = await found if isinstance(found, Awaitable) else found
+                if answer:
+                    return answer
+                await asyncio.sleep(POLL_S)
+    except TimeoutError:
+        raise AssertionError(f"not within {within_s} s; last answer: {answer!r}") from None
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Broker:
+    """A real nats-server with our configuration, which can be killed and started again."""
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.port, self.monitor_port = free_port(), free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.monitor_url = f"http://127.0.0.1:{self.monitor_port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"NATS_URL": self.url, "NATS_MONITOR_URLS": self.monitor_url}
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [NATS_SERVER, "-c", "ops/nats/nats-server.conf"],
+            cwd=REPOSITORY,
+            env={
+                "NATS_LISTEN": f"127.0.0.1:{self.port}",
+                "NATS_MONITOR": f"127.0.0.1:{self.monitor_port}",
+                "NATS_STORE": str(self.store),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Generator[Broker, None, None]:
+    broker = Broker(tmp_path / "jetstream")
+    broker.start()
+    yield broker
+    broker.kill()
+
+
+def provision_settings(broker: Broker, **changes: object) -> provision.Settings:
+    settings = provision.Settings(nats_url=broker.url, nats_monitor_urls=(broker.monitor_url,))
+    return msgspec.structs.replace(settings, **changes)
+
+
+@pytest.fixture
+async def link(broker: Broker) -> AsyncGenerator[Bus, None]:
+    """A connection to a provisioned broker."""
+    async with bus.connect(broker.url, name="test") as link:
+        await provision.provision(link, provision_settings(broker))
+        yield link
+
+
+def environment(**variables: str) -> dict[str, str]:
+    """For a process of ours: this one's, less what the tests must not inherit."""
+    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
