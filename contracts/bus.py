@@ -32,6 +32,7 @@ PINGS_UNANSWERED_MAX = 2
 REQUEST_TIMEOUT_S = 2.0
 PUBLISH_ATTEMPT_S = 1.0
 RETRY_PAUSE_S = 0.1
+PROVISION_PAUSE_S = 0.25
 PULL_EXPIRES_S = 30.0
 PULL_HEARTBEAT_S = 1.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
@@ -177,6 +178,21 @@ class Bus:
 
     async def stream(self, name: str) -> StreamInfo:
         return await self._ask(self._js.stream_info(name))
+
+    async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
+        """Return once provisioning has made them all, or at `stop`."""
+        told = False
+        while not stop.is_set():
+            try:
+                for name in names:
+                    await self.stream(name)
+            except (nats.js.errors.NotFoundError, Unavailable) as error:
+                if not told:
+                    log.get().warning("waiting_for_streams", error=str(error))
+                told = True
+                await asyncio.sleep(PROVISION_PAUSE_S)
+            else:
+                return
 
     async def consumer(self, stream: str, durable: str) -> ConsumerInfo:
         return await self._ask(self._js.consumer_info(stream, durable))

@@ -1,0 +1,109 @@
+"""The whole life of a job, pure: status before, event, status after.
+
+Every order and every repetition of a job's events folds to the same status, so that a redelivered, late or doubled
+event does no harm and two folding services agree. That holds because each field only ever moves one way: the ending
+and the submission are taken whenever they come, and of the rest the furthest point wins.
+"""
+
+from collections.abc import Iterable
+
+from msgspec.structs import replace
+
+from contracts.events import (
+    STAGES,
+    Ending,
+    Event,
+    JobCancelled,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSubmitted,
+    JobSucceeded,
+    Stage,
+    StageStarted,
+    StepCompleted,
+)
+from contracts.status import JobStatus, Results, State
+
+
+def fold_all(events: Iterable[Event]) -> JobStatus | None:
+    """The status after these events of one job; None after none."""
+    status: JobStatus | None = None
+    for event in events:
+        status = fold(status, event)
+    return status
+
+
+def fold(before: JobStatus | None, event: Event) -> JobStatus:
+    status = before or JobStatus(job_id=event.job_id)
+    match event:
+        case JobSubmitted():
+            return _touched(replace(status, created_at=event.created_at), event.created_at)
+        case JobSucceeded() | JobFailed() | JobCancelled():
+            return status if status.ended else _ended(status, event)
+        case _ if status.status == "Succeed":  # it shows the attempt that succeeded, and nothing of another
+            return status
+        case JobStarted():
+            after = _moved(status, (event.attempt, 0.0, None, 0))
+        case StageStarted():
+            after = _moved(status, (event.attempt, event.progress, event.stage, 0))
+        case StepCompleted():
+            after = _moved(status, (event.attempt, event.progress, "denoise", event.step))
+        case JobReleased():
+            moved = _moved(status, (event.attempt, 0.0, None, 0))
+            after = replace(moved, released_attempt=max(moved.released_attempt, event.attempt))
+    return _with_state(_touched(after, event.at))
+
+
+def _ended(status: JobStatus, ending: Ending) -> JobStatus:
+    match ending:
+        case JobSucceeded():
+            return replace(
+                status,
+                status="Succeed",
+                results=_results(ending),
+                updated_at=ending.at,
+                progress=1.0,
+                attempt=ending.attempt,
+                stage=None,
+                step=0,
+                released_attempt=0,
+            )
+        case JobFailed():
+            return replace(status, status="Failed", reason=ending.reason, updated_at=ending.at)
+        case JobCancelled():
+            return replace(status, status="Cancelled", updated_at=ending.at)
+
+
+def _results(ending: JobSucceeded) -> Results:
+    return Results(**{name: getattr(ending, name) for name in Results.__struct_fields__})
+
+
+_Point = tuple[int, float, Stage | None, int]
+"""Attempt, progress within it, stage, step."""
+
+
+def _moved(status: JobStatus, to: _Point) -> JobStatus:
+    """The further of two points in a job's life."""
+    here = (status.attempt, status.progress, status.stage, status.step)
+    if _distance(to) <= _distance(here):
+        return status
+    attempt, progress, stage, step = to
+    return replace(status, attempt=attempt, progress=progress, stage=stage, step=step)
+
+
+def _distance(point: _Point) -> tuple[int, float, int, int]:
+    attempt, progress, stage, step = point
+    return attempt, progress, STAGES.index(stage) if stage else -1, step
+
+
+def _touched(status: JobStatus, at: float) -> JobStatus:
+    return status if status.ended else replace(status, updated_at=max(status.updated_at, at))
+
+
+def _with_state(status: JobStatus) -> JobStatus:
+    """In the queue until an attempt starts, and again once the latest one has been handed back."""
+    if status.ended:
+        return status
+    state: State = "InProgress" if status.attempt > status.released_attempt else "InQueue"
+    return replace(status, status=state)

@@ -1,0 +1,91 @@
+"""Event → fold → write → acknowledge. Decides nothing: what a job is, only its events say.
+
+Safe with any number of instances, since a write goes through only over the very revision that was read.
+"""
+
+import asyncio
+import time
+
+from contracts import log, subjects, wire
+from contracts.bus import Bus, Stored, Unavailable, WrongSequence
+from contracts.events import Event
+from contracts.status import JobStatus
+from services.state.fold import fold, fold_all
+
+RETRY_PAUSE_S = 0.5
+WRITES_MAX = 20
+
+
+async def materialise(broker: Bus, *, retention_s: float, stop: asyncio.Event) -> None:
+    """Fold events until `stop`. An event that cannot be read is set aside, loudly, and the stream goes on."""
+    while not stop.is_set():
+        message = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
+        if message is None:
+            continue
+        try:
+            await _apply(broker, message.subject, message.data, retention_s)
+            await message.ack_sync()
+        except Unavailable as error:  # not acknowledged: it comes again
+            log.get().warning("event_not_applied", subject=message.subject, error=str(error))
+            await _pause(stop)
+        except TimeoutError:
+            log.get().warning("ack_unanswered", subject=message.subject)
+
+
+async def _pause(stop: asyncio.Event) -> None:
+    try:
+        await asyncio.wait_for(stop.wait(), RETRY_PAUSE_S)
+    except TimeoutError:
+        return
+
+
+async def _apply(broker: Bus, subject: str, payload: bytes, retention_s: float) -> None:
+    try:
+        event = wire.decode_event(payload)
+    except wire.Undecodable as error:
+        log.get().error("event_set_aside", subject=subject, error=str(error))
+        return
+    if event.job_id != subjects.job_id_of(subject):
+        log.get().error("event_set_aside", subject=subject, error=f"it speaks of job {event.job_id}")
+        return
+    for _ in range(WRITES_MAX):
+        try:
+            await _write_over(broker, event, retention_s)
+        except WrongSequence:  # another instance was quicker: fold over what it wrote
+            continue
+        return
+    raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
+
+
+async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
+    stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
+    before = _readable(stored) or await _forgotten(broker, event.job_id)
+    after = fold(before, event)
+    if stored is not None and after == before:
+        return
+    ttl_s = _time_to_live_s(after, retention_s)
+    if ttl_s is not None and ttl_s < 1:
+        return
+    revision = 0 if stored is None else stored.sequence
+    await broker.put(subjects.STATUS_BUCKET, event.job_id, wire.encode(after), revision=revision, ttl_s=ttl_s)
+    if after.ended:
+        log.get().info("status_ended", job_id=event.job_id, status=after.status)
+
+
+def _readable(stored: Stored | None) -> JobStatus | None:
+    try:
+        return None if stored is None else wire.decode_status(stored.data)
+    except wire.Undecodable as error:
+        log.get().error("status_unreadable", subject=stored and stored.subject, error=str(error))
+        return None
+
+
+async def _forgotten(broker: Bus, job_id: str) -> JobStatus | None:
+    """What a bucket without the job may have forgotten: its ending, so that a late event does not revive it."""
+    ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
+    return None if ending is None else fold_all([wire.decode_event(ending.data)])
+
+
+def _time_to_live_s(status: JobStatus, retention_s: float) -> int | None:
+    """None for a job that has not ended: its status stays."""
+    return int(status.updated_at + retention_s - time.time()) if status.ended else None

@@ -1,0 +1,155 @@
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from contracts.events import (
+    Event,
+    JobCancelled,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSubmitted,
+    JobSucceeded,
+    StageStarted,
+    StepCompleted,
+)
+from contracts.job import Job
+from contracts.status import JobStatus
+from services.state.fold import fold, fold_all
+
+ID = "0123456789abcdef" * 2
+JOB = Job(prompt="a boat at sea", num_frames=25, seed=7)
+
+
+def submitted(at: float = 100.0) -> JobSubmitted:
+    return JobSubmitted(job_id=ID, created_at=at, job=JOB)
+
+
+def started(attempt: int, at: float) -> JobStarted:
+    return JobStarted(job_id=ID, at=at, attempt=attempt, instance="i", width=256, height=144, num_frames=25)
+
+
+def stage(attempt: int, at: float, progress: float) -> StageStarted:
+    return StageStarted(job_id=ID, at=at, attempt=attempt, stage="decode", progress=progress)
+
+
+def step(attempt: int, at: float, step: int, progress: float) -> StepCompleted:
+    return StepCompleted(job_id=ID, at=at, attempt=attempt, step=step, steps=20, progress=progress)
+
+
+def released(attempt: int, at: float) -> JobReleased:
+    return JobReleased(job_id=ID, at=at, attempt=attempt, instance="i")
+
+
+def succeeded(attempt: int, at: float) -> JobSucceeded:
+    return JobSucceeded(
+        job_id=ID,
+        at=at,
+        attempt=attempt,
+        instance="i",
+        video_url=f"/videos/{ID}.mp4",
+        video_path=f"generated_videos/{ID}.mp4",
+        width=256,
+        height=144,
+        num_frames=25,
+        duration=1.5625,
+        size_bytes=1000,
+        sha256="0" * 64,
+        seed=7,
+    )
+
+
+def failed(attempt: int, at: float) -> JobFailed:
+    return JobFailed(job_id=ID, at=at, attempt=attempt, instance="i", reason="no room")
+
+
+def cancelled(at: float) -> JobCancelled:
+    return JobCancelled(job_id=ID, at=at)
+
+
+_at = st.floats(1, 1e6, allow_nan=False)
+_attempt = st.integers(1, 4)
+_progress = st.floats(0, 0.99)
+_open_events: st.SearchStrategy[Event] = st.one_of(
+    st.builds(started, _attempt, _at),
+    st.builds(stage, _attempt, _at, _progress),
+    st.builds(step, _attempt, _at, st.integers(1, 20), _progress),
+    st.builds(released, _attempt, _at),
+)
+_ending: st.SearchStrategy[Event] = st.one_of(
+    st.builds(succeeded, _attempt, _at), st.builds(failed, _attempt, _at), st.builds(cancelled, _at)
+)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
+    """A job's events as the log may hold them (one submission, at most one ending), and the same ones as they may
+    arrive: in any order, any of them any number of times more."""
+    events = [submitted(), *draw(st.lists(_open_events, max_size=12)), *draw(st.lists(_ending, max_size=1))]
+    again = draw(st.lists(st.sampled_from(events), max_size=12))
+    return events, draw(st.permutations([*events, *again]))
+
+
+@given(logs())
+@settings(max_examples=1000, deadline=None)
+def test_any_order_and_repetition_of_a_jobs_events_folds_to_the_same_status(
+    log: tuple[list[Event], list[Event]],
+) -> None:
+    in_order, as_it_came = log
+    assert fold_all(as_it_came) == fold_all(in_order)
+
+
+@given(logs())
+@settings(max_examples=300, deadline=None)
+def test_an_ended_status_never_changes_but_for_its_submission(log: tuple[list[Event], list[Event]]) -> None:
+    status: JobStatus | None = None
+    for event in log[1]:
+        after = fold(status, event)
+        if status is not None and status.ended:
+            assert (after.status, after.reason, after.results, after.updated_at) == (
+                status.status,
+                status.reason,
+                status.results,
+                status.updated_at,
+            )
+        status = after
+
+
+@given(logs())
+@settings(max_examples=300, deadline=None)
+def test_progress_never_falls_within_an_attempt_and_is_whole_only_with_success(
+    log: tuple[list[Event], list[Event]],
+) -> None:
+    status: JobStatus | None = None
+    for event in log[1]:
+        after = fold(status, event)
+        if status is not None and after.attempt == status.attempt:
+            assert after.progress >= status.progress
+        assert (after.progress == 1.0) == (after.status == "Succeed")
+        status = after
+
+
+def states(*events: Event) -> list[str]:
+    status, seen = None, []
+    for event in events:
+        status = fold(status, event)
+        seen.append(status.status)
+    return seen
+
+
+def test_a_job_waits_runs_and_succeeds() -> None:
+    events = (submitted(), started(1, 101), step(1, 102, 1, 0.2), succeeded(1, 110))
+    assert states(*events) == ["InQueue", "InProgress", "InProgress", "Succeed"]
+    status = fold_all(events)
+    assert status is not None and status.results is not None
+    assert (status.created_at, status.updated_at, status.results.seed) == (100.0, 110, 7)
+
+
+def test_a_released_job_waits_again_and_a_late_step_does_not_start_it() -> None:
+    events = (submitted(), started(1, 101), released(1, 103), step(1, 102, 5, 0.5), started(2, 120))
+    assert states(*events) == ["InQueue", "InProgress", "InQueue", "InQueue", "InProgress"]
+
+
+def test_a_failed_job_says_why() -> None:
+    status = fold_all([submitted(), started(1, 101), failed(1, 102)])
+    assert status is not None
+    assert (status.status, status.reason, status.results) == ("Failed", "no room", None)

@@ -1,0 +1,100 @@
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from contracts import subjects, wire
+from contracts.bus import Bus
+from contracts.events import Event
+from contracts.status import JobStatus
+from services.state.materialise import materialise
+from tests.conftest import eventually
+from tests.services.state.test_fold import ID, cancelled, released, started, step, submitted, succeeded
+
+RETENTION_S = 100.0
+NOW = time.time()
+
+
+@asynccontextmanager
+async def state(link: Bus, *, instances: int = 1, retention_s: float = RETENTION_S) -> AsyncGenerator[None, None]:
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        for _ in range(instances):
+            tasks.create_task(materialise(link, retention_s=retention_s, stop=stop))
+        yield
+        stop.set()
+
+
+async def publish(link: Bus, *events: Event) -> None:
+    for event in events:
+        await link.publish(subjects.event(event), wire.encode(event), within_s=2)
+
+
+async def caught_up(link: Bus) -> None:
+    async def done() -> bool:
+        consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+        return consumer.num_pending == 0 and consumer.num_ack_pending == 0
+
+    await eventually(done)
+
+
+async def status(link: Bus) -> JobStatus | None:
+    found = await link.get(subjects.STATUS_BUCKET, ID)
+    return None if found is None else wire.decode_status(found.data)
+
+
+@pytest.mark.parametrize("instances", [1, 2])
+async def test_events_become_a_status_in_the_bucket(link: Bus, instances: int) -> None:
+    steps = [step(1, NOW + n, n, n / 25) for n in range(1, 21)]
+    async with state(link, instances=instances):
+        await publish(link, submitted(NOW), started(1, NOW), *steps, succeeded(1, NOW + 30))
+        await caught_up(link)
+    found = await status(link)
+    assert found is not None
+    assert (found.status, found.progress, found.created_at) == ("Succeed", 1.0, NOW)
+
+
+async def test_an_undecodable_event_is_set_aside_and_the_log_goes_on(
+    link: Bus, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with state(link):
+        await link.publish(f"video.events.{ID}.step", b"not json", within_s=2)
+        await link.publish(f"video.events.{'f' * 32}.submitted", wire.encode(submitted()), within_s=2)
+        await publish(link, submitted())
+        await caught_up(link)
+    assert (await status(link)) is not None
+    assert await link.get(subjects.STATUS_BUCKET, "f" * 32) is None
+    assert capsys.readouterr().out.count("event_set_aside") == 2
+
+
+async def test_an_ended_status_expires(link: Bus) -> None:
+    async with state(link, retention_s=2):
+        await publish(link, submitted(), cancelled(NOW))
+        await caught_up(link)
+
+    async def gone() -> bool:
+        return await status(link) is None
+
+    await eventually(gone)
+
+
+async def test_a_late_event_does_not_revive_an_expired_job(link: Bus) -> None:
+    async with state(link):
+        await publish(link, submitted(), cancelled(1.0), step(1, 2.0, 3, 0.3), released(1, 3.0))
+        await caught_up(link)
+    assert await status(link) is None
+
+
+async def test_a_dropped_bucket_is_folded_again_byte_for_byte(link: Bus) -> None:
+    async with state(link):
+        await publish(link, submitted(NOW), started(1, NOW), step(1, NOW + 1, 3, 0.3), released(1, NOW + 2))
+        await caught_up(link)
+        before = await link.get(subjects.STATUS_BUCKET, ID)
+        await link.admin.purge_stream(subjects.bucket_stream(subjects.STATUS_BUCKET))
+        await link.admin.reset_consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, 1)
+        await caught_up(link)
+    after = await link.get(subjects.STATUS_BUCKET, ID)
+    assert before is not None and after is not None
+    assert after.data == before.data
