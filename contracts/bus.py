@@ -2,7 +2,7 @@
 
 Knows JetStream, and of WanJet only the names in `subjects`; decodes nothing. What it works round in nats-py 2.16:
 a publish lost with its connection (retried under the same message id), a fetch that hangs over a restart (own
-pulls), a client that gives up reconnecting or is closed for good (`closed`), refusals known only by number.
+pulls), a client that gives up reconnecting or is closed for good (`lost`), refusals known only by number.
 """
 
 import asyncio
@@ -36,6 +36,7 @@ PROVISION_PAUSE_S = 0.25
 PULL_EXPIRES_S = 30.0
 PULL_HEARTBEAT_S = 1.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
+ACK_TRIES = 3
 READ_BATCH = 256
 CLOSE_TIMEOUT_S = 2.0
 
@@ -79,15 +80,40 @@ class Stored(Struct, frozen=True):
     data: bytes
 
 
+class Delivery:
+    """A message that a durable consumer gave us to work on: ours until `ack_wait` passes without a sign of life."""
+
+    def __init__(self, message: Msg) -> None:
+        self._message = message
+        self.subject, self.data = message.subject, message.data
+
+    async def keep(self) -> None:
+        """Still at work: the time to acknowledge starts again."""
+        await _quietly(self._message.in_progress())
+
+    async def acknowledge(self) -> None:
+        """Done, and known to be stored. Raises `Unavailable` where the broker does not say so: it comes again."""
+        for _ in range(ACK_TRIES):
+            with suppress(nats.errors.Error, TimeoutError, OSError):
+                await self._message.ack_sync(timeout=REQUEST_TIMEOUT_S)
+                return
+            await asyncio.sleep(RETRY_PAUSE_S)
+        raise Unavailable(f"acknowledging {self.subject}")
+
+    async def hand_back(self) -> None:
+        """Not done: to the next one who asks, at once."""
+        await _quietly(self._message.nak())
+
+
 class Bus:
-    """One connection. `closed` is set once it is gone for good: the process must end then."""
+    """One connection. `lost` once it is closed for good, which nothing but a new process mends."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._renewed = asyncio.Event()
         self._on_reconnect: list[Callable[[], None]] = []
-        self.closed = asyncio.Event()
+        self.lost = False
 
     @property
     def connected(self) -> bool:
@@ -271,7 +297,7 @@ class Bus:
         await self._client.subscribe(subject, cb=on_message)
         await self._client.flush()
 
-    async def pull(self, stream: str, durable: str, *, stop: asyncio.Event) -> Msg | None:
+    async def pull(self, stream: str, durable: str, *, stop: asyncio.Event) -> Delivery | None:
         """The next message of a durable consumer, not acknowledged yet.
 
         None when the pull ran out, the connection was renewed or `stop` is set: look around, and pull again. Each pull
@@ -285,11 +311,12 @@ class Bus:
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
             await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
             try:
-                return await self._first(inbox, [stop, self._renewed, self.closed])
+                message = await self._first(inbox, [stop, self._renewed])
+                return None if message is None else Delivery(message)
             finally:
                 await _quietly(subscription.unsubscribe())
                 while not inbox.empty():  # came as we turned away: back to the queue at once
-                    await _hand_back(inbox.get_nowait())
+                    await Delivery(inbox.get_nowait()).hand_back()
         except nats.errors.Error as error:
             log.get().warning("pull_failed", stream=stream, error=repr(error))
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -331,10 +358,13 @@ class Bus:
 
 
 @asynccontextmanager
-async def connect(url: str, *, name: str, creds: str | None = None) -> AsyncGenerator[Bus, None]:
+async def connect(
+    url: str, *, name: str, creds: str | None = None, stop: asyncio.Event | None = None
+) -> AsyncGenerator[Bus, None]:
     """A connection that waits for the broker as long as it takes, and closes with the block.
 
-    `url` may name several servers, parted by commas; `creds` is a credentials file or an nkey seed file.
+    `url` may name several servers, parted by commas; `creds` is a credentials file or an nkey seed file. `stop` is set
+    where the connection is lost for good, so that the process ends and is started again.
     """
     buses: list[Bus] = []
     told: set[str] = set()  # one line an outage for what repeats five times a second
@@ -356,7 +386,9 @@ async def connect(url: str, *, name: str, creds: str | None = None) -> AsyncGene
 
     async def on_closed() -> None:
         for bus in buses:
-            bus.closed.set()
+            bus.lost = True
+        if stop is not None:
+            stop.set()
 
     client = Client()
     await client.connect(
@@ -417,11 +449,6 @@ def _ns(seconds: float) -> int:
 
 def _stored(message: RawStreamMsg) -> Stored:
     return Stored(message.subject or "", message.seq or 0, message.data or b"")
-
-
-async def _hand_back(message: Msg) -> None:
-    if message.reply.startswith("$JS.ACK"):
-        await _quietly(message.nak())
 
 
 async def _quietly(closing: Awaitable[None]) -> None:

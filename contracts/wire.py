@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 
 from contracts.cluster import ClusterStatus
-from contracts.events import Event, JobSubmitted
+from contracts.events import Ending, Event, JobSubmitted
 from contracts.status import JobStatus
 
 
@@ -29,5 +29,6 @@ def _decoder(kind: object) -> Callable[[bytes], Any]:
 encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
 decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
 decode_event: Callable[[bytes], Event] = _decoder(Event)
+decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
 decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
 decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)

@@ -1,13 +1,11 @@
 """The state service: `python -m services.state` folds the log into the status bucket until SIGTERM."""
 
-import asyncio
-import signal
 import sys
 
 import uvloop
 from msgspec import Struct
 
-from contracts import bus, env, log, subjects
+from contracts import bus, env, lifetime, log, subjects
 from services.state.materialise import materialise
 
 
@@ -18,20 +16,14 @@ class Settings(Struct, frozen=True):
 
 
 async def serve(settings: Settings) -> bool:
-    """True where it was told to stop, False where the broker closed the connection for good."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds) as broker:
+    """True where it was told to stop, False where the connection to the broker is lost for good."""
+    stop = lifetime.stop_on_signals()
+    async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, stop=stop)
         log.get().info("state_ready")
-        async with asyncio.TaskGroup() as tasks:
-            end = tasks.create_task(broker.closed.wait())
-            end.add_done_callback(lambda _: stop.set())
-            await materialise(broker, retention_s=settings.task_retention, stop=stop)
-            end.cancel()
+        await materialise(broker, retention_s=settings.task_retention, stop=stop)
         log.get().info("state_stopped")
-        return not broker.closed.is_set()
+        return not broker.lost
 
 
 if __name__ == "__main__":

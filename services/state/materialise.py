@@ -6,7 +6,7 @@ Safe with any number of instances, since a write goes through only over the very
 import asyncio
 import time
 
-from contracts import log, subjects, wire
+from contracts import lifetime, log, subjects, wire
 from contracts.bus import Bus, Stored, Unavailable, WrongSequence
 from contracts.events import Event
 from contracts.status import JobStatus
@@ -19,24 +19,15 @@ WRITES_MAX = 20
 async def materialise(broker: Bus, *, retention_s: float, stop: asyncio.Event) -> None:
     """Fold events until `stop`. An event that cannot be read is set aside, loudly, and the stream goes on."""
     while not stop.is_set():
-        message = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
-        if message is None:
+        delivery = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
+        if delivery is None:
             continue
         try:
-            await _apply(broker, message.subject, message.data, retention_s)
-            await message.ack_sync()
+            await _apply(broker, delivery.subject, delivery.data, retention_s)
+            await delivery.acknowledge()
         except Unavailable as error:  # not acknowledged: it comes again
-            log.get().warning("event_not_applied", subject=message.subject, error=str(error))
-            await _pause(stop)
-        except TimeoutError:
-            log.get().warning("ack_unanswered", subject=message.subject)
-
-
-async def _pause(stop: asyncio.Event) -> None:
-    try:
-        await asyncio.wait_for(stop.wait(), RETRY_PAUSE_S)
-    except TimeoutError:
-        return
+            log.get().warning("event_not_applied", subject=delivery.subject, error=str(error))
+            await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
 
 
 async def _apply(broker: Bus, subject: str, payload: bytes, retention_s: float) -> None:

@@ -1,0 +1,124 @@
+"""A cluster: `torchrun --nproc-per-node=N -m inference`. Settings, process groups, and who leads and who follows.
+
+Rank 0 keeps asyncio in its main thread and runs the loop of all ranks in a second one; if either half fails the
+process ends, and torchrun and what watches over it start the cluster again.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import torch
+import uvloop
+from msgspec import Struct
+
+from contracts import blobs, bus, env, lifetime, log
+from contracts.cluster import ClusterStatus
+from inference import device, pocket
+from inference.broadcast import Group
+from inference.desk import Desk
+from inference.lead import Lead, Limits
+from inference.wan.load import CheckpointError, Wan, load
+from inference.wan.mesh import ulysses_degree
+from inference.wan.parallelize import parallelize
+from inference.worker import serve
+
+LOOP_ENDS_WITHIN_S = 10.0
+
+
+class Settings(Struct, frozen=True):
+    rank: int = 0
+    world_size: int = 1
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_creds: str | None = None
+    video_store_url: str = "generated_videos/"
+    scratch_store_url: str = "scratch/"
+    model_ckpt_dir: Path = pocket.POCKET_FOLDER
+    pocket_large_sizes: bool = False
+    cluster_name: str = socket.gethostname()
+    task_timeout: float = 1800
+    max_attempts: int = 3
+
+
+def main() -> None:
+    settings = env.read(Settings)
+    log.configure("inference", rank=settings.rank)
+    device.die_with_parent()
+    with device.join_group() as where:
+        began = time.monotonic()
+        try:
+            wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
+        except CheckpointError as error:
+            sys.exit(str(error))
+        degree = ulysses_degree(settings.world_size, wan.heads)
+        parallelize(wan, degree)
+        log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
+        if settings.rank == 0:
+            uvloop.run(lead(settings, wan, degree))
+        else:
+            lifetime.leave_signals_to_others()
+            serve(Group(None), wan, lambda _outcome: None)
+    log.get().info("rank_stopped")
+
+
+async def lead(settings: Settings, wan: Wan, degree: int) -> None:
+    """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
+    stop = lifetime.stop_on_signals()
+    desk = Desk()
+    loop_ended = asyncio.Event()
+    asyncio_loop = asyncio.get_running_loop()
+
+    def run_loop() -> None:
+        try:
+            device.use(wan.device)
+            serve(Group(desk), wan, desk.report)
+        except BaseException:
+            log.get().exception("loop_failed")
+            os._exit(1)  # the other half may wait for this one: end both
+        asyncio_loop.call_soon_threadsafe(loop_ended.set)
+
+    threading.Thread(target=run_loop, name="loop", daemon=True).start()
+    try:
+        async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
+            await Lead(
+                broker=broker,
+                videos=blobs.folder(settings.video_store_url),
+                scratch=blobs.folder(settings.scratch_store_url),
+                desk=desk,
+                cluster=describe(settings, wan, degree),
+                limits=Limits(settings.task_timeout, settings.max_attempts),
+            ).serve(stop)
+    except BaseException:
+        log.get().exception("lead_failed")
+        os._exit(1)
+    if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
+        log.get().error("loop_did_not_end")
+        os._exit(1)
+
+
+def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
+    now = time.time()
+    return ClusterStatus(
+        instance=uuid.uuid4().hex,
+        name=settings.cluster_name,
+        device=device.name(wan.device),
+        world_size=settings.world_size,
+        model=wan.card.name,
+        sizes=wan.card.sizes,
+        default_size=wan.card.default_size,
+        heads=wan.heads,
+        ulysses_size=degree,
+        current_jobs=[],
+        started_at=now,
+        at=now,
+    )
+
+
+if __name__ == "__main__":
+    torch.set_grad_enabled(False)
+    main()

@@ -1,0 +1,95 @@
+"""How the ranks act as one: the same commands in the same order, and a vote at every boundary of a job.
+
+The only place, beside `__main__`, that knows which rank leads. Control travels on a CPU group of its own, so that it
+never mixes with the model's collectives.
+"""
+
+from datetime import timedelta
+from typing import Protocol
+
+import torch
+import torch.distributed as dist
+
+from contracts.events import Stage
+from inference import commands
+from inference.commands import Command
+
+CONTROL_TIMEOUT_S = 600
+REASON_BYTES_MAX = 512
+LEADER = 0
+
+
+class Halted(Exception):
+    """Rank 0 told every rank to leave the job; it knows why."""
+
+
+class Failed(Exception):
+    """A rank could not go on with the job, and every rank has agreed to end it. The text is safe to show."""
+
+
+class Leader(Protocol):
+    """What rank 0 adds: where commands come from, and who wants to know how far the job is."""
+
+    def next_command(self) -> Command: ...
+
+    def passed(self, stage: Stage, step: int) -> bool:
+        """A boundary was reached; True to halt the job there."""
+        ...
+
+
+class Group:
+    """All ranks of the cluster, as one of them sees it; `leader` on rank 0 alone."""
+
+    def __init__(self, leader: Leader | None) -> None:
+        self._leader = leader
+        control = dist.new_group(backend="gloo", timeout=timedelta(seconds=CONTROL_TIMEOUT_S))
+        assert isinstance(control, dist.ProcessGroup)
+        self._control = control
+        self.stage: Stage = "encode"
+
+    def next_command(self) -> Command:
+        """The next command, the same on every rank."""
+        payload = commands.encode(self._leader.next_command()) if self._leader is not None else b""
+        return commands.decode(self._broadcast(payload))
+
+    def boundary(self, stage: Stage, step: int) -> None:
+        """Every rank is about to begin this stage, or has done this many steps of it: go on together, or not at all.
+
+        Raises `Halted` or `Failed`, on every rank alike.
+        """
+        self.stage = stage
+        halt = self._leader is not None and self._leader.passed(stage, step)
+        self._agree(reason="", halt=halt)
+
+    def fail(self, reason: str) -> Failed:
+        """Meet the others at their next boundary with an error; what all then agree on."""
+        try:
+            self._agree(reason=reason, halt=False)
+        except Failed as agreed:
+            return agreed
+        raise AssertionError("a vote to fail was not counted")
+
+    def _agree(self, *, reason: str, halt: bool) -> None:
+        votes = torch.tensor([reason != "", halt], dtype=torch.int64)
+        dist.all_reduce(votes, dist.ReduceOp.MAX, group=self._control)
+        failed, halted = votes.tolist()
+        if failed:
+            raise Failed(self._first_reason(reason))
+        if halted:
+            raise Halted
+
+    def _first_reason(self, mine: str) -> str:
+        text = mine.encode()[:REASON_BYTES_MAX].ljust(REASON_BYTES_MAX, b"\0")
+        reasons = [torch.empty(REASON_BYTES_MAX, dtype=torch.uint8) for _ in range(dist.get_world_size())]
+        dist.all_gather(reasons, torch.frombuffer(bytearray(text), dtype=torch.uint8), group=self._control)
+        told = [bytes(reason.tolist()).rstrip(b"\0").decode(errors="ignore") for reason in reasons]
+        return next(reason for reason in told if reason)
+
+    def _broadcast(self, payload: bytes) -> bytes:
+        size = torch.tensor([len(payload)], dtype=torch.int64)
+        dist.broadcast(size, LEADER, group=self._control)
+        body = (
+            torch.frombuffer(bytearray(payload), dtype=torch.uint8) if payload else torch.empty(size, dtype=torch.uint8)
+        )
+        dist.broadcast(body, LEADER, group=self._control)
+        return body.numpy().tobytes()

@@ -1,0 +1,31 @@
+"""What rank 0 tells every rank: imperatives, encoded without pickle. Knows no broker and no collective."""
+
+import msgspec
+from msgspec import Struct
+
+from contracts.job import Job, JobId
+
+
+class Run(Struct, frozen=True, kw_only=True, tag=True):
+    """Generate this job. `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes."""
+
+    job_id: JobId
+    attempt: int
+    job: Job
+    width: int
+    height: int
+    rgb: bytes
+
+
+class Idle(Struct, frozen=True, tag=True):
+    """Nothing to do: ask again. Sent so that a silent rank 0 is known for a dead one."""
+
+
+class Stop(Struct, frozen=True, tag=True):
+    """Leave the loop."""
+
+
+Command = Run | Idle | Stop
+
+encode = msgspec.msgpack.Encoder().encode
+decode = msgspec.msgpack.Decoder[Command](Command).decode

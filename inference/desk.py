@@ -1,0 +1,56 @@
+"""Where the two threads of rank 0 meet: its asyncio half (`lead`) hands in jobs, its loop half (`worker`) takes them.
+
+Neither half ever waits for the other without a limit, and neither touches the other's state.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+
+from contracts.events import Stage
+from inference.commands import Command, Idle, Run, Stop
+from inference.worker import Outcome
+
+IDLE_S = 1.0
+COMMANDS_MAX = 2
+
+
+class Desk:
+    """The first group of methods is for the asyncio half, the second for the loop's thread."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._commands: queue.Queue[Command] = queue.Queue(COMMANDS_MAX)
+        self._halt = threading.Event()
+        self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
+        self._on_boundary: Callable[[Stage, int], None] = lambda _stage, _step: None
+
+    async def run(self, command: Run, on_boundary: Callable[[Stage, int], None]) -> Outcome:
+        """Have the job generated; `on_boundary` is called in this thread as it moves on."""
+        self._halt.clear()
+        self._outcome = self._loop.create_future()
+        self._on_boundary = on_boundary
+        self._commands.put_nowait(command)
+        return await self._outcome
+
+    def halt(self) -> None:
+        """Leave the running job at its next boundary."""
+        self._halt.set()
+
+    def stop(self) -> None:
+        """Have every rank leave its loop once the job is done."""
+        self._commands.put_nowait(Stop())
+
+    def next_command(self) -> Command:
+        try:
+            return self._commands.get(timeout=IDLE_S)
+        except queue.Empty:
+            return Idle()
+
+    def passed(self, stage: Stage, step: int) -> bool:
+        self._loop.call_soon_threadsafe(self._on_boundary, stage, step)
+        return self._halt.is_set()
+
+    def report(self, outcome: Outcome) -> None:
+        self._loop.call_soon_threadsafe(self._outcome.set_result, outcome)

@@ -1,0 +1,416 @@
+"""Rank 0 only: a job message in, its events out. Everything that a job needs of broker and store happens here.
+
+Knows nothing of tensors but that a video is one. The loop of the ranks runs in another thread, behind `Desk`.
+
+An ending is published before the message is acknowledged, and `started` before any work, each refused by the broker
+where somebody else was first: so a job may be delivered twice, and is still done once.
+"""
+
+import asyncio
+import hashlib
+import io
+import os
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+import torch
+from msgspec import Struct
+from msgspec.structs import replace
+from PIL import Image, ImageOps
+
+from contracts import lifetime, log, subjects, wire
+from contracts.blobs import Folder
+from contracts.bus import Bus, Delivery, Expect, Stored, Unavailable, WrongSequence
+from contracts.cluster import ClusterStatus, objections, unsupported
+from contracts.events import (
+    Ending,
+    Event,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSubmitted,
+    JobSucceeded,
+    Stage,
+    StageStarted,
+    StepCompleted,
+)
+from contracts.job import Job, input_name, output_size, video_name, video_path, video_url
+from inference.commands import Run
+from inference.desk import Desk
+from inference.history import Past, past
+from inference.progress import Pace, Progress
+from inference.video import probe, write_mp4
+from inference.worker import GaveUp, Generated, Left
+
+HEARTBEAT_S = 2.0
+HEARTBEATS_AN_ACK_WAIT = 3
+STAGE_LIMIT_S: dict[Stage, float] = {"encode": 900, "denoise": 900, "decode": 900, "store": 300}
+"""How long a stage, or one step of `denoise`, may take before its message is no longer kept from other clusters."""
+HAND_BACK_S = 20.0  # torchrun kills its ranks 30 s after SIGTERM
+PUBLISH_WITHIN_S = 30.0
+REPORT_WITHIN_S = 5.0
+REPORTS_WAITING_MAX = 256
+RETRY_PAUSE_S = 0.5
+DEFAULT_ACK_WAIT_S = 30.0
+
+Why = Literal["ended", "timed out", "told to stop"]
+
+
+class Limits(Struct, frozen=True):
+    """What a job may use up: seconds over all its attempts, and attempts that were not handed back."""
+
+    task_timeout_s: float
+    max_attempts: int
+
+
+class Attempt:
+    """One attempt at one job while it runs: how far it is, why it is to be left, and what is still to be told."""
+
+    def __init__(self, run: Run, progress: Progress, deadline: float) -> None:
+        self.job_id, self.job, self.number = run.job_id, run.job, run.attempt
+        self.progress = progress
+        self.deadline = deadline  # on the monotonic clock
+        self.why: Why | None = None
+        self.over = asyncio.Event()
+        self.news = asyncio.Event()
+        self.reports: deque[Event] = deque(maxlen=REPORTS_WAITING_MAX)
+
+    def passed(self, stage: Stage, step: int) -> None:
+        """A boundary: a stage begins (step 0), or a step of it is done."""
+        steps = self.job.infer_steps
+        value = self.progress.at(stage, step / steps)
+        job_id, attempt, at = self.job_id, self.number, time.time()
+        self.reports.append(
+            StageStarted(job_id=job_id, at=at, attempt=attempt, stage=stage, progress=value)
+            if step == 0
+            else StepCompleted(job_id=job_id, at=at, attempt=attempt, step=step, steps=steps, progress=value)
+        )
+        self.news.set()
+
+    def end(self) -> None:
+        self.over.set()
+        self.news.set()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it moved within its stage's own limit."""
+        return time.monotonic() - self.progress.moved < STAGE_LIMIT_S[self.progress.stage]
+
+
+class Lead:
+    """Pulls jobs one at a time and sees each to its end."""
+
+    def __init__(
+        self, *, broker: Bus, videos: Folder, scratch: Folder, desk: Desk, cluster: ClusterStatus, limits: Limits
+    ) -> None:
+        self._broker, self._videos, self._scratch = broker, videos, scratch
+        self._desk, self._cluster, self._limits = desk, cluster, limits
+        self._instance = cluster.instance
+        self._pace = Pace()
+        self._attempt: Attempt | None = None
+        self._ack_wait_s = 0.0
+
+    async def serve(self, stop: asyncio.Event) -> None:
+        """Work until `stop`, then hand back what is running."""
+        await self._broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
+        await self._broker.listen(subjects.LIVE_CANCELLATIONS, self._on_cancelled)
+        log.get().info("cluster_ready", cluster=self._cluster.name, world_size=self._cluster.world_size)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._heartbeat(stop))
+            while not stop.is_set():
+                await self._serve_one(stop)
+        self._desk.stop()
+
+    async def _serve_one(self, stop: asyncio.Event) -> None:
+        try:
+            consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
+            self._ack_wait_s = consumer.config.ack_wait or DEFAULT_ACK_WAIT_S
+            delivery = await self._broker.pull(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE, stop=stop)
+            if delivery is not None:
+                with log.bound(job_id=subjects.job_id_of(delivery.subject)):
+                    await self._take(delivery, stop)
+        except* Unavailable as away:  # not acknowledged: the message comes again, here or elsewhere
+            log.get().warning("job_put_off", error=str(away.exceptions[0]))
+            await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
+
+    # -- one job ---------------------------------------------------------------------------------------------------
+
+    async def _take(self, delivery: Delivery, stop: asyncio.Event) -> None:
+        """See that the job still wants running, claim it, and run it."""
+        job_id = subjects.job_id_of(delivery.subject)
+        if await self._ending(job_id) is not None:
+            await self._finish(delivery, job_id)
+            return
+        try:
+            submitted = wire.decode_submission(delivery.data)
+        except wire.Undecodable as error:
+            log.get().error("job_undecodable", error=str(error))
+            await self._fail(delivery, job_id, 0, "the job could not be read")
+            return
+        so_far = past(_events(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))))
+        png = await self._scratch.read(input_name(job_id))
+        if (refusal := self._refusal(submitted.job, so_far, png)) is not None or png is None:
+            await self._fail(delivery, job_id, so_far.burnt, refusal or "")
+            return
+        last = await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
+        run = await asyncio.to_thread(_prepare, submitted, _attempt_of(last) + 1, png, self._cluster.default_size)
+        if await self._claim(run, Expect(0 if last is None else last.sequence)):
+            with log.bound(attempt=run.attempt):
+                log.get().info("job_started", width=run.width, height=run.height, num_frames=run.job.num_frames)
+                await self._attend(delivery, run, self._limits.task_timeout_s - so_far.spent_s, stop)
+
+    def _refusal(self, job: Job, so_far: Past, png: bytes | None) -> str | None:
+        """Why this job is not to be started here or anywhere, safe to show."""
+        if so_far.burnt >= self._limits.max_attempts:
+            return f"given up after {so_far.burnt} attempts"
+        if wrong := [*unsupported(job), *objections(job, [self._cluster])]:
+            return "; ".join(objection.message for objection in wrong)
+        return "the input image is gone" if png is None else None
+
+    async def _claim(self, run: Run, expect: Expect) -> bool:
+        """Publish `started` as the next attempt. False where another cluster was first: the job is theirs."""
+        started = JobStarted(
+            job_id=run.job_id,
+            at=time.time(),
+            attempt=run.attempt,
+            instance=self._instance,
+            width=run.width,
+            height=run.height,
+            num_frames=run.job.num_frames,
+        )
+        try:
+            await self._publish(started, expect=expect)
+        except WrongSequence:
+            winner = await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(run.job_id))
+            if winner is None or winner.data != wire.encode(started):  # ours where only the answer was lost
+                log.get().warning("job_started_elsewhere")
+                return False
+        return True
+
+    async def _attend(self, delivery: Delivery, run: Run, left_s: float, stop: asyncio.Event) -> None:
+        """Have the job run, keep its message ours meanwhile, and end it as it came out."""
+        progress = Progress(self._pace, run.job, width=run.width, height=run.height)
+        attempt = Attempt(run, progress, time.monotonic() + left_s)
+        self._attempt = attempt
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._keep(delivery, attempt))
+                tasks.create_task(self._tell(attempt))
+                tasks.create_task(self._hand_back_in_time(delivery, attempt, stop))
+                try:
+                    await self._run(delivery, attempt, run)
+                finally:
+                    attempt.end()
+        finally:
+            self._attempt = None
+
+    async def _run(self, delivery: Delivery, attempt: Attempt, run: Run) -> None:
+        if self._videos.path(video_name(run.job_id)).exists():  # an attempt before this one came so far
+            log.get().info("video_adopted")
+            await self._succeed(delivery, attempt)
+            return
+        match await self._desk.run(run, attempt.passed):
+            case Generated(video_CTHW):
+                await self._store(delivery, attempt, video_CTHW)
+            case GaveUp(reason):
+                await self._fail(delivery, attempt.job_id, attempt.number, reason)
+            case Left():
+                await self._leave(delivery, attempt)
+
+    async def _store(self, delivery: Delivery, attempt: Attempt, video_CTHW: torch.Tensor) -> None:
+        """Encode the mp4 beside its place, and make it the file of that name unless the job has ended meanwhile."""
+        name = video_name(attempt.job_id)
+        loop = asyncio.get_running_loop()
+
+        def encode(draft: Path) -> None:
+            def on_frame(done: int) -> None:
+                loop.call_soon_threadsafe(attempt.progress.at, "store", done / video_CTHW.shape[1])
+
+            write_mp4(video_CTHW, draft, on_frame)
+
+        with self._videos.draft(name) as draft:
+            await asyncio.to_thread(encode, draft)
+            attempt.progress.end()
+            if await self._ending(attempt.job_id) is not None:
+                await self._finish(delivery, attempt.job_id)
+                return
+            if not await asyncio.to_thread(self._videos.publish, draft, name):
+                log.get().warning("video_adopted")
+        await self._succeed(delivery, attempt)
+
+    async def _leave(self, delivery: Delivery, attempt: Attempt) -> None:
+        match attempt.why:
+            case "told to stop":
+                await self._release(delivery, attempt)
+            case "timed out":
+                limit_s = self._limits.task_timeout_s
+                await self._fail(
+                    delivery, attempt.job_id, attempt.number, f"it ran longer than the {limit_s:g} s that a job may"
+                )
+            case _:
+                await self._finish(delivery, attempt.job_id)
+
+    # -- while it runs ---------------------------------------------------------------------------------------------
+
+    async def _keep(self, delivery: Delivery, attempt: Attempt) -> None:
+        """Keep the message ours while the job moves, and leave the job once it has ended or its time is up."""
+        beat_s = self._ack_wait_s / HEARTBEATS_AN_ACK_WAIT
+        while not attempt.over.is_set():
+            if attempt.alive:
+                await delivery.keep()
+            with suppress(Unavailable):
+                if await self._ending(attempt.job_id) is not None:
+                    self._halt(attempt, "ended")
+            left_s = attempt.deadline - time.monotonic()
+            if left_s <= 0:
+                self._halt(attempt, "timed out")
+            await lifetime.wait(attempt.over, within_s=beat_s if left_s <= 0 else min(beat_s, left_s))
+
+    async def _tell(self, attempt: Attempt) -> None:
+        """Publish what the attempt reports. A report that cannot be published in time is lost; an ending never is."""
+        while not attempt.over.is_set():
+            await attempt.news.wait()
+            attempt.news.clear()
+            while attempt.reports and not attempt.over.is_set():
+                report = attempt.reports.popleft()
+                try:
+                    await self._publish(report, within_s=REPORT_WITHIN_S)
+                except Unavailable as error:
+                    log.get().warning("report_lost", error=str(error))
+
+    async def _hand_back_in_time(self, delivery: Delivery, attempt: Attempt, stop: asyncio.Event) -> None:
+        """Told to stop, leave the job at its next boundary; where that is too far off, hand it back and be gone."""
+        while not stop.is_set():
+            if await lifetime.first_of(attempt.over, stop) is attempt.over:
+                return
+        self._halt(attempt, "told to stop")
+        if not await lifetime.wait(attempt.over, within_s=HAND_BACK_S):
+            await self._release(delivery, attempt)
+            log.get().warning("left_within_a_step", stage=attempt.progress.stage)
+            os._exit(1)
+
+    async def _on_cancelled(self, subject: str, _payload: bytes) -> None:
+        attempt = self._attempt
+        if attempt is not None and subjects.job_id_of(subject) == attempt.job_id:
+            self._halt(attempt, "ended")
+
+    def _halt(self, attempt: Attempt, why: Why) -> None:
+        if attempt.why is None:
+            attempt.why = why
+            log.get().info("job_halted", why=why)
+            self._desk.halt()
+
+    # -- endings ---------------------------------------------------------------------------------------------------
+
+    async def _succeed(self, delivery: Delivery, attempt: Attempt) -> None:
+        path = self._videos.path(video_name(attempt.job_id))
+        size_bytes, sha256 = await asyncio.to_thread(_digest, path)
+        facts = await asyncio.to_thread(probe, path)
+        ending = JobSucceeded(
+            job_id=attempt.job_id,
+            at=time.time(),
+            attempt=attempt.number,
+            instance=self._instance,
+            video_url=video_url(attempt.job_id),
+            video_path=video_path(attempt.job_id),
+            width=facts.width,
+            height=facts.height,
+            num_frames=facts.num_frames,
+            duration=facts.duration,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            seed=attempt.job.seed,
+        )
+        winner = await self._end(ending)
+        if not isinstance(winner, JobSucceeded):
+            await self._videos.delete(path.name)
+        await self._finish(delivery, attempt.job_id)
+
+    async def _fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
+        await self._end(
+            JobFailed(job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=reason)
+        )
+        await self._finish(delivery, job_id)
+
+    async def _release(self, delivery: Delivery, attempt: Attempt) -> None:
+        released = JobReleased(job_id=attempt.job_id, at=time.time(), attempt=attempt.number, instance=self._instance)
+        await self._publish(released, within_s=REPORT_WITHIN_S)
+        await delivery.hand_back()
+        log.get().info("job_released")
+
+    async def _end(self, ending: Ending) -> Ending | None:
+        """Publish an ending, and return the one that the job has: ours, or the one that was first."""
+        expect = Expect(0, subjects.endings_of(ending.job_id))
+        try:
+            await self._publish(ending, expect=expect)
+        except WrongSequence:  # somebody else's, or ours whose acknowledgement was lost
+            winner = await self._ending(ending.job_id)
+        else:
+            winner = ending
+        log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending)
+        return winner
+
+    async def _finish(self, delivery: Delivery, job_id: str) -> None:
+        """The ending is stored: the message may go, and what only the job needed."""
+        await delivery.acknowledge()
+        with suppress(ValueError):  # an id that is no file name never had an input
+            await self._scratch.delete(input_name(job_id))
+
+    async def _ending(self, job_id: str) -> Ending | None:
+        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
+        return None if stored is None else wire.decode_ending(stored.data)
+
+    async def _publish(self, event: Event, *, expect: Expect | None = None, within_s: float = PUBLISH_WITHIN_S) -> None:
+        await self._broker.publish(
+            subjects.event(event),
+            wire.encode(event),
+            message_id=subjects.message_id(event),
+            expect=expect,
+            within_s=within_s,
+        )
+
+    # -- the cluster -----------------------------------------------------------------------------------------------
+
+    async def _heartbeat(self, stop: asyncio.Event) -> None:
+        """Say that the cluster lives, what it can do and what it does; at the end, that it is gone."""
+        while not stop.is_set():
+            jobs = [] if self._attempt is None else [self._attempt.job_id]
+            beat = replace(self._cluster, at=time.time(), current_jobs=jobs)
+            with suppress(Unavailable):
+                await self._broker.put_last(subjects.CLUSTERS_BUCKET, self._instance, wire.encode(beat))
+            await lifetime.wait(stop, within_s=HEARTBEAT_S)
+        with suppress(Unavailable):
+            await self._broker.put_last(subjects.CLUSTERS_BUCKET, self._instance, b"")
+
+
+def _events(stored: list[Stored]) -> list[Event]:
+    """The readable events of a job's log; what is not readable was set aside by others already."""
+    events: list[Event] = []
+    for message in stored:
+        with suppress(wire.Undecodable):
+            events.append(wire.decode_event(message.data))
+    return events
+
+
+def _attempt_of(started: Stored | None) -> int:
+    event = None if started is None else wire.decode_event(started.data)
+    return event.attempt if isinstance(event, JobStarted) else 0
+
+
+def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, default_size: str) -> Run:
+    """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
+    job = submitted.job
+    picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
+    width, height = output_size(job.image_size or default_size, job.keep_aspect, picture.width, picture.height)
+    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+    return Run(job_id=submitted.job_id, attempt=attempt, job=job, width=width, height=height, rgb=fitted.tobytes())
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), sha256

@@ -1,0 +1,67 @@
+"""The loop of every rank: a command, a job, an outcome. Ignorant of the broker and of its own rank."""
+
+from collections.abc import Callable
+
+import torch
+from msgspec import Struct
+from PIL import Image
+
+from contracts import log
+from inference.broadcast import Failed, Group, Halted
+from inference.commands import Idle, Run, Stop
+from inference.wan.generate import generate
+from inference.wan.load import Wan
+
+
+class Generated(Struct, frozen=True):
+    """`video_CTHW` is float in [-1, 1]; every rank has it, only rank 0 uses it."""
+
+    video_CTHW: torch.Tensor
+
+
+class GaveUp(Struct, frozen=True):
+    """The job cannot be generated; `reason` is safe to show."""
+
+    reason: str
+
+
+class Left(Struct, frozen=True):
+    """The job was left at a boundary, as rank 0 wished."""
+
+
+Outcome = Generated | GaveUp | Left
+
+
+def serve(group: Group, wan: Wan, report: Callable[[Outcome], None]) -> None:
+    """Run commands until `Stop`."""
+    while True:
+        match group.next_command():
+            case Run() as run:
+                with log.bound(job_id=run.job_id, attempt=run.attempt):
+                    report(_perform(run, group, wan))
+            case Idle():
+                continue
+            case Stop():
+                return
+
+
+def _perform(run: Run, group: Group, wan: Wan) -> Outcome:
+    image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
+    try:
+        video_CTHW = generate(wan, run.job, image, group.boundary)
+        group.boundary("store", 0)
+        return Generated(video_CTHW)
+    except Halted:
+        return Left()
+    except Failed as agreed:
+        return GaveUp(str(agreed))
+    except Exception as error:  # noqa: BLE001  # whatever one rank meets, all ranks end the job by
+        log.get().exception("stage_failed", stage=group.stage)
+        return GaveUp(str(group.fail(_describe(error, group))))
+
+
+def _describe(error: Exception, group: Group) -> str:
+    """What a person may know: the stage and the kind of error, nothing of the inside."""
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"the cluster ran out of device memory at the stage {group.stage}"
+    return f"the stage {group.stage} failed with {type(error).__name__}"
