@@ -108,26 +108,67 @@ class Delivery:
 class Bus:
     """One connection. `lost` once it is closed for good, which nothing but a new process mends."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, stop: asyncio.Event | None) -> None:
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._stop = stop or asyncio.Event()
         self._renewed = asyncio.Event()
-        self._on_reconnect: list[Callable[[], None]] = []
+        self._begun = False
+        self._told: set[str] = set()
         self.lost = False
 
     @property
     def connected(self) -> bool:
         return self._client.is_connected
 
-    def on_reconnect(self, call: Callable[[], None]) -> None:
-        self._on_reconnect.append(call)
+    async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
+        """Connect, however long that takes; from then on nats-py reconnects by itself, without limit."""
+        await self._client.connect(
+            servers,
+            name=name,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType]  # typed int, used as a float
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=PINGS_UNANSWERED_MAX,
+            inbox_prefix=f"_INBOX_{name}",
+            **_credentials(creds),
+        )
+        self._begun = True
 
-    def renew(self) -> None:
+    def on_begun(self, begun: asyncio.Task[None]) -> None:
+        if not begun.cancelled() and (error := begun.exception()) is not None:
+            log.get().error("broker_refused", error=repr(error))
+            self._stop.set()
+
+    async def _on_error(self, error: Exception) -> None:
+        """Loud, but one line an outage for what repeats five times a second."""
+        if repr(error) not in self._told:
+            log.get().error("broker_error", error=repr(error))
+        if isinstance(error, OSError):
+            self._told.add(repr(error))
+
+    async def _on_disconnected(self) -> None:
+        log.get().warning("broker_disconnected")
+
+    async def _on_reconnected(self) -> None:
         """Wake every pull, since the one it waits for died with the old connection."""
+        self._told.clear()
+        log.get().info("broker_reconnected")
         self._renewed.set()
         self._renewed = asyncio.Event()
-        for call in self._on_reconnect:
-            call()
+
+    async def _on_closed(self) -> None:
+        self.lost = True
+        self._stop.set()
+
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise Unavailable("no connection yet")
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -151,6 +192,7 @@ class Bus:
         while True:
             left_s = deadline - asyncio.get_running_loop().time()
             try:
+                self._check_begun()
                 answer = await self._js.publish(
                     subject, payload, timeout=max(0.05, min(PUBLISH_ATTEMPT_S, left_s)), headers=headers
                 )
@@ -158,7 +200,7 @@ class Bus:
                 if (refusal := _refusal(error)) is not None:
                     raise refusal from error
                 problem: Exception = error
-            except (nats.errors.Error, OSError) as error:
+            except (nats.errors.Error, OSError, Unavailable) as error:
                 problem = error
             else:
                 return answer.seq
@@ -170,7 +212,7 @@ class Bus:
         """Delete a message; one that is gone already is no error."""
         with suppress(nats.js.errors.NotFoundError):
             try:
-                await self._ask(self._js.delete_msg(stream, sequence))
+                await self._ask(lambda: self._js.delete_msg(stream, sequence))
             except nats.js.errors.APIError as error:
                 if error.err_code not in _NO_SUCH_MESSAGE:
                     raise
@@ -180,7 +222,7 @@ class Bus:
     async def last(self, stream: str, subject: str, *, leader: bool = True) -> Stored | None:
         """The last message on a subject or pattern. `leader=False` may be stale with replicas, and is cheaper."""
         try:
-            message = await self._ask(self._js.get_last_msg(stream, subject, direct=not leader))
+            message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=not leader))
         except nats.js.errors.NotFoundError:
             return None
         return _stored(message)
@@ -203,7 +245,7 @@ class Bus:
         return pending if messages and messages[0].sequence == sequence else None
 
     async def stream(self, name: str) -> StreamInfo:
-        return await self._ask(self._js.stream_info(name))
+        return await self._ask(lambda: self._js.stream_info(name))
 
     async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
         """Return once provisioning has made them all, or at `stop`."""
@@ -221,9 +263,10 @@ class Bus:
                 return
 
     async def consumer(self, stream: str, durable: str) -> ConsumerInfo:
-        return await self._ask(self._js.consumer_info(stream, durable))
+        return await self._ask(lambda: self._js.consumer_info(stream, durable))
 
     async def _direct_batch(self, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
+        self._check_begun()
         inbox: asyncio.Queue[Msg] = asyncio.Queue()
         reply = self._client.new_inbox()
         subscription = await self._client.subscribe(reply, cb=inbox.put)
@@ -253,11 +296,11 @@ class Bus:
                     case status:
                         raise Unavailable(f"direct get answered {status} {headers.get('Description', '')}")
 
-    @staticmethod
-    async def _ask(request: Awaitable[T]) -> T:
+    async def _ask(self, request: Callable[[], Awaitable[T]]) -> T:
         """The answer to a request, or `Unavailable`; what the broker refuses stays nats-py's `APIError`."""
+        self._check_begun()
         try:
-            return await request
+            return await request()
         except nats.js.errors.ServiceUnavailableError as error:
             raise Unavailable(str(error)) from error
         except nats.js.errors.APIError:
@@ -359,58 +402,28 @@ class Bus:
 
 @asynccontextmanager
 async def connect(
-    url: str, *, name: str, creds: str | None = None, stop: asyncio.Event | None = None
+    url: str, *, name: str, creds: str | None = None, stop: asyncio.Event | None = None, wait: bool = True
 ) -> AsyncGenerator[Bus, None]:
-    """A connection that waits for the broker as long as it takes, and closes with the block.
+    """A connection for the length of the block. It waits for the broker as long as it takes, or, with `wait=False`,
+    connects behind the block's back and answers `Unavailable` until then.
 
     `url` may name several servers, parted by commas; `creds` is a credentials file or an nkey seed file. `stop` is set
     where the connection is lost for good, so that the process ends and is started again.
     """
-    buses: list[Bus] = []
-    told: set[str] = set()  # one line an outage for what repeats five times a second
-
-    async def on_error(error: Exception) -> None:
-        if repr(error) not in told:
-            log.get().error("broker_error", error=repr(error))
-        if isinstance(error, OSError):
-            told.add(repr(error))
-
-    async def on_disconnected() -> None:
-        log.get().warning("broker_disconnected")
-
-    async def on_reconnected() -> None:
-        told.clear()
-        log.get().info("broker_reconnected")
-        for bus in buses:
-            bus.renew()
-
-    async def on_closed() -> None:
-        for bus in buses:
-            bus.lost = True
-        if stop is not None:
-            stop.set()
-
     client = Client()
-    await client.connect(
-        [server.strip() for server in url.split(",")],
-        name=name,
-        error_cb=on_error,
-        disconnected_cb=on_disconnected,
-        reconnected_cb=on_reconnected,
-        closed_cb=on_closed,
-        connect_timeout=CONNECT_TIMEOUT_S,
-        reconnect_time_wait=RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType]  # typed int, used as a float
-        max_reconnect_attempts=-1,
-        ping_interval=PING_INTERVAL_S,
-        max_outstanding_pings=PINGS_UNANSWERED_MAX,
-        inbox_prefix=f"_INBOX_{name}",
-        **_credentials(creds),
-    )
-    bus = Bus(client)
-    buses.append(bus)
+    bus = Bus(client, stop)
+    beginning = asyncio.create_task(bus.begin([server.strip() for server in url.split(",")], name, creds))
+    beginning.add_done_callback(bus.on_begun)
+    told_to_stop = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
+        if wait:
+            await asyncio.wait([beginning, told_to_stop], return_when=asyncio.FIRST_COMPLETED)
+            if beginning.done():
+                beginning.result()  # raises where the broker does not want us
         yield bus
     finally:
+        beginning.cancel()
+        told_to_stop.cancel()
         with suppress(TimeoutError, OSError):
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await client.close()

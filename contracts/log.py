@@ -50,6 +50,11 @@ def bound(**facts: object) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**facts)
 
 
+def request_id() -> str:
+    """The id of the request that this line or answer belongs to; empty outside one."""
+    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
 def without_query(url: str) -> str:
     """An image URL as a log may show it: no query, no credentials, no `data:` body."""
     try:

@@ -1,6 +1,7 @@
 """The only encoders and decoders of what travels on the broker: JSON, so that the nats CLI reads it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -32,3 +33,10 @@ decode_event: Callable[[bytes], Event] = _decoder(Event)
 decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
 decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
 decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
+
+
+def readable_events(payloads: Iterable[bytes]) -> Iterator[Event]:
+    """The events among these payloads; what is not one was set aside, loudly, by who folds the log."""
+    for payload in payloads:
+        with suppress(Undecodable):
+            yield decode_event(payload)

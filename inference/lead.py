@@ -150,7 +150,7 @@ class Lead:
             log.get().error("job_undecodable", error=str(error))
             await self._fail(delivery, job_id, 0, "the job could not be read")
             return
-        so_far = past(_events(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))))
+        so_far = past(await self._events(job_id))
         png = await self._scratch.read(input_name(job_id))
         if (refusal := self._refusal(submitted.job, so_far, png)) is not None or png is None:
             await self._fail(delivery, job_id, so_far.burnt, refusal or "")
@@ -363,6 +363,10 @@ class Lead:
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
         return None if stored is None else wire.decode_ending(stored.data)
 
+    async def _events(self, job_id: str) -> list[Event]:
+        stored = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+        return list(wire.readable_events(event.data for event in stored))
+
     async def _publish(self, event: Event, *, expect: Expect | None = None, within_s: float = PUBLISH_WITHIN_S) -> None:
         await self._broker.publish(
             subjects.event(event),
@@ -384,15 +388,6 @@ class Lead:
             await lifetime.wait(stop, within_s=HEARTBEAT_S)
         with suppress(Unavailable):
             await self._broker.put_last(subjects.CLUSTERS_BUCKET, self._instance, b"")
-
-
-def _events(stored: list[Stored]) -> list[Event]:
-    """The readable events of a job's log; what is not readable was set aside by others already."""
-    events: list[Event] = []
-    for message in stored:
-        with suppress(wire.Undecodable):
-            events.append(wire.decode_event(message.data))
-    return events
 
 
 def _attempt_of(started: Stored | None) -> int:

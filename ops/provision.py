@@ -73,6 +73,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
             max_msg_size=JOB_BYTES_MAX,
             duplicate_window=DUPLICATE_WINDOW_S,
             republish=RePublish(src=subjects.ALL_JOBS, dest=subjects.JOBS_INTO_LOG),
+            metadata={"wanjet.durability": "unchecked" if settings.nats_durability_unchecked else "checked"},
         ),
         bucket.evolve(
             name=subjects.bucket_stream(subjects.STATUS_BUCKET),

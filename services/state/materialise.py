@@ -9,8 +9,8 @@ import time
 from contracts import lifetime, log, subjects, wire
 from contracts.bus import Bus, Stored, Unavailable, WrongSequence
 from contracts.events import Event
+from contracts.fold import fold, fold_all
 from contracts.status import JobStatus
-from services.state.fold import fold, fold_all
 
 RETRY_PAUSE_S = 0.5
 WRITES_MAX = 20

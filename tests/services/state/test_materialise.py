@@ -11,7 +11,7 @@ from contracts.events import Event
 from contracts.status import JobStatus
 from services.state.materialise import materialise
 from tests.conftest import eventually
-from tests.services.state.test_fold import ID, cancelled, released, started, step, submitted, succeeded
+from tests.contracts.test_fold import ID, cancelled, released, started, step, submitted, succeeded
 
 RETENTION_S = 100.0
 NOW = time.time()

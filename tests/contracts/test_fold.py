@@ -14,7 +14,7 @@ from contracts.events import (
 )
 from contracts.job import Job
 from contracts.status import JobStatus
-from services.state.fold import fold, fold_all
+from contracts.fold import fold, fold_all
 
 ID = "0123456789abcdef" * 2
 JOB = Job(prompt="a boat at sea", num_frames=25, seed=7)

@@ -1,4 +1,4 @@
-"""The whole life of a job, pure: status before, event, status after.
+"""The whole life of a job, pure: status before, event, status after. State folds the log, the edge what state has not.
 
 Every order and every repetition of a job's events folds to the same status, so that a redelivered, late or doubled
 event does no harm and two folding services agree. That holds because each field only ever moves one way: the ending

@@ -1,0 +1,59 @@
+"""The device of this process, its process group, and its ties to its parent. Knows no model and no vendor."""
+
+import ctypes
+import os
+import signal
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+CONTROL_TIMEOUT_S = 600  # how long a collective waits for the slowest rank before the cluster gives up
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+def choose(local_rank: int) -> torch.device:
+    """The accelerator with this number, or the CPU where there is none."""
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return torch.device("cpu") if accelerator is None else torch.device(accelerator.type, local_rank)
+
+
+def make_current(device: torch.device) -> None:
+    """Make it this thread's device: torch keeps the choice for each thread by itself."""
+    if device.type != "cpu":
+        torch.accelerator.set_device_index(device)
+
+
+def backend(device: torch.device) -> str:
+    """gloo for what lies in main memory, so that control never waits in a device's queue; the device's own beside."""
+    if device.type == "cpu":
+        return "cpu:gloo"
+    return f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device.type)}"
+
+
+@contextmanager
+def join_group(device: torch.device) -> Generator[None]:
+    """Be a rank of the group that torchrun's environment describes, for as long as the block lasts."""
+    dist.init_process_group(backend(device), timeout=timedelta(seconds=CONTROL_TIMEOUT_S))
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def die_with_parent() -> None:
+    """Have the kernel end this process when its parent ends: a killed torchrun leaves ranks that hold the cards.
+
+    Linux only; elsewhere it does nothing. To be called from the main thread, early.
+    """
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the kernel was told
+        os.kill(os.getpid(), signal.SIGKILL)

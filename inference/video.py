@@ -1,0 +1,71 @@
+"""A video tensor into an mp4 file, and the facts of such a file. Knows no job and no store."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import av
+import torch
+from av.container import OutputContainer
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from msgspec import Struct
+
+from contracts.job import FPS
+
+ENCODER_THREADS = 2  # the ranks beside this one need the cores
+CRF = "18"  # hardly to be told from lossless
+PRESET = "veryfast"  # a third of medium's time for files of the same size
+
+
+class VideoFacts(Struct, frozen=True):
+    """Sides in pixels, duration in seconds."""
+
+    width: int
+    height: int
+    num_frames: int
+    duration: float
+
+
+def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None]) -> None:
+    """Write the video (3 × frames × height × width in [-1, 1], even sides, any device) as H.264 at 16 frames a second.
+
+    Frame by frame: the whole video as bytes is never in memory. `on_frame(n)` is called once n frames are encoded; what
+    it raises passes through. After any error the file is gone.
+    """
+    try:
+        # faststart puts the index before the pictures, so that a browser can play before it has everything.
+        with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            _encode(video_CTHW, container, on_frame)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _encode(video_CTHW: torch.Tensor, container: OutputContainer, on_frame: Callable[[int], None]) -> None:
+    stream = container.add_stream("libx264", rate=FPS, options={"crf": CRF, "preset": PRESET})
+    stream.height, stream.width = video_CTHW.shape[2:]
+    stream.pix_fmt = "yuv420p"
+    stream.codec_context.thread_count = ENCODER_THREADS
+    stream.codec_context.color_primaries = ColorPrimaries.BT709
+    stream.codec_context.color_trc = ColorTrc.BT709
+    stream.codec_context.colorspace = Colorspace.ITU709
+    stream.codec_context.color_range = ColorRange.MPEG
+    for count, picture_CHW in enumerate(video_CTHW.unbind(1), start=1):
+        container.mux(stream.encode(_frame(picture_CHW)))
+        on_frame(count)
+    container.mux(stream.encode())
+
+
+def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
+    rgb_CHW = picture_CHW.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+    frame = av.VideoFrame.from_ndarray(rgb_CHW.permute(1, 2, 0).contiguous().cpu().numpy(), format="rgb24")
+    return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+
+
+def probe(path: Path) -> VideoFacts:
+    """What the file itself says; raises `av.FFmpegError` where it is no video."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        if stream.duration is None or stream.time_base is None:
+            raise ValueError(f"{path}: the video does not say how long it is")
+        duration = float(stream.duration * stream.time_base)
+        return VideoFacts(stream.width, stream.height, stream.frames, duration)

@@ -1,0 +1,51 @@
+"""The edge: `python -m services.edge` serves HTTP until SIGTERM."""
+
+import asyncio
+import sys
+
+import uvicorn
+import uvloop
+
+from contracts import env, lifetime, log
+from services.edge.app import Settings, app
+
+KEEP_ALIVE_S = 15
+GRACE_S = 20
+CONNECTIONS_MAX = 1000
+BACKLOG = 256
+
+
+async def serve(settings: Settings) -> bool:
+    """True where it was told to stop, False where the connection to the broker is lost for good."""
+    lost = asyncio.Event()
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app(settings, lost),
+            host=settings.server_host,
+            port=settings.server_port,
+            http="httptools",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            limit_concurrency=CONNECTIONS_MAX,
+            backlog=BACKLOG,
+        )
+    )
+    lifetime.stop_on_signals()  # uvicorn raises a signal again once it has drained: no need to die of it
+    serving = asyncio.create_task(server.serve())
+    losing = asyncio.create_task(lost.wait())
+    await asyncio.wait([serving, losing], return_when=asyncio.FIRST_COMPLETED)
+    was_lost = lost.is_set() and not serving.done()
+    server.should_exit = True
+    await serving
+    losing.cancel()
+    return not was_lost
+
+
+if __name__ == "__main__":
+    settings = env.read(Settings)
+    log.configure("edge")
+    sys.exit(0 if uvloop.run(serve(settings)) else 1)

@@ -1,0 +1,102 @@
+"""Wiring and lifetimes: what the routes work with is opened here, in order, and closed in the reverse order."""
+
+import asyncio
+import ipaddress
+import time
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from litestar import Litestar
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import Struct
+
+from contracts import blobs, bus, log
+from services.edge.errors import HANDLERS
+from services.edge.fetch import Outbound
+from services.edge.jobs import Jobs
+from services.edge.routes import ROUTES, Edge
+
+FETCHES_MAX = 8
+PATH_CHARS_MAX = 120
+
+
+class Settings(Struct, frozen=True):
+    server_host: str = "0.0.0.0"  # noqa: S104  # the documented default: it serves other machines
+    server_port: int = 8088
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_creds: str | None = None
+    task_retention: float = 1800
+    video_store_url: str = "generated_videos/"
+    scratch_store_url: str = "scratch/"
+    outbound_allowed_networks: tuple[str, ...] = ()
+    outbound_allowed_ports: tuple[int, ...] = ()
+
+
+def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
+    """The edge. It answers from the start, with 503 until the broker is there; `stop` is set if that is lost."""
+
+    @asynccontextmanager
+    async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
+        networks = tuple(ipaddress.ip_network(network) for network in settings.outbound_allowed_networks)
+        scratch = blobs.folder(settings.scratch_store_url)
+        async with (
+            bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=stop, wait=False) as broker,
+            Outbound(allowed_networks=networks, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
+        ):
+            litestar.state.edge = Edge(
+                broker=broker,
+                jobs=Jobs(broker, scratch, retention_s=settings.task_retention),
+                outbound=outbound,
+                videos=blobs.folder(settings.video_store_url),
+                scratch=scratch,
+                fetches=asyncio.Semaphore(FETCHES_MAX),
+                began=time.monotonic(),
+            )
+            yield
+
+    return _traced(
+        Litestar(
+            route_handlers=[ROUTES],
+            dependencies={"edge": Provide(_edge, sync_to_thread=False)},
+            exception_handlers=HANDLERS,
+            lifespan=[lifetime],
+            openapi_config=None,
+            logging_config=None,
+        )
+    )
+
+
+def _edge(state: State) -> Edge:
+    return state.edge
+
+
+def _traced(inner: ASGIApp) -> ASGIApp:
+    """A request id in every answer and every log line, and one line a request. No body, no query, no header."""
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await inner(scope, receive, send)
+            return
+        request_id, began, status = uuid.uuid4().hex, time.monotonic(), 0
+
+        async def send_traced(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        with log.bound(request_id=request_id):
+            await inner(scope, receive, send_traced)
+            log.get().info(
+                "request_served",
+                method=scope["method"],
+                path=scope["path"][:PATH_CHARS_MAX],
+                status=status,
+                ms=round(1000 * (time.monotonic() - began), 1),
+            )
+
+    return outer

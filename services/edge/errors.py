@@ -1,0 +1,168 @@
+"""What went wrong → which answer. One table; nothing of the inside reaches an answer."""
+
+from typing import Any
+
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+from msgspec import Struct
+
+from contracts import log
+from contracts.bus import Unavailable
+from contracts.cluster import Objection
+from contracts.status import State
+from services.edge.images import ImageRefused
+from services.edge.submission import Invalid
+
+RETRY_AFTER_S = 10
+BUSY = "服务器繁忙，请稍后重试"
+
+_Request = Request[Any, Any, Any]
+_Response = Response[Any]
+
+
+class Busy(Exception):
+    """As many unfinished jobs exist as may; nothing was stored."""
+
+
+class NotFound(Exception):
+    """No such thing, or no longer; the text says which."""
+
+
+class Gone(Exception):
+    """It was there, and has been removed for good."""
+
+
+class AlreadyFinished(Exception):
+    def __init__(self, status: State) -> None:
+        self.status: State = status
+
+
+class OutcomeUnknown(Exception):
+    """The broker did not say whether it accepted the job."""
+
+    def __init__(self, job_id: str) -> None:
+        self.job_id = job_id
+
+
+class ErrorBody(Struct, frozen=True):
+    error: str
+    message: str
+
+
+class ValidationBody(Struct, frozen=True):
+    error: str
+    message: str
+    details: list[Objection]
+
+
+class FinishedBody(Struct, frozen=True):
+    error: str
+    message: str
+    status: State
+
+
+class UnavailableBody(Struct, frozen=True, omit_defaults=True):
+    error: str
+    message: str
+    requestId: str | None = None  # noqa: N815  # the wire's name
+
+
+class BusyBody(Struct, frozen=True):
+    detail: str
+
+
+class InternalBody(Struct, frozen=True):
+    error: str
+    message: str
+    logId: str  # noqa: N815  # the wire's name
+
+
+def _answer(status: int, body: Struct, **headers: str) -> _Response:
+    return Response(body, status_code=status, media_type="application/json", headers=headers)
+
+
+def _retry_later() -> dict[str, str]:
+    return {"Retry-After": str(RETRY_AFTER_S)}
+
+
+def _validation(objections: list[Objection]) -> _Response:
+    message = "; ".join(objection.message for objection in objections)
+    return _answer(400, ValidationBody("VALIDATION_ERROR", message, objections))
+
+
+def on_invalid(_: _Request, error: Invalid) -> _Response:
+    return _validation(error.objections)
+
+
+def on_refused_image(_: _Request, error: ImageRefused) -> _Response:
+    return _validation([Objection("image_url", f"image_url: {error}")])
+
+
+def on_busy(_: _Request, __: Busy) -> _Response:
+    return Response(BusyBody(BUSY), status_code=429, media_type="application/json", headers=_retry_later())
+
+
+def on_not_found(_: _Request, error: NotFound) -> _Response:
+    return _answer(404, ErrorBody("NOT_FOUND", str(error)))
+
+
+def on_gone(_: _Request, error: Gone) -> _Response:
+    return _answer(410, ErrorBody("GONE", str(error)))
+
+
+def on_finished(_: _Request, error: AlreadyFinished) -> _Response:
+    return _answer(409, FinishedBody("ALREADY_FINISHED", f"the job has ended: {error.status}", error.status))
+
+
+def on_outcome_unknown(_: _Request, error: OutcomeUnknown) -> _Response:
+    message = "no answer in time, so it is unknown whether the job was accepted: ask for its status, or cancel it"
+    return _answer(503, UnavailableBody("UNAVAILABLE", message, error.job_id), **_retry_later())
+
+
+def on_unavailable(_: _Request, error: Unavailable | OSError) -> _Response:
+    log.get().error("unavailable", error=repr(error))
+    return _answer(503, UnavailableBody("UNAVAILABLE", "the service cannot answer now; try again"), **_retry_later())
+
+
+_HTTP: dict[int, tuple[str, str | None]] = {
+    403: ("FORBIDDEN", None),  # raised by us, with a text of ours
+    404: ("NOT_FOUND", "there is nothing here"),
+    405: ("METHOD_NOT_ALLOWED", "this method is not offered here"),
+    413: ("TOO_LARGE", "the body is too large"),
+    415: ("UNSUPPORTED_MEDIA_TYPE", None),
+}
+
+
+def on_http(_: _Request, error: HTTPException) -> _Response:
+    """What Litestar itself refuses: unknown paths, wrong methods, bodies over the limit."""
+    names = {
+        404: "NOT_FOUND",
+        405: "METHOD_NOT_ALLOWED",
+        413: "TOO_LARGE",
+        415: "UNSUPPORTED_MEDIA_TYPE",
+        403: "FORBIDDEN",
+    }
+    texts = {404: "there is nothing here", 405: "this method is not offered here", 413: "the body is too large"}
+    status = error.status_code
+    message = texts.get(status, error.detail if status < 500 else "internal error")
+    return _answer(status, ErrorBody(names.get(status, "BAD_REQUEST"), message), **(error.headers or {}))
+
+
+def on_ours(_: _Request, error: Exception) -> _Response:
+    log.get().error("internal_error", exc_info=error)
+    return _answer(500, InternalBody("INTERNAL_ERROR", "something broke on our side", log.request_id()))
+
+
+HANDLERS: dict[type[Exception] | int, Any] = {
+    Invalid: on_invalid,
+    ImageRefused: on_refused_image,
+    Busy: on_busy,
+    NotFound: on_not_found,
+    Gone: on_gone,
+    AlreadyFinished: on_finished,
+    OutcomeUnknown: on_outcome_unknown,
+    Unavailable: on_unavailable,
+    OSError: on_unavailable,
+    HTTPException: on_http,
+    Exception: on_ours,
+}

@@ -1,0 +1,126 @@
+"""What the edge says of the whole service, from the broker's own numbers: for people, probes and Prometheus."""
+
+import time
+from collections.abc import Iterator
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics_exposition
+
+from contracts import subjects
+from contracts.bus import Bus
+from contracts.cluster import ClusterStatus
+
+STATE_LAG_EVENTS_MAX = 100
+DURABILITY = "wanjet.durability"
+
+
+class Service(Struct, frozen=True):
+    total_tasks: int
+    pipeline_world_size: int
+    pipeline_rank: int = 0
+
+
+class Resources(Struct, frozen=True):
+    concurrent_tasks: int
+    max_concurrent: int
+    available_slots: int
+
+
+class System(Struct, frozen=True):
+    world_size: int
+    uptime: float
+    rank: int = 0
+
+
+class Health(Struct, frozen=True, kw_only=True):
+    """`status` is degraded while nobody works, while state lags, or while durability went unchecked."""
+
+    status: str
+    timestamp: float
+    uptime: float
+    rank: int = 0
+    world_size: int = 0
+    service: Service = Service(0, 0)
+    resources: Resources = Resources(0, 0, 0)
+    state_lag: int = 0
+    durability: str = "unknown"
+    clusters: list[ClusterStatus] = []
+
+
+class Metrics(Struct, frozen=True, kw_only=True):
+    timestamp: float
+    service: Service
+    resources: Resources
+    system: System
+    state_lag: int
+    clusters: list[ClusterStatus]
+
+
+def unhealthy(began: float) -> Health:
+    """Without a broker nothing else is known."""
+    return Health(status="unhealthy", timestamp=time.time(), uptime=_since(began))
+
+
+async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> Health:
+    queue = await broker.stream(subjects.JOBS_STREAM)
+    state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+    unfinished, limit = queue.state.messages, queue.config.max_msgs or 0
+    world_size = sum(cluster.world_size for cluster in clusters)
+    lag = state.num_pending or 0
+    durability = (queue.config.metadata or {}).get(DURABILITY, "unknown")
+    well = bool(clusters) and lag <= STATE_LAG_EVENTS_MAX and durability == "checked"
+    return Health(
+        status="healthy" if well else "degraded",
+        timestamp=time.time(),
+        uptime=_since(began),
+        world_size=world_size,
+        service=Service(total_tasks=queue.state.last_seq, pipeline_world_size=world_size),
+        resources=Resources(unfinished, limit, max(0, limit - unfinished)),
+        state_lag=lag,
+        durability=durability,
+        clusters=clusters,
+    )
+
+
+def metrics(health: Health) -> Metrics:
+    return Metrics(
+        timestamp=health.timestamp,
+        service=health.service,
+        resources=health.resources,
+        system=System(world_size=health.world_size, uptime=health.uptime),
+        state_lag=health.state_lag,
+        clusters=health.clusters,
+    )
+
+
+def prometheus(health: Health, *, openmetrics: bool) -> bytes:
+    registry = CollectorRegistry()
+    registry.register(_Numbers(health))
+    return openmetrics_exposition.generate_latest(registry) if openmetrics else generate_latest(registry)
+
+
+class _Numbers:
+    """One scrape's numbers, in the shape that the client library asks for."""
+
+    def __init__(self, health: Health) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        seen = self._health
+        yield CounterMetricFamily(
+            "wanjet_jobs_accepted", "Jobs accepted since the queue began.", seen.service.total_tasks
+        )
+        yield GaugeMetricFamily("wanjet_jobs_unfinished", "Jobs waiting or running.", seen.resources.concurrent_tasks)
+        yield GaugeMetricFamily("wanjet_jobs_limit", "Unfinished jobs admitted.", seen.resources.max_concurrent)
+        yield GaugeMetricFamily("wanjet_clusters", "Live clusters.", len(seen.clusters))
+        yield GaugeMetricFamily("wanjet_ranks", "Ranks of live clusters.", seen.world_size)
+        running = sum(len(cluster.current_jobs) for cluster in seen.clusters)
+        yield GaugeMetricFamily("wanjet_jobs_running", "Jobs that live clusters work on.", running)
+        yield GaugeMetricFamily("wanjet_state_lag_events", "Events that no status shows yet.", seen.state_lag)
+        yield GaugeMetricFamily("wanjet_edge_uptime_seconds", "Age of this edge.", seen.uptime)
+
+
+def _since(began: float) -> float:
+    return round(time.monotonic() - began, 3)

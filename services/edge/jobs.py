@@ -1,0 +1,124 @@
+"""What the edge asks of the broker about jobs, and tells it. Never writes a status; fetches nothing; knows no HTTP."""
+
+import secrets
+import time
+import uuid
+
+from msgspec.structs import replace
+
+from contracts import log, subjects, wire
+from contracts.blobs import Folder
+from contracts.bus import Bus, Expect, StreamFull, Unavailable, WrongSequence
+from contracts.cluster import ClusterStatus
+from contracts.events import Ending, JobCancelled, JobSubmitted
+from contracts.fold import fold, fold_all
+from contracts.job import SEED_MAX, JobRequest, accept, input_name
+from contracts.status import JobStatus
+from services.edge.errors import AlreadyFinished, Busy, NotFound, OutcomeUnknown
+
+PUBLISH_WITHIN_S = 5.0
+
+
+class Jobs:
+    """`retention_s` is how long an ended job's status is kept."""
+
+    def __init__(self, broker: Bus, scratch: Folder, *, retention_s: float) -> None:
+        self._broker, self._scratch, self._retention_s = broker, scratch, retention_s
+
+    async def clusters(self) -> list[ClusterStatus]:
+        """The clusters whose heartbeat has not run out."""
+        return [wire.decode_cluster(beat) for beat in await self._broker.values(subjects.CLUSTERS_BUCKET)]
+
+    async def look_for_room(self) -> None:
+        """A cheap look before dear work; the broker itself decides later. Raises `Busy`."""
+        queue = await self._broker.stream(subjects.JOBS_STREAM)
+        if queue.state.messages >= (queue.config.max_msgs or 0):
+            raise Busy
+
+    async def submit(self, request: JobRequest, png: bytes) -> str:
+        """Store the input, publish the job, return its id. Raises `Busy` or `OutcomeUnknown`."""
+        job = accept(request, seed=secrets.randbelow(SEED_MAX + 1))
+        submitted = JobSubmitted(job_id=uuid.uuid4().hex, created_at=time.time(), job=job)
+        job_id = submitted.job_id
+        await self._scratch.write(input_name(job_id), png)
+        try:
+            await self._broker.publish(
+                subjects.job(job_id),
+                wire.encode(submitted),
+                message_id=subjects.message_id(submitted),
+                within_s=PUBLISH_WITHIN_S,
+            )
+        except StreamFull as error:
+            await self._scratch.delete(input_name(job_id))
+            raise Busy from error
+        except Unavailable as error:  # perhaps it was stored: its input stays
+            log.get().warning("submission_unanswered", job_id=job_id, error=str(error))
+            raise OutcomeUnknown(job_id) from error
+        log.get().info("job_accepted", job_id=job_id, num_frames=job.num_frames, steps=job.infer_steps)
+        return job_id
+
+    async def status(self, job_id: str) -> JobStatus:
+        """The job as it stands, even where the state service is behind or away. Raises `NotFound`."""
+        status = await self._known(job_id)
+        if status is None or (status.ended and status.updated_at + self._retention_s < time.time()):
+            raise NotFound("no such job, or it ended too long ago")
+        if status.status != "InQueue":
+            return status
+        return replace(status, queue_position=await self._position(job_id))
+
+    async def cancel(self, job_id: str) -> None:
+        """End the job as cancelled, for good. Raises `NotFound` or `AlreadyFinished`."""
+        status = await self.status(job_id)
+        ending = await self._ending(job_id) if status.ended else await self._end_cancelled(job_id)
+        if not isinstance(ending, JobCancelled) and status.status != "Cancelled":
+            raise AlreadyFinished("Failed" if ending is None else fold(None, ending).status)
+        queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
+        if queued is not None:
+            await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)
+        await self._scratch.delete(input_name(job_id))
+
+    async def _end_cancelled(self, job_id: str) -> Ending | None:
+        """Publish the ending, and return the one that the job has: this one, or the one that was first."""
+        ending = JobCancelled(job_id=job_id, at=time.time())
+        try:
+            await self._broker.publish(
+                subjects.event(ending),
+                wire.encode(ending),
+                message_id=subjects.message_id(ending),
+                expect=Expect(0, subjects.endings_of(job_id)),
+                within_s=PUBLISH_WITHIN_S,
+            )
+        except WrongSequence:
+            return await self._ending(job_id)
+        log.get().info("job_cancelled", job_id=job_id)
+        return ending
+
+    async def _known(self, job_id: str) -> JobStatus | None:
+        """Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next."""
+        stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
+        if stored is None:
+            events = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+            status = fold_all(wire.readable_events(event.data for event in events))
+        else:
+            status = wire.decode_status(stored.data)
+            if not status.ended and (ending := await self._ending(job_id)) is not None:
+                status = fold(status, ending)
+        if status is None or status.created_at is None:
+            queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
+            status = status if queued is None else fold(status, wire.decode_submission(queued.data))
+        return status
+
+    async def _ending(self, job_id: str) -> Ending | None:
+        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
+        return None if stored is None else wire.decode_ending(stored.data)
+
+    async def _position(self, job_id: str) -> int | None:
+        """1 for the next job to run. Exact after cancels, since it counts messages; None once the job is gone."""
+        queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id), leader=False)
+        if queued is None:
+            return None
+        behind = await self._broker.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, queued.sequence)
+        if behind is None:
+            return None
+        consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
+        return max(1, (consumer.num_pending or 0) - behind)
