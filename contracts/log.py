@@ -8,6 +8,10 @@ from urllib.parse import urlsplit
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
+_tracebacks = structlog.processors.ExceptionRenderer(
+    structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
+)
+
 
 def configure(service: str, **bound: object) -> None:
     """Set up logging for this process, the standard library's included; `bound` stands in every line."""
@@ -18,9 +22,9 @@ def configure(service: str, **bound: object) -> None:
     ]
     pretty = sys.stdout.isatty()
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer()]
+        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
         if pretty
-        else [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
     )
     structlog.configure(
         processors=[*shared, *last],

@@ -33,6 +33,7 @@ LOOP_ENDS_WITHIN_S = 10.0
 
 class Settings(Struct, frozen=True):
     rank: int = 0
+    local_rank: int = 0
     world_size: int = 1
     nats_url: str = "nats://127.0.0.1:4222"
     nats_creds: str | None = None
@@ -49,12 +50,14 @@ def main() -> None:
     settings = env.read(Settings)
     log.configure("inference", rank=settings.rank)
     device.die_with_parent()
-    with device.join_group() as where:
-        began = time.monotonic()
-        try:
-            wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
-        except CheckpointError as error:
-            sys.exit(str(error))
+    where = device.choose(settings.local_rank)
+    device.make_current(where)
+    began = time.monotonic()
+    try:
+        wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
+    except CheckpointError as error:
+        sys.exit(str(error))
+    with device.join_group(where):
         degree = ulysses_degree(settings.world_size, wan.heads)
         parallelize(wan, degree)
         log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
@@ -75,11 +78,11 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
 
     def run_loop() -> None:
         try:
-            device.use(wan.device)
+            device.make_current(wan.device)
             serve(Group(desk), wan, desk.report)
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
             log.get().exception("loop_failed")
-            os._exit(1)  # the other half may wait for this one: end both
+            os._exit(1)
         asyncio_loop.call_soon_threadsafe(loop_ended.set)
 
     threading.Thread(target=run_loop, name="loop", daemon=True).start()
@@ -93,7 +96,7 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
                 cluster=describe(settings, wan, degree),
                 limits=Limits(settings.task_timeout, settings.max_attempts),
             ).serve(stop)
-    except BaseException:
+    except BaseException:  # noqa: BLE001  # as above
         log.get().exception("lead_failed")
         os._exit(1)
     if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
@@ -106,7 +109,7 @@ def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
     return ClusterStatus(
         instance=uuid.uuid4().hex,
         name=settings.cluster_name,
-        device=device.name(wan.device),
+        device=wan.device.type,
         world_size=settings.world_size,
         model=wan.card.name,
         sizes=wan.card.sizes,

@@ -88,8 +88,6 @@ class Group:
     def _broadcast(self, payload: bytes) -> bytes:
         size = torch.tensor([len(payload)], dtype=torch.int64)
         dist.broadcast(size, LEADER, group=self._control)
-        body = (
-            torch.frombuffer(bytearray(payload), dtype=torch.uint8) if payload else torch.empty(size, dtype=torch.uint8)
-        )
+        body = torch.frombuffer(bytearray(payload or int(size)), dtype=torch.uint8)
         dist.broadcast(body, LEADER, group=self._control)
         return body.numpy().tobytes()

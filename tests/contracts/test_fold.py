@@ -12,9 +12,9 @@ from contracts.events import (
     StageStarted,
     StepCompleted,
 )
+from contracts.fold import fold, fold_all
 from contracts.job import Job
 from contracts.status import JobStatus
-from contracts.fold import fold, fold_all
 
 ID = "0123456789abcdef" * 2
 JOB = Job(prompt="a boat at sea", num_frames=25, seed=7)

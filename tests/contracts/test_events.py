@@ -1,0 +1,41 @@
+"""The golden files are what was published once: an event that no longer decodes to the same bytes breaks the log."""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from contracts import subjects, wire
+from contracts.events import Event
+
+GOLDEN = Path(__file__).parent / "golden"
+FILES = sorted(GOLDEN.glob("*.json"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_event_as_it_was_published_still_decodes_and_encodes_the_same(file: Path) -> None:
+    event = wire.decode_event(file.read_bytes())
+    assert type(event).__name__ == file.stem
+    assert json.loads(wire.encode(event)) == json.loads(file.read_text())
+
+
+def test_every_event_type_has_a_golden_file() -> None:
+    assert {kind.__name__ for kind in get_args(Event)} == {file.stem for file in FILES}
+
+
+def test_every_event_has_a_subject_and_a_derived_message_id_of_its_own() -> None:
+    events = [wire.decode_event(file.read_bytes()) for file in FILES]
+    assert len({subjects.event(event) for event in events}) == len(events)
+    assert all(subjects.job_id_of(subjects.event(event)) == event.job_id for event in events)
+    endings = [event for event in events if ".finished." in subjects.event(event)]
+    assert len(endings) == 3
+    assert len({subjects.message_id(event) for event in endings}) == 1
+
+
+@pytest.mark.parametrize(
+    "payload", [b"", b"{", b"[]", b"\xff", b"[" * 100_000, b'{"type":"JobTeleported"}', b'{"type":1}']
+)
+def test_what_is_not_an_event_is_undecodable_and_nothing_worse(payload: bytes) -> None:
+    with pytest.raises(wire.Undecodable):
+        wire.decode_event(payload)

@@ -1,0 +1,37 @@
+import pytest
+
+from contracts.job import JobRequest, accept, output_size, whole_frames
+
+
+@pytest.mark.parametrize(("asked", "made"), [(24, 25), (25, 25), (26, 25), (27, 29), (81, 81), (119, 121), (120, 121)])
+def test_frames_are_rounded_to_the_nearest_4n_plus_1_ties_up(asked: int, made: int) -> None:
+    assert whole_frames(asked) == made
+
+
+def test_a_seed_is_drawn_only_where_none_was_given() -> None:
+    request = JobRequest(prompt="a boat at sea", image_url="data:")
+    assert accept(request, seed=5).seed == 5
+    assert accept(JobRequest(prompt="a boat at sea", image_url="data:", seed=9), seed=5).seed == 9
+
+
+def test_a_job_carries_everything_asked_for_but_the_image() -> None:
+    request = JobRequest(prompt="a boat at sea", image_url="data:", guidance_scale=7.5, num_frames=27, ulysses_size=2)
+    job = accept(request, seed=1)
+    assert (job.guidance_scale, job.num_frames, job.ulysses_size) == (7.5, 29, 2)
+    assert not hasattr(job, "image_url")
+
+
+@pytest.mark.parametrize(
+    ("image", "keep_aspect", "size"),
+    [
+        ((4000, 3000), False, (1280, 720)),
+        ((1000, 1000), True, (960, 960)),
+        ((4000, 3000), True, (1104, 816)),
+        ((1600, 900), True, (1280, 720)),
+        ((720, 1280), True, (720, 1280)),
+    ],
+)
+def test_the_output_size_is_the_one_asked_or_its_area_with_the_images_aspect(
+    image: tuple[int, int], keep_aspect: bool, size: tuple[int, int]
+) -> None:
+    assert output_size("1280*720", keep_aspect, *image) == size
