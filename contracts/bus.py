@@ -114,6 +114,7 @@ class Bus:
         self._stop = stop or asyncio.Event()
         self._renewed = asyncio.Event()
         self._begun = False
+        self._ending = False
         self._told: set[str] = set()
         self.lost = False
 
@@ -153,7 +154,8 @@ class Bus:
             self._told.add(repr(error))
 
     async def _on_disconnected(self) -> None:
-        log.get().warning("broker_disconnected")
+        if not self._ending:
+            log.get().warning("broker_disconnected")
 
     async def _on_reconnected(self) -> None:
         """Wake every pull, since the one it waits for died with the old connection."""
@@ -163,8 +165,15 @@ class Bus:
         self._renewed = asyncio.Event()
 
     async def _on_closed(self) -> None:
-        self.lost = True
-        self._stop.set()
+        if not self._ending:
+            self.lost = True
+            self._stop.set()
+
+    async def end(self) -> None:
+        self._ending = True
+        with suppress(TimeoutError, OSError):
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._client.close()
 
     def _check_begun(self) -> None:
         if not self._begun:
@@ -410,8 +419,7 @@ async def connect(
     `url` may name several servers, parted by commas; `creds` is a credentials file or an nkey seed file. `stop` is set
     where the connection is lost for good, so that the process ends and is started again.
     """
-    client = Client()
-    bus = Bus(client, stop)
+    bus = Bus(Client(), stop)
     beginning = asyncio.create_task(bus.begin([server.strip() for server in url.split(",")], name, creds))
     beginning.add_done_callback(bus.on_begun)
     told_to_stop = asyncio.create_task((stop or asyncio.Event()).wait())
@@ -424,9 +432,7 @@ async def connect(
     finally:
         beginning.cancel()
         told_to_stop.cancel()
-        with suppress(TimeoutError, OSError):
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await client.close()
+        await bus.end()
 
 
 def _credentials(creds: str | None) -> dict[str, Any]:

@@ -13,8 +13,8 @@ import torch.distributed as dist
 from contracts.events import Stage
 from inference import commands
 from inference.commands import Command
+from inference.device import CONTROL_TIMEOUT_S
 
-CONTROL_TIMEOUT_S = 600
 REASON_BYTES_MAX = 512
 LEADER = 0
 

@@ -62,7 +62,7 @@ def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
 
 
 def probe(path: Path) -> VideoFacts:
-    """What the file itself says; raises `av.FFmpegError` where it is no video."""
+    """What the file itself says; raises `av.error.FFmpegError` where it is no video."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if stream.duration is None or stream.time_base is None:

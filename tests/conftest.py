@@ -1,13 +1,15 @@
 """What the tests share: a real broker on a free port, and a way to wait that is not sleep."""
 
 import asyncio
+import json
 import os
+import signal
 import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 import pytest
@@ -20,6 +22,7 @@ T = TypeVar("T")
 REPOSITORY = Path(__file__).parent.parent
 NATS_SERVER = str(Path(sys.executable).parent / "nats-server")
 POLL_S = 0.02
+STOP_WITHIN_S = 40
 
 
 async def eventually(look: Callable[[], Awaitable[T] | T], *, within_s: float = 10) -> T:
@@ -95,6 +98,54 @@ async def link(broker: Broker) -> AsyncGenerator[Bus, None]:
     async with bus.connect(broker.url, name="test") as link:
         await provision.provision(link, provision_settings(broker))
         yield link
+
+
+class Process:
+    """One of ours as it runs in production: started by its command, ended by a signal, its log kept for reading."""
+
+    def __init__(self, arguments: list[str], log: Path, **variables: str) -> None:
+        self.log = log
+        self._arguments, self._variables = arguments, variables
+        self._running: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Process":
+        with self.log.open("ab") as log:
+            self._running = subprocess.Popen(
+                [sys.executable, *self._arguments],
+                cwd=REPOSITORY,
+                env=environment(**self._variables),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        return self
+
+    @property
+    def alive(self) -> bool:
+        return self._running is not None and self._running.poll() is None
+
+    def send(self, number: int) -> None:
+        assert self._running is not None
+        self._running.send_signal(number)
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and wait for the end; the exit code. One that does not end is killed, and fails the test."""
+        assert self._running is not None
+        self._running.send_signal(number)
+        try:
+            return self._running.wait(STOP_WITHIN_S)
+        except subprocess.TimeoutExpired:
+            self._running.kill()
+            self._running.wait()
+            raise AssertionError(f"{self._arguments} did not stop:\n{self.text[-2000:]}") from None
+
+    @property
+    def text(self) -> str:
+        return self.log.read_text(errors="replace")
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        """The log's JSON lines."""
+        return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
 
 
 def environment(**variables: str) -> dict[str, str]:

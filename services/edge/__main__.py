@@ -38,11 +38,10 @@ async def serve(settings: Settings) -> bool:
     serving = asyncio.create_task(server.serve())
     losing = asyncio.create_task(lost.wait())
     await asyncio.wait([serving, losing], return_when=asyncio.FIRST_COMPLETED)
-    was_lost = lost.is_set() and not serving.done()
     server.should_exit = True
     await serving
     losing.cancel()
-    return not was_lost
+    return not lost.is_set()
 
 
 if __name__ == "__main__":

@@ -1,0 +1,39 @@
+"""Text and picture as the transformer wants them: UMT5 and CLIP embeddings. Knows no latents and no steps."""
+
+import torch
+from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
+from PIL import Image
+
+from inference.wan.load import Wan
+
+# The transformer parts text from picture by this count and checks nothing: any other length gives a wrong video.
+TEXT_TOKENS = 512
+
+# Wan2.1's own (`wan/configs/shared_config.py`), with the words that its image-to-video pipeline puts in front.
+DEFAULT_NEGATIVE_PROMPT = (
+    "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
+    "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，"
+    "静止不动的画面，杂乱的背景，三条腿，背景人很多，倒着走"
+)
+
+
+def encode_text(wan: Wan, text: str) -> torch.Tensor:
+    """UMT5's embedding in the transformer's dtype: 1 × 512 × D, zero after the text's end, its tail cut if longer."""
+    tokens = wan.tokenizer(
+        prompt_clean(text),
+        padding="max_length",
+        max_length=TEXT_TOKENS,
+        truncation=True,
+        return_attention_mask=True,
+        return_tensors="pt",
+    ).to(wan.device)
+    embedding_BLD = wan.text_encoder(tokens.input_ids, tokens.attention_mask).last_hidden_state
+    padding_BL1 = tokens.attention_mask.eq(0).unsqueeze(-1)
+    return embedding_BLD.masked_fill(padding_BL1, 0).to(wan.transformer.dtype)
+
+
+def encode_image(wan: Wan, image: Image.Image) -> torch.Tensor:
+    """CLIP's last layer but one in the transformer's dtype: 1 × (patches + 1) × D."""
+    pixels_BCHW = wan.image_processor(images=image, return_tensors="pt").pixel_values
+    encoded = wan.image_encoder(pixels_BCHW.to(wan.device, wan.image_encoder.dtype), output_hidden_states=True)
+    return encoded.hidden_states[-2].to(wan.transformer.dtype)

@@ -1,0 +1,81 @@
+"""The three solvers, on exactly the sigmas of Wan2.1. Knows no model and no latents."""
+
+from typing import Any, assert_never
+
+import numpy as np
+import torch
+from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
+from contracts.job import Solver
+
+TRAIN_TIMESTEPS = 1000
+
+Scheduler = UniPCMultistepScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
+
+
+def solver(name: Solver, steps: int, shift: float, device: torch.device | None = None) -> Scheduler:
+    """A scheduler at its first step, with its timesteps on `device`. It keeps state: one per job.
+
+    diffusers' own schedules differ from Wan2.1's by up to 0.004 in sigma, and its Euler shifts the small sigmas twice;
+    each is therefore given its sigmas. Source: `wan/utils/fm_solvers.py`, `fm_solvers_unipc.py` of Wan-Video/Wan2.1.
+    """
+    match name:
+        case "unipc":
+            return _unipc(steps, shift, device)
+        case "dpm++":
+            return _dpm(steps, shift, device)
+        case "euler":
+            return _euler(steps, shift, device)
+        case _:
+            assert_never(name)
+
+
+def timesteps(scheduler: Scheduler) -> torch.Tensor:
+    """What is left to do, one entry a step, from high noise to low."""
+    assert isinstance(scheduler.timesteps, torch.Tensor)
+    return scheduler.timesteps
+
+
+def advance(scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
+    """The latents one step on. The three agree on `step`, but their annotations do not."""
+    return scheduler.step(noise, timestep, latents, return_dict=False)[0]
+
+
+def _unipc(steps: int, shift: float, device: torch.device | None) -> UniPCMultistepScheduler:
+    scheduler = UniPCMultistepScheduler(
+        num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    )
+    # Wan2.1 starts UniPC at 0.999, where the logarithms of the method are finite; the scheduler applies the shift.
+    unshifted = np.linspace(1 - 1 / TRAIN_TIMESTEPS, 0, steps + 1)[:-1]
+    scheduler.set_timesteps(sigmas=unshifted, device=device)  # pyright: ignore[reportArgumentType]
+    return scheduler
+
+
+def _dpm(steps: int, shift: float, device: torch.device | None) -> DPMSolverMultistepScheduler:
+    scheduler = DPMSolverMultistepScheduler(
+        num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
+    )
+    scheduler.set_timesteps(steps)
+    # This one takes no sigmas: they are put in place of its own, with the timesteps cut to integers as in Wan2.1.
+    sigmas = _sigmas_from_one(steps, shift)
+    scheduler.sigmas = torch.from_numpy(np.append(sigmas, 0).astype(np.float32))
+    scheduler.timesteps = torch.from_numpy(sigmas * TRAIN_TIMESTEPS).to(device, torch.int64)
+    return scheduler
+
+
+def _euler(steps: int, shift: float, device: torch.device | None) -> FlowMatchEulerDiscreteScheduler:
+    scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=shift)
+    scheduler.set_timesteps(steps)
+    # This one would shift the sigmas that it is given in fp32. Wan2.1 has no Euler; here it gets the sigmas of DPM++.
+    sigmas = _sigmas_from_one(steps, shift)
+    scheduler.sigmas = torch.from_numpy(np.append(sigmas, 0).astype(np.float32)).to(device)
+    scheduler.timesteps = torch.from_numpy((sigmas * TRAIN_TIMESTEPS).astype(np.float32)).to(device)
+    return scheduler
+
+
+def _sigmas_from_one(steps: int, shift: float) -> np.ndarray:
+    """Even steps from 1 towards 0, time-shifted: a larger shift spends more of the steps on high noise."""
+    unshifted = np.linspace(1, 0, steps + 1)[:-1]
+    return shift * unshifted / (1 + (shift - 1) * unshifted)

@@ -1,0 +1,41 @@
+"""Between pixels and normalised latents, and the mask that marks the given frame. Knows no text and no steps."""
+
+import numpy as np
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from PIL import Image
+
+TEMPORAL_STRIDE = 4
+
+
+def first_frame_condition(vae: AutoencoderKLWan, image: Image.Image, num_frames: int) -> torch.Tensor:
+    """What the transformer sees beside the noise, 1 × 20 × T × H/8 × W/8: 4 mask channels, then 16 of latents.
+
+    The latents are of a clip that begins with the image and is grey after it; the mask is 1 where a frame is given.
+    `image` has exactly the video's size; `num_frames` is 4n+1. Source: `wan/image2video.py` of Wan-Video/Wan2.1.
+    """
+    video_BCTHW = torch.zeros(1, 3, num_frames, image.height, image.width, dtype=vae.dtype, device=vae.device)
+    video_BCTHW[:, :, 0] = _pixels(image)
+    mean, inverse_std = _normalisation(vae)
+    latents_BCTHW = (vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std
+    mask_BMTHW = torch.zeros_like(latents_BCTHW[:, :TEMPORAL_STRIDE])
+    mask_BMTHW[:, :, 0] = 1
+    return torch.cat([mask_BMTHW, latents_BCTHW], dim=1).float()
+
+
+def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor) -> torch.Tensor:
+    """The video of these latents: 3 × frames × height × width, in [-1, 1]."""
+    mean, inverse_std = _normalisation(vae)
+    # Divided by the inverse, as diffusers has it: a product with the deviation rounds differently.
+    return vae.decode(latents_BCTHW.to(vae.dtype) / inverse_std + mean, return_dict=False)[0][0]
+
+
+def _pixels(image: Image.Image) -> torch.Tensor:
+    rgb_HWC = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(2 * rgb_HWC - 1).permute(2, 0, 1)
+
+
+def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = torch.tensor(vae.config["latents_mean"]).view(1, -1, 1, 1, 1)
+    std = torch.tensor(vae.config["latents_std"]).view(1, -1, 1, 1, 1)
+    return mean.to(vae.device, vae.dtype), (1 / std).to(vae.device, vae.dtype)

@@ -1,0 +1,190 @@
+import asyncio
+import json
+import signal
+from collections import Counter
+from pathlib import Path
+
+import aiohttp
+import av
+
+from contracts import subjects
+from contracts.bus import Bus
+from tests.conftest import eventually
+from tests.flow.conftest import LONG, Road
+from tests.services.edge.conftest import picture, post
+
+JOBS = 20
+
+
+async def test_a_picture_and_a_prompt_become_a_video(road: Road, client: aiohttp.ClientSession) -> None:
+    job_id = await road.submit(client, num_frames=24, image_url=picture(200, 100))
+    seen: list[float] = []
+
+    async def succeeded() -> bool:
+        status = await road.status(client, job_id)
+        assert status["status"] in ("InQueue", "InProgress", "Succeed"), status
+        assert (status["progress"] == 1.0) == (status["status"] == "Succeed")
+        seen.append(status["progress"])
+        return status["status"] == "Succeed"
+
+    await eventually(succeeded, within_s=60)
+    assert seen == sorted(seen)
+    results = (await road.status(client, job_id))["results"]
+    assert results["video_path"] == f"generated_videos/{job_id}.mp4"
+    async with client.get(road.edge.url + results["video_url"]) as answer:
+        assert answer.status == 200
+        video = road.folder / "downloaded.mp4"
+        video.write_bytes(await answer.read())
+    check_mp4(video, width=64, height=48, frames=25)
+    assert (results["width"], results["height"], results["num_frames"]) == (64, 48, 25)
+    assert results["size_bytes"] == video.stat().st_size
+
+
+def check_mp4(path: Path, *, width: int, height: int, frames: int) -> None:
+    data = path.read_bytes()
+    assert 0 < data.index(b"moov") < data.index(b"mdat")
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
+        assert (stream.width, stream.height, float(stream.average_rate or 0)) == (width, height, 16.0)
+        assert sum(1 for _ in container.decode(stream)) == frames
+
+
+async def test_pictures_prompts_and_seeds_make_different_videos_and_the_same_job_the_same_one(
+    road: Road, client: aiohttp.ClientSession
+) -> None:
+    jobs = [
+        {"seed": 1},
+        {"seed": 1},
+        {"seed": 2},
+        {"seed": 1, "prompt": "a red balloon rises over the town"},
+        {"seed": 1, "image_url": picture(color="crimson")},
+    ]
+    ids = [await road.submit(client, **job) for job in jobs]
+    for job_id in ids:
+        assert (await road.ended(client, job_id))["status"] == "Succeed"
+    videos = [(road.videos / f"{job_id}.mp4").read_bytes() for job_id in ids]
+    assert videos[0] == videos[1]
+    assert len(set(videos)) == 4
+
+
+async def test_a_subscriber_sees_exactly_one_ending_a_job(road: Road, client: aiohttp.ClientSession, link: Bus) -> None:
+    heard: list[dict[str, str]] = []
+
+    async def on_ending(_: str, payload: bytes) -> None:
+        heard.append(json.loads(payload))
+
+    await link.listen("video.live.*.finished.*", on_ending)
+    ids = [await road.submit(client) for _ in range(JOBS)]
+    await eventually(lambda: len(heard) >= JOBS, within_s=100)
+    for job_id in ids:
+        assert (await road.ended(client, job_id))["status"] == "Succeed"
+    assert Counter(ending["requestId"] for ending in heard) == Counter(ids)
+    assert {ending["type"] for ending in heard} == {"JobSucceeded"}
+
+
+async def test_a_cancelled_job_leaves_the_ranks_at_the_next_step(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 2)
+    code, answer = await post(client, f"{road.edge.url}/video/cancel", {"requestId": job_id})
+    assert (code, answer) == (200, {"status": "Cancelled"})
+    assert (await road.status(client, job_id))["status"] == "Cancelled"
+    after = await road.submit(client)
+    assert (await road.ended(client, after, within_s=20))["status"] == "Succeed"
+    log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    assert sum(".finished." in event.subject for event in log) == 1
+    assert not (road.videos / f"{job_id}.mp4").exists()
+    assert not list((road.edge.scratch / "inputs").glob(f"{job_id}*"))
+
+
+async def test_what_a_stopped_cluster_hands_back_goes_on_elsewhere_with_no_attempt_burnt(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 2)
+    await asyncio.to_thread(road.cluster.stop)
+
+    async def waits() -> bool:
+        return (await road.status(client, job_id))["status"] == "InQueue"
+
+    await eventually(waits)
+    road.cluster = road.new_cluster()
+    road.start(road.cluster)
+    assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"
+    log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    kinds = [event.subject.split(".", 3)[3] for event in log]
+    assert [kind for kind in kinds if kind not in ("step", "stage")] == [
+        "submitted",
+        "started",
+        "released",
+        "started",
+        "finished.succeeded",
+    ]
+
+
+async def test_a_job_that_outlasts_its_time_fails_and_the_next_one_runs(
+    road: Road, client: aiohttp.ClientSession
+) -> None:
+    await asyncio.to_thread(road.cluster.stop)
+    hasty = road.new_cluster(TASK_TIMEOUT="2")
+    road.start(hasty)
+    await road.live(client)
+    long, short = await road.submit(client, **LONG), await road.submit(client)
+    failed = await road.ended(client, long)
+    assert (failed["status"], failed["reason"]) == ("Failed", "it ran longer than the 2 s that a job may")
+    assert (await road.ended(client, short))["status"] == "Succeed"
+    assert hasty.alive
+    await asyncio.to_thread(hasty.stop)
+    road.cluster = road.new_cluster()
+    road.start(road.cluster)
+
+
+async def test_a_replay_gives_the_same_statuses_byte_for_byte_in_every_phase(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    done, failed, cancelled = [await road.submit(client, **f) for f in ({}, {"ulysses_size": 2}, LONG)]
+    await road.ended(client, done)
+    await road.ended(client, failed)
+    await post(client, f"{road.edge.url}/video/cancel", {"requestId": cancelled})
+    running = await road.submit(client, **LONG)
+    await road.at_step(client, running, 2)
+    await asyncio.to_thread(road.cluster.stop)  # hands it back: no cluster publishes from here on
+    waiting = await road.submit(client)
+
+    async def folded() -> bool:
+        consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+        return (consumer.num_pending, consumer.num_ack_pending) == (0, 0)
+
+    async def bucket() -> dict[str, bytes]:
+        stored = {job_id: await link.get(subjects.STATUS_BUCKET, job_id) for job_id in ids}
+        return {job_id: message.data for job_id, message in stored.items() if message is not None}
+
+    ids = [done, failed, cancelled, running, waiting]
+    await eventually(folded)
+    before = await bucket()
+    assert len(before) == 5
+    await asyncio.to_thread(road.run, "-m", "ops.replay")
+    assert await bucket() == before
+    road.cluster = road.new_cluster()
+    road.start(road.cluster)
+    assert (await road.ended(client, running, within_s=90))["status"] == "Succeed"
+    assert (await road.ended(client, waiting, within_s=90))["status"] == "Succeed"
+
+
+async def test_killed_services_lose_no_job(road: Road, client: aiohttp.ClientSession) -> None:
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 1)
+    road.broker.kill()
+    road.state.send(signal.SIGKILL)
+    road.broker.start()
+    road.start(road.state)
+    assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"
+
+
+async def test_no_log_holds_a_prompt(road: Road, client: aiohttp.ClientSession) -> None:
+    job_id = await road.submit(client, prompt="planted words that no log may hold", negative_prompt="planted too")
+    await road.ended(client, job_id)
+    for log in road.folder.glob("*.log"):
+        assert "planted" not in log.read_text()

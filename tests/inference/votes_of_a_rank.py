@@ -1,0 +1,47 @@
+"""A rank of test_broadcast.py: one scripted job, in which rank 1 alone may fail. Prints what it agreed on."""
+
+import sys
+
+import torch.distributed as dist
+
+from contracts.events import Stage
+from inference.broadcast import Failed, Group, Halted
+from inference.commands import Command, Idle, Stop
+
+
+class Script:
+    """A leader that hands out two commands and halts at the boundary that it is given."""
+
+    def __init__(self, halt_at: int) -> None:
+        self.commands: list[Command] = [Idle(), Stop()]
+        self.halt_at = halt_at
+
+    def next_command(self) -> Command:
+        return self.commands.pop(0)
+
+    def passed(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
+        return step == self.halt_at
+
+
+def main(fail_at: int, halt_at: int) -> None:
+    dist.init_process_group("gloo")
+    rank = dist.get_rank()
+    group = Group(Script(halt_at) if rank == 0 else None)
+    told: list[object] = [type(group.next_command()).__name__]
+    step = 0
+    try:
+        for step in range(4):
+            if rank == 1 and step == fail_at:
+                raise group.fail(f"rank 1 broke at step {step} of ü")
+            group.boundary("denoise", step)
+        told.append("done")
+    except (Failed, Halted) as end:
+        told.append(f"{type(end).__name__}: {end} after {step}")
+    told.append(type(group.next_command()).__name__)
+    sys.stdout.write("|".join(map(str, ["TOLD", rank, *told])) + "\n")  # in one piece: two ranks share the pipe
+    sys.stdout.flush()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
