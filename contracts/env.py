@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,9 +32,14 @@ def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
 def _convert(variable: str, text: str, kind: object) -> object:
     value = [part.strip() for part in text.split(",")] if _is_list(kind) else text
     try:
-        return msgspec.convert(value, kind, strict=False)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        return msgspec.convert(value, kind, strict=False, dec_hook=_made_of)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except msgspec.ValidationError as error:
         raise BadSetting(f"{variable}: {error}, was {text!r}") from error
+
+
+def _made_of(kind: type[Any], value: object) -> Any:
+    """A value of a type that msgspec does not know, such as a path."""
+    return kind(value)
 
 
 def _is_list(kind: object) -> bool:

@@ -127,6 +127,11 @@ class Process:
         assert self._running is not None
         self._running.send_signal(number)
 
+    def kill(self) -> None:
+        assert self._running is not None
+        self._running.kill()
+        self._running.wait()
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code. One that does not end is killed, and fails the test."""
         assert self._running is not None

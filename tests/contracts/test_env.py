@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 from msgspec import Struct
 
@@ -10,11 +12,13 @@ class Settings(Struct, frozen=True):
     share: float = 0.5
     on: bool = False
     networks: tuple[str, ...] = ()
+    folder: Path = Path("here")
 
 
 def test_a_setting_is_read_from_the_variable_of_its_name() -> None:
-    read = env.read(Settings, {"MUST": "x", "PORT": "99", "ON": "1", "NETWORKS": "10.0.0.0/8, ::1/128", "SHARE": ""})
-    assert read == Settings("x", 99, 0.5, True, ("10.0.0.0/8", "::1/128"))
+    variables = {"MUST": "x", "PORT": "99", "ON": "1", "NETWORKS": "10.0.0.0/8, ::1/128", "SHARE": "", "FOLDER": "/x"}
+    read = env.read(Settings, variables)
+    assert read == Settings("x", 99, 0.5, True, ("10.0.0.0/8", "::1/128"), Path("/x"))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """The whole road with nothing replaced but the model's size: broker, provisioning, state, a 2-rank cluster, an edge."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -72,6 +73,12 @@ class Road:
                 process.stop()
         self.broker.kill()
 
+    async def replace_cluster(self, **variables: str) -> None:
+        if self.cluster.alive:
+            await asyncio.to_thread(self.cluster.stop)
+        self.cluster = self.new_cluster(**variables)
+        self.start(self.cluster)
+
     async def submit(self, client: aiohttp.ClientSession, **fields: Any) -> str:
         body = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25, "infer_steps": 20, "image_size": SIZE}
         code, answer = await post(client, f"{self.edge.url}/video/submit", {**body, **fields})
@@ -98,6 +105,7 @@ class Road:
 
     async def live(self, client: aiohttp.ClientSession, clusters: int = 1) -> None:
         async def live() -> bool:
+            assert all(process.alive for process in (self.state, self.cluster, self.edge)), self.cluster.text
             async with client.get(f"{self.edge.url}/health") as answer:
                 return len((await answer.json())["clusters"]) == clusters
 

@@ -1,6 +1,5 @@
 import asyncio
 import json
-import signal
 from collections import Counter
 from pathlib import Path
 
@@ -110,8 +109,7 @@ async def test_what_a_stopped_cluster_hands_back_goes_on_elsewhere_with_no_attem
         return (await road.status(client, job_id))["status"] == "InQueue"
 
     await eventually(waits)
-    road.cluster = road.new_cluster()
-    road.start(road.cluster)
+    await road.replace_cluster()
     assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"
     log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
     kinds = [event.subject.split(".", 3)[3] for event in log]
@@ -127,18 +125,13 @@ async def test_what_a_stopped_cluster_hands_back_goes_on_elsewhere_with_no_attem
 async def test_a_job_that_outlasts_its_time_fails_and_the_next_one_runs(
     road: Road, client: aiohttp.ClientSession
 ) -> None:
-    await asyncio.to_thread(road.cluster.stop)
-    hasty = road.new_cluster(TASK_TIMEOUT="2")
-    road.start(hasty)
-    await road.live(client)
+    await road.replace_cluster(TASK_TIMEOUT="2")
     long, short = await road.submit(client, **LONG), await road.submit(client)
     failed = await road.ended(client, long)
     assert (failed["status"], failed["reason"]) == ("Failed", "it ran longer than the 2 s that a job may")
     assert (await road.ended(client, short))["status"] == "Succeed"
-    assert hasty.alive
-    await asyncio.to_thread(hasty.stop)
-    road.cluster = road.new_cluster()
-    road.start(road.cluster)
+    assert road.cluster.alive
+    await road.replace_cluster()
 
 
 async def test_a_replay_gives_the_same_statuses_byte_for_byte_in_every_phase(
@@ -167,8 +160,7 @@ async def test_a_replay_gives_the_same_statuses_byte_for_byte_in_every_phase(
     assert len(before) == 5
     await asyncio.to_thread(road.run, "-m", "ops.replay")
     assert await bucket() == before
-    road.cluster = road.new_cluster()
-    road.start(road.cluster)
+    await road.replace_cluster()
     assert (await road.ended(client, running, within_s=90))["status"] == "Succeed"
     assert (await road.ended(client, waiting, within_s=90))["status"] == "Succeed"
 
@@ -177,7 +169,7 @@ async def test_killed_services_lose_no_job(road: Road, client: aiohttp.ClientSes
     job_id = await road.submit(client, **LONG)
     await road.at_step(client, job_id, 1)
     road.broker.kill()
-    road.state.send(signal.SIGKILL)
+    road.state.kill()
     road.broker.start()
     road.start(road.state)
     assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"

@@ -1,0 +1,177 @@
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Generator
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+from supervisor.options import ServerOptions
+
+from ops.control import processes
+from ops.stack import CONF, STOP_WITHIN_S, CannotStart, Stack, check_ports, on_free_ports, running
+from tests.conftest import REPOSITORY, eventually
+
+TORCHRUN_KILLS_AFTER_S = 30
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Stack:
+    return on_free_ports(tmp_path / "a folder", video_store_url=str(tmp_path), scratch_store_url=str(tmp_path))
+
+
+@pytest.fixture
+def conf(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> ServerOptions:
+    """Our configuration as supervisord itself reads it."""
+    for name, value in stack.environment().items():
+        monkeypatch.setenv(name, value)
+    (stack.folder / "logs").mkdir(parents=True)
+    options = ServerOptions()
+    options.realize(["-c", str(CONF)])
+    return options
+
+
+@pytest.fixture
+def taken_port() -> Generator[int, None, None]:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        yield listener.getsockname()[1]
+
+
+def test_the_edge_stops_first_then_inference_then_state_then_the_broker(conf: ServerOptions) -> None:
+    stopping = [group.name for group in sorted(conf.process_group_configs, reverse=True)]
+    assert [name for name in stopping if name != "provision"] == ["edge", "inference", "state", "broker"]
+
+
+def test_every_process_has_its_time_to_stop(conf: ServerOptions) -> None:
+    allowed_s = {group.name: group.process_configs[0].stopwaitsecs for group in conf.process_group_configs}
+    assert allowed_s["inference"] > TORCHRUN_KILLS_AFTER_S
+    assert sum(allowed_s.values()) < STOP_WITHIN_S
+
+
+def test_every_process_has_a_log_of_its_own(conf: ServerOptions, stack: Stack) -> None:
+    for group in conf.process_group_configs:
+        assert group.process_configs[0].stdout_logfile == str(stack.log(group.name))
+
+
+def test_the_cores_are_shared_out_among_the_ranks(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.stack._cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert Stack(folder=stack.folder, ranks=2).environment()["OMP_NUM_THREADS"] == "4"
+    assert Stack(folder=stack.folder, ranks=16).environment()["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert Stack(folder=stack.folder, ranks=2).environment()["OMP_NUM_THREADS"] == "3"
+
+
+def test_the_processes_find_each_other(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NATS_URL", "nats://elsewhere:4222")
+    open_to_all = Stack(folder=stack.folder, nats_listen="0.0.0.0:1222", server_host="0.0.0.0", server_port=1088)
+    assert open_to_all.environment()["NATS_URL"] == "nats://127.0.0.1:1222"
+    assert open_to_all.url == "http://127.0.0.1:1088"
+
+
+def test_what_is_extra_has_the_last_word(stack: Stack) -> None:
+    assert Stack(folder=stack.folder, extra={"RANKS": "7", "TASK_TIMEOUT": "9"}).environment()["RANKS"] == "7"
+
+
+def test_a_folder_too_deep_for_a_socket_has_it_elsewhere(tmp_path: Path) -> None:
+    deep = Stack(folder=tmp_path / ("d" * 100))
+    assert len(os.fsencode(deep.socket)) < 100
+    assert deep.socket != Stack(folder=tmp_path / ("e" * 100)).socket
+
+
+@pytest.mark.parametrize("variable", ["SERVER_PORT", "NATS_LISTEN", "NATS_MONITOR"])
+def test_a_port_in_use_is_said_with_its_variable(variable: str, taken_port: int, tmp_path: Path) -> None:
+    free = on_free_ports(tmp_path)
+    address = f"127.0.0.1:{taken_port}"
+    stack = Stack(
+        folder=tmp_path,
+        server_port=taken_port if variable == "SERVER_PORT" else free.server_port,
+        nats_listen=address if variable == "NATS_LISTEN" else free.nats_listen,
+        nats_monitor=address if variable == "NATS_MONITOR" else free.nats_monitor,
+    )
+    with pytest.raises(CannotStart, match=rf"cannot listen on {address} \(Address already in use\); set {variable}"):
+        check_ports(stack)
+
+
+def test_a_process_that_does_not_start_is_said_with_the_end_of_its_log(stack: Stack) -> None:
+    """And what did start is stopped in order, and gone."""
+    told: list[str] = []
+    broken = replace(stack, extra={"TASK_RETENTION": "soon"})
+    said = r"(edge|state) does not start(.|\n)*TASK_RETENTION: .*was 'soon'"
+    with pytest.raises(CannotStart, match=said), running(broken, say=told.append):
+        raise AssertionError("it was called ready")
+    assert told[-1].startswith("stopping")
+    assert processes(stack.socket) == []
+    check_ports(stack)
+    stopped = [line.split()[4] for line in stack.log("supervisord").read_text().splitlines() if " stopped: " in line]
+    assert stopped[-1] == "broker"
+
+
+def test_a_folder_in_use_is_said(stack: Stack) -> None:
+    stack.folder.mkdir()
+    with (stack.folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(CannotStart, match="another stack runs in"), running(stack):
+            raise AssertionError("it was called ready")
+
+
+async def test_nothing_outlives_the_process_that_started_it(stack: Stack) -> None:
+    """Not even where that is killed: supervisord hears of it, and stops all in order."""
+    with run_in_child(stack) as starter:
+        pids = await pids_of(stack)
+        starter.kill()
+    await eventually(lambda: not any(alive(pid) for pid in pids), within_s=30)
+    check_ports(stack)
+
+
+async def test_nothing_outlives_a_supervisord_that_is_killed(stack: Stack) -> None:
+    with run_in_child(stack) as starter:
+        pids = await pids_of(stack)
+        os.kill(int((stack.folder / "supervisord.pid").read_text()), signal.SIGKILL)
+        starter.kill()
+    await eventually(lambda: not any(alive(pid) for pid in pids), within_s=30)
+    check_ports(stack)
+
+
+def test_a_second_ctrl_c_does_not_cut_the_end_short() -> None:
+    told = (
+        "from ops.stack import end_once\nimport os, signal\nend_once()\n"
+        "try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "finally: os.kill(os.getpid(), signal.SIGINT); print('in order')"
+    )
+    answer = subprocess.run([sys.executable, "-c", told], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (130, "in order\n", "")
+
+
+def run_in_child(stack: Stack) -> subprocess.Popen[bytes]:
+    """A process that has the stack running, so that the process can be killed."""
+    text = (
+        "import sys\nfrom msgspec import json\nfrom ops.stack import Stack, running\n"
+        "with running(json.decode(sys.argv[1], type=Stack)) as supervisord: supervisord.wait()"
+    )
+    described = msgspec.json.encode(stack, enc_hook=str).decode()
+    return subprocess.Popen([sys.executable, "-c", text, described], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
+
+
+async def pids_of(stack: Stack) -> list[int]:
+    """Once all have been started."""
+
+    def running() -> list[int]:
+        found = processes(stack.socket)
+        return [process.pid for process in found if process.pid] if all(one.pid for one in found) else []
+
+    return await eventually(running)
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
