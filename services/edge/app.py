@@ -1,7 +1,6 @@
 """Wiring and lifetimes: what the routes work with is opened here, in order, and closed in the reverse order."""
 
 import asyncio
-import ipaddress
 import time
 import uuid
 from collections.abc import AsyncGenerator
@@ -15,7 +14,8 @@ from msgspec import Struct
 
 from contracts import blobs, bus, log
 from services.edge.errors import HANDLERS
-from services.edge.fetch import Outbound
+from services.edge.fetch import Outbound, networks
+from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.routes import ROUTES, Edge
 
@@ -40,16 +40,17 @@ def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
 
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
-        networks = tuple(ipaddress.ip_network(network) for network in settings.outbound_allowed_networks)
+        allowed = networks(settings.outbound_allowed_networks)
         scratch = blobs.folder(settings.scratch_store_url)
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=stop, wait=False) as broker,
-            Outbound(allowed_networks=networks, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
+            Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
         ):
             litestar.state.edge = Edge(
                 broker=broker,
                 jobs=Jobs(broker, scratch, retention_s=settings.task_retention),
                 outbound=outbound,
+                normaliser=Normaliser(),
                 videos=blobs.folder(settings.video_store_url),
                 scratch=scratch,
                 fetches=asyncio.Semaphore(FETCHES_MAX),

@@ -20,7 +20,7 @@ from contracts.status import JobStatus
 from services.edge import health, videos
 from services.edge.errors import Busy, ErrorBody, Gone, NotFound
 from services.edge.fetch import Outbound, decode_data_uri
-from services.edge.images import normalise
+from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.submission import Invalid, parse
 
@@ -41,6 +41,7 @@ class Edge:
     broker: Bus
     jobs: Jobs
     outbound: Outbound
+    normaliser: Normaliser
     videos: Folder
     scratch: Folder
     fetches: asyncio.Semaphore
@@ -81,7 +82,7 @@ async def _picture(edge: Edge, asked: JobRequest) -> bytes:
         await edge.jobs.look_for_room()
         inline = asked.image_url[:5].lower() == "data:"
         data = decode_data_uri(asked.image_url) if inline else await edge.outbound.fetch(asked.image_url)
-        return (await normalise(data)).png
+        return await edge.normaliser.normalise(data)
     finally:
         edge.fetches.release()
 
