@@ -5,6 +5,7 @@ process ends, and torchrun and what watches over it start the cluster again.
 """
 
 import asyncio
+import contextvars
 import os
 import socket
 import sys
@@ -13,7 +14,6 @@ import time
 import uuid
 from pathlib import Path
 
-import torch
 import uvloop
 from msgspec import Struct
 
@@ -85,7 +85,8 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
             os._exit(1)
         asyncio_loop.call_soon_threadsafe(loop_ended.set)
 
-    threading.Thread(target=run_loop, name="loop", daemon=True).start()
+    here = contextvars.copy_context()  # what is bound to every log line
+    threading.Thread(target=here.run, args=(run_loop,), name="loop", daemon=True).start()
     try:
         async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
             await Lead(
@@ -123,5 +124,4 @@ def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
 
 
 if __name__ == "__main__":
-    torch.set_grad_enabled(False)
     main()

@@ -37,10 +37,10 @@ from contracts.events import (
     StageStarted,
     StepCompleted,
 )
-from contracts.job import Job, input_name, output_size, video_name, video_path, video_url
+from contracts.job import input_name, output_size, video_name, video_path, video_url
 from inference.commands import Run
 from inference.desk import Desk
-from inference.history import Past, past
+from inference.history import past
 from inference.progress import Pace, Progress
 from inference.video import probe, write_mp4
 from inference.worker import GaveUp, Generated, Left
@@ -64,6 +64,18 @@ class Limits(Struct, frozen=True):
 
     task_timeout_s: float
     max_attempts: int
+
+
+class Hopeless(Exception):
+    """The job cannot be run, here or anywhere; the text is safe to show."""
+
+
+class Plan(Struct, frozen=True):
+    """The next attempt at a job, the `started` before it, and the seconds that the job may still run."""
+
+    run: Run
+    expect: Expect
+    left_s: float
 
 
 class Attempt:
@@ -145,30 +157,33 @@ class Lead:
             await self._finish(delivery, job_id)
             return
         try:
-            submitted = wire.decode_submission(delivery.data)
+            plan = await self._plan(job_id, delivery.data)
+        except Hopeless as error:
+            await self._fail(delivery, job_id, 0, str(error))
+            return
+        if await self._claim(plan.run, plan.expect):
+            with log.bound(attempt=plan.run.attempt):
+                log.get().info("job_started", width=plan.run.width, height=plan.run.height)
+                await self._attend(delivery, plan.run, plan.left_s, stop)
+
+    async def _plan(self, job_id: str, data: bytes) -> Plan:
+        """What the next attempt at the job would be. Raises `Hopeless`."""
+        try:
+            submitted = wire.decode_submission(data)
         except wire.Undecodable as error:
             log.get().error("job_undecodable", error=str(error))
-            await self._fail(delivery, job_id, 0, "the job could not be read")
-            return
+            raise Hopeless("the job could not be read") from error
         so_far = past(await self._events(job_id))
-        png = await self._scratch.read(input_name(job_id))
-        if (refusal := self._refusal(submitted.job, so_far, png)) is not None or png is None:
-            await self._fail(delivery, job_id, so_far.burnt, refusal or "")
-            return
+        if so_far.burnt >= self._limits.max_attempts:
+            raise Hopeless(f"given up after {so_far.burnt} attempts")
+        if wrong := [*unsupported(submitted.job), *objections(submitted.job, [self._cluster])]:
+            raise Hopeless("; ".join(objection.message for objection in wrong))
+        if (png := await self._scratch.read(input_name(job_id))) is None:
+            raise Hopeless("the input image is gone")
         last = await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
         run = await asyncio.to_thread(_prepare, submitted, _attempt_of(last) + 1, png, self._cluster.default_size)
-        if await self._claim(run, Expect(0 if last is None else last.sequence)):
-            with log.bound(attempt=run.attempt):
-                log.get().info("job_started", width=run.width, height=run.height, num_frames=run.job.num_frames)
-                await self._attend(delivery, run, self._limits.task_timeout_s - so_far.spent_s, stop)
-
-    def _refusal(self, job: Job, so_far: Past, png: bytes | None) -> str | None:
-        """Why this job is not to be started here or anywhere, safe to show."""
-        if so_far.burnt >= self._limits.max_attempts:
-            return f"given up after {so_far.burnt} attempts"
-        if wrong := [*unsupported(job), *objections(job, [self._cluster])]:
-            return "; ".join(objection.message for objection in wrong)
-        return "the input image is gone" if png is None else None
+        left_s = self._limits.task_timeout_s - so_far.spent_s
+        return Plan(run, Expect(0 if last is None else last.sequence), left_s)
 
     async def _claim(self, run: Run, expect: Expect) -> bool:
         """Publish `started` as the next attempt. False where another cluster was first: the job is theirs."""
@@ -398,7 +413,11 @@ def _attempt_of(started: Stored | None) -> int:
 def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, default_size: str) -> Run:
     """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
     job = submitted.job
-    picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
+    try:
+        picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
+        log.get().error("input_unreadable", error=repr(error))
+        raise Hopeless("the input image is damaged") from error
     width, height = output_size(job.image_size or default_size, job.keep_aspect, picture.width, picture.height)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     return Run(job_id=submitted.job_id, attempt=attempt, job=job, width=width, height=height, rgb=fitted.tobytes())

@@ -59,25 +59,24 @@ class Jobs:
 
     async def status(self, job_id: str) -> JobStatus:
         """The job as it stands, even where the state service is behind or away. Raises `NotFound`."""
-        status = await self._known(job_id)
-        if status is None or (status.ended and status.updated_at + self._retention_s < time.time()):
-            raise NotFound("no such job, or it ended too long ago")
+        status = await self._current(job_id)
         if status.status != "InQueue":
             return status
         return replace(status, queue_position=await self._position(job_id))
 
     async def cancel(self, job_id: str) -> None:
         """End the job as cancelled, for good. Raises `NotFound` or `AlreadyFinished`."""
-        status = await self.status(job_id)
-        ending = await self._ending(job_id) if status.ended else await self._end_cancelled(job_id)
-        if not isinstance(ending, JobCancelled) and status.status != "Cancelled":
-            raise AlreadyFinished("Failed" if ending is None else fold(None, ending).status)
+        status = await self._current(job_id)
+        if not status.ended:
+            status = fold(status, await self._end_cancelled(job_id))
+        if status.status != "Cancelled":
+            raise AlreadyFinished(status.status)
         queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
         if queued is not None:
             await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)
         await self._scratch.delete(input_name(job_id))
 
-    async def _end_cancelled(self, job_id: str) -> Ending | None:
+    async def _end_cancelled(self, job_id: str) -> Ending:
         """Publish the ending, and return the one that the job has: this one, or the one that was first."""
         ending = JobCancelled(job_id=job_id, at=time.time())
         try:
@@ -89,9 +88,15 @@ class Jobs:
                 within_s=PUBLISH_WITHIN_S,
             )
         except WrongSequence:
-            return await self._ending(job_id)
+            return await self._ending(job_id) or ending
         log.get().info("job_cancelled", job_id=job_id)
         return ending
+
+    async def _current(self, job_id: str) -> JobStatus:
+        status = await self._known(job_id)
+        if status is None or (status.ended and status.updated_at + self._retention_s < time.time()):
+            raise NotFound("no such job, or it ended too long ago")
+        return status
 
     async def _known(self, job_id: str) -> JobStatus | None:
         """Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next."""
