@@ -1,13 +1,17 @@
 import asyncio
 import json
+import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import av
 
-from contracts import subjects
+from contracts import subjects, wire
 from contracts.bus import Bus
+from contracts.events import JobSubmitted
+from contracts.job import Job
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, Road
 from tests.services.edge.conftest import picture, post
@@ -163,6 +167,35 @@ async def test_a_replay_gives_the_same_statuses_byte_for_byte_in_every_phase(
     await road.replace_cluster()
     assert (await road.ended(client, running, within_s=90))["status"] == "Succeed"
     assert (await road.ended(client, waiting, within_s=90))["status"] == "Succeed"
+
+
+async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    async def enqueue(n: int, payload: bytes) -> str:
+        job_id = f"{n:032x}"
+        await link.publish(subjects.job(job_id), payload, message_id=job_id, within_s=5)
+        return job_id
+
+    def submission(n: int, **fields: Any) -> bytes:
+        job = Job(prompt="a boat at sea", num_frames=25, seed=1, **fields)
+        return wire.encode(JobSubmitted(job_id=f"{n:032x}", created_at=time.time(), job=job))
+
+    reasons = {
+        await enqueue(1, b"garbage"): "the job could not be read",
+        await enqueue(2, submission(2)): "the input image is gone",
+        await enqueue(
+            3, submission(3, use_attentioncache=True)
+        ): "use_attentioncache is not supported yet; leave it out",
+        await enqueue(4, submission(4, image_size="1280*720")): "image_size was 1280*720; cluster",
+    }
+    fine = await road.submit(client)
+    for job_id, reason in reasons.items():
+        ended = await road.ended(client, job_id)
+        assert ended["status"] == "Failed"
+        assert ended["reason"].startswith(reason)
+    assert (await road.ended(client, fine))["status"] == "Succeed"
+    assert (await link.stream(subjects.JOBS_STREAM)).state.messages == 0
 
 
 async def test_killed_services_lose_no_job(road: Road, client: aiohttp.ClientSession) -> None:
