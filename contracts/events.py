@@ -17,11 +17,15 @@ class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type", rena
     job_id: JobId
 
 
-class JobSubmitted(_Event, frozen=True, kw_only=True):
-    """The job itself, and the first event of its log: the broker copies it there."""
+class JobSubmitted(_Event, frozen=True, kw_only=True, omit_defaults=True):
+    """The job itself, and the first event of its log: the broker copies it there.
+
+    `fingerprint` tells one request from another where the client gave an idempotency key.
+    """
 
     created_at: float
     job: Job
+    fingerprint: str | None = None
 
 
 class JobStarted(_Event, frozen=True, kw_only=True):

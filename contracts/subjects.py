@@ -16,6 +16,8 @@ JOBS_STREAM = "VIDEO_JOBS"
 EVENTS_STREAM = "VIDEO_EVENTS"
 STATUS_BUCKET = "video-status"
 CLUSTERS_BUCKET = "video-clusters"
+SECRETS_BUCKET = "video-secrets"
+IDEMPOTENCY_SECRET = "idempotency"  # noqa: S105  # its key in the bucket
 
 INFERENCE_DURABLE = "inference"
 STATE_DURABLE = "state"
@@ -53,6 +55,10 @@ def event(event: Event) -> str:
 
 def events_of(job_id: str) -> str:
     return f"video.events.{job_id}.>"
+
+
+def submission_of(job_id: str) -> str:
+    return f"video.events.{job_id}.submitted"
 
 
 def starts_of(job_id: str) -> str:

@@ -5,7 +5,9 @@ A changed `MAX_CONCURRENT_TASKS` is applied to the live stream; jobs above a low
 
 import asyncio
 import json
+import secrets
 import sys
+from contextlib import suppress
 from urllib.request import urlopen
 
 import msgspec
@@ -21,7 +23,7 @@ from nats.js.api import (
 from nats.js.errors import NotFoundError
 
 from contracts import bus, env, log, subjects
-from contracts.bus import Bus
+from contracts.bus import Bus, WrongSequence
 
 DUPLICATE_WINDOW_S = 120
 JOB_BYTES_MAX = 64 * 1024
@@ -32,6 +34,7 @@ CLUSTER_TTL_S = 6
 UNLIMITED = -1
 STATE_ACK_WAIT_S = 10
 STATE_ACK_PENDING_MAX = 1
+SECRET_BYTES = 32
 MONITOR_TIMEOUT_S = 5
 GIVE_UP_S = 60
 
@@ -88,6 +91,11 @@ def streams(settings: Settings) -> list[StreamConfig]:
             max_age=CLUSTER_TTL_S,
             duplicate_window=CLUSTER_TTL_S,
         ),
+        bucket.evolve(
+            name=subjects.bucket_stream(subjects.SECRETS_BUCKET),
+            subjects=[subjects.bucket_key(subjects.SECRETS_BUCKET, ">")],
+            max_msg_size=STATUS_BYTES_MAX,
+        ),
     ]
 
 
@@ -117,6 +125,9 @@ async def provision(broker: Bus, settings: Settings) -> None:
         await _make_stream(broker, config)
     for stream, config in consumers(settings):
         await broker.admin.add_consumer(stream, config)
+    with suppress(WrongSequence):  # made once, by whoever was first
+        secret = secrets.token_bytes(SECRET_BYTES)
+        await broker.put(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET, secret, revision=0)
 
 
 async def _make_stream(broker: Bus, config: StreamConfig) -> None:

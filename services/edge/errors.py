@@ -37,6 +37,10 @@ class AlreadyFinished(Exception):
         self.status: State = status
 
 
+class KeyReused(Exception):
+    """The idempotency key was given with another request before."""
+
+
 class OutcomeUnknown(Exception):
     """The broker did not say whether it accepted the job."""
 
@@ -114,6 +118,10 @@ def on_finished(_: _Request, error: AlreadyFinished) -> _Response:
     return _answer(409, FinishedBody("ALREADY_FINISHED", f"the job has ended: {error.status}", error.status))
 
 
+def on_key_reused(_: _Request, __: KeyReused) -> _Response:
+    return _answer(422, ErrorBody("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was used with another request"))
+
+
 def on_outcome_unknown(_: _Request, error: OutcomeUnknown) -> _Response:
     message = "no answer in time, so it is unknown whether the job was accepted: ask for its status, or cancel it"
     return _answer(503, UnavailableBody("UNAVAILABLE", message, error.job_id), **_retry_later())
@@ -160,6 +168,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     NotFound: on_not_found,
     Gone: on_gone,
     AlreadyFinished: on_finished,
+    KeyReused: on_key_reused,
     OutcomeUnknown: on_outcome_unknown,
     Unavailable: on_unavailable,
     OSError: on_unavailable,

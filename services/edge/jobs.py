@@ -2,19 +2,19 @@
 
 import secrets
 import time
-import uuid
 
 from msgspec.structs import replace
 
 from contracts import log, subjects, wire
 from contracts.blobs import Folder
-from contracts.bus import Bus, Expect, StreamFull, Unavailable, WrongSequence
+from contracts.bus import Bus, Expect, StreamFull, SubjectFull, Unavailable, WrongSequence
 from contracts.cluster import ClusterStatus
 from contracts.events import Ending, JobCancelled, JobSubmitted
 from contracts.fold import fold, fold_all
 from contracts.job import SEED_MAX, JobRequest, accept, input_name
 from contracts.status import JobStatus
-from services.edge.errors import AlreadyFinished, Busy, NotFound, OutcomeUnknown
+from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
+from services.edge.idempotency import Identity, fresh, repeatable
 
 PUBLISH_WITHIN_S = 5.0
 
@@ -35,27 +35,53 @@ class Jobs:
         if queue.state.messages >= (queue.config.max_msgs or 0):
             raise Busy
 
-    async def submit(self, request: JobRequest, png: bytes) -> str:
-        """Store the input, publish the job, return its id. Raises `Busy` or `OutcomeUnknown`."""
-        job = accept(request, seed=secrets.randbelow(SEED_MAX + 1))
-        submitted = JobSubmitted(job_id=uuid.uuid4().hex, created_at=time.time(), job=job)
-        job_id = submitted.job_id
+    async def identify(self, key: str | None, request: JobRequest) -> Identity:
+        """Which job this submission means."""
+        if key is None:
+            return fresh()
+        stored = await self._broker.get(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET)
+        if stored is None:
+            raise Unavailable("no secret to derive ids from: the broker is not provisioned")
+        return repeatable(stored.data, key, request)
+
+    async def is_repeat(self, identity: Identity) -> bool:
+        """Whether this very request was accepted before. Raises `KeyReused` where another one was, under its key."""
+        if identity.fingerprint is None:
+            return False
+        accepted = await self._submission(identity.job_id)
+        if accepted is not None and accepted.fingerprint != identity.fingerprint:
+            raise KeyReused
+        return accepted is not None
+
+    async def submit(self, request: JobRequest, png: bytes, identity: Identity) -> bool:
+        """Store the input and publish the job; True where somebody published the same one at the same time.
+
+        Raises `Busy`, `KeyReused` or `OutcomeUnknown`.
+        """
+        job_id, job = identity.job_id, accept(request, seed=secrets.randbelow(SEED_MAX + 1))
+        submitted = JobSubmitted(job_id=job_id, created_at=time.time(), job=job, fingerprint=identity.fingerprint)
         await self._scratch.write(input_name(job_id), png)
         try:
-            await self._broker.publish(
-                subjects.job(job_id),
-                wire.encode(submitted),
-                message_id=subjects.message_id(submitted),
-                within_s=PUBLISH_WITHIN_S,
-            )
+            await self._publish(submitted)
+        except SubjectFull:
+            return await self.is_repeat(identity)
         except StreamFull as error:
-            await self._scratch.delete(input_name(job_id))
+            if identity.fingerprint is None:  # under a key a repeat may just have been accepted with this input
+                await self._scratch.delete(input_name(job_id))
             raise Busy from error
         except Unavailable as error:  # perhaps it was stored: its input stays
             log.get().warning("submission_unanswered", job_id=job_id, error=str(error))
             raise OutcomeUnknown(job_id) from error
+        if identity.fingerprint is not None and await self._submission(job_id) != submitted:
+            return await self.is_repeat(identity)  # the broker took ours for a repeat of another's
         log.get().info("job_accepted", job_id=job_id, num_frames=job.num_frames, steps=job.infer_steps)
-        return job_id
+        return False
+
+    async def _submission(self, job_id: str) -> JobSubmitted | None:
+        """The submission under this id, from the log or, where its copy is not there (yet), from the queue."""
+        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
+        stored = stored or await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
+        return None if stored is None else wire.decode_submission(stored.data)
 
     async def status(self, job_id: str) -> JobStatus:
         """The job as it stands, even where the state service is behind or away. Raises `NotFound`."""
@@ -80,17 +106,21 @@ class Jobs:
         """Publish the ending, and return the one that the job has: this one, or the one that was first."""
         ending = JobCancelled(job_id=job_id, at=time.time())
         try:
-            await self._broker.publish(
-                subjects.event(ending),
-                wire.encode(ending),
-                message_id=subjects.message_id(ending),
-                expect=Expect(0, subjects.endings_of(job_id)),
-                within_s=PUBLISH_WITHIN_S,
-            )
+            await self._publish(ending, expect=Expect(0, subjects.endings_of(job_id)))
         except WrongSequence:
             return await self._ending(job_id) or ending
         log.get().info("job_cancelled", job_id=job_id)
         return ending
+
+    async def _publish(self, event: JobSubmitted | JobCancelled, *, expect: Expect | None = None) -> None:
+        subject = subjects.job(event.job_id) if isinstance(event, JobSubmitted) else subjects.event(event)
+        await self._broker.publish(
+            subject,
+            wire.encode(event),
+            message_id=subjects.message_id(event),
+            expect=expect,
+            within_s=PUBLISH_WITHIN_S,
+        )
 
     async def _current(self, job_id: str) -> JobStatus:
         status = await self._known(job_id)

@@ -20,6 +20,7 @@ from contracts.status import JobStatus
 from services.edge import health, videos
 from services.edge.errors import Busy, ErrorBody, Gone, NotFound
 from services.edge.fetch import Outbound, decode_data_uri
+from services.edge.idempotency import key_in
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.submission import Invalid, parse
@@ -65,10 +66,17 @@ class Cancelled(Struct, frozen=True):
 @post("/video/submit", status_code=202, request_max_body_size=SUBMISSION_BYTES_MAX)
 async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
     asked = parse(await _json_body(request))
-    if wrong := [*unsupported(asked), *objections(asked, await edge.jobs.clusters())]:
-        raise Invalid(wrong)
-    job_id = await edge.jobs.submit(asked, await _picture(edge, asked))
-    return Response(Accepted(job_id), status_code=202, headers={"Location": f"/video/status/{job_id}"})
+    header = request.headers.get("idempotency-key")
+    identity = await edge.jobs.identify(None if header is None else key_in(header), asked)
+    repeated = await edge.jobs.is_repeat(identity)
+    if not repeated:
+        if wrong := [*unsupported(asked), *objections(asked, await edge.jobs.clusters())]:
+            raise Invalid(wrong)
+        repeated = await edge.jobs.submit(asked, await _picture(edge, asked), identity)
+    headers = {"Location": f"/video/status/{identity.job_id}"}
+    if repeated:
+        headers["Idempotent-Replayed"] = "true"
+    return Response(Accepted(identity.job_id), status_code=202, headers=headers)
 
 
 async def _picture(edge: Edge, asked: JobRequest) -> bytes:
