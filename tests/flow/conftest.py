@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import pytest
 from contracts import bus
 from contracts.bus import Bus
 from inference.pocket.build import build
+from inference.wan.load import ModelCard
 from tests.conftest import REPOSITORY, Broker, Process, environment, eventually
 from tests.inference.conftest import TINY
 from tests.services.edge.conftest import PROMPT, Edge, picture, post
 
 RANKS = 2
 SIZE = "64*48"
+MODEL = replace(TINY, card=ModelCard(name="tiny", sizes=[SIZE, "128*96", "256*144"], default_size=SIZE))
 LONG = {"image_size": "128*96", "infer_steps": 100, "num_frames": 81}
 """A job that a test can interrupt."""
 
@@ -36,7 +39,6 @@ class Road:
             "VIDEO_STORE_URL": str(self.edge.videos),
             "SCRATCH_STORE_URL": str(self.edge.scratch),
             "MODEL_CKPT_DIR": str(folder / "tiny"),
-            "POCKET_LARGE_SIZES": "1",
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(folder),
         }
@@ -116,7 +118,7 @@ class Road:
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
     """One road for a module, on a folder of its own."""
     road = Road(tmp_path_factory.mktemp("road"))
-    build(road.folder / "tiny", TINY)
+    build(road.folder / "tiny", MODEL)
     road.broker.start()
     try:
         road.run("-m", "ops.provision", MAX_CONCURRENT_TASKS="25")
