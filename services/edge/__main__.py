@@ -34,13 +34,14 @@ async def serve(settings: Settings) -> bool:
             backlog=BACKLOG,
         )
     )
-    lifetime.stop_on_signals()  # uvicorn raises a signal again once it has drained: no need to die of it
+    stop = lifetime.stop_on_signals()  # uvicorn takes signals over once it serves, and raises them again at its end
     serving = asyncio.create_task(server.serve())
-    losing = asyncio.create_task(lost.wait())
-    await asyncio.wait([serving, losing], return_when=asyncio.FIRST_COMPLETED)
+    ends = [asyncio.create_task(event.wait()) for event in (lost, stop)]
+    await asyncio.wait([serving, *ends], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     await serving
-    losing.cancel()
+    for end in ends:
+        end.cancel()
     return not lost.is_set()
 
 

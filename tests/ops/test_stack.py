@@ -153,20 +153,28 @@ def run_in_child(stack: Stack) -> subprocess.Popen[bytes]:
     """A process that has the stack running, so that the process can be killed."""
     text = (
         "import sys\nfrom msgspec import json\nfrom ops.stack import Stack, running\n"
-        "with running(json.decode(sys.argv[1], type=Stack)) as supervisord: supervisord.wait()"
+        "stack = json.decode(sys.argv[1], type=Stack, dec_hook=lambda kind, text: kind(text))\n"
+        "with running(stack) as supervisord: supervisord.wait()"
     )
     described = msgspec.json.encode(stack, enc_hook=str).decode()
     return subprocess.Popen([sys.executable, "-c", text, described], cwd=REPOSITORY, stdout=subprocess.DEVNULL)
 
 
 async def pids_of(stack: Stack) -> list[int]:
-    """Once all have been started."""
+    """Once all have been started, and tied to supervisord: each has become its own command by then."""
 
     def running() -> list[int]:
-        found = processes(stack.socket)
-        return [process.pid for process in found if process.pid] if all(one.pid for one in found) else []
+        pids = [process.pid for process in processes(stack.socket) if process.name != "provision"]
+        return pids if pids and all(pid and tied(pid) for pid in pids) else []
 
     return await eventually(running)
+
+
+def tied(pid: int) -> bool:
+    try:
+        return b"ops.tether" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
 
 
 def alive(pid: int) -> bool:

@@ -1,0 +1,83 @@
+# What people run. Each recipe sets up what it needs; `just` alone lists them.
+
+set positional-arguments := true
+
+python := ".venv/bin/python"
+
+[private]
+default:
+    @'{{ just_executable() }}' --list --unsorted
+
+# One picture becomes a video in generated_videos/, on a stack of its own that ends with it
+[group('run')]
+[no-exit-message]
+demo picture="" prompt="": setup
+    @{{ python }} -m ops.demo "$1" "$2"
+
+# The whole service on this machine, until Ctrl-C
+[group('run')]
+[no-exit-message]
+up: setup
+    @{{ python }} -m ops.up
+
+# Make what the rest needs: .venv, what is installed in it, the pocket model; quick when nothing has changed
+[group('run')]
+setup:
+    @test -x {{ python }} || python3 -m venv .venv
+    @wanted="$({{ python }} -V; cat pyproject.toml constraints.txt | cksum)"; \
+    if [ "$(cat .venv/installed 2>/dev/null)" != "$wanted" ]; then \
+        echo "installing into .venv: the first time takes minutes"; \
+        {{ python }} -m pip install --quiet -c constraints.txt -e '.[dev]' && echo "$wanted" > .venv/installed; \
+    fi
+    @test -f inference/pocket/checkpoint/wanjet.json || {{ python }} -m inference.pocket.build
+
+# Every test, or those that the arguments of pytest name
+[group('test')]
+[no-exit-message]
+test *arguments: setup
+    @{{ python }} -m pytest "$@"
+
+# Only the tests of the whole road, from HTTP to mp4
+[group('test')]
+[no-exit-message]
+flow *arguments: setup
+    @{{ python }} -m pytest tests/flow "$@"
+
+# Every test, and which lines none of them reaches
+[group('test')]
+[no-exit-message]
+cover *arguments: setup
+    @{{ python }} -m pytest --cov --cov-report=term-missing:skip-covered "$@"
+
+# Style, types and who may import whom; changes nothing
+[group('code')]
+[no-exit-message]
+check: setup
+    @.venv/bin/ruff check
+    @.venv/bin/ruff format --check
+    @.venv/bin/pyright
+    @.venv/bin/lint-imports
+
+# Mend what ruff can mend by itself
+[group('code')]
+fix: setup
+    @.venv/bin/ruff check --fix
+    @.venv/bin/ruff format
+
+# One job's log, from the broker of `just up` or of NATS_URL
+[group('operate')]
+[no-exit-message]
+events id: setup
+    @{{ python }} -m ops.events "$1"
+
+# Make every status anew from the log
+[group('operate')]
+[no-exit-message]
+replay: setup
+    @{{ python }} -m ops.replay
+
+# Speak to the supervisord of a running `just up`: status, restart inference, tail edge, …
+[group('operate')]
+[no-exit-message]
+ctl *arguments: setup
+    @WANJET_SOCKET=.wanjet/up/supervisor.sock .venv/bin/supervisorctl -c ops/supervisord.conf "$@"

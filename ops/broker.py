@@ -1,0 +1,31 @@
+"""The broker, for what an operator runs by hand: one connection, or one sentence why there is none. Makes nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
+
+from contracts import bus
+from contracts.bus import Bus
+
+CONNECT_WITHIN_S = 5
+
+
+class Settings(Struct, frozen=True):
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_creds: str | None = None
+
+
+@asynccontextmanager
+async def connected(settings: Settings, *, name: str) -> AsyncGenerator[Bus, None]:
+    """A connection for the length of the block; ends the process where no broker answers."""
+    limit = asyncio.timeout(CONNECT_WITHIN_S)
+    try:
+        async with limit, bus.connect(settings.nats_url, name=name, creds=settings.nats_creds) as broker:
+            limit.reschedule(None)
+            yield broker
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise SystemExit(f"no broker answers at {settings.nats_url} (NATS_URL); does the service run?") from None

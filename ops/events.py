@@ -1,0 +1,80 @@
+"""One job's log as the broker holds it, a line an event: `python -m ops.events ID`. Changes nothing.
+
+The submitted line shows the whole job, prompt included: it is the operator's own terminal.
+"""
+
+import asyncio
+import re
+import sys
+from datetime import datetime
+
+from msgspec import UNSET, structs
+from nats.js.errors import NotFoundError
+
+from contracts import env, log, subjects, wire
+from contracts.bus import Bus, Stored
+from contracts.events import Event, JobCancelled, JobSubmitted
+from ops.broker import Settings, connected
+
+VALUE_CHARS_MAX = 100
+KIND_CHARS = len("finished.succeeded")
+SHOWN_APART = ("job_id", "at", "created_at", "attempt", "job")
+
+_ID = re.compile(r"[0-9a-f]{32}")
+
+
+async def log_of(broker: Bus, job_id: str) -> list[str]:
+    """The job's events in the order they happened in, readable; none for an id that the log does not know."""
+    try:
+        stored = await broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    except NotFoundError:
+        return []
+    return [line(message) for message in stored]
+
+
+def line(stored: Stored) -> str:
+    """Time, kind, attempt, fields. What cannot be decoded is shown as it is: it is in the log all the same."""
+    kind = stored.subject.split(".", 3)[-1]
+    try:
+        event = wire.decode_event(stored.data)
+    except wire.Undecodable as error:
+        return f"{'unreadable':23}  {kind:{KIND_CHARS}}  #{stored.sequence}: {error}"
+    at = event.created_at if isinstance(event, JobSubmitted) else event.at
+    attempt = "" if isinstance(event, JobSubmitted | JobCancelled) else f"attempt {event.attempt}"
+    return f"{_time(at)}  {kind:{KIND_CHARS}}  {attempt:9}  {_fields(event)}".rstrip()
+
+
+def _fields(event: Event) -> str:
+    shown = structs.asdict(event.job if isinstance(event, JobSubmitted) else event)
+    return " ".join(
+        f"{name}={_value(value)}" for name, value in shown.items() if name not in SHOWN_APART and value is not UNSET
+    )
+
+
+def _value(value: object) -> str:
+    """`repr` leaves nothing in it that a terminal would obey."""
+    text = repr(value)
+    return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
+
+
+def _time(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().isoformat(" ", "milliseconds")[:23]
+
+
+async def show(settings: Settings, job_id: str) -> None:
+    async with connected(settings, name="events") as broker:
+        lines = await log_of(broker, job_id)
+    if not lines:
+        sys.exit(f"the log knows no job {job_id}: never accepted, or longer ago than EVENT_RETENTION")
+    print("\n".join(lines))
+
+
+def main() -> None:
+    if len(sys.argv) != 2 or not _ID.fullmatch(sys.argv[1]):
+        sys.exit("usage: python -m ops.events ID, where ID is the 32 lower-case hex characters of a requestId")
+    log.configure("events")
+    asyncio.run(show(env.read(Settings), sys.argv[1]))
+
+
+if __name__ == "__main__":
+    main()

