@@ -29,7 +29,7 @@ setup:
         echo "installing into .venv: the first time takes minutes"; \
         {{ python }} -m pip install --quiet -c constraints.txt -e '.[dev]' && echo "$wanted" > .venv/installed; \
     fi
-    @test -f inference/pocket/checkpoint/wanjet.json || {{ python }} -m inference.pocket.build
+    @test -f inference/pocket/checkpoint/wanjet.json || TRANSFORMERS_VERBOSITY=error {{ python }} -m inference.pocket.build
 
 # Every test, or those that the arguments of pytest name
 [group('test')]

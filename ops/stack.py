@@ -100,6 +100,7 @@ class Stack(Struct, frozen=True, kw_only=True):
             **os.environ,
             "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,localhost",  # they only speak to each other
             "PYTHONUNBUFFERED": "1",
+            "TRANSFORMERS_VERBOSITY": "error",  # at each start it tells every rank that torchvision is not there
             "WANJET_PYTHON": sys.executable,
             "WANJET_REPOSITORY": str(REPOSITORY),
             "WANJET_FOLDER": str(self.folder),

@@ -197,8 +197,9 @@ async def _json_body(request: _Request) -> bytes:
     """The body, of a request that a foreign web page cannot have made behind its user's back."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
         raise HTTPException(status_code=403, detail="requests from other sites are not taken")
-    if request.content_type[0] != "application/json":
-        raise HTTPException(status_code=415, detail="the content type must be application/json")
+    kind, parameters = request.content_type
+    if kind != "application/json" or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
+        raise HTTPException(status_code=415, detail="the content type must be application/json, in UTF-8")
     return await request.body()
 
 

@@ -24,7 +24,7 @@ def run_ranks(ranks: int, checkpoint: Path, folder: Path) -> list[dict[str, torc
     done = subprocess.run(
         [*command, str(SCRIPT), str(checkpoint), str(folder)],
         cwd=REPOSITORY,
-        env=environment(OMP_NUM_THREADS="1"),
+        env=environment(OMP_NUM_THREADS="1", TMPDIR=str(folder)),
         capture_output=True,
         text=True,
         timeout=TORCHRUN_S,

@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,8 @@ def cases(kind: str) -> list[Case]:
 
 def at_port(url: str, port: int) -> str:
     """The same URL where the test's internet serves HTTP on another port than 80."""
+    if port == 80:
+        return url
     return _TEST_HOST.sub(rf"\1:{port}", url)
 
 
@@ -111,10 +113,8 @@ class Internet:
         self.paths: list[str] = []
 
 
-@asynccontextmanager
-async def internet() -> AsyncGenerator[Internet, None]:
-    """A host on 127.0.0.2 and canaries, on the same port, on 127.0.0.1 and ::1; on port 80 too where that is free."""
-    web = Internet()
+def serve_case(web: Internet) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """A server that does what each path of the corpus names."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -132,12 +132,20 @@ async def internet() -> AsyncGenerator[Internet, None]:
         finally:
             writer.close()
 
+    return serve
+
+
+@asynccontextmanager
+async def internet() -> AsyncGenerator[Internet, None]:
+    """A host on 127.0.0.2 and canaries, on the same port, on 127.0.0.1 and ::1; on port 80 too where that is free."""
+    web = Internet()
+
     async def canary(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         web.reached.append(json.dumps(writer.get_extra_info("sockname")))
         writer.write(_answer("200 OK", PNG))
         writer.close()
 
-    servers = [await asyncio.start_server(serve, PUBLIC, 0)]
+    servers = [await asyncio.start_server(serve_case(web), PUBLIC, 0)]
     web.port = servers[0].sockets[0].getsockname()[1]
     for host in CANARIES:
         servers.append(await asyncio.start_server(canary, host, web.port))

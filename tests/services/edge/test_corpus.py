@@ -1,0 +1,105 @@
+"""The hostile corpus through a running edge. Raw requests and headers are in test_guard.py."""
+
+import asyncio
+import http.client
+import json
+import os
+import shutil
+import subprocess
+import sys
+from typing import Any
+
+import aiohttp
+import pytest
+
+from contracts import subjects
+from contracts.bus import Bus
+from tests.conftest import REPOSITORY, environment
+from tests.services.edge.conftest import Edge, picture
+from tests.services.edge.corpus import Case, cases
+
+NAMESPACE_WITHIN_S = 100
+
+
+def ask(edge: Edge, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> int:
+    """The status of a request whose path nobody has tidied up before."""
+    connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=20)
+    try:
+        connection.request(method, path, body, headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def body_of(case: Case) -> bytes:
+    """As the corpus has it. Where it is to be accepted, completed to what our API asks for beside the hostile part."""
+    asked = case.input
+    if "body_hex" in asked:
+        return bytes.fromhex(asked["body_hex"])
+    text = asked["body"]
+    if isinstance(text, dict):
+        before, char, count, after = text["repeat"]
+        text = before + char * count + after
+    if case.expect != "accept":
+        return text.encode()
+    fields = json.loads(text)
+    return json.dumps({"prompt": fields["prompt"] + " and some words more", "image_url": picture()}).encode()
+
+
+def multipart(case: Case) -> tuple[bytes, str]:
+    part = b'--b\r\nContent-Disposition: form-data; name="f"; filename="../../etc/passwd"\r\n\r\nx\r\n'
+    body = part * case.input.get("parts", 1)
+    return (body if case.input.get("truncate") else body + b"--b--\r\n"), "multipart/form-data; boundary=b"
+
+
+def verdict(edge: Edge, case: Case) -> int:
+    match case.kind:
+        case "json" | "id":
+            kind = case.input.get("content_type", "application/json")
+            headers = {"Content-Type": kind} if kind else {}
+            return ask(edge, "POST", case.input["path"], body_of(case), headers)
+        case "multipart":  # our API has no forms: 415, whatever is in them
+            body, kind = multipart(case)
+            return ask(edge, "POST", "/video/submit", body, {"Content-Type": kind})
+        case _:
+            return ask(edge, "GET", case.input["path"], None, {})
+
+
+@pytest.mark.parametrize("kind", ["json", "id", "path", "multipart"])
+async def test_the_corpus_gets_its_verdicts_from_a_running_edge_and_stores_nothing_that_is_refused(
+    edge: Edge, client: aiohttp.ClientSession, link: Bus, kind: str
+) -> None:
+    wrong: list[tuple[str, int]] = []
+    accepted = 0
+    for case in cases(kind):
+        status = await asyncio.to_thread(verdict, edge, case)
+        accepted += status == 202
+        expected = {202} if case.expect == "accept" and kind != "multipart" else {400, 404, 405, 415}
+        if status not in expected:
+            wrong.append((case.name, status))
+    assert wrong == []
+    assert (await link.stream(subjects.JOBS_STREAM)).state.messages == accepted
+    assert len(list(edge.scratch.glob("inputs/*"))) == accepted
+
+
+NAMESPACES = os.geteuid() == 0 and shutil.which("unshare") is not None
+
+
+@pytest.mark.skipif(not NAMESPACES, reason="NOT RUN: the URL corpus needs root and unshare for a network of its own")
+def test_no_url_of_the_corpus_reaches_a_canary_through_a_running_edge() -> None:
+    """In a network namespace, with canaries on loopback, metadata and private addresses; beside it a plain fetch."""
+    done = subprocess.run(
+        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.services.edge.namespace"],
+        cwd=REPOSITORY,
+        env=environment(PATH=os.environ["PATH"]),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=NAMESPACE_WITHIN_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    assert seen["mismatches"] == []
+    assert seen["canaries_reached"] == []
+    assert seen["jobs_stored"] == seen["accepted"] > 0
+    assert seen["plain_fetch_reached"] > 0, "the canaries do not bite"
