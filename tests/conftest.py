@@ -123,6 +123,11 @@ class Process:
     def alive(self) -> bool:
         return self._running is not None and self._running.poll() is None
 
+    @property
+    def pid(self) -> int:
+        assert self._running is not None
+        return self._running.pid
+
     def send(self, number: int) -> None:
         assert self._running is not None
         self._running.send_signal(number)

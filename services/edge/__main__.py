@@ -8,6 +8,7 @@ import uvloop
 
 from contracts import env, lifetime, log
 from services.edge.app import Settings, app
+from services.edge.guard import Guarded
 
 KEEP_ALIVE_S = 15
 GRACE_S = 20
@@ -23,7 +24,7 @@ async def serve(settings: Settings) -> bool:
             app(settings, lost),
             host=settings.server_host,
             port=settings.server_port,
-            http="httptools",
+            http=Guarded,
             log_config=None,
             access_log=False,
             server_header=False,

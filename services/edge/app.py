@@ -6,21 +6,25 @@ import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+import msgspec
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
+from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from contracts import blobs, bus, log
-from services.edge.errors import HANDLERS
+from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound, networks
+from services.edge.hosts import is_served
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.routes import ROUTES, Edge
 
 FETCHES_MAX = 8
 PATH_CHARS_MAX = 120
+PROBES = ("/livez", "/readyz")
 
 
 class Settings(Struct, frozen=True):
@@ -33,6 +37,7 @@ class Settings(Struct, frozen=True):
     scratch_store_url: str = "scratch/"
     outbound_allowed_networks: tuple[str, ...] = ()
     outbound_allowed_ports: tuple[int, ...] = ()
+    allowed_hosts: tuple[str, ...] = ("*",)
 
 
 def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
@@ -58,7 +63,8 @@ def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
             )
             yield
 
-    return _traced(
+    served = _only_for(
+        settings.allowed_hosts,
         Litestar(
             route_handlers=[ROUTES],
             dependencies={"edge": Provide(_edge, sync_to_thread=False)},
@@ -66,12 +72,32 @@ def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
             lifespan=[lifetime],
             openapi_config=None,
             logging_config=None,
-        )
+        ),
     )
+    return _traced(served)
 
 
 def _edge(state: State) -> Edge:
     return state.edge
+
+
+def _only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
+    """Serve requests for these hosts; probes come by address and are served always."""
+    refusal = ASGIResponse(
+        body=msgspec.json.encode(ErrorBody("BAD_REQUEST", "this host is not served here")),
+        status_code=400,
+        media_type="application/json",
+    )
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] not in PROBES:
+            host = next((value for name, value in scope["headers"] if name == b"host"), b"")
+            if not is_served(host.decode("latin-1"), allowed):
+                await refusal(scope, receive, send)
+                return
+        await inner(scope, receive, send)
+
+    return outer
 
 
 def _traced(inner: ASGIApp) -> ASGIApp:
