@@ -333,6 +333,21 @@ class Bus:
         """Write whatever was there; an empty value removes it."""
         await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_TIMEOUT_S)
 
+    async def count(self, bucket: str, key: str) -> int:
+        """A counter's value; 0 where nobody has counted yet."""
+        stored = await self.get(bucket, key)
+        return 0 if stored is None else int(stored.data)
+
+    async def count_up(self, bucket: str, key: str) -> None:
+        """Add one, whoever else does so at the same time."""
+        while True:
+            stored = await self.get(bucket, key)
+            value = 1 if stored is None else int(stored.data) + 1
+            with suppress(WrongSequence):
+                return await self.put(
+                    bucket, key, str(value).encode(), revision=0 if stored is None else stored.sequence
+                )
+
     async def values(self, bucket: str) -> list[bytes]:
         request = {"multi_last": [bucket_key(bucket, ">")]}
         messages, _ = await self._direct_batch(bucket_stream(bucket), request)

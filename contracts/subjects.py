@@ -16,7 +16,9 @@ JOBS_STREAM = "VIDEO_JOBS"
 EVENTS_STREAM = "VIDEO_EVENTS"
 STATUS_BUCKET = "video-status"
 CLUSTERS_BUCKET = "video-clusters"
+COUNTERS_BUCKET = "video-counters"
 SECRETS_BUCKET = "video-secrets"
+EVENTS_SET_ASIDE = "events-set-aside"  # its key in the bucket of counters
 IDEMPOTENCY_SECRET = "idempotency"  # noqa: S105  # its key in the bucket
 
 INFERENCE_DURABLE = "inference"

@@ -91,10 +91,13 @@ def streams(settings: Settings) -> list[StreamConfig]:
             max_age=CLUSTER_TTL_S,
             duplicate_window=CLUSTER_TTL_S,
         ),
-        bucket.evolve(
-            name=subjects.bucket_stream(subjects.SECRETS_BUCKET),
-            subjects=[subjects.bucket_key(subjects.SECRETS_BUCKET, ">")],
-            max_msg_size=STATUS_BYTES_MAX,
+        *(
+            bucket.evolve(
+                name=subjects.bucket_stream(name),
+                subjects=[subjects.bucket_key(name, ">")],
+                max_msg_size=STATUS_BYTES_MAX,
+            )
+            for name in (subjects.SECRETS_BUCKET, subjects.COUNTERS_BUCKET)
         ),
     ]
 

@@ -24,6 +24,9 @@ NATS_SERVER = str(Path(sys.executable).parent / "nats-server")
 POLL_S = 0.02
 STOP_WITHIN_S = 40
 
+PLANTED = "planted-canary"
+"""Stands in the prompts, URL queries and idempotency keys of the tests, and may stand in no log of any process."""
+
 
 async def eventually(look: Callable[[], Awaitable[T] | T], *, within_s: float = 10) -> T:
     """The first truthy answer of `look`; fails with the last one after `within_s` seconds."""
@@ -136,17 +139,23 @@ class Process:
         assert self._running is not None
         self._running.kill()
         self._running.wait()
+        self._check_log()
+
+    def _check_log(self) -> None:
+        assert PLANTED not in self.text, "a prompt, a query or a key stands in the log"
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal and wait for the end; the exit code. One that does not end is killed, and fails the test."""
         assert self._running is not None
         self._running.send_signal(number)
         try:
-            return self._running.wait(STOP_WITHIN_S)
+            code = self._running.wait(STOP_WITHIN_S)
         except subprocess.TimeoutExpired:
             self._running.kill()
             self._running.wait()
             raise AssertionError(f"{self._arguments} did not stop:\n{self.text[-2000:]}") from None
+        self._check_log()
+        return code
 
     @property
     def text(self) -> str:

@@ -48,6 +48,7 @@ class Health(Struct, frozen=True, kw_only=True):
     service: Service = Service(0, 0)
     resources: Resources = Resources(0, 0, 0)
     state_lag: int = 0
+    events_set_aside: int = 0
     durability: str = "unknown"
     clusters: list[ClusterStatus] = []
 
@@ -58,6 +59,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     resources: Resources
     system: System
     state_lag: int
+    events_set_aside: int
     clusters: list[ClusterStatus]
 
 
@@ -82,6 +84,7 @@ async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> He
         service=Service(total_tasks=queue.state.last_seq, pipeline_world_size=world_size),
         resources=Resources(unfinished, limit, max(0, limit - unfinished)),
         state_lag=lag,
+        events_set_aside=await broker.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE),
         durability=durability,
         clusters=clusters,
     )
@@ -94,6 +97,7 @@ def metrics(health: Health) -> Metrics:
         resources=health.resources,
         system=System(world_size=health.world_size, uptime=health.uptime),
         state_lag=health.state_lag,
+        events_set_aside=health.events_set_aside,
         clusters=health.clusters,
     )
 
@@ -122,6 +126,8 @@ class _Numbers:
         running = sum(len(cluster.current_jobs) for cluster in seen.clusters)
         yield GaugeMetricFamily("wanjet_jobs_running", "Jobs that live clusters work on.", running)
         yield GaugeMetricFamily("wanjet_state_lag_events", "Events that no status shows yet.", seen.state_lag)
+        set_aside = seen.events_set_aside
+        yield CounterMetricFamily("wanjet_events_set_aside", "Events that could not be read.", set_aside)
         yield GaugeMetricFamily("wanjet_edge_uptime_seconds", "Age of this edge.", seen.uptime)
 
 

@@ -32,12 +32,10 @@ async def materialise(broker: Bus, *, retention_s: float, stop: asyncio.Event) -
 
 async def _apply(broker: Bus, subject: str, payload: bytes, retention_s: float) -> None:
     try:
-        event = wire.decode_event(payload)
+        event = _event_under(subject, payload)
     except wire.Undecodable as error:
         log.get().error("event_set_aside", subject=subject, error=str(error))
-        return
-    if event.job_id != subjects.job_id_of(subject):
-        log.get().error("event_set_aside", subject=subject, error=f"it speaks of job {event.job_id}")
+        await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
         return
     for _ in range(WRITES_MAX):
         try:
@@ -46,6 +44,14 @@ async def _apply(broker: Bus, subject: str, payload: bytes, retention_s: float) 
             continue
         return
     raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
+
+
+def _event_under(subject: str, payload: bytes) -> Event:
+    """The event in a message of the log. Raises `Undecodable`, also where it speaks of another job than its subject."""
+    event = wire.decode_event(payload)
+    if event.job_id != subjects.job_id_of(subject):
+        raise wire.Undecodable(f"it speaks of job {event.job_id}")
+    return event
 
 
 async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:

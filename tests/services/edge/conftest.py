@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from contracts.bus import Bus
-from tests.conftest import Broker, Process, eventually, free_port
+from tests.conftest import PLANTED, Broker, Process, eventually, free_port
 
-PROMPT = "a small boat sails over a calm sea"
+PROMPT = f"a small boat sails over a calm sea, {PLANTED}"
 
 
 def picture(width: int = 64, height: int = 48, *, color: str = "teal") -> str:

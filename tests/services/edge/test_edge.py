@@ -16,7 +16,7 @@ from contracts.cluster import ClusterStatus
 from contracts.events import JobFailed, JobStarted, JobSucceeded
 from contracts.job import input_name, video_name, video_path, video_url
 from ops import provision
-from tests.conftest import Broker, eventually, free_port, provision_settings
+from tests.conftest import PLANTED, Broker, eventually, free_port, provision_settings
 from tests.services.edge.conftest import Edge, picture, post, submit
 
 BUSY = "服务器繁忙，请稍后重试"
@@ -150,7 +150,7 @@ async def test_a_full_service_refuses_over_two_edges_and_fetches_nothing_for_tho
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=8)) as eight:
 
         async def one(n: int) -> None:
-            code, body = await submit(eight, pair[n % 2], image_url=f"http://127.0.0.1:{port}/a.png")
+            code, body = await submit(eight, pair[n % 2], image_url=f"http://127.0.0.1:{port}/a.png?{PLANTED}")
             codes[code] += 1
             assert code == 202 or body == {"detail": BUSY}
 
@@ -317,11 +317,17 @@ async def test_an_edge_may_start_before_its_broker(
     broker.start()
 
 
-async def test_no_line_of_the_log_holds_a_prompt_an_image_or_a_query(client: aiohttp.ClientSession, edge: Edge) -> None:
-    await submit(client, edge, prompt="planted-prompt in the canary's words")
-    await submit(client, edge, image_url="http://127.0.0.1/a.png?token=planted-query")
-    await submit(client, edge, negative_prompt=["planted-type"])
+async def test_every_request_has_a_line_with_its_id_and_none_holds_a_prompt_an_image_or_a_query(
+    client: aiohttp.ClientSession, edge: Edge
+) -> None:
+    """The planted words of all tests are looked for in every log when its process ends; here by name."""
+    await submit(client, edge)
+    await submit(client, edge, image_url=f"http://127.0.0.1/a.png?token={PLANTED}")
+    await submit(client, edge, image_url=f"http://{PLANTED}@example.org/a.png")
+    await submit(client, edge, negative_prompt=[PLANTED])
+    async with client.get(f"{edge.url}/health?{PLANTED}", headers={"X-Planted": PLANTED}) as answer:
+        assert answer.status == 200
     served = await eventually(lambda: [line for line in edge.lines if line["event"] == "request_served"])
     assert all(line["request_id"] and line["service"] == "edge" for line in served)
-    assert "planted" not in edge.text
+    assert PLANTED not in edge.text
     assert "base64" not in edge.text

@@ -11,7 +11,7 @@ from contracts.bus import Bus
 from contracts.job import JobRequest
 from services.edge.idempotency import KEY_CHARS_MAX, key_in, repeatable
 from services.edge.submission import Invalid
-from tests.conftest import Broker
+from tests.conftest import PLANTED, Broker
 from tests.services.edge.conftest import PROMPT, Edge, picture, post
 
 BODY: dict[str, Any] = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25}
@@ -23,6 +23,7 @@ async def submit(
 ) -> tuple[int, str | None, str | None]:
     """Status, id, and whether it was a replay."""
     url = f"{edge.url}/video/submit"
+    key = f'{key[:-1]} {PLANTED}"' if key.endswith('"') else f"{key} {PLANTED}"
     async with client.post(url, json={**BODY, **changes}, headers={"Idempotency-Key": key}) as answer:
         body = await answer.json()
         return answer.status, body.get("requestId"), answer.headers.get("Idempotent-Replayed")

@@ -67,6 +67,7 @@ async def test_an_undecodable_event_is_set_aside_and_the_log_goes_on(
     assert (await status(link)) is not None
     assert await link.get(subjects.STATUS_BUCKET, "f" * 32) is None
     assert capsys.readouterr().out.count("event_set_aside") == 2
+    assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 2
 
 
 async def test_an_ended_status_expires(link: Bus) -> None:
