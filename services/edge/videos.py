@@ -26,8 +26,8 @@ def serve(path: Path, *, method: str, headers: dict[str, str]) -> Response[Any]:
         return Response(None, status_code=304, headers=common)
     asked = headers.get("range") if headers.get("if-range", etag) == etag else None
     part = whole = range(facts.st_size)
-    if asked is not None and (match := _RANGE.fullmatch(asked.strip())) is not None:
-        part = _part(match[1], match[2], facts.st_size)
+    if asked is not None:
+        part = _part(asked, whole)
         if not part:
             return Response(None, status_code=416, headers={**common, "Content-Range": f"bytes */{facts.st_size}"})
     if part != whole:
@@ -40,11 +40,17 @@ def serve(path: Path, *, method: str, headers: dict[str, str]) -> Response[Any]:
     )
 
 
-def _part(first: str, last: str, size: int) -> range:
-    """The bytes that a single range asks for; empty where it cannot be satisfied."""
+def _part(asked: str, whole: range) -> range:
+    """The bytes that a single range asks for: empty where there are none, all where it is malformed or several."""
+    match = _RANGE.fullmatch(asked.strip())
+    if match is None or match[0] == "bytes=-":
+        return whole
+    first, last = match[1], match[2]
     if first == "":
-        return range(max(0, size - int(last)), size) if last else range(0)
-    return range(int(first), min(size, int(last) + 1 if last else size))
+        return whole[max(0, len(whole) - int(last)) :] if int(last) else whole[:0]
+    if last and int(last) < int(first):
+        return whole
+    return whole[int(first) : int(last) + 1 if last else None]
 
 
 async def _bytes(path: Path, part: range) -> AsyncIterator[bytes]:

@@ -1,0 +1,70 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from litestar.response import Stream
+
+from services.edge import videos
+
+SIZE = 1000
+CONTENT = bytes(n % 251 for n in range(SIZE))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "a.mp4"
+    path.write_bytes(CONTENT)
+    return path
+
+
+async def answer(file: Path, **headers: str) -> tuple[int, str | None, bytes]:
+    """Status, Content-Range and body of a GET with these headers."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = videos.serve(file, method="GET", headers=names)
+    body = b""
+    if isinstance(response, Stream):
+        assert isinstance(response.iterator, AsyncIterator)
+        async for chunk in response.iterator:
+            assert isinstance(chunk, bytes)
+            body += chunk
+    return response.status_code or 200, response.headers.get("Content-Range"), body
+
+
+@pytest.mark.parametrize(
+    ("asked", "first", "last"),
+    [
+        ("bytes=0-0", 0, 0),
+        ("bytes=100-199", 100, 199),
+        ("bytes=900-", 900, 999),
+        ("bytes=900-5000", 900, 999),
+        ("bytes=-5", 995, 999),
+        ("bytes=-5000", 0, 999),
+        ("bytes=0-", 0, 999),
+    ],
+)
+async def test_one_range_is_those_bytes(file: Path, asked: str, first: int, last: int) -> None:
+    status, told, body = await answer(file, range=asked)
+    assert body == CONTENT[first : last + 1]
+    whole = (first, last) == (0, SIZE - 1)
+    assert (status, told) == ((200, None) if whole else (206, f"bytes {first}-{last}/{SIZE}"))
+
+
+@pytest.mark.parametrize("asked", ["bytes=1000-", "bytes=5000-6000", "bytes=-0"])
+async def test_a_range_beyond_the_end_is_416(file: Path, asked: str) -> None:
+    assert await answer(file, range=asked) == (416, f"bytes */{SIZE}", b"")
+
+
+@pytest.mark.parametrize(
+    "asked", ["bytes=-", "bytes=5-2", "bytes=0-1,5-6", "items=0-1", "bytes=a-b", "bytes=" + "9" * 40 + "-"]
+)
+async def test_a_malformed_range_and_several_at_once_are_the_whole_file(file: Path, asked: str) -> None:
+    assert await answer(file, range=asked) == (200, None, CONTENT)
+
+
+async def test_an_etag_saves_the_body_and_guards_a_range(file: Path) -> None:
+    etag = videos.serve(file, method="HEAD", headers={}).headers["ETag"]
+    assert (await answer(file, if_none_match=etag))[0] == 304
+    assert (await answer(file, if_none_match=f'"other", W/{etag}'))[0] == 304
+    assert (await answer(file, if_none_match='"other"'))[0] == 200
+    assert (await answer(file, range="bytes=0-1", if_range=etag))[0] == 206
+    assert (await answer(file, range="bytes=0-1", if_range='"other"'))[0] == 200
