@@ -43,6 +43,19 @@ test *arguments: setup
 flow *arguments: setup
     @{{ python }} -m pytest tests/flow "$@"
 
+# Only the tests in a browser: they need Debian's chromium, and are skipped without it
+[group('test')]
+[no-exit-message]
+test-browser *arguments: setup
+    @{{ python }} -m pytest tests/browser "$@"
+
+# Requests that nobody would think of, made from the API's own document, for so many seconds
+[group('test')]
+[no-exit-message]
+fuzz seconds="60": setup
+    @test -x .venv/bin/schemathesis || {{ python }} -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+    @{{ python }} -m tests.fuzz.run "$1"
+
 # Every test, and which lines none of them reaches
 [group('test')]
 [no-exit-message]

@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from contracts import blobs, bus, log
+from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound, networks
 from services.edge.hosts import is_served
@@ -25,6 +26,8 @@ from services.edge.routes import ROUTES, Edge
 FETCHES_MAX = 8
 PATH_CHARS_MAX = 120
 PROBES = ("/livez", "/readyz")
+LAST_ANSWER = (b"connection", b"close")
+ROUTERS = [ROUTES, DOCS]
 
 
 class Settings(Struct, frozen=True):
@@ -40,15 +43,18 @@ class Settings(Struct, frozen=True):
     allowed_hosts: tuple[str, ...] = ("*",)
 
 
-def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
-    """The edge. It answers from the start, with 503 until the broker is there; `stop` is set if that is lost."""
+def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASGIApp:
+    """The edge. It answers from the start, with 503 until the broker is there; `lost` is set if that is lost for good.
+
+    Once `draining` is set it is not ready, and each answer is the last of its connection.
+    """
 
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         allowed = networks(settings.outbound_allowed_networks)
         scratch = blobs.folder(settings.scratch_store_url)
         async with (
-            bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=stop, wait=False) as broker,
+            bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
             Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
         ):
             litestar.state.edge = Edge(
@@ -60,13 +66,14 @@ def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
                 scratch=scratch,
                 fetches=asyncio.Semaphore(FETCHES_MAX),
                 began=time.monotonic(),
+                draining=draining,
             )
             yield
 
     served = _only_for(
         settings.allowed_hosts,
         Litestar(
-            route_handlers=[ROUTES],
+            route_handlers=ROUTERS,
             dependencies={"edge": Provide(_edge, sync_to_thread=False)},
             exception_handlers=HANDLERS,
             lifespan=[lifetime],
@@ -74,7 +81,7 @@ def app(settings: Settings, stop: asyncio.Event) -> ASGIApp:
             logging_config=None,
         ),
     )
-    return _traced(served)
+    return _traced(served, draining)
 
 
 def _edge(state: State) -> Edge:
@@ -100,7 +107,7 @@ def _only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
     return outer
 
 
-def _traced(inner: ASGIApp) -> ASGIApp:
+def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
     """A request id in every answer and every log line, and one line a request. No body, no query, no header."""
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
@@ -113,7 +120,8 @@ def _traced(inner: ASGIApp) -> ASGIApp:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                added = [(b"x-request-id", request_id.encode()), *([LAST_ANSWER] if draining.is_set() else [])]
+                message["headers"] = [*message["headers"], *added]
             await send(message)
 
         with log.bound(request_id=request_id):

@@ -141,19 +141,12 @@ _HTTP: dict[int, tuple[str, str | None]] = {
 }
 
 
-def on_http(_: _Request, error: HTTPException) -> _Response:
+def on_http(request: _Request, error: HTTPException) -> _Response:
     """What Litestar itself refuses: unknown paths, wrong methods, bodies over the limit."""
-    names = {
-        404: "NOT_FOUND",
-        405: "METHOD_NOT_ALLOWED",
-        413: "TOO_LARGE",
-        415: "UNSUPPORTED_MEDIA_TYPE",
-        403: "FORBIDDEN",
-    }
-    texts = {404: "there is nothing here", 405: "this method is not offered here", 413: "the body is too large"}
-    status = error.status_code
-    message = texts.get(status, error.detail if status < 500 else "internal error")
-    return _answer(status, ErrorBody(names.get(status, "BAD_REQUEST"), message), **(error.headers or {}))
+    if error.status_code >= 500:
+        return on_ours(request, error)
+    name, text = _HTTP.get(error.status_code, ("BAD_REQUEST", None))
+    return _answer(error.status_code, ErrorBody(name, text or error.detail), **(error.headers or {}))
 
 
 def on_ours(_: _Request, error: Exception) -> _Response:

@@ -1,22 +1,29 @@
-"""Which `Host` headers are served. Pure."""
+"""Which `Host` headers are served. Pure: knows names, not requests."""
+
+import re
+
+ANY = "*"
+# A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port (RFC 9110, 7.2; names as DNS has them).
+_HOST = re.compile(r"(?P<host>[a-z0-9._-]*|\[[a-f0-9:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
 
 
 def is_served(header: str, allowed: tuple[str, ...]) -> bool:
     """Whether a `Host` header names an allowed host; port, case and a trailing dot do not matter.
 
-    `*` allows all; `*.example.com` its subdomains, not example.com itself.
+    `*` allows every host; `*.example.com` each name below example.com, and not example.com itself.
     """
-    host = _without_port(header).lower().rstrip(".")
-    return any(_matches(host, pattern.lower()) for pattern in allowed)
+    host = _bare(header)
+    return ANY in allowed or (host != "" and any(_matches(host, pattern) for pattern in allowed))
 
 
-def _without_port(header: str) -> str:
-    if header.startswith("["):
-        return header.partition("]")[0] + "]"
-    return header.partition(":")[0]
+def _bare(text: str) -> str:
+    """The host alone, in one spelling; empty where it is none."""
+    match = _HOST.fullmatch(text)
+    return match["host"].lower().removesuffix(".") if match else ""
 
 
 def _matches(host: str, pattern: str) -> bool:
-    if pattern.startswith("*."):
-        return host.endswith(pattern[1:]) and len(host) > len(pattern) - 1
-    return pattern in ("*", host)
+    if not pattern.startswith("*."):
+        return host == _bare(pattern)
+    parent = _bare(pattern[2:])
+    return parent != "" and host.removesuffix(f".{parent}") not in ("", host)

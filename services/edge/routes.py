@@ -47,6 +47,7 @@ class Edge:
     scratch: Folder
     fetches: asyncio.Semaphore
     began: float
+    draining: asyncio.Event
 
 
 class Ask(Struct, frozen=True, forbid_unknown_fields=True, rename={"job_id": "requestId"}):
@@ -145,6 +146,8 @@ async def livez() -> dict[str, str]:
 @get("/readyz")
 async def readyz(edge: Edge) -> Response[Any]:
     """Whether a submission could be accepted now."""
+    if edge.draining.is_set():
+        return _not_ready("this edge is stopping")
     try:
         for stream in (subjects.JOBS_STREAM, subjects.EVENTS_STREAM, subjects.bucket_stream(subjects.STATUS_BUCKET)):
             await edge.broker.stream(stream)

@@ -1,0 +1,75 @@
+"""Serves the contract: the OpenAPI document, and a page to read and to try it. Asks no other host for anything.
+
+`files/` holds swagger-ui-dist 5.35.0 from npm, unchanged, under its licence, and our page and script around it.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any
+
+import msgspec
+from litestar import Request, Response, Router, get
+
+from services.edge.errors import NotFound
+from services.edge.openapi import document
+
+# Scripts and styles are files of ours alone; the pictures of Swagger's style sheet are in it, as data: URIs.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+KINDS = {
+    "index.html": "text/html; charset=utf-8",
+    "page.js": "text/javascript; charset=utf-8",
+    "swagger-ui.css": "text/css; charset=utf-8",
+    "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
+}
+
+_Request = Request[Any, Any, Any]
+
+
+@dataclass(frozen=True)
+class _File:
+    kind: str
+    content: bytes
+
+    def answer(self, request: _Request) -> Response[Any]:
+        etag = f'"{hashlib.sha256(self.content).hexdigest()[:32]}"'
+        headers = {
+            "ETag": etag,
+            "Cache-Control": "no-cache",  # kept, and asked about each time: an upgrade shows at once
+            "Content-Security-Policy": POLICY,
+            "X-Content-Type-Options": "nosniff",
+        }
+        if etag in request.headers.get("if-none-match", ""):
+            return Response(None, status_code=304, headers=headers)
+        return Response(self.content, media_type=self.kind, headers=headers)
+
+
+def _read(name: str) -> bytes:
+    return files("services.edge.docs").joinpath("files", name).read_bytes()
+
+
+_SHIPPED = {name: _File(kind, _read(name)) for name, kind in KINDS.items()}
+_DOCUMENT = _File("application/json", msgspec.json.encode(document()))
+
+
+@get("/docs")
+async def page(request: _Request) -> Response[Any]:
+    return _SHIPPED["index.html"].answer(request)
+
+
+@get("/docs/openapi.json")
+async def openapi(request: _Request) -> Response[Any]:
+    return _DOCUMENT.answer(request)
+
+
+@get("/docs/{name:str}")
+async def shipped(request: _Request, name: str) -> Response[Any]:
+    if name not in _SHIPPED:
+        raise NotFound("no such page")
+    return _SHIPPED[name].answer(request)
+
+
+DOCS = Router("/", route_handlers=[page, openapi, shipped])

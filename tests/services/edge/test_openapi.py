@@ -1,0 +1,217 @@
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from jsonschema import Draft202012Validator
+from openapi_spec_validator import OpenAPIV31SpecValidator
+
+from contracts.bus import Bus
+from contracts.cluster import NOT_YET
+from contracts.job import JobRequest
+from services.edge.app import ROUTERS
+from services.edge.docs.meanings import MEANINGS
+from services.edge.docs.pages import POLICY
+from services.edge.idempotency import KEY_CHARS_MAX
+from services.edge.openapi import document
+from services.edge.submission import Invalid, parse
+from tests.services.edge.conftest import PROMPT, Edge, picture
+
+DOCUMENT = document()
+REQUEST = DOCUMENT["components"]["schemas"]["JobRequest"]
+SUBMIT = DOCUMENT["paths"]["/video/submit"]["post"]
+
+
+def within(node: Any) -> Iterator[Any]:
+    """Every object of the document."""
+    if isinstance(node, dict):
+        yield node
+    for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
+        yield from within(child)
+
+
+def resolved(node: Any) -> Any:
+    """What a `$ref` refers to, or the thing itself."""
+    if "$ref" not in node:
+        return node
+    found = DOCUMENT
+    for name in node["$ref"].removeprefix("#/").split("/"):
+        found = found[name]
+    return found
+
+
+def validator(schema: Any) -> Draft202012Validator:
+    return Draft202012Validator({**schema, "components": DOCUMENT["components"]})
+
+
+def test_the_document_is_valid_openapi() -> None:
+    OpenAPIV31SpecValidator(json.loads(json.dumps(DOCUMENT))).validate()
+
+
+def test_the_document_has_the_routes_and_their_methods_and_no_others() -> None:
+    registered = {
+        (documented_path(route.path_format), method)
+        for router in ROUTERS
+        for route in router.routes
+        for method in route.methods  # pyright: ignore[reportAttributeAccessIssue]
+        if method != "OPTIONS"  # Litestar's own
+    }
+    documented = {(path, method.upper()) for path, item in DOCUMENT["paths"].items() for method in item}
+    assert documented == registered
+
+
+def documented_path(path: str) -> str:
+    return path.replace("{job_id}", "{id}").replace("/videos/{name}", "/videos/{id}.mp4")
+
+
+def test_every_field_is_explained_and_nothing_else() -> None:
+    for struct, meanings in MEANINGS.items():
+        assert set(struct.__struct_encode_fields__) == set(meanings), struct
+
+
+def test_limits_and_defaults_are_those_of_the_types() -> None:
+    own = msgspec.json.schema_components([JobRequest])[1]["JobRequest"]
+    assert list(REQUEST["properties"]) == list(own["properties"])
+    assert REQUEST["required"] == own["required"]
+    assert REQUEST["additionalProperties"] is False
+    for name, limits in own["properties"].items():
+        documented = REQUEST["properties"][name]
+        assert documented.get("default") == limits.get("default")
+        for limit in ("type", "minimum", "maximum", "minLength", "maxLength"):
+            if limit in limits:
+                assert documented[limit] == limits[limit]
+    assert SUBMIT["parameters"][0]["schema"]["maxLength"] == KEY_CHARS_MAX
+
+
+def test_patterns_are_those_of_json_schema() -> None:
+    patterns = [node["pattern"] for node in within(DOCUMENT) if isinstance(node.get("pattern"), str)]
+    assert len(patterns) > 3
+    assert not any(r"\Z" in pattern for pattern in patterns)
+
+
+def test_what_is_not_supported_yet_is_said() -> None:
+    for name, nothing in NOT_YET.items():
+        assert REQUEST["properties"][name]["const"] == nothing
+
+
+def test_every_example_fits_its_schema() -> None:
+    seen = 0
+    for node in within(DOCUMENT):
+        if "schema" not in node:
+            continue
+        examples = [one["value"] for one in node.get("examples", {}).values()]
+        for example in [*examples, *([node["example"]] if "example" in node else [])]:
+            validator(node["schema"]).validate(example)
+            seen += 1
+    assert seen > 30
+
+
+def test_the_examples_of_a_submission_are_accepted() -> None:
+    for example in SUBMIT["requestBody"]["content"]["application/json"]["examples"].values():
+        assert parse(msgspec.json.encode(example["value"]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "short"}, {"num_frames": 23}, {"num_frames": 121}, {"infer_steps": 19}, {"guidance_scale": 0.9},
+        {"sample_shift": 11}, {"seed": -1}, {"seed": 2**31}, {"image_size": "x"}, {"sample_solver": "ddim"},
+        {"negative_prompt": "x" * 501}, {"keep_aspect": "yes"}, {"start_step": -1}, {"ulysses_size": 0}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_document_and_parser_refuse_the_same(change: dict[str, Any]) -> None:
+    body = {"prompt": PROMPT, "image_url": picture(), **change}
+    assert not validator(REQUEST).is_valid(body)
+    with pytest.raises(Invalid):
+        parse(msgspec.json.encode(body))
+
+
+@pytest.mark.parametrize("change", [{"sample_solver": "dpmpp"}, {"seed": None}, {"num_frames": 24}], ids=str)
+def test_document_and_parser_accept_the_same(change: dict[str, Any]) -> None:
+    body = {"prompt": PROMPT, "image_url": picture(), **change}
+    assert validator(REQUEST).is_valid(body)
+    assert parse(msgspec.json.encode(body))
+
+
+async def answers_as_documented(
+    client: aiohttp.ClientSession, edge: Edge, method: str, path: str, route: str, **request: Any
+) -> tuple[int, Any]:
+    """Ask, hold the answer against the document, and return it."""
+    async with client.request(method, edge.url + path, **request) as answer:
+        body = await answer.read()
+        documented = resolved(DOCUMENT["paths"][route][method.lower()]["responses"][str(answer.status)])
+        optional = {"Idempotent-Replayed"}
+        assert all(name in answer.headers for name in set(documented["headers"]) - optional)
+        if "content" not in documented:
+            assert body == b""
+            return answer.status, None
+        media = documented["content"][answer.content_type]
+        value = json.loads(body) if answer.content_type == "application/json" else body.decode()
+        validator(media["schema"]).validate(value)
+        return answer.status, value
+
+
+async def test_answers_are_as_documented(client: aiohttp.ClientSession, edge: Edge, link: Bus) -> None:
+    async def ask(method: str, path: str, route: str = "", **request: Any) -> tuple[int, Any]:
+        return await answers_as_documented(client, edge, method, path, route or path, **request)
+
+    async def submit(body: Any, **headers: str) -> tuple[int, Any]:
+        return await ask("POST", "/video/submit", json=body, headers=headers)
+
+    example = SUBMIT["requestBody"]["content"]["application/json"]["examples"]["what is required"]["value"]
+    status, accepted = await submit(example, **{"Idempotency-Key": "k"})
+    assert status == 202
+    assert await submit(example, **{"Idempotency-Key": "k"}) == (202, accepted)
+    assert (await submit({**example, "seed": 1}, **{"Idempotency-Key": "k"}))[0] == 422
+    assert (await submit({"num_frames": 7}))[0] == 400
+    assert (await submit(example, **{"Sec-Fetch-Site": "cross-site"}))[0] == 403
+    assert (await ask("POST", "/video/submit", data="text"))[0] == 415
+    assert (await ask("POST", "/video/status", json={"requestId": "0" * 65536}))[0] == 413
+    at, video = ("/video/status/", "/video/status/{id}"), ("/videos/", "/videos/{id}.mp4")
+    for job, expected in ((accepted["requestId"], 200), ("0" * 32, 404)):
+        assert (await ask("POST", "/video/status", json={"requestId": job}))[0] == expected
+        assert (await ask("GET", at[0] + job, at[1]))[0] == expected
+        assert (await ask("POST", "/video/cancel", json={"requestId": job}))[0] == expected
+        assert (await ask("GET", f"{video[0]}{job}.mp4", video[1]))[0] == 404
+        assert (await ask("HEAD", f"{video[0]}{job}.mp4", video[1]))[0] == 404
+    for path in ("/livez", "/readyz", "/health", "/metrics", "/docs", "/docs/openapi.json"):
+        assert (await ask("GET", path))[0] == 200
+    for kind in ("text/plain", "application/openmetrics-text"):
+        assert (await ask("GET", "/metrics", headers={"Accept": kind}))[0] == 200
+    (edge.videos / f"{'0' * 32}.mp4").write_bytes(bytes(100))
+    for headers, expected in (
+        ({"Range": "bytes=0-9"}, 206),
+        ({"Range": "bytes=100-"}, 416),
+        ({"If-None-Match": "*"}, 304),
+    ):
+        assert (await ask("HEAD", f"/videos/{'0' * 32}.mp4", video[1], headers=headers))[0] == expected
+    for _ in range(4):
+        await submit(example)
+
+
+async def test_the_page_is_made_of_our_own_files(client: aiohttp.ClientSession, edge: Edge) -> None:
+    async def get(path: str, **headers: str) -> tuple[int, bytes, str]:
+        async with client.get(edge.url + path, headers=headers) as answer:
+            assert answer.headers["Content-Security-Policy"] == POLICY
+            assert answer.headers["X-Content-Type-Options"] == "nosniff"
+            return answer.status, await answer.read(), answer.headers["ETag"]
+
+    _, page, _ = await get("/docs")
+    assert b"//" not in page
+    loaded = re.findall(r'(?:src|href)="(/[^"]*)"', page.decode())
+    assert len(loaded) == 3
+    for path in ["/docs", "/docs/openapi.json", *loaded]:
+        status, content, etag = await get(path)
+        assert (status, len(content) > 100) == (200, True)
+        assert (await get(path, **{"If-None-Match": etag}))[:2] == (304, b"")
+    assert msgspec.json.decode((await get("/docs/openapi.json"))[1]) == json.loads(json.dumps(DOCUMENT))
+
+
+@pytest.mark.parametrize("name", ["..%2fopenapi.py", "__init__.py", "pages.py", "%00", "x" * 300])
+async def test_nothing_else_of_the_package_is_served(client: aiohttp.ClientSession, edge: Edge, name: str) -> None:
+    async with client.get(f"{edge.url}/docs/{name}") as answer:
+        assert answer.status == 404
