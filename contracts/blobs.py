@@ -1,27 +1,41 @@
 """The door to files: whole files under short names, in a folder. Knows nothing of jobs.
 
 A file appears whole or not at all, and the first one of a name stays: temp file, fsync, create-only link, fsync of
-the folder. Other than that, plain reads and deletes.
+the folder. Other than that, plain reads and deletes, and the ages that a sweeper goes by.
 """
 
 import asyncio
+import errno
 import os
 import re
-from collections.abc import Generator
-from contextlib import contextmanager
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
+from msgspec import Struct
+
+from contracts import log
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64})?\.[a-z0-9]{1,12}")
 _TEMPORARY = ".tmp"
 
 
+class File(Struct, frozen=True):
+    """A file as it lies there; `modified_at` in Unix seconds."""
+
+    name: str
+    size_bytes: int
+    modified_at: float
+
+
 class Folder:
-    """A folder of files, made where it is missing. Names look like `inputs/3f….png`, one folder deep at most."""
+    """A folder of files, made with its first one. Names look like `inputs/3f….png`, one folder deep at most."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._temporary.mkdir(parents=True, exist_ok=True)
 
     @property
     def _temporary(self) -> Path:
@@ -35,6 +49,7 @@ class Folder:
     @contextmanager
     def draft(self, name: str) -> Generator[Path, None, None]:
         """A path beside the final one to write to; removed at the end of the block, published or not."""
+        self._temporary.mkdir(parents=True, exist_ok=True)
         path = self._temporary / f"{Path(name).stem}.{uuid4().hex}{Path(name).suffix}"
         try:
             yield path
@@ -54,12 +69,16 @@ class Folder:
         return True
 
     async def write(self, name: str, data: bytes) -> bool:
-        """Publish these bytes; False where a file of that name is there already."""
+        """Publish these bytes; False where a file of that name is there already, which then counts as young again."""
 
         def write() -> bool:
             with self.draft(name) as draft:
                 draft.write_bytes(data)
-                return self.publish(draft, name)
+                while not self.publish(draft, name):
+                    with suppress(FileNotFoundError):  # just swept away: publish once more
+                        os.utime(self.path(name))
+                        return False
+                return True
 
         return await asyncio.to_thread(write)
 
@@ -72,9 +91,15 @@ class Folder:
 
         return await asyncio.to_thread(read)
 
+    async def exists(self, name: str) -> bool:
+        return await asyncio.to_thread(self.path(name).exists)
+
     async def delete(self, name: str) -> None:
-        """Delete a file; one that is not there is no error."""
-        await asyncio.to_thread(self.path(name).unlink, missing_ok=True)
+        """Delete a file, if it is there and the store lets us: what stays is left to the sweeper."""
+        try:
+            await asyncio.to_thread(self.path(name).unlink, missing_ok=True)
+        except OSError as error:
+            log.get().warning("file_not_deleted", name=name, error=repr(error))
 
     async def writable(self) -> bool:
         def probe() -> bool:
@@ -87,12 +112,60 @@ class Folder:
 
         return await asyncio.to_thread(probe)
 
+    # -- for the sweeper -------------------------------------------------------------------------------------------
+
+    async def files(self, inside: str = "") -> list[File]:
+        """The files that lie in the folder itself or in one inside it, oldest first."""
+
+        def look() -> list[File]:
+            found = [
+                File(f"{inside}/{path.name}" if inside else path.name, facts.st_size, facts.st_mtime)
+                for path, facts in _regular_files(self.root / inside)
+            ]
+            return sorted((file for file in found if _NAME.fullmatch(file.name)), key=lambda file: file.modified_at)
+
+        return await asyncio.to_thread(look)
+
+    async def delete_old(self, name: str, *, age_s: float) -> bool:
+        """Delete a file that has this age by now; whether it had. Asked at the last moment: it may be young again."""
+        return await asyncio.to_thread(_delete_old, self.path(name), age_s)
+
+    async def delete_old_drafts(self, *, age_s: float) -> int:
+        """Delete the drafts that nobody has written to for so long, and tell how many."""
+
+        def sweep() -> int:
+            return sum(_delete_old(path, age_s) for path, _ in _regular_files(self._temporary))
+
+        return await asyncio.to_thread(sweep)
+
 
 def folder(url: str) -> Folder:
     """The store that a setting names. Raises `ValueError` for what is not a folder."""
     if "://" in url:
         raise ValueError(f"only folders are supported yet, was {url!r}")
     return Folder(Path(url).resolve())
+
+
+def no_room(error: OSError) -> bool:
+    """Whether the store is full or may not be written to, which is nobody's fault and may pass."""
+    return error.errno in _NO_ROOM
+
+
+def _regular_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The files of a folder; one that goes meanwhile, or a folder that is not there, is no error."""
+    with suppress(FileNotFoundError):
+        for entry in os.scandir(folder):
+            with suppress(FileNotFoundError):
+                if entry.is_file(follow_symlinks=False):
+                    yield Path(entry.path), entry.stat(follow_symlinks=False)
+
+
+def _delete_old(path: Path, age_s: float) -> bool:
+    with suppress(FileNotFoundError):
+        if time.time() - path.stat().st_mtime >= age_s:
+            path.unlink()
+            return True
+    return False
 
 
 def _fsync(path: Path) -> None:

@@ -1,6 +1,7 @@
 """A job: what a client may ask for, and every limit on it. Knows no broker, no HTTP, no model."""
 
 import math
+from pathlib import PurePath
 from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -8,6 +9,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
 SEED_MAX = 2**31 - 1
+JOB_ID_CHARS = 32
 
 JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
@@ -98,6 +100,11 @@ def _whole_side(side: float) -> int:
 
 def input_name(job_id: str) -> str:
     return f"inputs/{job_id}.png"
+
+
+def job_id_in(file_name: str) -> str:
+    """The job that a file of a store belongs to."""
+    return PurePath(file_name).name[:JOB_ID_CHARS]
 
 
 def video_name(job_id: str) -> str:

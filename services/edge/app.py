@@ -52,18 +52,17 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         allowed = networks(settings.outbound_allowed_networks)
-        scratch = blobs.folder(settings.scratch_store_url)
+        videos, scratch = blobs.folder(settings.video_store_url), blobs.folder(settings.scratch_store_url)
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
             Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
         ):
             litestar.state.edge = Edge(
                 broker=broker,
-                jobs=Jobs(broker, scratch, retention_s=settings.task_retention),
+                jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
                 outbound=outbound,
                 normaliser=Normaliser(),
-                videos=blobs.folder(settings.video_store_url),
-                scratch=scratch,
+                videos=videos,
                 fetches=asyncio.Semaphore(FETCHES_MAX),
                 began=time.monotonic(),
                 draining=draining,

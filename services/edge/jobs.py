@@ -11,7 +11,7 @@ from contracts.bus import Bus, Expect, StreamFull, SubjectFull, Unavailable, Wro
 from contracts.cluster import ClusterStatus
 from contracts.events import Ending, JobCancelled, JobSubmitted
 from contracts.fold import fold, fold_all
-from contracts.job import SEED_MAX, JobRequest, accept, input_name
+from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
 from contracts.status import JobStatus
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
@@ -22,18 +22,24 @@ PUBLISH_WITHIN_S = 5.0
 class Jobs:
     """`retention_s` is how long an ended job's status is kept."""
 
-    def __init__(self, broker: Bus, scratch: Folder, *, retention_s: float) -> None:
-        self._broker, self._scratch, self._retention_s = broker, scratch, retention_s
+    def __init__(self, broker: Bus, videos: Folder, scratch: Folder, *, retention_s: float) -> None:
+        self._broker, self._videos, self._scratch, self._retention_s = broker, videos, scratch, retention_s
 
     async def clusters(self) -> list[ClusterStatus]:
         """The clusters whose heartbeat has not run out."""
         return [wire.decode_cluster(beat) for beat in await self._broker.values(subjects.CLUSTERS_BUCKET)]
 
     async def look_for_room(self) -> None:
-        """A cheap look before dear work; the broker itself decides later. Raises `Busy`."""
+        """A cheap look before dear work; the broker itself decides later. Raises `Busy` or `Unavailable`."""
+        if not await self.storable():
+            raise Unavailable("a store is full or cannot be written to")
         queue = await self._broker.stream(subjects.JOBS_STREAM)
         if queue.state.messages >= (queue.config.max_msgs or 0):
             raise Busy
+
+    async def storable(self) -> bool:
+        """Whether an input could be stored now, and later the video."""
+        return await self._scratch.writable() and await self._videos.writable()
 
     async def identify(self, key: str | None, request: JobRequest) -> Identity:
         """Which job this submission means."""
@@ -86,6 +92,8 @@ class Jobs:
     async def status(self, job_id: str) -> JobStatus:
         """The job as it stands, even where the state service is behind or away. Raises `NotFound`."""
         status = await self._current(job_id)
+        if status.results is not None and not await self._videos.exists(video_name(job_id)):
+            return replace(status, results=replace(status.results, video_url=None))
         if status.status != "InQueue":
             return status
         return replace(status, queue_position=await self._position(job_id))
@@ -123,13 +131,16 @@ class Jobs:
         )
 
     async def _current(self, job_id: str) -> JobStatus:
-        status = await self._known(job_id)
+        status = await self.known(job_id)
         if status is None or (status.ended and status.updated_at + self._retention_s < time.time()):
             raise NotFound("no such job, or it ended too long ago")
         return status
 
-    async def _known(self, job_id: str) -> JobStatus | None:
-        """Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next."""
+    async def known(self, job_id: str) -> JobStatus | None:
+        """The job for as long as anything knows it, however long ago it ended.
+
+        Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next.
+        """
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         if stored is None:
             events = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))

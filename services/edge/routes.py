@@ -44,7 +44,6 @@ class Edge:
     outbound: Outbound
     normaliser: Normaliser
     videos: Folder
-    scratch: Folder
     fetches: asyncio.Semaphore
     began: float
     draining: asyncio.Event
@@ -129,10 +128,9 @@ async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
 
 async def _succeeded(edge: Edge, job_id: str) -> bool:
     """Whether the job is known to have succeeded. Raises `NotFound` while it is known and has not."""
-    try:
-        known = await edge.jobs.status(job_id)
-    except NotFound:
-        return False  # its status has expired; the video may still be there
+    known = await edge.jobs.known(job_id)
+    if known is None:
+        return False  # longer ago than the log goes back; the video may still be there
     if known.status != "Succeed":
         raise NotFound("this job has no video")
     return True
@@ -153,8 +151,8 @@ async def readyz(edge: Edge) -> Response[Any]:
             await edge.broker.stream(stream)
     except (Unavailable, APIError):
         return _not_ready("the broker does not answer, or is not provisioned")
-    if not await edge.scratch.writable():
-        return _not_ready("the store cannot be written to")
+    if not await edge.jobs.storable():
+        return _not_ready("a store is full or cannot be written to")
     return Response({"status": "ready"})
 
 

@@ -1,29 +1,65 @@
-"""The state service: `python -m services.state` folds the log into the status bucket until SIGTERM."""
+"""The state service: `python -m services.state` folds the log into the status bucket, and cleans up, until SIGTERM."""
 
+import asyncio
 import sys
+from typing import Annotated
 
 import uvloop
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from contracts import bus, env, lifetime, log, subjects
+from contracts import blobs, bus, env, lifetime, log, subjects
+from contracts.bus import Bus, Unavailable
 from services.state.materialise import materialise
+from services.state.reconcile import reconcile
+from services.state.retention import Limits, Retention
+
+GB = 1e9
+RETRY_PAUSE_S = 2.0
+
+Seconds = Annotated[float, Meta(ge=0)]
 
 
 class Settings(Struct, frozen=True):
     nats_url: str = "nats://127.0.0.1:4222"
     nats_creds: str | None = None
-    task_retention: float = 1800
+    task_retention: Seconds = 1800
+    cleanup_interval: Annotated[float, Meta(gt=0)] = 300
+    max_output_dir_size: Annotated[float, Meta(ge=0)] = 50
+    video_min_age: Seconds = 600
+    leftover_min_age: Seconds = 3600
+    video_store_url: str = "generated_videos/"
+    scratch_store_url: str = "scratch/"
+
+    @property
+    def limits(self) -> Limits:
+        return Limits(int(self.max_output_dir_size * GB), self.video_min_age, self.leftover_min_age)
 
 
 async def serve(settings: Settings) -> bool:
     """True where it was told to stop, False where the connection to the broker is lost for good."""
     stop = lifetime.stop_on_signals()
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
-        await broker.wait_for_streams(subjects.EVENTS_STREAM, stop=stop)
+        await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
         log.get().info("state_ready")
-        await materialise(broker, retention_s=settings.task_retention, stop=stop)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(materialise(broker, retention_s=settings.task_retention, stop=stop))
+            tasks.create_task(clean_up(broker, settings, stop))
         log.get().info("state_stopped")
         return not broker.lost
+
+
+async def clean_up(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
+    """Reconcile and remove, at once and then every so often. What fails is tried again soon."""
+    videos, scratch = blobs.folder(settings.video_store_url), blobs.folder(settings.scratch_store_url)
+    retention = Retention(broker, videos, scratch, settings.limits)
+    while not stop.is_set():
+        pause_s = settings.cleanup_interval
+        try:
+            await retention.apply(await reconcile(broker))
+        except (Unavailable, OSError) as error:
+            log.get().warning("clean_up_put_off", error=repr(error))
+            pause_s = min(pause_s, RETRY_PAUSE_S)
+        await lifetime.wait(stop, within_s=pause_s)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from contracts.status import JobStatus
 
 RETRY_PAUSE_S = 0.5
 WRITES_MAX = 20
+TTL_MIN_S = 1  # the broker takes no less
 
 
 async def materialise(broker: Bus, *, retention_s: float, stop: asyncio.Event) -> None:
@@ -61,8 +62,10 @@ async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
     if stored is not None and after == before:
         return
     ttl_s = _time_to_live_s(after, retention_s)
-    if ttl_s is not None and ttl_s < 1:
-        return
+    if ttl_s is not None and ttl_s < TTL_MIN_S:
+        if stored is None:
+            return
+        ttl_s = TTL_MIN_S  # ended long ago, unseen until now: what the bucket says of it is to go
     revision = 0 if stored is None else stored.sequence
     await broker.put(subjects.STATUS_BUCKET, event.job_id, wire.encode(after), revision=revision, ttl_s=ttl_s)
     if after.ended:

@@ -81,6 +81,21 @@ async def test_an_ended_status_expires(link: Bus) -> None:
     await eventually(gone)
 
 
+async def test_what_the_bucket_says_of_a_job_that_ended_long_ago_unseen_goes(link: Bus) -> None:
+    async with state(link):
+        await publish(link, submitted())
+        await caught_up(link)
+    await publish(link, cancelled(1.0))
+    assert await status(link) is not None
+    async with state(link):
+        await caught_up(link)
+
+    async def gone() -> bool:
+        return await status(link) is None
+
+    await eventually(gone)
+
+
 async def test_a_late_event_does_not_revive_an_expired_job(link: Bus) -> None:
     async with state(link):
         await publish(link, submitted(), cancelled(1.0), step(1, 2.0, 3, 0.3), released(1, 3.0))

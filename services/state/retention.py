@@ -1,0 +1,79 @@
+"""What is kept of jobs that have ended, and for how long: videos by size, leftovers by age.
+
+Knows files and endings; statuses expire by themselves. Nothing of an unfinished job goes, and nothing young: a job that
+is being accepted at this moment has an input already and is not in the queue yet.
+"""
+
+from msgspec import Struct
+
+from contracts import log, subjects, wire
+from contracts.blobs import Folder
+from contracts.bus import Bus
+from contracts.events import Event, JobCancelled, JobFailed, JobSucceeded
+from contracts.job import job_id_in
+
+OF_ONE_JOB = ("inputs", "checkpoints")
+"""The folders of the scratch store, each file of which is of use to one job alone."""
+
+
+class Limits(Struct, frozen=True):
+    """`young_s` is the age below which no video goes; `leftover_s` the one from which nobody comes back to a file."""
+
+    videos_bytes_max: int
+    young_s: float
+    leftover_s: float
+
+
+class Retention:
+    def __init__(self, broker: Bus, videos: Folder, scratch: Folder, limits: Limits) -> None:
+        self._broker, self._videos, self._scratch, self._limits = broker, videos, scratch, limits
+        self._wanted: set[str] = set()
+        """The videos whose jobs are known to have succeeded, so that each is asked about once."""
+
+    async def apply(self, unfinished: set[str]) -> None:
+        """Remove what is over the limits. `unfinished` are the jobs that nothing is taken from."""
+        await self._drop_unwanted_videos()
+        await self._make_room(unfinished)
+        for folder in OF_ONE_JOB:
+            for file in await self._scratch.files(folder):
+                if job_id_in(file.name) not in unfinished:
+                    await self._remove(self._scratch, file.name, self._limits.leftover_s, why="leftover")
+        for store in (self._videos, self._scratch):
+            if count := await store.delete_old_drafts(age_s=self._limits.leftover_s):
+                log.get().info("drafts_removed", count=count)
+
+    async def _drop_unwanted_videos(self) -> None:
+        """Those of cancelled and failed jobs: left by a cluster that died between file and ending."""
+        names = {file.name for file in await self._videos.files()}
+        self._wanted &= names
+        for name in names - self._wanted:
+            match await self._ending(job_id_in(name)):
+                case JobSucceeded():
+                    self._wanted.add(name)
+                case JobFailed() | JobCancelled():
+                    await self._remove(self._videos, name, 0, why="no_success")
+                case _:  # not ended yet, or longer ago than the log goes back
+                    continue
+
+    async def _ending(self, job_id: str) -> Event | None:
+        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
+        return None if stored is None else next(wire.readable_events([stored.data]), None)
+
+    async def _make_room(self, unfinished: set[str]) -> None:
+        """Remove videos, the oldest first, until the rest is within its limit or may not be touched."""
+        videos = await self._videos.files()
+        excess_bytes = sum(video.size_bytes for video in videos) - self._limits.videos_bytes_max
+        for video in videos:
+            if excess_bytes <= 0:
+                return
+            if job_id_in(video.name) in unfinished:
+                continue
+            if await self._remove(self._videos, video.name, self._limits.young_s, why="no_room"):
+                excess_bytes -= video.size_bytes
+
+    @staticmethod
+    async def _remove(store: Folder, name: str, age_s: float, *, why: str) -> bool:
+        removed = await store.delete_old(name, age_s=age_s)
+        if removed:
+            log.get().info("file_removed", name=name, why=why)
+        return removed

@@ -1,0 +1,119 @@
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from contracts import subjects, wire
+from contracts.blobs import Folder
+from contracts.bus import Bus
+from contracts.events import Event
+from contracts.job import input_name, video_name
+from services.state.retention import Limits, Retention
+from tests.contracts.test_fold import ID, cancelled, failed, succeeded
+
+OLD_S = 10_000.0
+LIMITS = Limits(videos_bytes_max=250, young_s=600, leftover_s=3600)
+
+
+def job_id(n: int) -> str:
+    return f"{n:032x}"
+
+
+class Stores:
+    def __init__(self, folder: Path, link: Bus) -> None:
+        self.videos, self.scratch = Folder(folder / "videos"), Folder(folder / "scratch")
+        self.link = link
+        self.retention = Retention(link, self.videos, self.scratch, LIMITS)
+
+    async def put(self, store: Folder, name: str, *, age_s: float, size_bytes: int = 100) -> Path:
+        await store.write(name, b"x" * size_bytes)
+        return made_old(store.path(name), age_s)
+
+    async def names(self, store: Folder, inside: str = "") -> list[str]:
+        return [file.name for file in await store.files(inside)]
+
+
+def made_old(path: Path, age_s: float) -> Path:
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+@pytest.fixture
+def stores(tmp_path: Path, link: Bus) -> Stores:
+    return Stores(tmp_path, link)
+
+
+async def test_the_oldest_videos_go_until_the_rest_is_within_the_cap(stores: Stores) -> None:
+    for n in range(5):
+        await stores.put(stores.videos, video_name(job_id(n)), age_s=OLD_S + n)
+    await stores.retention.apply(set())
+    assert await stores.names(stores.videos) == [video_name(job_id(n)) for n in (1, 0)]
+
+
+async def test_young_videos_and_those_of_unfinished_jobs_stay_whatever_the_cap(stores: Stores) -> None:
+    await stores.put(stores.videos, video_name(job_id(0)), age_s=OLD_S, size_bytes=300)
+    await stores.put(stores.videos, video_name(job_id(1)), age_s=OLD_S + 1, size_bytes=300)
+    await stores.put(stores.videos, video_name(job_id(2)), age_s=LIMITS.young_s - 60, size_bytes=300)
+    await stores.retention.apply({job_id(1)})
+    assert await stores.names(stores.videos) == [video_name(job_id(n)) for n in (1, 2)]
+
+
+@pytest.mark.parametrize("ending", [failed(1, 1.0), cancelled(1.0)])
+async def test_the_video_of_a_job_that_did_not_succeed_goes_at_once(stores: Stores, ending: Event) -> None:
+    await stores.put(stores.videos, video_name(ID), age_s=0)
+    await stores.retention.apply(set())
+    assert await stores.names(stores.videos) == [video_name(ID)]  # not ended, for all the log knows
+    await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
+    await stores.retention.apply(set())
+    assert await stores.names(stores.videos) == []
+
+
+async def test_the_video_of_a_job_that_succeeded_stays_and_is_asked_about_once(stores: Stores) -> None:
+    await stores.put(stores.videos, video_name(ID), age_s=OLD_S)
+    ending = succeeded(1, 1.0)
+    await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
+    await stores.retention.apply(set())
+    await stores.link.admin.purge_stream(subjects.EVENTS_STREAM)
+    await stores.retention.apply(set())
+    assert await stores.names(stores.videos) == [video_name(ID)]
+
+
+async def test_inputs_and_checkpoints_without_a_job_go_after_an_hour(stores: Stores) -> None:
+    for n, age_s in enumerate((OLD_S, OLD_S, LIMITS.leftover_s - 60)):
+        await stores.put(stores.scratch, input_name(job_id(n)), age_s=age_s)
+        await stores.put(stores.scratch, f"checkpoints/{job_id(n)}-12.safetensors", age_s=age_s)
+    await stores.retention.apply({job_id(1)})
+    for folder in ("inputs", "checkpoints"):
+        left = {name.split("/")[1][:32] for name in await stores.names(stores.scratch, folder)}
+        assert left == {job_id(1), job_id(2)}
+
+
+async def test_an_input_that_is_submitted_again_counts_as_young(stores: Stores) -> None:
+    await stores.put(stores.scratch, input_name(ID), age_s=OLD_S)
+    assert not await stores.scratch.write(input_name(ID), b"again")
+    await stores.retention.apply(set())
+    assert await stores.scratch.read(input_name(ID)) == b"x" * 100
+
+
+async def test_half_written_drafts_go_once_nobody_writes_to_them(stores: Stores) -> None:
+    with stores.videos.draft(video_name(ID)) as writing, stores.scratch.draft(input_name(ID)) as left:
+        for draft in (writing, left):
+            draft.write_bytes(b"half")
+        made_old(left, LIMITS.leftover_s + 60)
+        await stores.retention.apply(set())
+        assert writing.exists()
+        assert not left.exists()
+
+
+async def test_a_store_that_is_not_there_yet_is_an_empty_one(stores: Stores) -> None:
+    await stores.retention.apply(set())
+
+
+async def test_what_is_no_file_of_ours_is_left_alone(stores: Stores) -> None:
+    await stores.put(stores.videos, video_name(ID), age_s=OLD_S, size_bytes=10)
+    foreign = stores.videos.root / "read me first.txt"
+    foreign.write_bytes(b"x" * 1000)
+    made_old(foreign, OLD_S)
+    await stores.retention.apply(set())
+    assert foreign.exists()
