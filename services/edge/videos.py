@@ -13,12 +13,14 @@ import anyio
 from litestar import Response
 from litestar.response import Stream
 
+from services.edge.errors import NoSuchPart
+
 CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
 def serve(path: Path, *, method: str, headers: dict[str, str]) -> Response[Any]:
-    """The file, a part of it (206), nothing new (304) or an unsatisfiable range (416). Raises `FileNotFoundError`."""
+    """The file, a part of it (206) or nothing new (304). Raises `NoSuchPart` or `FileNotFoundError`."""
     facts = path.stat()
     etag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
     common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
@@ -31,7 +33,7 @@ def serve(path: Path, *, method: str, headers: dict[str, str]) -> Response[Any]:
     elif part:
         status, common["Content-Range"] = 206, f"bytes {part.start}-{part.stop - 1}/{facts.st_size}"
     else:
-        return Response(None, status_code=416, headers={**common, "Content-Range": f"bytes */{facts.st_size}"})
+        raise NoSuchPart(facts.st_size, common)
     return Stream(
         iter(()) if method == "HEAD" else _bytes(path, part),
         status_code=status,
