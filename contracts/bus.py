@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from datetime import datetime
 from typing import Any, TypeVar
 
 import nats
@@ -73,11 +74,12 @@ class Expect(Struct, frozen=True):
 
 
 class Stored(Struct, frozen=True):
-    """A message as a stream holds it."""
+    """A message as a stream holds it; `at` is when it was stored, in Unix seconds."""
 
     subject: str
     sequence: int
     data: bytes
+    at: float
 
 
 class Delivery:
@@ -86,6 +88,7 @@ class Delivery:
     def __init__(self, message: Msg) -> None:
         self._message = message
         self.subject, self.data = message.subject, message.data
+        self.at = message.metadata.timestamp.timestamp()  # when it was stored
 
     async def keep(self) -> None:
         """Still at work: the time to acknowledge starts again."""
@@ -142,7 +145,8 @@ class Bus:
         self._begun = True
 
     def on_begun(self, begun: asyncio.Task[None]) -> None:
-        if not begun.cancelled() and (error := begun.exception()) is not None:
+        error = None if begun.cancelled() else begun.exception()
+        if error is not None and not self._ending:  # a connecting client that is closed fails in many ways
             log.get().error("broker_refused", error=repr(error))
             self._stop.set()
 
@@ -298,7 +302,9 @@ class Bus:
                 headers = message.headers or {}
                 match headers.get("Status"):
                     case None:
-                        found.append(Stored(headers["Nats-Subject"], int(headers["Nats-Sequence"]), message.data))
+                        at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
+                        sequence = int(headers["Nats-Sequence"])
+                        found.append(Stored(headers["Nats-Subject"], sequence, message.data, at))
                         pending = int(headers["Nats-Num-Pending"])
                     case "204" | "404":
                         return found, pending
@@ -482,7 +488,8 @@ def _ns(seconds: float) -> int:
 
 
 def _stored(message: RawStreamMsg) -> Stored:
-    return Stored(message.subject or "", message.seq or 0, message.data or b"")
+    at = 0.0 if message.time is None else message.time.timestamp()
+    return Stored(message.subject or "", message.seq or 0, message.data or b"", at)
 
 
 async def _quietly(closing: Awaitable[None]) -> None:

@@ -71,6 +71,10 @@ def endings_of(job_id: str) -> str:
     return f"video.events.{job_id}.finished.*"
 
 
+def is_ending(subject: str) -> bool:
+    return subject.split(".")[3:4] == ["finished"]
+
+
 def job_id_of(subject: str) -> str:
     """The job id in a subject of jobs, events or live events; it may be anything that somebody published."""
     tokens = subject.split(".")

@@ -2,17 +2,31 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
+from contracts import subjects
 from contracts.cluster import ClusterStatus
-from contracts.events import Ending, Event, JobSubmitted
+from contracts.events import Ending, Event, JobFailed, JobSubmitted
 from contracts.status import JobStatus
+
+T = TypeVar("T", bound=Event)
 
 
 class Undecodable(ValueError):
     """The bytes are not what their place says they are."""
+
+
+class Message(Protocol):
+    """What the log holds: `at` is when it was stored, in Unix seconds."""
+
+    @property
+    def subject(self) -> str: ...
+    @property
+    def data(self) -> bytes: ...
+    @property
+    def at(self) -> float: ...
 
 
 def _decoder(kind: object) -> Callable[[bytes], Any]:
@@ -30,13 +44,38 @@ def _decoder(kind: object) -> Callable[[bytes], Any]:
 encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
 decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
 decode_event: Callable[[bytes], Event] = _decoder(Event)
-decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
 decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
 decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
+_decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
 
 
-def readable_events(payloads: Iterable[bytes]) -> Iterator[Event]:
-    """The events among these payloads; what is not one was set aside, loudly, by who folds the log."""
-    for payload in payloads:
-        with suppress(Undecodable):
-            yield decode_event(payload)
+def event_in(message: Message) -> Event:
+    """The event in a message of the log. Raises `Undecodable`, also where it speaks of another job than its subject."""
+    return _about_its_job(decode_event(message.data), message)
+
+
+def ending_in(message: Message) -> Ending:
+    """The ending that a message stands for. One that cannot be read is an ending all the same, since none is taken
+    after it: the job has failed, and how is unknown.
+    """
+    try:
+        return _about_its_job(_decode_ending(message.data), message)
+    except Undecodable:
+        job_id = subjects.job_id_of(message.subject)
+        return JobFailed(job_id=job_id, at=message.at, attempt=0, instance="", reason="its ending cannot be read")
+
+
+def readable_events(messages: Iterable[Message]) -> Iterator[Event]:
+    """The events among these messages; what is not one was set aside, loudly, by who folds the log."""
+    for message in messages:
+        if subjects.is_ending(message.subject):
+            yield ending_in(message)
+        else:
+            with suppress(Undecodable):
+                yield event_in(message)
+
+
+def _about_its_job(event: T, message: Message) -> T:
+    if event.job_id != subjects.job_id_of(message.subject):
+        raise Undecodable(f"it speaks of job {event.job_id}")
+    return event

@@ -8,8 +8,12 @@ from contracts.events import Event, JobReleased, JobStarted, StageStarted, StepC
 
 
 class Past(Struct, frozen=True):
-    """`spent_s` sums the attempts, each from its start to its last event; `burnt` counts those not handed back."""
+    """`spent_s` sums the attempts, each from its start to its last event; `burnt` counts those not handed back.
 
+    `latest` is the number of the last attempt, 0 for none.
+    """
+
+    latest: int = 0
     burnt: int = 0
     spent_s: float = 0.0
 
@@ -30,4 +34,4 @@ def past(events: Iterable[Event]) -> Past:
                 continue
         last[event.attempt] = max(event.at, last.get(event.attempt, event.at))
     spent_s = sum(max(0.0, last[attempt] - began) for attempt, began in first.items())
-    return Past(burnt=len(first.keys() - released), spent_s=spent_s)
+    return Past(latest=max(first, default=0), burnt=len(first.keys() - released), spent_s=spent_s)

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 
 from contracts import lifetime, log, subjects, wire
 from contracts.blobs import Folder
-from contracts.bus import Bus, Delivery, Expect, Stored, Unavailable, WrongSequence
+from contracts.bus import Bus, Delivery, Expect, Unavailable, WrongSequence
 from contracts.cluster import ClusterStatus, objections, unsupported
 from contracts.events import (
     Ending,
@@ -173,15 +173,16 @@ class Lead:
         except wire.Undecodable as error:
             log.get().error("job_undecodable", error=str(error))
             raise Hopeless("the job could not be read") from error
-        so_far = past(await self._events(job_id))
+        log_so_far = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+        last = await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
+        so_far = past(wire.readable_events(log_so_far if last is None else [*log_so_far, last]))
         if so_far.burnt >= self._limits.max_attempts:
             raise Hopeless(f"given up after {so_far.burnt} attempts")
         if wrong := [*unsupported(submitted.job), *objections(submitted.job, [self._cluster])]:
             raise Hopeless("; ".join(objection.message for objection in wrong))
         if (png := await self._scratch.read(input_name(job_id))) is None:
             raise Hopeless("the input image is gone")
-        last = await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
-        run = await asyncio.to_thread(_prepare, submitted, _attempt_of(last) + 1, png, self._cluster.default_size)
+        run = await asyncio.to_thread(_prepare, submitted, so_far.latest + 1, png, self._cluster.default_size)
         left_s = self._limits.task_timeout_s - so_far.spent_s
         return Plan(run, Expect(0 if last is None else last.sequence), left_s)
 
@@ -376,11 +377,7 @@ class Lead:
 
     async def _ending(self, job_id: str) -> Ending | None:
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
-        return None if stored is None else wire.decode_ending(stored.data)
-
-    async def _events(self, job_id: str) -> list[Event]:
-        stored = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
-        return list(wire.readable_events(event.data for event in stored))
+        return None if stored is None else wire.ending_in(stored)
 
     async def _publish(self, event: Event, *, expect: Expect | None = None, within_s: float = PUBLISH_WITHIN_S) -> None:
         await self._broker.publish(
@@ -403,11 +400,6 @@ class Lead:
             await lifetime.wait(stop, within_s=HEARTBEAT_S)
         with suppress(Unavailable):
             await self._broker.put_last(subjects.CLUSTERS_BUCKET, self._instance, b"")
-
-
-def _attempt_of(started: Stored | None) -> int:
-    event = None if started is None else wire.decode_event(started.data)
-    return event.attempt if isinstance(event, JobStarted) else 0
 
 
 def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, default_size: str) -> Run:

@@ -32,6 +32,14 @@ class Gone(Exception):
     """It was there, and has been removed for good."""
 
 
+class NoSuchPart(Exception):
+    """A range that begins beyond the end. `headers` tell how much there is."""
+
+    def __init__(self, size_bytes: int, headers: dict[str, str]) -> None:
+        self.size_bytes = size_bytes
+        self.headers = {**headers, "Content-Range": f"bytes */{size_bytes}"}
+
+
 class AlreadyFinished(Exception):
     def __init__(self, status: State) -> None:
         self.status: State = status
@@ -114,6 +122,11 @@ def on_gone(_: _Request, error: Gone) -> _Response:
     return _answer(410, ErrorBody("GONE", str(error)))
 
 
+def on_no_such_part(_: _Request, error: NoSuchPart) -> _Response:
+    body = ErrorBody("RANGE_NOT_SATISFIABLE", f"the video has {error.size_bytes} bytes")
+    return _answer(416, body, **error.headers)
+
+
 def on_finished(_: _Request, error: AlreadyFinished) -> _Response:
     return _answer(409, FinishedBody("ALREADY_FINISHED", f"the job has ended: {error.status}", error.status))
 
@@ -160,6 +173,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     Busy: on_busy,
     NotFound: on_not_found,
     Gone: on_gone,
+    NoSuchPart: on_no_such_part,
     AlreadyFinished: on_finished,
     KeyReused: on_key_reused,
     OutcomeUnknown: on_outcome_unknown,

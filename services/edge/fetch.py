@@ -182,11 +182,7 @@ class Outbound:
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
             auto_decompress=False,
-            headers={
-                "Accept": "image/png, image/jpeg, image/webp",
-                "Accept-Encoding": "identity",
-                "User-Agent": "WanJet",
-            },
+            headers=HEADERS,
             timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_WITHIN_S, sock_read=SILENCE_S_MAX),
         )
         return self

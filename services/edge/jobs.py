@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from contextlib import suppress
 
 from msgspec.structs import replace
 
@@ -27,7 +28,13 @@ class Jobs:
 
     async def clusters(self) -> list[ClusterStatus]:
         """The clusters whose heartbeat has not run out."""
-        return [wire.decode_cluster(beat) for beat in await self._broker.values(subjects.CLUSTERS_BUCKET)]
+        found: list[ClusterStatus] = []
+        for beat in await self._broker.values(subjects.CLUSTERS_BUCKET):
+            try:
+                found.append(wire.decode_cluster(beat))
+            except wire.Undecodable as error:
+                log.get().error("heartbeat_unreadable", error=str(error))
+        return found
 
     async def look_for_room(self) -> None:
         """A cheap look before dear work; the broker itself decides later. Raises `Busy` or `Unavailable`."""
@@ -141,22 +148,29 @@ class Jobs:
 
         Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next.
         """
-        stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
-        if stored is None:
+        status = await self._in_bucket(job_id)
+        if status is None:
             events = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
-            status = fold_all(wire.readable_events(event.data for event in events))
-        else:
-            status = wire.decode_status(stored.data)
-            if not status.ended and (ending := await self._ending(job_id)) is not None:
-                status = fold(status, ending)
+            status = fold_all(wire.readable_events(events))
+        elif not status.ended and (ending := await self._ending(job_id)) is not None:
+            status = fold(status, ending)
         if status is None or status.created_at is None:
             queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
-            status = status if queued is None else fold(status, wire.decode_submission(queued.data))
+            with suppress(wire.Undecodable):  # rank 0 ends what cannot be read
+                status = status if queued is None else fold(status, wire.decode_submission(queued.data))
         return status
+
+    async def _in_bucket(self, job_id: str) -> JobStatus | None:
+        stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
+        try:
+            return None if stored is None else wire.decode_status(stored.data)
+        except wire.Undecodable as error:  # the log knows
+            log.get().error("status_unreadable", job_id=job_id, error=str(error))
+            return None
 
     async def _ending(self, job_id: str) -> Ending | None:
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
-        return None if stored is None else wire.decode_ending(stored.data)
+        return None if stored is None else wire.ending_in(stored)
 
     async def _position(self, job_id: str) -> int | None:
         """1 for the next job to run. Exact after cancels, since it counts messages; None once the job is gone."""

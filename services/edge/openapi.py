@@ -172,7 +172,7 @@ def _video_get() -> Json:
     return {
         **operation("video", "videos", "A succeeded job's video", "One range at a time, by which players seek."),
         "parameters": _video_parameters(),
-        "responses": {**_video_answers(video), **refusals(404, 410, 500, 503)},
+        "responses": {**_video_answers(video), **refusals(404, 410, 416, 500, 503)},
     }
 
 
@@ -180,7 +180,7 @@ def _video_head() -> Json:
     return {
         **operation("videoHead", "videos", "What GET would answer, without the video"),
         "parameters": _video_parameters(),
-        "responses": {**_video_answers({}), **refusals_to_head(404, 410, 500, 503)},
+        "responses": {**_video_answers({}), **refusals_to_head(404, 410, 416, 500, 503)},
     }
 
 
@@ -201,7 +201,6 @@ def _video_answers(video: Json) -> Json:
         "200": {"description": "The whole video.", "headers": headers_of(*always, "Content-Length"), **video},
         "206": {"description": "The part asked for.", "headers": part, **video},
         "304": {"description": "Nothing new.", "headers": headers_of(*always)},
-        "416": {"description": "The video has no such part.", "headers": headers_of(*always, "Content-Range")},
     }
 
 

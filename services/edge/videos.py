@@ -13,43 +13,50 @@ import anyio
 from litestar import Response
 from litestar.response import Stream
 
+from services.edge.errors import NoSuchPart
+
 CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
 def serve(path: Path, *, method: str, headers: dict[str, str]) -> Response[Any]:
-    """The file, a part of it (206), nothing new (304) or an unsatisfiable range (416). Raises `FileNotFoundError`."""
+    """The file, a part of it (206) or nothing new (304). Raises `NoSuchPart` or `FileNotFoundError`."""
     facts = path.stat()
     etag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
     common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":
         return Response(None, status_code=304, headers=common)
-    asked = headers.get("range") if headers.get("if-range", etag) == etag else None
-    part = whole = range(facts.st_size)
-    if asked is not None:
-        part = _part(asked, whole)
-        if not part:
-            return Response(None, status_code=416, headers={**common, "Content-Range": f"bytes */{facts.st_size}"})
-    if part != whole:
-        common["Content-Range"] = f"bytes {part.start}-{part.stop - 1}/{facts.st_size}"
+    whole = range(facts.st_size)
+    part = _part(headers["range"], whole) if _counts(headers, etag) else None
+    if part is None:
+        status, part = 200, whole
+    elif part:
+        status, common["Content-Range"] = 206, f"bytes {part.start}-{part.stop - 1}/{facts.st_size}"
+    else:
+        raise NoSuchPart(facts.st_size, common)
     return Stream(
         iter(()) if method == "HEAD" else _bytes(path, part),
-        status_code=200 if part == whole else 206,
+        status_code=status,
         media_type="video/mp4",
         headers={**common, "Content-Length": str(len(part))},
     )
 
 
-def _part(asked: str, whole: range) -> range:
-    """The bytes that a single range asks for: empty where there are none, all where it is malformed or several."""
+def _counts(headers: dict[str, str], etag: str) -> bool:
+    """Whether a range is asked for, of this very file."""
+    return "range" in headers and headers.get("if-range", etag) == etag
+
+
+def _part(asked: str, whole: range) -> range | None:
+    """The bytes that a single range asks for: empty where there are none, None where it is malformed or several."""
     match = _RANGE.fullmatch(asked.strip())
     if match is None or match[0] == "bytes=-":
-        return whole
+        return None
     first, last = match[1], match[2]
     if first == "":
         return whole[max(0, len(whole) - int(last)) :] if int(last) else whole[:0]
     if last and int(last) < int(first):
-        return whole
+        return None
     return whole[int(first) : int(last) + 1 if last else None]
 
 

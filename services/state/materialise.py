@@ -7,7 +7,7 @@ import asyncio
 import time
 
 from contracts import lifetime, log, subjects, wire
-from contracts.bus import Bus, Stored, Unavailable, WrongSequence
+from contracts.bus import Bus, Delivery, Stored, Unavailable, WrongSequence
 from contracts.events import Event
 from contracts.fold import fold, fold_all
 from contracts.status import JobStatus
@@ -24,20 +24,22 @@ async def materialise(broker: Bus, *, retention_s: float, stop: asyncio.Event) -
         if delivery is None:
             continue
         try:
-            await _apply(broker, delivery.subject, delivery.data, retention_s)
+            await _apply(broker, delivery, retention_s)
             await delivery.acknowledge()
         except Unavailable as error:  # not acknowledged: it comes again
             log.get().warning("event_not_applied", subject=delivery.subject, error=str(error))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
 
 
-async def _apply(broker: Bus, subject: str, payload: bytes, retention_s: float) -> None:
+async def _apply(broker: Bus, delivery: Delivery, retention_s: float) -> None:
     try:
-        event = _event_under(subject, payload)
+        event = wire.event_in(delivery)
     except wire.Undecodable as error:
-        log.get().error("event_set_aside", subject=subject, error=str(error))
+        log.get().error("event_set_aside", subject=delivery.subject, error=str(error))
         await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
-        return
+        if not subjects.is_ending(delivery.subject):
+            return
+        event = wire.ending_in(delivery)
     for _ in range(WRITES_MAX):
         try:
             await _write_over(broker, event, retention_s)
@@ -45,14 +47,6 @@ async def _apply(broker: Bus, subject: str, payload: bytes, retention_s: float) 
             continue
         return
     raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
-
-
-def _event_under(subject: str, payload: bytes) -> Event:
-    """The event in a message of the log. Raises `Undecodable`, also where it speaks of another job than its subject."""
-    event = wire.decode_event(payload)
-    if event.job_id != subjects.job_id_of(subject):
-        raise wire.Undecodable(f"it speaks of job {event.job_id}")
-    return event
 
 
 async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
@@ -83,7 +77,7 @@ def _readable(stored: Stored | None) -> JobStatus | None:
 async def _forgotten(broker: Bus, job_id: str) -> JobStatus | None:
     """What a bucket without the job may have forgotten: its ending, so that a late event does not revive it."""
     ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
-    return None if ending is None else fold_all([wire.decode_event(ending.data)])
+    return None if ending is None else fold_all([wire.ending_in(ending)])
 
 
 def _time_to_live_s(status: JobStatus, retention_s: float) -> int | None:

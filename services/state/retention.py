@@ -9,7 +9,7 @@ from msgspec import Struct
 from contracts import log, subjects, wire
 from contracts.blobs import Folder
 from contracts.bus import Bus
-from contracts.events import Event, JobCancelled, JobFailed, JobSucceeded
+from contracts.events import Ending, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import job_id_in
 
 OF_ONE_JOB = ("inputs", "checkpoints")
@@ -55,9 +55,9 @@ class Retention:
                 case _:  # not ended yet, or longer ago than the log goes back
                     continue
 
-    async def _ending(self, job_id: str) -> Event | None:
+    async def _ending(self, job_id: str) -> Ending | None:
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
-        return None if stored is None else next(wire.readable_events([stored.data]), None)
+        return None if stored is None else wire.ending_in(stored)
 
     async def _make_room(self, unfinished: set[str]) -> None:
         """Remove videos, the oldest first, until the rest is within its limit or may not be touched."""

@@ -7,7 +7,8 @@ from typing import get_args
 import pytest
 
 from contracts import subjects, wire
-from contracts.events import Event
+from contracts.bus import Stored
+from contracts.events import Event, JobFailed
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(GOLDEN.glob("*.json"))
@@ -39,3 +40,20 @@ def test_every_event_has_a_subject_and_a_derived_message_id_of_its_own() -> None
 def test_what_is_not_an_event_is_undecodable_and_nothing_worse(payload: bytes) -> None:
     with pytest.raises(wire.Undecodable):
         wire.decode_event(payload)
+
+
+def test_what_stands_where_an_ending_does_is_one_even_unreadable() -> None:
+    job_id = "f" * 32
+    for payload in (b"{", b'{"type":"JobTeleported"}', (GOLDEN / "JobSucceeded.json").read_bytes()):
+        message = Stored(f"video.events.{job_id}.finished.succeeded", 7, payload, 12.5)
+        with pytest.raises(wire.Undecodable):
+            wire.event_in(message)
+        ending = wire.ending_in(message)
+        assert isinstance(ending, JobFailed)
+        assert (ending.job_id, ending.at, ending.reason) == (job_id, 12.5, "its ending cannot be read")
+        assert list(wire.readable_events([message])) == [ending]
+
+
+@pytest.mark.parametrize("subject", ["video.events.x", "video.events.x.step", "video.events.x.submitted"])
+def test_other_unreadable_messages_are_no_events(subject: str) -> None:
+    assert list(wire.readable_events([Stored(subject, 7, b"{", 12.5)])) == []

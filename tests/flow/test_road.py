@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 import time
 from collections import Counter
@@ -8,10 +9,10 @@ from typing import Any
 import aiohttp
 import av
 
-from contracts import subjects, wire
+from contracts import blobs, subjects, wire
 from contracts.bus import Bus
 from contracts.events import JobSubmitted
-from contracts.job import Job
+from contracts.job import Job, input_name
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, Road
 from tests.services.edge.conftest import picture, post
@@ -189,12 +190,18 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
         ): "use_attentioncache is not supported yet; leave it out",
         await enqueue(4, submission(4, image_size="1280*720")): "image_size was 1280*720; cluster",
     }
-    fine = await road.submit(client)
+    await link.publish(f"video.events.{5:032x}.finished.failed", b"garbage", within_s=5)
+    reasons[await enqueue(5, submission(5))] = "its ending cannot be read"
+    await link.publish(f"video.events.{6:032x}.started", b"garbage", within_s=5)
+    png = base64.b64decode(picture().split(",")[1])
+    await blobs.folder(str(road.edge.scratch)).write(input_name(f"{6:032x}"), png)
+    fine = [await enqueue(6, submission(6)), await road.submit(client)]
     for job_id, reason in reasons.items():
         ended = await road.ended(client, job_id)
         assert ended["status"] == "Failed"
         assert ended["reason"].startswith(reason)
-    assert (await road.ended(client, fine))["status"] == "Succeed"
+    for job_id in fine:
+        assert (await road.ended(client, job_id))["status"] == "Succeed"
     assert (await link.stream(subjects.JOBS_STREAM)).state.messages == 0
 
 

@@ -34,7 +34,7 @@ async def run(seconds: int) -> int:
         try:
             await _start(edge, broker)
             code = await asyncio.to_thread(_fuzz, edge.url, seconds)
-            return code or _look_back(edge)
+            return _look_back(edge) or code
         finally:
             if edge.alive:
                 edge.stop()

@@ -28,7 +28,7 @@ async def publish(link: Bus, *events: Event) -> None:
 
 
 def stored(event: Event) -> Stored:
-    return Stored(subjects.event(event), 1, wire.encode(event))
+    return Stored(subjects.event(event), 1, wire.encode(event), 0.0)
 
 
 def events_command(broker: Broker, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -109,5 +109,5 @@ def test_a_reason_is_shown() -> None:
 
 
 def test_what_cannot_be_decoded_is_shown_all_the_same() -> None:
-    assert "unreadable" in line(Stored(f"video.events.{ID}.step", 42, b"{\x1b"))
-    assert "#42" in line(Stored(f"video.events.{ID}.step", 42, b"{"))
+    assert "unreadable" in line(Stored(f"video.events.{ID}.step", 42, b"{\x1b", 0.0))
+    assert "#42" in line(Stored(f"video.events.{ID}.step", 42, b"{", 0.0))

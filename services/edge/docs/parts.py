@@ -55,6 +55,7 @@ _REFUSALS: dict[int, tuple[str, Struct]] = {
     413: ("The body is over the limit.", ErrorBody("TOO_LARGE", "the body is too large")),
     415: ("The body is not JSON in UTF-8.",
           ErrorBody("UNSUPPORTED_MEDIA_TYPE", "the content type must be application/json, in UTF-8")),
+    416: ("The video has no such part.", ErrorBody("RANGE_NOT_SATISFIABLE", "the video has 2345678 bytes")),
     422: ("The key was given with another request before.",
           ErrorBody("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was used with another request")),
     429: ("As many unfinished jobs exist as may; nothing was stored.", BusyBody(BUSY)),
@@ -62,7 +63,7 @@ _REFUSALS: dict[int, tuple[str, Struct]] = {
     503: ("The broker or the store does not answer.",
           UnavailableBody("UNAVAILABLE", "the service cannot answer now; try again")),
 }  # fmt: skip
-_TO_RETRY = (429, 503)
+_HEADERS_OF_REFUSALS = {416: ("ETag", "Accept-Ranges", "Content-Range"), 429: ("Retry-After",), 503: ("Retry-After",)}
 
 
 def components() -> Json:
@@ -75,7 +76,7 @@ def components() -> Json:
             for name, (meaning, example) in _HEADERS.items()
         },
         "responses": {
-            str(status): answer(meaning, refused=example, headers=("Retry-After",) if status in _TO_RETRY else ())
+            str(status): answer(meaning, refused=example, headers=_HEADERS_OF_REFUSALS.get(status, ()))
             for status, (meaning, example) in _REFUSALS.items()
         },
     }
@@ -113,7 +114,13 @@ def refusals(*statuses: int) -> Json:
 
 
 def refusals_to_head(*statuses: int) -> Json:
-    return {str(status): {"description": _REFUSALS[status][0], "headers": headers_of()} for status in statuses}
+    return {
+        str(status): {
+            "description": _REFUSALS[status][0],
+            "headers": headers_of(*_HEADERS_OF_REFUSALS.get(status, ())),
+        }
+        for status in statuses
+    }
 
 
 def headers_of(*names: str) -> Json:

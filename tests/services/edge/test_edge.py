@@ -197,6 +197,26 @@ async def test_what_is_not_honoured_yet_is_refused_and_never_ignored(
     assert "not supported yet" in body["message"]
 
 
+async def test_what_cannot_be_read_on_the_broker_is_no_error_of_the_edges(
+    client: aiohttp.ClientSession, edge: Edge, link: Bus
+) -> None:
+    job_id = (await submit(client, edge))[1]["requestId"]
+    before = await status(client, edge, job_id)
+    await link.put_last(subjects.CLUSTERS_BUCKET, "c2", b"{")
+    await link.put_last(subjects.STATUS_BUCKET, job_id, b"{")
+    await link.publish(subjects.job("e" * 32), b"{", within_s=2)
+    await link.publish(f"video.events.{job_id}.step", b"{", within_s=2)
+    assert await status(client, edge, job_id) == before
+    assert (await status(client, edge, "e" * 32))["error"] == "NOT_FOUND"
+    assert (await submit(client, edge))[0] == 202
+    async with client.get(f"{edge.url}/health") as answer:
+        assert (answer.status, (await answer.json())["clusters"]) == (200, [])
+    await link.publish(f"video.events.{job_id}.finished.succeeded", b"{", within_s=2)
+    found = await status(client, edge, job_id)
+    assert (found["status"], found["reason"]) == ("Failed", "its ending cannot be read")
+    assert not [line for line in edge.lines if line["event"] == "internal_error"]
+
+
 async def test_an_address_of_our_own_network_is_refused(client: aiohttp.ClientSession, edge: Edge) -> None:
     code, body = await submit(client, edge, image_url="http://127.0.0.1/a.png")
     assert (code, body["details"][0]["field"]) == (400, "image_url")

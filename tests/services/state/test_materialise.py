@@ -70,6 +70,19 @@ async def test_an_undecodable_event_is_set_aside_and_the_log_goes_on(
     assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 2
 
 
+async def test_an_ending_that_cannot_be_read_ends_its_job_and_is_counted(link: Bus) -> None:
+    async with state(link):
+        await publish(link, submitted(NOW), started(1, NOW))
+        await link.publish(f"video.events.{ID}.finished.succeeded", b"{", within_s=2)
+        await link.publish("video.events.x", b"{", within_s=2)
+        await caught_up(link)
+    found = await status(link)
+    assert found is not None
+    assert (found.status, found.reason) == ("Failed", "its ending cannot be read")
+    assert abs(found.updated_at - time.time()) < 60
+    assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 2
+
+
 async def test_an_ended_status_expires(link: Bus) -> None:
     async with state(link, retention_s=2):
         await publish(link, submitted(), cancelled(time.time()))
