@@ -91,8 +91,8 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
         async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
             await Lead(
                 broker=broker,
-                videos=blobs.folder(settings.video_store_url),
-                scratch=blobs.folder(settings.scratch_store_url),
+                videos=blobs.store(settings.video_store_url),
+                scratch=blobs.store(settings.scratch_store_url),
                 desk=desk,
                 cluster=describe(settings, wan, degree),
                 limits=Limits(settings.task_timeout, settings.max_attempts),

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import lifetime, log, subjects, wire
-from contracts.blobs import Folder
+from contracts.blobs import Store
 from contracts.bus import Bus, Delivery, Expect, Unavailable, WrongSequence
 from contracts.cluster import ClusterStatus, objections, unsupported
 from contracts.events import (
@@ -116,7 +116,7 @@ class Lead:
     """Pulls jobs one at a time and sees each to its end."""
 
     def __init__(
-        self, *, broker: Bus, videos: Folder, scratch: Folder, desk: Desk, cluster: ClusterStatus, limits: Limits
+        self, *, broker: Bus, videos: Store, scratch: Store, desk: Desk, cluster: ClusterStatus, limits: Limits
     ) -> None:
         self._broker, self._videos, self._scratch = broker, videos, scratch
         self._desk, self._cluster, self._limits = desk, cluster, limits
@@ -224,7 +224,7 @@ class Lead:
             self._attempt = None
 
     async def _run(self, delivery: Delivery, attempt: Attempt, run: Run) -> None:
-        if self._videos.path(video_name(run.job_id)).exists():  # an attempt before this one came so far
+        if await self._videos.exists(video_name(run.job_id)):  # an attempt before this one came so far
             log.get().info("video_adopted")
             await self._succeed(delivery, attempt)
             return
@@ -253,7 +253,7 @@ class Lead:
             if await self._ending(attempt.job_id) is not None:
                 await self._finish(delivery, attempt.job_id)
                 return
-            if not await asyncio.to_thread(self._videos.publish, draft, name):
+            if not await self._videos.publish(draft, name):
                 log.get().warning("video_adopted")
         await self._succeed(delivery, attempt)
 
@@ -322,9 +322,10 @@ class Lead:
     # -- endings ---------------------------------------------------------------------------------------------------
 
     async def _succeed(self, delivery: Delivery, attempt: Attempt) -> None:
-        path = self._videos.path(video_name(attempt.job_id))
-        size_bytes, sha256 = await asyncio.to_thread(_digest, path)
-        facts = await asyncio.to_thread(probe, path)
+        name = video_name(attempt.job_id)
+        async with self._videos.local(name) as path:
+            size_bytes, sha256 = await asyncio.to_thread(_digest, path)
+            facts = await asyncio.to_thread(probe, path)
         ending = JobSucceeded(
             job_id=attempt.job_id,
             at=time.time(),
@@ -342,7 +343,7 @@ class Lead:
         )
         winner = await self._end(ending)
         if not isinstance(winner, JobSucceeded):
-            await self._videos.delete(path.name)
+            await self._videos.delete(name)
         await self._finish(delivery, attempt.job_id)
 
     async def _fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:

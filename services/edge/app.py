@@ -52,7 +52,7 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         allowed = networks(settings.outbound_allowed_networks)
-        videos, scratch = blobs.folder(settings.video_store_url), blobs.folder(settings.scratch_store_url)
+        videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
             Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,

@@ -7,7 +7,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from contracts import log, subjects, wire
-from contracts.blobs import Folder
+from contracts.blobs import Store
 from contracts.bus import Bus, Expect, StreamFull, SubjectFull, Unavailable, WrongSequence
 from contracts.cluster import ClusterStatus
 from contracts.events import Ending, JobCancelled, JobSubmitted
@@ -23,7 +23,7 @@ PUBLISH_WITHIN_S = 5.0
 class Jobs:
     """`retention_s` is how long an ended job's status is kept."""
 
-    def __init__(self, broker: Bus, videos: Folder, scratch: Folder, *, retention_s: float) -> None:
+    def __init__(self, broker: Bus, videos: Store, scratch: Store, *, retention_s: float) -> None:
         self._broker, self._videos, self._scratch, self._retention_s = broker, videos, scratch, retention_s
 
     async def clusters(self) -> list[ClusterStatus]:

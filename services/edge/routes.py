@@ -12,7 +12,7 @@ from msgspec import Struct
 from nats.js.errors import APIError
 
 from contracts import subjects
-from contracts.blobs import Folder
+from contracts.blobs import Store
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections, unsupported
 from contracts.job import JobId, JobRequest, video_name
@@ -43,7 +43,7 @@ class Edge:
     jobs: Jobs
     outbound: Outbound
     normaliser: Normaliser
-    videos: Folder
+    videos: Store
     fetches: asyncio.Semaphore
     began: float
     draining: asyncio.Event
@@ -119,9 +119,8 @@ async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
         raise NotFound("no such video")
     succeeded = await _succeeded(edge, match[1])
     try:
-        return videos.serve(
-            edge.videos.path(video_name(match[1])), method=request.method, headers=dict(request.headers)
-        )
+        name = video_name(match[1])
+        return await videos.serve(edge.videos, name, method=request.method, headers=dict(request.headers))
     except FileNotFoundError as error:
         raise Gone("the video was removed to make room") if succeeded else NotFound("no such video") from error
 

@@ -3,39 +3,35 @@
 Litestar has none of it, and without 206 answers a browser neither seeks nor, some of them, plays.
 """
 
-import os
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import anyio
 from litestar import Response
 from litestar.response import Stream
 
+from contracts.blobs import Store
 from services.edge.errors import NoSuchPart
 
-CHUNK_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
-def serve(path: Path, *, method: str, headers: dict[str, str]) -> Response[Any]:
+async def serve(store: Store, name: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
     """The file, a part of it (206) or nothing new (304). Raises `NoSuchPart` or `FileNotFoundError`."""
-    facts = path.stat()
-    etag = f'"{facts.st_size:x}-{facts.st_mtime_ns:x}"'
+    file = await store.facts(name)
+    etag = f'"{file.etag}"'
     common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":
         return Response(None, status_code=304, headers=common)
-    whole = range(facts.st_size)
+    whole = range(file.size_bytes)
     part = _part(headers["range"], whole) if _counts(headers, etag) else None
     if part is None:
         status, part = 200, whole
     elif part:
-        status, common["Content-Range"] = 206, f"bytes {part.start}-{part.stop - 1}/{facts.st_size}"
+        status, common["Content-Range"] = 206, f"bytes {part.start}-{part.stop - 1}/{file.size_bytes}"
     else:
-        raise NoSuchPart(facts.st_size, common)
+        raise NoSuchPart(file.size_bytes, common)
     return Stream(
-        iter(()) if method == "HEAD" else _bytes(path, part),
+        store.stream(name, part) if method == "GET" and part else iter(()),
         status_code=status,
         media_type="video/mp4",
         headers={**common, "Content-Length": str(len(part))},
@@ -58,16 +54,3 @@ def _part(asked: str, whole: range) -> range | None:
     if last and int(last) < int(first):
         return None
     return whole[int(first) : int(last) + 1 if last else None]
-
-
-async def _bytes(path: Path, part: range) -> AsyncIterator[bytes]:
-    async with await anyio.open_file(path, "rb", opener=_no_link) as file:
-        await file.seek(part.start)
-        left = len(part)
-        while left and (chunk := await file.read(min(CHUNK_BYTES, left))):
-            left -= len(chunk)
-            yield chunk
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW)

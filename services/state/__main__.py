@@ -50,7 +50,7 @@ async def serve(settings: Settings) -> bool:
 
 async def clean_up(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
     """Reconcile and remove, at once and then every so often. What fails is tried again soon."""
-    videos, scratch = blobs.folder(settings.video_store_url), blobs.folder(settings.scratch_store_url)
+    videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
     retention = Retention(broker, videos, scratch, settings.limits)
     while not stop.is_set():
         pause_s = settings.cleanup_interval

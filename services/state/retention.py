@@ -7,7 +7,7 @@ is being accepted at this moment has an input already and is not in the queue ye
 from msgspec import Struct
 
 from contracts import log, subjects, wire
-from contracts.blobs import Folder
+from contracts.blobs import Store
 from contracts.bus import Bus
 from contracts.events import Ending, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import job_id_in
@@ -25,7 +25,7 @@ class Limits(Struct, frozen=True):
 
 
 class Retention:
-    def __init__(self, broker: Bus, videos: Folder, scratch: Folder, limits: Limits) -> None:
+    def __init__(self, broker: Bus, videos: Store, scratch: Store, limits: Limits) -> None:
         self._broker, self._videos, self._scratch, self._limits = broker, videos, scratch, limits
         self._wanted: set[str] = set()
         """The videos whose jobs are known to have succeeded, so that each is asked about once."""
@@ -72,7 +72,7 @@ class Retention:
                 excess_bytes -= video.size_bytes
 
     @staticmethod
-    async def _remove(store: Folder, name: str, age_s: float, *, why: str) -> bool:
+    async def _remove(store: Store, name: str, age_s: float, *, why: str) -> bool:
         removed = await store.delete_old(name, age_s=age_s)
         if removed:
             log.get().info("file_removed", name=name, why=why)

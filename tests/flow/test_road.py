@@ -194,7 +194,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     reasons[await enqueue(5, submission(5))] = "its ending cannot be read"
     await link.publish(f"video.events.{6:032x}.started", b"garbage", within_s=5)
     png = base64.b64decode(picture().split(",")[1])
-    await blobs.folder(str(road.edge.scratch)).write(input_name(f"{6:032x}"), png)
+    await blobs.store(str(road.edge.scratch)).write(input_name(f"{6:032x}"), png)
     fine = [await enqueue(6, submission(6)), await road.submit(client)]
     for job_id, reason in reasons.items():
         ended = await road.ended(client, job_id)

@@ -34,9 +34,7 @@ class Edge(Process):
             **broker.environment,
             SERVER_HOST="127.0.0.1",
             SERVER_PORT=str(self.port),
-            VIDEO_STORE_URL=str(self.videos),
-            SCRATCH_STORE_URL=str(self.scratch),
-            **variables,
+            **{"VIDEO_STORE_URL": str(self.videos), "SCRATCH_STORE_URL": str(self.scratch), **variables},
         )
 
     async def ready(self, client: aiohttp.ClientSession) -> None:

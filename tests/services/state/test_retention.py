@@ -35,7 +35,7 @@ class Stores:
 
 
 def made_old(path: Path, age_s: float) -> Path:
-    os.utime(path, (time.time() - age_s,) * 2)
+    os.utime(path, (time.time() - age_s, time.time() - age_s))
     return path
 
 

@@ -1,0 +1,146 @@
+"""The door to an object store: what `blobs.Folder` promises, kept by an S3-compatible one. Knows nothing of jobs.
+
+An object appears whole or not at all by itself; that the first one of a name stays is a put that only creates. Who may
+do this, and where, say the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
+`AWS_ENDPOINT_URL`, …), which obstore reads when the store is made.
+"""
+
+import tempfile
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import obstore
+from obstore.exceptions import AlreadyExistsError, BaseError
+from obstore.store import S3Store
+
+from contracts import log
+from contracts.blobs import CHUNK_BYTES, File, checked
+
+CONNECT_WITHIN = timedelta(seconds=5)
+ANSWER_WITHIN = timedelta(seconds=60)  # the largest object in one request
+RETRIES_MAX = 3
+RETRY_WITHIN = timedelta(seconds=30)
+_PROBE = "probe.bin"
+
+
+class Bucket:
+    """The objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files."""
+
+    def __init__(self, url: str) -> None:
+        # obstore's own types leave the rest of a configuration open.
+        options: Any = {"timeout": ANSWER_WITHIN, "connect_timeout": CONNECT_WITHIN, "allow_http": True}
+        retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": RETRY_WITHIN}
+        self._store = S3Store.from_url(url, client_options=options, retry_config=retries)
+
+    @contextmanager
+    def draft(self, name: str) -> Generator[Path, None, None]:
+        with tempfile.TemporaryDirectory(prefix="wanjet-") as folder:
+            yield Path(folder) / Path(checked(name)).name
+
+    async def publish(self, draft: Path, name: str) -> bool:
+        return await self._create(name, draft)
+
+    async def write(self, name: str, data: bytes) -> bool:
+        created = await self._create(name, data)
+        if not created:
+            await self._make_young(name)
+        return created
+
+    async def _create(self, name: str, content: Path | bytes) -> bool:
+        with _as_os_error():
+            try:
+                await obstore.put_async(self._store, checked(name), content, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                return False
+        return True
+
+    async def _make_young(self, name: str) -> None:
+        """The same bytes again: an object's age cannot be changed alone."""
+        if (data := await self.read(name)) is not None:
+            with _as_os_error():
+                await obstore.put_async(self._store, name, data, mode="overwrite", use_multipart=False)
+
+    async def read(self, name: str) -> bytes | None:
+        with _as_os_error(), suppress(FileNotFoundError):
+            answer = await obstore.get_async(self._store, checked(name))
+            return bytes(await answer.bytes_async())
+        return None
+
+    async def exists(self, name: str) -> bool:
+        with suppress(FileNotFoundError):
+            await self.facts(name)
+            return True
+        return False
+
+    async def facts(self, name: str) -> File:
+        with _as_os_error():
+            return _file(name, await obstore.head_async(self._store, checked(name)))
+
+    async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
+        with _as_os_error():
+            # An empty range is refused by the protocol, and an object of no bytes has no other.
+            answer = await obstore.get_async(self._store, checked(name), options={"range": (part.start, part.stop)})
+            async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
+                yield bytes(chunk)
+
+    @asynccontextmanager
+    async def local(self, name: str) -> AsyncGenerator[Path, None]:
+        whole = range((await self.facts(name)).size_bytes)
+        with self.draft(name) as copy:
+            with copy.open("wb") as file:
+                async for chunk in self.stream(name, whole):
+                    file.write(chunk)
+            yield copy
+
+    async def delete(self, name: str) -> None:
+        try:
+            with _as_os_error(), suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, checked(name))
+        except OSError as error:
+            log.get().warning("file_not_deleted", name=name, error=repr(error))
+
+    async def writable(self) -> bool:
+        try:
+            with _as_os_error():
+                await obstore.put_async(self._store, _PROBE, b"1", mode="overwrite", use_multipart=False)
+        except OSError:
+            return False
+        return True
+
+    # -- for the sweeper -------------------------------------------------------------------------------------------
+
+    async def files(self, inside: str = "") -> list[File]:
+        with _as_os_error():
+            found = await obstore.list_with_delimiter_async(self._store, inside or None)
+        files = [_file(str(facts["path"]), facts) for facts in found["objects"] if facts["path"] != _PROBE]
+        return sorted(files, key=lambda file: file.modified_at)
+
+    async def delete_old(self, name: str, *, age_s: float) -> bool:
+        with suppress(FileNotFoundError):
+            if time.time() - (await self.facts(name)).modified_at >= age_s:
+                with _as_os_error():
+                    await obstore.delete_async(self._store, name)
+                return True
+        return False
+
+    async def delete_old_drafts(self, *, age_s: float) -> int:  # noqa: ARG002  # none of them lie in the store
+        return 0
+
+
+def _file(name: str, facts: Any) -> File:
+    return File(name, facts["size"], facts["last_modified"].timestamp(), (facts["e_tag"] or "").strip('"'))
+
+
+@contextmanager
+def _as_os_error() -> Generator[None, None, None]:
+    """obstore's errors as what they are to everybody else: the world's. Its words may hold addresses."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except BaseError as error:
+        raise OSError(f"object store: {type(error).__name__}") from error
