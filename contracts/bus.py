@@ -7,7 +7,7 @@ pulls), a client that gives up reconnecting or is closed for good (`lost`), refu
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
@@ -38,6 +38,7 @@ PULL_HEARTBEAT_S = 1.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
 ACK_TRIES = 3
 READ_BATCH = 256
+SUBJECTS_A_READ = 256  # the broker refuses above 1024
 CLOSE_TIMEOUT_S = 2.0
 
 _LIMIT_REACHED = 10077
@@ -247,6 +248,14 @@ class Bus:
             after = found[-1].sequence if found else after
         return found
 
+    async def last_of_each(self, stream: str, patterns: Sequence[str]) -> list[Stored]:
+        """The last message on every subject that a pattern matches; with replicas they may be stale."""
+        found: list[Stored] = []
+        for first in range(0, len(patterns), SUBJECTS_A_READ):
+            messages, _ = await self._direct_batch(stream, {"multi_last": patterns[first : first + SUBJECTS_A_READ]})
+            found += messages
+        return found
+
     async def count_after(self, stream: str, pattern: str, sequence: int) -> int | None:
         """How many messages on a pattern come after that sequence; None where it is not (or no longer) there."""
         request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}
@@ -349,8 +358,7 @@ class Bus:
                 )
 
     async def values(self, bucket: str) -> list[bytes]:
-        request = {"multi_last": [bucket_key(bucket, ">")]}
-        messages, _ = await self._direct_batch(bucket_stream(bucket), request)
+        messages = await self.last_of_each(bucket_stream(bucket), [bucket_key(bucket, ">")])
         return [message.data for message in messages if message.data]
 
     # -- listening -------------------------------------------------------------------------------------------------
