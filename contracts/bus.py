@@ -39,6 +39,7 @@ PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
 ACK_TRIES = 3
 READ_BATCH = 256
 SUBJECTS_A_READ = 256  # the broker refuses above 1024
+FLUSH_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2.0
 
 _LIMIT_REACHED = 10077
@@ -84,8 +85,8 @@ class Stored(Struct, frozen=True):
 class Delivery:
     """A message that a durable consumer gave us to work on: ours until `ack_wait` passes without a sign of life."""
 
-    def __init__(self, message: Msg) -> None:
-        self._message = message
+    def __init__(self, message: Msg, client: Client) -> None:
+        self._message, self._client = message, client
         self.subject, self.data = message.subject, message.data
 
     async def keep(self) -> None:
@@ -102,8 +103,10 @@ class Delivery:
         raise Unavailable(f"acknowledging {self.subject}")
 
     async def hand_back(self) -> None:
-        """Not done: to the next one who asks, at once."""
+        """Not done: to the next one who asks, at once. It is on its way when this returns: the process may end."""
         await _quietly(self._message.nak())
+        with suppress(nats.errors.Error, TimeoutError, OSError):
+            await self._client.flush(timeout=FLUSH_TIMEOUT_S)
 
 
 class Bus:
@@ -387,11 +390,11 @@ class Bus:
             await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
             try:
                 message = await self._first(inbox, [stop, self._renewed])
-                return None if message is None else Delivery(message)
+                return None if message is None else Delivery(message, self._client)
             finally:
                 await _quietly(subscription.unsubscribe())
                 while not inbox.empty():  # came as we turned away: back to the queue at once
-                    await Delivery(inbox.get_nowait()).hand_back()
+                    await Delivery(inbox.get_nowait(), self._client).hand_back()
         except nats.errors.Error as error:
             log.get().warning("pull_failed", stream=stream, error=repr(error))
             await asyncio.sleep(RETRY_PAUSE_S)
