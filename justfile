@@ -56,6 +56,12 @@ fuzz seconds="60": setup
     @test -x .venv/bin/schemathesis || {{ python }} -m pip install --quiet -c constraints.txt -e '.[fuzz]'
     @{{ python }} -m tests.fuzz.run "$1"
 
+# Kill every process of the stack so many times, and race so many cancels with completion; hours, and a table
+[group('test')]
+[no-exit-message]
+endings kills="20" races="100": setup
+    @{{ python }} -m tests.endings.run "$1" "$2"
+
 # Every test, and which lines none of them reaches
 [group('test')]
 [no-exit-message]

@@ -7,7 +7,7 @@ pulls), a client that gives up reconnecting or is closed for good (`lost`), refu
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -39,6 +39,8 @@ PULL_HEARTBEAT_S = 1.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
 ACK_TRIES = 3
 READ_BATCH = 256
+SUBJECTS_A_READ = 256  # the broker refuses above 1024
+FLUSH_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2.0
 
 _LIMIT_REACHED = 10077
@@ -85,8 +87,8 @@ class Stored(Struct, frozen=True):
 class Delivery:
     """A message that a durable consumer gave us to work on: ours until `ack_wait` passes without a sign of life."""
 
-    def __init__(self, message: Msg) -> None:
-        self._message = message
+    def __init__(self, message: Msg, client: Client) -> None:
+        self._message, self._client = message, client
         self.subject, self.data = message.subject, message.data
         self.at = message.metadata.timestamp.timestamp()  # when it was stored
 
@@ -104,8 +106,10 @@ class Delivery:
         raise Unavailable(f"acknowledging {self.subject}")
 
     async def hand_back(self) -> None:
-        """Not done: to the next one who asks, at once."""
+        """Not done: to the next one who asks, at once. It is on its way when this returns: the process may end."""
         await _quietly(self._message.nak())
+        with suppress(nats.errors.Error, TimeoutError, OSError):
+            await self._client.flush(timeout=FLUSH_TIMEOUT_S)
 
 
 class Bus:
@@ -251,6 +255,14 @@ class Bus:
             after = found[-1].sequence if found else after
         return found
 
+    async def last_of_each(self, stream: str, patterns: Sequence[str]) -> list[Stored]:
+        """The last message on every subject that a pattern matches; with replicas they may be stale."""
+        found: list[Stored] = []
+        for first in range(0, len(patterns), SUBJECTS_A_READ):
+            messages, _ = await self._direct_batch(stream, {"multi_last": patterns[first : first + SUBJECTS_A_READ]})
+            found += messages
+        return found
+
     async def count_after(self, stream: str, pattern: str, sequence: int) -> int | None:
         """How many messages on a pattern come after that sequence; None where it is not (or no longer) there."""
         request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}
@@ -355,8 +367,7 @@ class Bus:
                 )
 
     async def values(self, bucket: str) -> list[bytes]:
-        request = {"multi_last": [bucket_key(bucket, ">")]}
-        messages, _ = await self._direct_batch(bucket_stream(bucket), request)
+        messages = await self.last_of_each(bucket_stream(bucket), [bucket_key(bucket, ">")])
         return [message.data for message in messages if message.data]
 
     # -- listening -------------------------------------------------------------------------------------------------
@@ -385,11 +396,11 @@ class Bus:
             await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
             try:
                 message = await self._first(inbox, [stop, self._renewed])
-                return None if message is None else Delivery(message)
+                return None if message is None else Delivery(message, self._client)
             finally:
                 await _quietly(subscription.unsubscribe())
                 while not inbox.empty():  # came as we turned away: back to the queue at once
-                    await Delivery(inbox.get_nowait()).hand_back()
+                    await Delivery(inbox.get_nowait(), self._client).hand_back()
         except nats.errors.Error as error:
             log.get().warning("pull_failed", stream=stream, error=repr(error))
             await asyncio.sleep(RETRY_PAUSE_S)

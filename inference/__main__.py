@@ -16,6 +16,7 @@ from pathlib import Path
 
 import uvloop
 from msgspec import Struct
+from torch.distributed.distributed_c10d import Store
 
 from contracts import blobs, bus, env, lifetime, log
 from contracts.cluster import ClusterStatus
@@ -26,6 +27,7 @@ from inference.lead import Lead, Limits
 from inference.wan.load import CheckpointError, Wan, load
 from inference.wan.mesh import ulysses_degree
 from inference.wan.parallelize import parallelize
+from inference.watch import Watch
 from inference.worker import serve
 
 LOOP_ENDS_WITHIN_S = 10.0
@@ -43,6 +45,7 @@ class Settings(Struct, frozen=True):
     pocket_large_sizes: bool = False
     cluster_name: str = socket.gethostname()
     task_timeout: float = 1800
+    stage_timeout: float = 900
     max_attempts: int = 3
 
 
@@ -57,52 +60,72 @@ def main() -> None:
         wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
     except CheckpointError as error:
         sys.exit(str(error))
-    with device.join_group(where):
+    with device.join_group(where) as store:
         degree = ulysses_degree(settings.world_size, wan.heads)
         parallelize(wan, degree)
         log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
         if settings.rank == 0:
-            uvloop.run(lead(settings, wan, degree))
+            uvloop.run(lead(settings, wan, degree, store))
         else:
-            lifetime.leave_signals_to_others()
-            serve(Group(None), wan, lambda _outcome: None)
+            follow(settings, wan, store)
     log.get().info("rank_stopped")
 
 
-async def lead(settings: Settings, wan: Wan, degree: int) -> None:
+def follow(settings: Settings, wan: Wan, store: Store) -> None:
+    """Every rank but 0: the loop of all ranks, until rank 0 ends it."""
+    lifetime.leave_signals_to_others()
+    with Watch(store, settings.rank, settings.world_size).kept() as watch:
+        try:
+            serve(Group(None, watch), wan, lambda _outcome: None)
+        except BaseException:
+            watch.go_down(f"the loop of rank {settings.rank} failed")
+            raise
+
+
+async def lead(settings: Settings, wan: Wan, degree: int, store: Store) -> None:
     """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
     stop = lifetime.stop_on_signals()
     desk = Desk()
-    loop_ended = asyncio.Event()
+    watch = Watch(store, settings.rank, settings.world_size, on_words=desk.heard, on_down=desk.goes_down)
+    with watch.kept():
+        loop_ended = start_loop(wan, desk, watch)
+        try:
+            async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
+                await Lead(
+                    broker=broker,
+                    videos=blobs.store(settings.video_store_url),
+                    scratch=blobs.store(settings.scratch_store_url),
+                    desk=desk,
+                    watch=watch,
+                    cluster=describe(settings, wan, degree),
+                    limits=Limits(settings.task_timeout, settings.stage_timeout, settings.max_attempts),
+                ).serve(stop)
+        except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
+            log.get().exception("lead_failed")
+            os._exit(1)
+        if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
+            log.get().error("loop_did_not_end")
+            os._exit(1)
+
+
+def start_loop(wan: Wan, desk: Desk, watch: Watch) -> asyncio.Event:
+    """Run the loop of all ranks in a second thread; the event is set once it has ended in order."""
+    ended = asyncio.Event()
     asyncio_loop = asyncio.get_running_loop()
 
-    def run_loop() -> None:
+    def run() -> None:
         try:
             device.make_current(wan.device)
-            serve(Group(desk), wan, desk.report)
-        except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
+            serve(Group(desk, watch), wan, desk.report)
+        except BaseException:  # noqa: BLE001  # as above
             log.get().exception("loop_failed")
-            os._exit(1)
-        asyncio_loop.call_soon_threadsafe(loop_ended.set)
+            watch.go_down("the loop of rank 0 failed")
+        else:
+            asyncio_loop.call_soon_threadsafe(ended.set)
 
     here = contextvars.copy_context()  # what is bound to every log line
-    threading.Thread(target=here.run, args=(run_loop,), name="loop", daemon=True).start()
-    try:
-        async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
-            await Lead(
-                broker=broker,
-                videos=blobs.store(settings.video_store_url),
-                scratch=blobs.store(settings.scratch_store_url),
-                desk=desk,
-                cluster=describe(settings, wan, degree),
-                limits=Limits(settings.task_timeout, settings.max_attempts),
-            ).serve(stop)
-    except BaseException:  # noqa: BLE001  # as above
-        log.get().exception("lead_failed")
-        os._exit(1)
-    if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
-        log.get().error("loop_did_not_end")
-        os._exit(1)
+    threading.Thread(target=here.run, args=(run,), name="loop", daemon=True).start()
+    return ended
 
 
 def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:

@@ -12,8 +12,9 @@ import torch.distributed as dist
 
 from contracts.events import Stage
 from inference import commands
-from inference.commands import Command
+from inference.commands import Command, Run
 from inference.device import CONTROL_TIMEOUT_S
+from inference.watch import LastWords, Watch
 
 REASON_BYTES_MAX = 512
 LEADER = 0
@@ -40,8 +41,8 @@ class Leader(Protocol):
 class Group:
     """All ranks of the cluster, as one of them sees it; `leader` on rank 0 alone."""
 
-    def __init__(self, leader: Leader | None) -> None:
-        self._leader = leader
+    def __init__(self, leader: Leader | None, watch: Watch) -> None:
+        self._leader, self._watch = leader, watch
         control = dist.new_group(backend="gloo", timeout=timedelta(seconds=CONTROL_TIMEOUT_S))
         assert isinstance(control, dist.ProcessGroup)
         self._control = control
@@ -61,8 +62,12 @@ class Group:
         halt = self._leader is not None and self._leader.passed(stage, step)
         self._agree(reason="", halt=halt)
 
-    def fail(self, reason: str) -> Failed:
-        """Meet the others at their next boundary with an error; what all then agree on."""
+    def fail(self, run: Run, reason: str) -> Failed:
+        """Meet the others at their next boundary with an error; what all then agree on.
+
+        Where they never come to it, since they wait for this rank inside a collective, rank 0 has been told beside it.
+        """
+        self._watch.tell(LastWords(run.job_id, run.attempt, reason))
         try:
             self._agree(reason=reason, halt=False)
         except Failed as agreed:

@@ -10,6 +10,8 @@ from datetime import timedelta
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+from torch.distributed.rendezvous import rendezvous
 
 CONTROL_TIMEOUT_S = 600  # how long a collective waits for the slowest rank before the cluster gives up
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -35,11 +37,16 @@ def backend(device: torch.device) -> str:
 
 
 @contextmanager
-def join_group(device: torch.device) -> Generator[None]:
-    """Be a rank of the group that torchrun's environment describes, for as long as the block lasts."""
-    dist.init_process_group(backend(device), timeout=timedelta(seconds=CONTROL_TIMEOUT_S))
+def join_group(device: torch.device) -> Generator[Store]:
+    """Be a rank of the group that torchrun's environment describes, for as long as the block lasts.
+
+    Yields the key-value store that the ranks share, which is torchrun's and outlives each of them.
+    """
+    timeout = timedelta(seconds=CONTROL_TIMEOUT_S)
+    store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
+    dist.init_process_group(backend(device), store=store, rank=rank, world_size=world_size, timeout=timeout)
     try:
-        yield
+        yield store
     finally:
         dist.destroy_process_group()
 

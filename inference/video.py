@@ -17,23 +17,26 @@ PRESET = "veryfast"  # a third of medium's time for files of the same size
 
 
 class VideoFacts(Struct, frozen=True):
-    """Sides in pixels, duration in seconds."""
+    """Sides in pixels, duration in seconds; `recipe` as it was given when the file was made."""
 
     width: int
     height: int
     num_frames: int
     duration: float
+    recipe: str | None
 
 
-def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None]) -> None:
+def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None], *, recipe: str = "") -> None:
     """Write the video (3 × frames × height × width in [-1, 1], even sides, any device) as H.264 at 16 frames a second.
 
     Frame by frame: the whole video as bytes is never in memory. `on_frame(n)` is called once n frames are encoded; what
-    it raises passes through. After any error the file is gone.
+    it raises passes through. After any error the file is gone. `recipe` goes into it as a comment: a finished file says
+    by itself what it was made of.
     """
     try:
         # faststart puts the index before the pictures, so that a browser can play before it has everything.
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            container.metadata["comment"] = recipe
             _encode(video_CTHW, container, on_frame)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -62,10 +65,11 @@ def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
 
 
 def probe(path: Path) -> VideoFacts:
-    """What the file itself says; raises `av.error.FFmpegError` where it is no video."""
+    """What the file itself says; raises `ValueError` where it is no video, and `OSError` where it cannot be read."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if stream.duration is None or stream.time_base is None:
             raise ValueError(f"{path}: the video does not say how long it is")
         duration = float(stream.duration * stream.time_base)
-        return VideoFacts(stream.width, stream.height, stream.frames, duration)
+        recipe = container.metadata.get("comment")
+        return VideoFacts(stream.width, stream.height, stream.frames, duration, recipe)

@@ -57,7 +57,7 @@ def _perform(run: Run, group: Group, wan: Wan) -> Outcome:
         return GaveUp(str(agreed))
     except Exception as error:  # noqa: BLE001  # whatever one rank meets, all ranks end the job by
         log.get().exception("stage_failed", stage=group.stage)
-        return GaveUp(str(group.fail(_describe(error, group))))
+        return GaveUp(str(group.fail(run, _describe(error, group))))
 
 
 def _describe(error: Exception, group: Group) -> str:

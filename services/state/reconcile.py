@@ -12,17 +12,22 @@ PUBLISH_WITHIN_S = 5.0
 
 async def reconcile(broker: Bus) -> set[str]:
     """Close both gaps, and return the ids of the jobs that are unfinished. Safe to run twice, or at the same time."""
-    unfinished: set[str] = set()
-    for queued in await broker.read(subjects.JOBS_STREAM, subjects.ALL_JOBS):
-        job_id = subjects.job_id_of(queued.subject)
-        if await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)) is not None:
-            await broker.delete(subjects.JOBS_STREAM, queued.sequence)
-            log.get().warning("ended_job_taken_from_queue", job_id=job_id)
-            continue
-        unfinished.add(job_id)
-        if await broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id)) is None:
-            await _copy(broker, queued, job_id)
+    queue = {subjects.job_id_of(job.subject): job for job in await broker.read(subjects.JOBS_STREAM, subjects.ALL_JOBS)}
+    ended = await _in_log(broker, [subjects.endings_of(job_id) for job_id in queue])
+    for job_id in ended:
+        await broker.delete(subjects.JOBS_STREAM, queue[job_id].sequence)
+        log.get().warning("ended_job_taken_from_queue", job_id=job_id)
+    unfinished = queue.keys() - ended
+    copied = await _in_log(broker, [subjects.submission_of(job_id) for job_id in unfinished])
+    for job_id in unfinished - copied:
+        await _copy(broker, queue[job_id], job_id)
     return unfinished
+
+
+async def _in_log(broker: Bus, patterns: list[str]) -> set[str]:
+    """The jobs of which the log holds an event on one of these patterns."""
+    events = await broker.last_of_each(subjects.EVENTS_STREAM, patterns)
+    return {subjects.job_id_of(event.subject) for event in events}
 
 
 async def _copy(broker: Bus, queued: Stored, job_id: str) -> None:

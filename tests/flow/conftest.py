@@ -46,10 +46,10 @@ class Road:
         self.cluster = self.new_cluster()
         self._started: list[Process] = []
 
-    def new_cluster(self, **variables: str) -> Process:
+    def new_cluster(self, module: str = "inference", **variables: str) -> Process:
         torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
         log = self.folder / f"cluster-{os.urandom(3).hex()}.log"
-        return Process([*torchrun, "-m", "inference"], log, **{**self.variables, **variables})
+        return Process([*torchrun, "-m", module], log, **{**self.variables, **variables})
 
     def start(self, *processes: Process) -> None:
         for process in processes:

@@ -40,8 +40,10 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def test_a_file_says_what_was_written(tmp_path: Path):
-    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore)
-    assert probe(tmp_path / "video.mp4") == VideoFacts(width=64, height=48, num_frames=17, duration=17 / 16)
+    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, recipe="1 cat")
+    assert probe(tmp_path / "video.mp4") == VideoFacts(
+        width=64, height=48, num_frames=17, duration=17 / 16, recipe="1 cat"
+    )
 
 
 def test_the_index_comes_before_the_pictures(tmp_path: Path):

@@ -2,11 +2,19 @@
 
 import sys
 
+import torch
 import torch.distributed as dist
 
 from contracts.events import Stage
+from contracts.job import Job
+from inference import device
 from inference.broadcast import Failed, Group, Halted
-from inference.commands import Command, Idle, Stop
+from inference.commands import Command, Idle, Run, Stop
+from inference.watch import Watch
+
+RUN = Run(
+    job_id="0" * 32, attempt=1, job=Job(prompt="a boat at sea", num_frames=25, seed=1), width=1, height=1, rgb=b""
+)
 
 
 class Script:
@@ -24,15 +32,19 @@ class Script:
 
 
 def main(fail_at: int, halt_at: int) -> None:
-    dist.init_process_group("gloo")
-    rank = dist.get_rank()
-    group = Group(Script(halt_at) if rank == 0 else None)
+    with device.join_group(torch.device("cpu")) as store:
+        rank = dist.get_rank()
+        with Watch(store, rank, dist.get_world_size()).kept() as watch:
+            vote(Group(Script(halt_at) if rank == 0 else None, watch), rank, fail_at)
+
+
+def vote(group: Group, rank: int, fail_at: int) -> None:
     told: list[object] = [type(group.next_command()).__name__]
     step = 0
     try:
         for step in range(4):
             if rank == 1 and step == fail_at:
-                raise group.fail(f"rank 1 broke at step {step} of ü")
+                raise group.fail(RUN, f"rank 1 broke at step {step} of ü")
             group.boundary("denoise", step)
         told.append("done")
     except (Failed, Halted) as end:
@@ -40,7 +52,6 @@ def main(fail_at: int, halt_at: int) -> None:
     told.append(type(group.next_command()).__name__)
     sys.stdout.write("|".join(map(str, ["TOLD", rank, *told])) + "\n")  # in one piece: two ranks share the pipe
     sys.stdout.flush()
-    dist.destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -35,7 +35,8 @@ class Stores:
 
 
 def made_old(path: Path, age_s: float) -> Path:
-    os.utime(path, (time.time() - age_s, time.time() - age_s))
+    at = time.time() - age_s
+    os.utime(path, (at, at))
     return path
 
 

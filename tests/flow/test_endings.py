@@ -1,0 +1,288 @@
+"""Every accepted job ends exactly once, whatever is cancelled, killed, stopped or full; ranks with faults built in."""
+
+import asyncio
+import os
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from contracts import subjects
+from contracts.bus import Bus
+from inference.pocket.build import build
+from tests.conftest import Process, eventually
+from tests.flow.conftest import LONG, MODEL, RANKS, Road
+from tests.flow.faulty_rank import Fault
+from tests.services.edge.conftest import post
+
+pytestmark = pytest.mark.timeout(300)
+
+ACK_WAIT_S = 3
+FAULT_S = 3.0 * ACK_WAIT_S
+RACES = 8
+WITHIN_S = 120.0
+
+
+@pytest.fixture(scope="module")
+def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
+    road = Road(tmp_path_factory.mktemp("endings"))
+    build(road.folder / "tiny", MODEL)
+    road.broker.start()
+    road.cluster = faulty(road)
+    try:
+        road.run("-m", "ops.provision", MAX_CONCURRENT_TASKS="25", ACK_WAIT=str(ACK_WAIT_S))
+        road.start(road.state, road.cluster, road.edge)
+        yield road
+    finally:
+        road.stop()
+
+
+def faulty(road: Road, **variables: str) -> Process:
+    return road.new_cluster("tests.flow.faulty_rank", FAULT_SECONDS=str(FAULT_S), **variables)
+
+
+@asynccontextmanager
+async def kept(road: Road) -> AsyncGenerator[list[float], None]:
+    """A supervisor for the cluster, as in production; yields the moments at which it had to start it again."""
+    restarts: list[float] = []
+    over = asyncio.Event()
+
+    async def keep() -> None:
+        while not over.is_set():
+            if not road.cluster.alive:
+                restarts.append(asyncio.get_running_loop().time())
+                road.cluster.start()
+            await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep())
+        yield restarts
+        over.set()
+
+
+async def cancel(road: Road, client: aiohttp.ClientSession, job_id: str) -> tuple[int, Any]:
+    return await post(client, f"{road.edge.url}/video/cancel", {"requestId": job_id})
+
+
+async def log_of(link: Bus, job_id: str) -> list[str]:
+    """The kinds of the job's events, without steps and stages."""
+    log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    kinds = [event.subject.split(".", 3)[3] for event in log]
+    return [kind for kind in kinds if kind not in ("step", "stage")]
+
+
+async def at_stage(road: Road, client: aiohttp.ClientSession, job_id: str, stage: str) -> None:
+    async def there() -> bool:
+        return (await road.status(client, job_id))["stage"] == stage
+
+    await eventually(there, within_s=WITHIN_S)
+
+
+async def is_queued(link: Bus, job_id: str) -> bool:
+    return await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id)) is not None
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [pid, *(each for child in children for each in family(child))]
+
+
+def ranks_of(cluster: Process) -> list[int]:
+    return family(cluster.pid)[1 : 1 + RANKS]
+
+
+PLACES: list[tuple[str | None, dict[str, Any]]] = [
+    (None, {}),
+    ("encode", {"image_size": "256*144"}),
+    ("denoise", {}),
+    ("decode", {"seed": Fault.SLOW_DECODE, "infer_steps": 20}),
+    ("store", {"seed": Fault.SLOW_STORE, "infer_steps": 20}),
+]
+
+
+@pytest.mark.parametrize(("stage", "fields"), PLACES, ids=["waiting", *(str(stage) for stage, _ in PLACES[1:])])
+async def test_a_cancelled_job_has_one_ending_and_no_slot_and_no_file(
+    road: Road, client: aiohttp.ClientSession, link: Bus, stage: str | None, fields: dict[str, Any]
+) -> None:
+    before = await road.submit(client, **LONG) if stage is None else None
+    job_id = await road.submit(client, **{**LONG, **fields})
+    if stage is not None:
+        await at_stage(road, client, job_id, stage)
+    answers = [await cancel(road, client, job_id) for _ in range(2)]
+    assert answers == [(200, {"status": "Cancelled"})] * 2
+    assert not await is_queued(link, job_id)
+    assert (await road.status(client, job_id))["status"] == "Cancelled"
+    if before is not None:
+        await cancel(road, client, before)
+    after = await road.submit(client)  # which runs once the ranks have left the other
+    assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    assert (await log_of(link, job_id)).count("finished.cancelled") == 1
+    async with client.get(f"{road.edge.url}/videos/{job_id}.mp4") as answer:
+        assert answer.status == 404
+    await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*")))
+    assert await cancel(road, client, after) == (
+        409,
+        {"error": "ALREADY_FINISHED", "message": "the job has ended: Succeed", "status": "Succeed"},
+    )
+
+
+async def test_a_cancel_holds_with_state_stopped_and_over_a_restart_of_the_broker(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 1)
+    road.state.kill()
+    road.broker.kill()
+    asking = asyncio.create_task(cancel(road, client, job_id))
+    await eventually(lambda: not link.connected)
+    road.broker.start()
+    code, _ = await asking
+
+    async def cancelled() -> bool:
+        return code == 200 or await cancel(road, client, job_id) == (200, {"status": "Cancelled"})
+
+    await eventually(cancelled)
+    assert (await road.status(client, job_id))["status"] == "Cancelled"
+    assert (await log_of(link, job_id)).count("finished.cancelled") == 1
+    assert not await is_queued(link, job_id)
+    road.start(road.state)
+    after = await road.submit(client)
+    assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+
+
+async def test_cancel_and_completion_race_to_one_ending(road: Road, client: aiohttp.ClientSession, link: Bus) -> None:
+    heard: Counter[str] = Counter()
+
+    async def on_ending(subject: str, _: bytes) -> None:
+        heard[subjects.job_id_of(subject)] += 1
+
+    await link.listen("video.live.*.finished.*", on_ending)
+    for _ in range(RACES):
+        job_id = await road.submit(client)
+        await at_stage(road, client, job_id, random.choice(("denoise", "decode")))
+        code, answer = await cancel(road, client, job_id)
+        assert (code, answer["status"]) in ((200, "Cancelled"), (409, "Succeed"))
+        assert (await road.status(client, job_id))["status"] == answer["status"]
+        assert sum(kind.startswith("finished.") for kind in await log_of(link, job_id)) == 1
+    await eventually(lambda: len(heard) == RACES)
+    assert set(heard.values()) == {1}
+
+
+async def test_a_stage_longer_than_the_broker_waits_is_one_attempt(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    job_id = await road.submit(client, seed=Fault.SLOW_DECODE)
+    assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
+    assert await log_of(link, job_id) == ["submitted", "started", "finished.succeeded"]
+
+
+async def test_a_rank_that_fails_where_all_agree_fails_the_job_and_nothing_else(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    ranks = ranks_of(road.cluster)
+    job_id, after = await road.submit(client, seed=Fault.AT_BOUNDARY), await road.submit(client)
+    failed = await road.ended(client, job_id, within_s=WITHIN_S)
+    assert (failed["status"], failed["reason"]) == ("Failed", "the stage denoise failed with RuntimeError")
+    assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    assert ranks_of(road.cluster) == ranks
+
+
+async def test_a_rank_that_fails_inside_a_collective_fails_the_job_and_the_group_comes_back(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    async with kept(road) as restarts:
+        job_id, after = await road.submit(client, seed=Fault.IN_COLLECTIVE), await road.submit(client)
+        failed = await road.ended(client, job_id, within_s=WITHIN_S)
+        assert (failed["status"], failed["reason"]) == ("Failed", "the stage denoise failed with RuntimeError")
+        assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    assert len(restarts) == 1
+    assert await log_of(link, job_id) == ["submitted", "started", "finished.failed"]
+
+
+async def test_a_job_that_kills_its_cluster_every_time_fails_and_others_go_on(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    async with kept(road):
+        job_id, after = await road.submit(client, seed=Fault.DIES), await road.submit(client)
+        failed = await road.ended(client, job_id, within_s=2 * WITHIN_S)
+        assert (failed["status"], failed["reason"]) == ("Failed", "given up after 3 attempts")
+        assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    assert (await log_of(link, job_id)).count("started") == 3
+
+
+async def test_a_finished_file_is_adopted_by_the_next_attempt(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    async with kept(road):
+        job_id = await road.submit(client, seed=Fault.DIES_BEFORE_ENDING)
+        assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
+    log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    kinds = [event.subject.split(".", 3)[3] for event in log]
+    assert (kinds.count("started"), kinds.count("finished.succeeded")) == (2, 1)
+    assert kinds.count("step") == 20, "it was generated twice"
+
+
+async def test_a_sleeping_cluster_is_overtaken_and_says_and_replaces_nothing(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 2)
+    sleeping = family(road.cluster.pid)
+    for pid in sleeping:
+        os.kill(pid, signal.SIGSTOP)
+    other = faulty(road, CLUSTER_NAME="other")
+    road.start(other)
+    ended = await road.ended(client, job_id, within_s=WITHIN_S)
+    assert (ended["status"], ended["attempt"]) == ("Succeed", 2)
+    video = (road.videos / f"{job_id}.mp4").stat()
+    last = (await link.stream(subjects.EVENTS_STREAM)).state.last_seq
+    for pid in sleeping:
+        os.kill(pid, signal.SIGCONT)
+    await eventually(lambda: "job_halted" in road.cluster.text, within_s=WITHIN_S)
+    after = [await road.submit(client) for _ in range(2)]
+    for each in after:
+        assert (await road.ended(client, each, within_s=WITHIN_S))["status"] == "Succeed"
+    late = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id), after=last)
+    assert [event.subject for event in late] == []
+    assert (road.videos / f"{job_id}.mp4").stat() == video
+    assert await road.status(client, job_id) == ended
+    await asyncio.to_thread(other.stop)
+
+
+async def test_a_stopped_cluster_hands_over_at_once_and_burns_no_attempt(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    other = faulty(road, CLUSTER_NAME="other")
+    road.start(other)
+    await road.live(client, clusters=2)
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 2)
+    async with client.get(f"{road.edge.url}/health") as answer:
+        clusters = (await answer.json())["clusters"]
+    busy = next(cluster["name"] for cluster in clusters if cluster["current_jobs"])
+    first, second = (other, road.cluster) if busy == "other" else (road.cluster, other)
+    await asyncio.to_thread(first.stop)
+    assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
+    assert await log_of(link, job_id) == ["submitted", "started", "released", "started", "finished.succeeded"]
+    log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    times = [event.data for event in log]
+    assert handed_over_in_s(times) < 2
+    if second is other:
+        road.cluster = other
+
+
+def handed_over_in_s(events: list[bytes]) -> float:
+    """From the release to the next start."""
+    from contracts import wire
+    from contracts.events import JobReleased, JobStarted
+
+    seen = [wire.decode_event(event) for event in events]
+    released = next(event.at for event in seen if isinstance(event, JobReleased))
+    return max(event.at for event in seen if isinstance(event, JobStarted)) - released
