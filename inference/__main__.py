@@ -19,13 +19,13 @@ from msgspec import Struct
 
 from contracts import blobs, bus, env, lifetime, log
 from contracts.cluster import ClusterStatus
+from contracts.plan import Part, Plan, own_plan
 from inference import device, pocket
 from inference.broadcast import Group
 from inference.desk import Desk
 from inference.lead import Lead, Limits
 from inference.wan.load import CheckpointError, Wan, load
-from inference.wan.mesh import ulysses_degree
-from inference.wan.parallelize import parallelize
+from inference.wan.mesh import Meshes
 from inference.worker import serve
 
 LOOP_ENDS_WITHIN_S = 10.0
@@ -42,6 +42,7 @@ class Settings(Struct, frozen=True):
     model_ckpt_dir: Path = pocket.POCKET_FOLDER
     pocket_large_sizes: bool = False
     cluster_name: str = socket.gethostname()
+    plan: tuple[Part, ...] = ()
     task_timeout: float = 1800
     max_attempts: int = 3
 
@@ -57,19 +58,27 @@ def main() -> None:
         wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
     except CheckpointError as error:
         sys.exit(str(error))
+    plan = choose_plan(settings, wan)
     with device.join_group(where):
-        degree = ulysses_degree(settings.world_size, wan.heads)
-        parallelize(wan, degree)
+        meshes = Meshes(where.type, settings.world_size)
         log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
         if settings.rank == 0:
-            uvloop.run(lead(settings, wan, degree))
+            uvloop.run(lead(settings, wan, meshes, plan))
         else:
             lifetime.leave_signals_to_others()
-            serve(Group(None), wan, lambda _outcome: None)
+            serve(Group(None), wan, meshes, lambda _outcome: None)
     log.get().info("rank_stopped")
 
 
-async def lead(settings: Settings, wan: Wan, degree: int) -> None:
+def choose_plan(settings: Settings, wan: Wan) -> Plan:
+    """The cluster's own plan, which jobs that ask for nothing run by. Ends the process where it cannot be run."""
+    try:
+        return own_plan(settings.plan, settings.world_size, wan.heads)
+    except ValueError as error:
+        raise env.BadSetting(f"PLAN: {error}") from error
+
+
+async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan) -> None:
     """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
     stop = lifetime.stop_on_signals()
     desk = Desk()
@@ -79,7 +88,7 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
     def run_loop() -> None:
         try:
             device.make_current(wan.device)
-            serve(Group(desk), wan, desk.report)
+            serve(Group(desk), wan, meshes, desk.report)
         except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
             log.get().exception("loop_failed")
             os._exit(1)
@@ -94,7 +103,7 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
                 videos=blobs.folder(settings.video_store_url),
                 scratch=blobs.folder(settings.scratch_store_url),
                 desk=desk,
-                cluster=describe(settings, wan, degree),
+                cluster=describe(settings, wan, plan),
                 limits=Limits(settings.task_timeout, settings.max_attempts),
             ).serve(stop)
     except BaseException:  # noqa: BLE001  # as above
@@ -105,7 +114,7 @@ async def lead(settings: Settings, wan: Wan, degree: int) -> None:
         os._exit(1)
 
 
-def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
+def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
     now = time.time()
     return ClusterStatus(
         instance=uuid.uuid4().hex,
@@ -116,7 +125,7 @@ def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
         sizes=wan.card.sizes,
         default_size=wan.card.default_size,
         heads=wan.heads,
-        ulysses_size=degree,
+        plan=plan,
         current_jobs=[],
         started_at=now,
         at=now,

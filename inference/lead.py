@@ -17,14 +17,14 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import lifetime, log, subjects, wire
 from contracts.blobs import Folder
 from contracts.bus import Bus, Delivery, Expect, Stored, Unavailable, WrongSequence
-from contracts.cluster import ClusterStatus, objections, unsupported
+from contracts.cluster import ClusterStatus, objections, plan_of, unsupported
 from contracts.events import (
     Ending,
     Event,
@@ -163,7 +163,8 @@ class Lead:
             return
         if await self._claim(plan.run, plan.expect):
             with log.bound(attempt=plan.run.attempt):
-                log.get().info("job_started", width=plan.run.width, height=plan.run.height)
+                by = structs.asdict(plan.run.plan)
+                log.get().info("job_started", width=plan.run.width, height=plan.run.height, **by)
                 await self._attend(delivery, plan.run, plan.left_s, stop)
 
     async def _plan(self, job_id: str, data: bytes) -> Plan:
@@ -181,7 +182,7 @@ class Lead:
         if (png := await self._scratch.read(input_name(job_id))) is None:
             raise Hopeless("the input image is gone")
         last = await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
-        run = await asyncio.to_thread(_prepare, submitted, _attempt_of(last) + 1, png, self._cluster.default_size)
+        run = await asyncio.to_thread(_prepare, submitted, _attempt_of(last) + 1, png, self._cluster)
         left_s = self._limits.task_timeout_s - so_far.spent_s
         return Plan(run, Expect(0 if last is None else last.sequence), left_s)
 
@@ -195,6 +196,7 @@ class Lead:
             width=run.width,
             height=run.height,
             num_frames=run.job.num_frames,
+            plan=run.plan,
         )
         try:
             await self._publish(started, expect=expect)
@@ -410,17 +412,20 @@ def _attempt_of(started: Stored | None) -> int:
     return event.attempt if isinstance(event, JobStarted) else 0
 
 
-def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, default_size: str) -> Run:
+def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus) -> Run:
     """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
-    job = submitted.job
+    job, job_id = submitted.job, submitted.job_id
+    plan = plan_of(job, cluster)
+    assert plan is not None, "a job that the cluster objects to does not get here"
     try:
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
         log.get().error("input_unreadable", error=repr(error))
         raise Hopeless("the input image is damaged") from error
-    width, height = output_size(job.image_size or default_size, job.keep_aspect, picture.width, picture.height)
+    width, height = output_size(job.image_size or cluster.default_size, job.keep_aspect, picture.width, picture.height)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-    return Run(job_id=submitted.job_id, attempt=attempt, job=job, width=width, height=height, rgb=fitted.tobytes())
+    rgb = fitted.tobytes()
+    return Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb)
 
 
 def _digest(path: Path) -> tuple[int, str]:
