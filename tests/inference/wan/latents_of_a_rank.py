@@ -5,6 +5,7 @@ Every plan of the cluster runs every job, one after the other in one process, an
 
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,26 +72,22 @@ class Rank:
 
     def break_jobs(self) -> None:
         """One is left between steps, with outputs of attention kept; one fails in the midst of its decoding."""
-        plan = self.results_plan()
-        with_bands = self.layout(48, **plan, vae_parallel=True)
-        try:
+        with_bands = self.layout(48, **self.fastest(), vae_parallel=True)
+        with suppress(Broken):
             latents(self.wan, JOBS["cached"][0], image(48, 48), stop_after(2), with_bands)
-        except Broken:
-            pass
         watch = self.wan.vae.decoder.up_blocks[1].register_forward_hook(fail)
-        try:
+        with suppress(Broken):
             generate(self.wan, JOBS["even"][0], image(64, 48), go_on, with_bands)
-        except Broken:
-            watch.remove()
+        watch.remove()
 
-    def results_plan(self) -> dict[str, int]:
+    def fastest(self) -> dict[str, int]:
         cfg, ulysses = degrees(self.world_size, self.wan.heads)[0]
         return {"cfg_size": cfg, "ulysses_size": ulysses}
 
     def count(self) -> None:
         """What each rank did of a job of four steps that all share."""
         tokens: list[int] = []
-        layout = self.layout(48, **self.results_plan())
+        layout = self.layout(48, **self.fastest())
         watch = self.wan.transformer.blocks[0].register_forward_hook(lambda *seen: tokens.append(seen[2].shape[1]))
         passes = calls(self.wan.transformer, lambda: latents(self.wan, job(), image(64, 48), layout=layout))
         watch.remove()
@@ -111,10 +108,12 @@ def fail(*_: object) -> None:
 
 def hooks_of(model: nn.Module) -> int:
     """What stands before or in place of the model's own code."""
-    own = [module for module in model.modules() if not isinstance(module.__dict__.get("forward"), type(None))]
-    left = [hook for module in own for hook in getattr(getattr(module, "_diffusers_hook", None), "hooks", {})]
-    registered = [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()]
-    return len(left) + sum(registered)
+    count = 0
+    for module in model.modules():
+        registry: Any = getattr(module, "_diffusers_hook", None)
+        count += len(registry.hooks) if registry is not None else "forward" in module.__dict__
+        count += len(module._forward_hooks) + len(module._forward_pre_hooks)
+    return count
 
 
 def main(checkpoint: Path, folder: Path) -> None:
