@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from diffusers.models.transformers.transformer_wan import WanAttention
 
 from contracts.job import Job
 from inference.wan.attention_cache import AttentionCache, Rule, rule_for
@@ -66,9 +67,14 @@ def test_what_is_reused_was_stored_within_the_interval(window: tuple[int, int, i
         assert source == step or source >= window[0]
 
 
+def self_attentions(wan: Wan) -> list[WanAttention]:
+    found = [module for module in wan.transformer.modules() if isinstance(module, WanAttention)]
+    return [module for module in found if not module.is_cross_attention]
+
+
 def attention(wan: Wan, asked: Job) -> int:
     """How often the job computes the first block's self-attention."""
-    return calls(wan.transformer.blocks[0].attn1.to_q, lambda: latents(wan, asked, image(48, 48)))
+    return calls(self_attentions(wan)[0].to_q, lambda: latents(wan, asked, image(48, 48)))
 
 
 def test_the_models_attention_is_computed_as_the_rule_says(wan: Wan) -> None:
@@ -108,13 +114,13 @@ def test_nothing_is_held_after_a_job_whatever_its_end(wan: Wan, caches: list[Att
         if step == last:
             raise Enough
 
-    before = [block.attn1.processor for block in wan.transformer.blocks]
+    before = [attention.processor for attention in self_attentions(wan)]
     try:
         latents(wan, job(**CACHED), image(), stop)
     except Enough:
         assert last < 99
     assert caches[0].kept == {}
-    assert [block.attn1.processor for block in wan.transformer.blocks] == before
+    assert [attention.processor for attention in self_attentions(wan)] == before
     assert torch.equal(latents(wan, job(), image(), go_on), latents(wan, job(), image()))
 
 

@@ -31,7 +31,8 @@ async def status(client: aiohttp.ClientSession, edge: Edge, job_id: str) -> Any:
 async def cluster(link: Bus, **changes: Any) -> None:
     beat: dict[str, Any] = {
         "instance": "c1", "name": "one", "device": "cpu", "world_size": 2, "model": "pocket", "sizes": ["256*144"],
-        "default_size": "256*144", "heads": 6, "plan": Plan(cfg_size=2, ulysses_size=1), "current_jobs": [], "started_at": 1.0, "at": 2.0,
+        "default_size": "256*144", "heads": 6, "plan": Plan(cfg_size=2, ulysses_size=1), "current_jobs": [],
+        "started_at": 1.0, "at": 2.0,
     }  # fmt: skip
     beat.update(changes)
     await link.put_last(subjects.CLUSTERS_BUCKET, beat["instance"], wire.encode(ClusterStatus(**beat)))
