@@ -4,11 +4,16 @@ from collections.abc import Iterable
 
 from msgspec import UNSET, Struct
 
+from contracts import plan
 from contracts.job import Generation
+from contracts.plan import Plan, at_fault, plan_for, ways
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True):
-    """One heartbeat. `sizes` are `"W*H"`; `heads` are the model's attention heads; times are Unix seconds."""
+    """One heartbeat. `sizes` are `"W*H"`; `heads` are the model's attention heads; times are Unix seconds.
+
+    `plan` is what a job with guidance is run by that leaves everything to the cluster.
+    """
 
     instance: str
     name: str
@@ -18,7 +23,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     sizes: list[str]
     default_size: str
     heads: int
-    ulysses_size: int
+    plan: Plan
     current_jobs: list[str]
     started_at: float
     at: float
@@ -31,13 +36,7 @@ class Objection(Struct, frozen=True):
     message: str
 
 
-NOT_YET = {
-    "cfg_size": 1,
-    "dit_fsdp": False,
-    "t5_fsdp": False,
-    "vae_parallel": False,
-    "use_attentioncache": False,
-}
+NOT_YET = dict.fromkeys(plan.NOT_YET, False)
 """Fields that no cluster honours yet, with the only value that asks for nothing."""
 
 
@@ -59,10 +58,12 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
             found["image_size"] = Objection(
                 "image_size", f"image_size was {job.image_size}; cluster {cluster.name} makes {sizes}"
             )
-        if job.ulysses_size not in (UNSET, cluster.ulysses_size):
-            found["ulysses_size"] = Objection(
-                "ulysses_size",
-                f"ulysses_size was {job.ulysses_size}; cluster {cluster.name} of {cluster.world_size} ranks and "
-                f"{cluster.heads} attention heads runs {cluster.ulysses_size}",
-            )
+        for field in at_fault(job, cluster.world_size, cluster.heads):
+            may_be = ways(cluster.world_size, cluster.heads, guided=job.guided)
+            found[field] = Objection(field, f"{field} was {getattr(job, field)}; on cluster {cluster.name} {may_be}")
     return list(found.values())
+
+
+def plan_of(job: Generation, cluster: ClusterStatus) -> Plan | None:
+    """What the cluster would run the job by; None where it objects to the job's plan."""
+    return plan_for(job, cluster.plan, cluster.world_size, cluster.heads)

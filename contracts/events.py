@@ -8,6 +8,7 @@ from typing import Literal
 from msgspec import Struct
 
 from contracts.job import Job, JobId
+from contracts.plan import Plan
 
 Stage = Literal["encode", "denoise", "decode", "store"]
 STAGES: tuple[Stage, ...] = ("encode", "denoise", "decode", "store")
@@ -28,13 +29,16 @@ class JobSubmitted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str | None = None
 
 
-class JobStarted(_Event, frozen=True, kw_only=True):
+class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
+    """`plan` is how the cluster's ranks share the attempt; the first clusters did not say."""
+
     at: float
     attempt: int
     instance: str
     width: int
     height: int
     num_frames: int
+    plan: Plan | None = None
 
 
 class StageStarted(_Event, frozen=True, kw_only=True):

@@ -41,6 +41,11 @@ class Generation(Struct, frozen=True, kw_only=True):
     attentioncache_interval: Annotated[int, Meta(ge=1)] = 4
     end_step: Annotated[int, Meta(ge=1)] = 37
 
+    @property
+    def guided(self) -> bool:
+        """At exactly 1 the guided prediction is the conditional one: the second pass would be for nothing."""
+        return self.guidance_scale != 1.0
+
 
 class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a submission."""

@@ -20,13 +20,13 @@ from torch.distributed.distributed_c10d import Store
 
 from contracts import blobs, bus, env, lifetime, log
 from contracts.cluster import ClusterStatus
+from contracts.plan import Part, Plan, own_plan
 from inference import device, pocket
 from inference.broadcast import Group
 from inference.desk import Desk
 from inference.lead import Lead, Limits
 from inference.wan.load import CheckpointError, Wan, load
-from inference.wan.mesh import ulysses_degree
-from inference.wan.parallelize import parallelize
+from inference.wan.mesh import Meshes
 from inference.watch import Watch
 from inference.worker import serve
 
@@ -44,6 +44,7 @@ class Settings(Struct, frozen=True):
     model_ckpt_dir: Path = pocket.POCKET_FOLDER
     pocket_large_sizes: bool = False
     cluster_name: str = socket.gethostname()
+    plan: tuple[Part, ...] = ()
     task_timeout: float = 1800
     stage_timeout: float = 900
     max_attempts: int = 3
@@ -60,35 +61,43 @@ def main() -> None:
         wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
     except CheckpointError as error:
         sys.exit(str(error))
+    plan = choose_plan(settings, wan)
     with device.join_group(where) as store:
-        degree = ulysses_degree(settings.world_size, wan.heads)
-        parallelize(wan, degree)
+        meshes = Meshes(where.type, settings.world_size)
         log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
         if settings.rank == 0:
-            uvloop.run(lead(settings, wan, degree, store))
+            uvloop.run(lead(settings, wan, meshes, plan, store))
         else:
-            follow(settings, wan, store)
+            follow(settings, wan, meshes, store)
     log.get().info("rank_stopped")
 
 
-def follow(settings: Settings, wan: Wan, store: Store) -> None:
+def choose_plan(settings: Settings, wan: Wan) -> Plan:
+    """The cluster's own plan, which jobs that ask for nothing run by. Ends the process where it cannot be run."""
+    try:
+        return own_plan(settings.plan, settings.world_size, wan.heads)
+    except ValueError as error:
+        raise env.BadSetting(f"PLAN: {error}") from error
+
+
+def follow(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
     """Every rank but 0: the loop of all ranks, until rank 0 ends it."""
     lifetime.leave_signals_to_others()
     with Watch(store, settings.rank, settings.world_size).kept() as watch:
         try:
-            serve(Group(None, watch), wan, lambda _outcome: None)
+            serve(Group(None, watch), wan, meshes, lambda _outcome: None)
         except BaseException:
             watch.go_down(f"the loop of rank {settings.rank} failed")
             raise
 
 
-async def lead(settings: Settings, wan: Wan, degree: int, store: Store) -> None:
+async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
     """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
     stop = lifetime.stop_on_signals()
     desk = Desk()
     watch = Watch(store, settings.rank, settings.world_size, on_words=desk.heard, on_down=desk.goes_down)
     with watch.kept():
-        loop_ended = start_loop(wan, desk, watch)
+        loop_ended = start_loop(wan, meshes, desk, watch)
         try:
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
                 await Lead(
@@ -97,7 +106,7 @@ async def lead(settings: Settings, wan: Wan, degree: int, store: Store) -> None:
                     scratch=blobs.store(settings.scratch_store_url),
                     desk=desk,
                     watch=watch,
-                    cluster=describe(settings, wan, degree),
+                    cluster=describe(settings, wan, plan),
                     limits=Limits(settings.task_timeout, settings.stage_timeout, settings.max_attempts),
                 ).serve(stop)
         except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
@@ -108,7 +117,7 @@ async def lead(settings: Settings, wan: Wan, degree: int, store: Store) -> None:
             os._exit(1)
 
 
-def start_loop(wan: Wan, desk: Desk, watch: Watch) -> asyncio.Event:
+def start_loop(wan: Wan, meshes: Meshes, desk: Desk, watch: Watch) -> asyncio.Event:
     """Run the loop of all ranks in a second thread; the event is set once it has ended in order."""
     ended = asyncio.Event()
     asyncio_loop = asyncio.get_running_loop()
@@ -116,7 +125,7 @@ def start_loop(wan: Wan, desk: Desk, watch: Watch) -> asyncio.Event:
     def run() -> None:
         try:
             device.make_current(wan.device)
-            serve(Group(desk, watch), wan, desk.report)
+            serve(Group(desk, watch), wan, meshes, desk.report)
         except BaseException:  # noqa: BLE001  # as above
             log.get().exception("loop_failed")
             watch.go_down("the loop of rank 0 failed")
@@ -128,7 +137,7 @@ def start_loop(wan: Wan, desk: Desk, watch: Watch) -> asyncio.Event:
     return ended
 
 
-def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
+def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
     now = time.time()
     return ClusterStatus(
         instance=uuid.uuid4().hex,
@@ -139,7 +148,7 @@ def describe(settings: Settings, wan: Wan, degree: int) -> ClusterStatus:
         sizes=wan.card.sizes,
         default_size=wan.card.default_size,
         heads=wan.heads,
-        ulysses_size=degree,
+        plan=plan,
         current_jobs=[],
         started_at=now,
         at=now,

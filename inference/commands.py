@@ -4,14 +4,19 @@ import msgspec
 from msgspec import Struct
 
 from contracts.job import Job, JobId
+from contracts.plan import Plan
 
 
 class Run(Struct, frozen=True, kw_only=True, tag=True):
-    """Generate this job. `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes."""
+    """Generate this job, the ranks sharing it by this plan.
+
+    `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes.
+    """
 
     job_id: JobId
     attempt: int
     job: Job
+    plan: Plan
     width: int
     height: int
     rgb: bytes

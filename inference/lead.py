@@ -16,14 +16,14 @@ from pathlib import Path
 
 import msgspec
 import torch
-from msgspec import Struct
+from msgspec import Struct, structs
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import blobs, lifetime, log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus, Delivery, Expect, Stored, Unavailable, WrongSequence
-from contracts.cluster import ClusterStatus, objections, unsupported
+from contracts.cluster import ClusterStatus, objections, plan_of, unsupported
 from contracts.events import (
     Ending,
     Event,
@@ -157,7 +157,8 @@ class Lead:
             return
         if await self._claim(plan.run, plan.expect):
             with log.bound(attempt=plan.run.attempt):
-                log.get().info("job_started", width=plan.run.width, height=plan.run.height)
+                by = structs.asdict(plan.run.plan)
+                log.get().info("job_started", width=plan.run.width, height=plan.run.height, **by)
                 await self._attend(delivery, plan, stop)
 
     async def _plan(self, job_id: str, data: bytes) -> Plan:
@@ -178,7 +179,7 @@ class Lead:
             raise Hopeless(f"given up after {so_far.burnt} attempts")
         if not made and (wrong := [*unsupported(submitted.job), *objections(submitted.job, [self._cluster])]):
             raise Hopeless("; ".join(objection.message for objection in wrong))
-        run = await asyncio.to_thread(_prepare, submitted, so_far.latest + 1, png, self._cluster.default_size)
+        run = await asyncio.to_thread(_prepare, submitted, so_far.latest + 1, png, self._cluster)
         left_s = self._limits.task_timeout_s - so_far.spent_s
         return Plan(run, Expect(0 if last is None else last.sequence), left_s, recipe, made)
 
@@ -192,6 +193,7 @@ class Lead:
             width=run.width,
             height=run.height,
             num_frames=run.job.num_frames,
+            plan=run.plan,
         )
         try:
             await self._publish(started, expect=expect)
@@ -470,17 +472,19 @@ def _recipe(job: Job, png: bytes) -> str:
     return hashlib.sha256(msgspec.json.encode(job) + png).hexdigest()
 
 
-def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, default_size: str) -> Run:
+def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus) -> Run:
     """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
-    job = submitted.job
+    job, job_id = submitted.job, submitted.job_id
+    plan = plan_of(job, cluster) or cluster.plan  # none where a video is adopted that this cluster could not make
     try:
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
         log.get().error("input_unreadable", error=repr(error))
         raise Hopeless("the input image is damaged") from error
-    width, height = output_size(job.image_size or default_size, job.keep_aspect, picture.width, picture.height)
+    width, height = output_size(job.image_size or cluster.default_size, job.keep_aspect, picture.width, picture.height)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
-    return Run(job_id=submitted.job_id, attempt=attempt, job=job, width=width, height=height, rgb=fitted.tobytes())
+    rgb = fitted.tobytes()
+    return Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb)
 
 
 def _digest(path: Path) -> tuple[int, str]:

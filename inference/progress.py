@@ -28,7 +28,7 @@ class Pace:
 def _units(stage: Stage, job: Job, pixels: int) -> float:
     if stage != "denoise":
         return pixels
-    passes = 1 if job.guidance_scale == 1.0 else 2
+    passes = 2 if job.guided else 1
     return pixels * job.infer_steps * passes
 
 

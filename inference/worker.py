@@ -11,6 +11,8 @@ from inference.broadcast import Failed, Group, Halted
 from inference.commands import Idle, Run, Stop
 from inference.wan.generate import generate
 from inference.wan.load import Wan
+from inference.wan.mesh import Meshes
+from inference.wan.vae import SPATIAL_STRIDE
 
 
 class Generated(Struct, frozen=True):
@@ -32,23 +34,24 @@ class Left(Struct, frozen=True):
 Outcome = Generated | GaveUp | Left
 
 
-def serve(group: Group, wan: Wan, report: Callable[[Outcome], None]) -> None:
+def serve(group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], None]) -> None:
     """Run commands until `Stop`."""
     while True:
         match group.next_command():
             case Run() as run:
                 with log.bound(job_id=run.job_id, attempt=run.attempt):
-                    report(_perform(run, group, wan))
+                    report(_perform(run, group, wan, meshes))
             case Idle():
                 continue
             case Stop():
                 return
 
 
-def _perform(run: Run, group: Group, wan: Wan) -> Outcome:
+def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
     try:
-        video_CTHW = generate(wan, run.job, image, group.boundary)
+        layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
+        video_CTHW = generate(wan, run.job, image, group.boundary, layout)
         group.boundary("store", 0)
         return Generated(video_CTHW)
     except Halted:

@@ -1,9 +1,13 @@
-"""One guided prediction of the noise: classifier-free guidance over the transformer. Knows no solver and no step."""
+"""One guided prediction of the noise: classifier-free guidance over the transformer. Knows no solver."""
 
 from dataclasses import dataclass
 
 import torch
+import torch.distributed as dist
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from torch.distributed.device_mesh import DeviceMesh
+
+from inference.wan.attention_cache import AttentionCache
 
 
 @dataclass(frozen=True)
@@ -16,37 +20,49 @@ class Conditioning:
     first_frame_BCTHW: torch.Tensor
 
 
-def is_guided(scale: float) -> bool:
-    """At exactly 1 the guided prediction is the conditional one: the second pass would be for nothing."""
-    return scale != 1.0
-
-
 def predict_noise(
     transformer: WanTransformer3DModel,
     latents_BCTHW: torch.Tensor,
     timestep: torch.Tensor,
     given: Conditioning,
     scale: float,
+    *,
+    step: int,
+    cache: AttentionCache,
+    cfg: DeviceMesh | None = None,
 ) -> torch.Tensor:
-    """The noise in the latents, in fp32: `uncond + scale · (cond − uncond)` (Ho and Salimans 2022)."""
+    """The noise in the latents, in fp32: `uncond + scale · (cond − uncond)` (Ho and Salimans 2022).
+
+    Along the axis `cfg` each of two ranks predicts one branch, and both get both; without it this rank predicts both.
+    """
     inputs_BCTHW = torch.cat([latents_BCTHW, given.first_frame_BCTHW], dim=1).to(transformer.dtype)
     timestep_B = timestep.expand(latents_BCTHW.shape[0])
 
     def predict(branch: str, text_BLD: torch.Tensor) -> torch.Tensor:
-        # What a hook of the transformer keeps from step to step, it keeps for each branch by itself.
-        with transformer.cache_context(branch):
-            noise_BCTHW = transformer(
-                hidden_states=inputs_BCTHW,
-                timestep=timestep_B,
-                encoder_hidden_states=text_BLD,
-                encoder_hidden_states_image=given.image_BLD,
-                return_dict=False,
-            )[0]
-        # The difference of two near predictions is small: bf16 would lose most of it.
-        return noise_BCTHW.float()
+        cache.begin(branch, step)
+        return transformer(
+            hidden_states=inputs_BCTHW,
+            timestep=timestep_B,
+            encoder_hidden_states=text_BLD,
+            encoder_hidden_states_image=given.image_BLD,
+            return_dict=False,
+        )[0]
 
-    cond_BCTHW = predict("cond", given.prompt_BLD)
     if given.negative_BLD is None:
-        return cond_BCTHW
-    uncond_BCTHW = predict("uncond", given.negative_BLD)
+        return predict("cond", given.prompt_BLD).float()
+    branches = [("cond", given.prompt_BLD), ("uncond", given.negative_BLD)]
+    both = [predict(*branch) for branch in branches] if cfg is None else _gather(predict(*_own(branches, cfg)), cfg)
+    # The difference of two near predictions is small: bf16 would lose most of it.
+    cond_BCTHW, uncond_BCTHW = (noise_BCTHW.float() for noise_BCTHW in both)
     return uncond_BCTHW + scale * (cond_BCTHW - uncond_BCTHW)
+
+
+def _own(branches: list[tuple[str, torch.Tensor]], cfg: DeviceMesh) -> tuple[str, torch.Tensor]:
+    return branches[cfg.get_local_rank()]
+
+
+def _gather(noise_BCTHW: torch.Tensor, cfg: DeviceMesh) -> list[torch.Tensor]:
+    """The branches of both ranks, in their order."""
+    both = [torch.empty_like(noise_BCTHW, memory_format=torch.contiguous_format) for _ in range(cfg.size())]
+    dist.all_gather(both, noise_BCTHW.contiguous(), group=cfg.get_group())
+    return both

@@ -1,22 +1,22 @@
-"""Lets the ranks of a mesh share one video: Ulysses on the transformer. Knows no job; `generate` does not know of it.
+"""Lets the ranks of a mesh share the tokens of a video: Ulysses on the transformer, for as long as a job lasts.
 
 Each rank holds a run of the video's tokens; in self-attention they trade tokens for heads and back (DeepSpeed-Ulysses,
 Jacobs et al. 2023). Splitting and trading are diffusers' hooks, put on by our own lines, because its own entry point
-divides by the number of accelerators, which is 0 on a CPU.
+divides by the number of accelerators, which is 0 on a CPU, and knows no way back. Knows no job.
 """
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from diffusers.hooks.context_parallel import apply_context_parallel
+from diffusers.hooks.context_parallel import apply_context_parallel, remove_context_parallel
 from diffusers.models._modeling_parallel import ContextParallelConfig, ParallelConfig
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
-
-from inference.wan.load import Wan
-from inference.wan.mesh import make_mesh
+from torch.distributed.device_mesh import DeviceMesh
+from torch.utils.hooks import RemovableHandle
 
 TOKEN_LATENTS = 1 * 2 * 2  # Wan2.1's patch size, which `load` has checked
 
@@ -25,32 +25,34 @@ TOKEN_LATENTS = 1 * 2 * 2  # Wan2.1's patch size, which `load` has checked
 SPLITS = ("rope", "blocks.0")
 
 
-def parallelize(wan: Wan, ulysses_size: int) -> None:
-    """Have groups of `ulysses_size` ranks share each video from now on; at 1 nothing is touched.
+@contextmanager
+def shared_tokens(transformer: WanTransformer3DModel, mesh: DeviceMesh | None) -> Generator[None]:
+    """Have the ranks along the mesh's axis `ulysses` share every pass within the block; None touches nothing.
 
-    Every rank of the world calls it, once, after it has joined the process group. Raises ValueError where the size
-    divides the heads or the world with a remainder.
+    The axis divides the attention heads. Afterwards the transformer is as it was.
     """
-    if ulysses_size == 1:
+    if mesh is None:
+        yield
         return
-    if wan.heads % ulysses_size:
-        raise ValueError(f"ulysses_size {ulysses_size} does not divide the {wan.heads} attention heads")
-    world_size = dist.get_world_size()
-    mesh = make_mesh(wan.device.type, world_size, ulysses_size)
-    context = ContextParallelConfig(ulysses_degree=ulysses_size)
+    axis = mesh["ulysses"]
+    context = ContextParallelConfig(ulysses_degree=axis.size())
     config = ParallelConfig(context_parallel_config=context)
-    config.setup(dist.get_rank(), world_size, wan.device, mesh=mesh)
-    _apply(config, context, wan.transformer)
-    _Shards(context, mesh["ulysses"].get_group()).watch(wan.transformer)
-
-
-def _apply(config: ParallelConfig, context: ContextParallelConfig, transformer: WanTransformer3DModel) -> None:
-    # diffusers has no public name for either; its own `enable_parallelism` does the same.
-    plan: dict[str, Any] = {at: transformer._cp_plan[at] for at in SPLITS}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    apply_context_parallel(transformer, context, plan)
-    processors: dict[str, Any] = transformer.attn_processors
-    for processor in processors.values():
+    config.setup(mesh.get_rank(), mesh.size(), transformer.device, mesh=mesh)
+    # diffusers has no public name for either of the two; its own `enable_parallelism` does the same.
+    splits: dict[str, Any] = {at: transformer._cp_plan[at] for at in SPLITS}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    processors: list[Any] = list(transformer.attn_processors.values())
+    apply_context_parallel(transformer, context, splits)
+    for processor in processors:
         processor._parallel_config = config  # noqa: SLF001 - those of cross-attention leave it unused
+    handles = _Shards(context, axis.get_group()).watch(transformer)
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for processor in processors:
+            del processor._parallel_config  # noqa: SLF001 - the class has its None
+        remove_context_parallel(transformer, splits)
 
 
 class _Shards:
@@ -67,9 +69,11 @@ class _Shards:
         self._context, self._group = context, group
         self._lengths: list[int] = []
 
-    def watch(self, transformer: WanTransformer3DModel) -> None:
-        transformer.register_forward_pre_hook(self._begin, with_kwargs=True)
-        transformer.proj_out.register_forward_hook(self._gather)
+    def watch(self, transformer: WanTransformer3DModel) -> tuple[RemovableHandle, RemovableHandle]:
+        return (
+            transformer.register_forward_pre_hook(self._begin, with_kwargs=True),
+            transformer.proj_out.register_forward_hook(self._gather),
+        )
 
     def _begin(self, _module: nn.Module, _args: tuple[()], kwargs: Mapping[str, torch.Tensor]) -> None:
         ranks = dist.get_world_size(self._group)

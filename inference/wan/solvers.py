@@ -47,8 +47,10 @@ def _unipc(steps: int, shift: float, device: torch.device | None) -> UniPCMultis
     scheduler = UniPCMultistepScheduler(
         num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
-    # Wan2.1 starts UniPC at 0.999, where the logarithms of the method are finite; the scheduler applies the shift.
-    unshifted = np.linspace(1 - 1 / TRAIN_TIMESTEPS, 0, steps + 1)[:-1]
+    # Wan2.1 starts UniPC at 0.999, where the logarithms of the method are finite, and keeps that in fp32 before it
+    # divides the way into steps; the scheduler applies the shift.
+    highest = float(np.float32(1 - 1 / TRAIN_TIMESTEPS))
+    unshifted = np.linspace(highest, 0, steps + 1)[:-1]
     scheduler.set_timesteps(sigmas=unshifted, device=device)  # pyright: ignore[reportArgumentType]
     return scheduler
 

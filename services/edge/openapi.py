@@ -8,6 +8,7 @@ from importlib.metadata import version
 
 from contracts.cluster import ClusterStatus
 from contracts.job import JobId, JobRequest, video_path, video_url
+from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import health
 from services.edge.docs.parts import (
@@ -51,8 +52,9 @@ _REQUESTS = {
 }  # fmt: skip
 _CLUSTER = ClusterStatus(
     instance="b8f1c2", name="one", device="cuda", world_size=8, model="Wan2.1-I2V-14B-720P",
-    sizes=["1280*720", "720*1280", "832*480", "480*832"], default_size="1280*720", heads=40, ulysses_size=8,
-    current_jobs=[JOB_ID], started_at=1703840000.0, at=1703847600.0,
+    sizes=["1280*720", "720*1280", "832*480", "480*832"], default_size="1280*720", heads=40,
+    plan=Plan(cfg_size=2, ulysses_size=4, vae_parallel=True), current_jobs=[JOB_ID], started_at=1703840000.0,
+    at=1703847600.0,
 )  # fmt: skip
 _HEALTHY = health.Health(
     status="healthy", timestamp=1703847600.1, uptime=7600.5, world_size=8, service=health.Service(12, 8),

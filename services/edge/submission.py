@@ -73,7 +73,7 @@ def _contradictions(request: JobRequest) -> list[Objection]:
                 "start_step", f"start_step was {request.start_step}; it must be below end_step {request.end_step}"
             )
         )
-    if request.cfg_size == 2 and request.guidance_scale == 1.0:
+    if request.cfg_size == 2 and not request.guided:
         wrong.append(Objection("cfg_size", "cfg_size was 2; at guidance_scale 1.0 there is one branch only"))
     return wrong
 

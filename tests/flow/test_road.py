@@ -11,7 +11,7 @@ import av
 
 from contracts import blobs, subjects, wire
 from contracts.bus import Bus
-from contracts.events import JobSubmitted
+from contracts.events import JobStarted, JobSubmitted
 from contracts.job import Job, input_name
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, Road
@@ -70,6 +70,23 @@ async def test_pictures_prompts_and_seeds_make_different_videos_and_the_same_job
     videos = [(road.videos / f"{job_id}.mp4").read_bytes() for job_id in ids]
     assert videos[0] == videos[1]
     assert len(set(videos)) == 4
+
+
+async def test_each_job_runs_by_the_plan_that_it_asks_for(road: Road, client: aiohttp.ClientSession, link: Bus) -> None:
+    """One after the other on the same ranks, and by every plan it is the same video."""
+    plans = [(1, 1), (1, 2), (2, 1)]
+    jobs = [{"cfg_size": cfg, "ulysses_size": ulysses, "vae_parallel": False} for cfg, ulysses in plans]
+    cached = {"use_attentioncache": True, "start_step": 2, "end_step": 18}
+    ids = [await road.submit(client, seed=1, **job) for job in [*jobs, {**jobs[0], **cached}, {**jobs[2], **cached}]]
+    for job_id in ids:
+        assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"
+    started = [await link.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id)) for job_id in ids[:3]]
+    events = [wire.decode_event(message.data) for message in started if message is not None]
+    ran_by = [event.plan for event in events if isinstance(event, JobStarted)]
+    assert [(plan.cfg_size, plan.ulysses_size) for plan in ran_by if plan is not None] == plans
+    videos = [(road.videos / f"{job_id}.mp4").read_bytes() for job_id in ids]
+    assert videos[0] == videos[1] == videos[2]
+    assert videos[3] == videos[4] != videos[0]
 
 
 async def test_a_subscriber_sees_exactly_one_ending_a_job(road: Road, client: aiohttp.ClientSession, link: Bus) -> None:
@@ -185,9 +202,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     reasons = {
         await enqueue(1, b"garbage"): "the job could not be read",
         await enqueue(2, submission(2)): "the input image is gone",
-        await enqueue(
-            3, submission(3, use_attentioncache=True)
-        ): "use_attentioncache is not supported yet; leave it out",
+        await enqueue(3, submission(3, ulysses_size=3)): "ulysses_size was 3; on cluster",
         await enqueue(4, submission(4, image_size="1280*720")): "image_size was 1280*720; cluster",
     }
     await link.publish(f"video.events.{5:032x}.finished.failed", b"garbage", within_s=5)

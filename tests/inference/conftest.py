@@ -14,6 +14,7 @@ from contracts.job import Job
 from inference.pocket.build import PocketShape, build
 from inference.wan.generate import Boundary, denoise, encode
 from inference.wan.load import ModelCard, Wan, load
+from inference.wan.mesh import ALONE, Layout
 
 TINY = PocketShape(
     card=ModelCard(name="tiny", sizes=["64*48", "48*48"], default_size="64*48", large_sizes=["128*96"]),
@@ -66,10 +67,12 @@ def go_on(_stage: str, _step: int) -> None:
     """The boundary of a job that nobody watches."""
 
 
-def latents(wan: Wan, job: Job, picture: Image.Image, boundary: Boundary = go_on) -> torch.Tensor:
+def latents(
+    wan: Wan, job: Job, picture: Image.Image, boundary: Boundary = go_on, layout: Layout = ALONE
+) -> torch.Tensor:
     """What `generate` decodes."""
     with torch.inference_mode():
-        return denoise(wan, job, encode(wan, job, picture), boundary)
+        return denoise(wan, job, encode(wan, job, picture, layout), boundary, layout)
 
 
 def calls(module: torch.nn.Module, run: Callable[[], object]) -> int:

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from contracts.cluster import ClusterStatus, Objection
 from contracts.job import FPS, JobRequest
+from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import errors, health
 from services.edge.decode import ASPECT_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
@@ -125,10 +126,17 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "sizes": "What `image_size` may be on it.",
         "default_size": "What `image_size` is where a request leaves it out.",
         "heads": "The model's attention heads.",
-        "ulysses_size": "The sequence-parallel degree it runs.",
+        "plan": "What a job with guidance is run by that leaves everything to the cluster.",
         "current_jobs": "The ids of what it works on.",
         "started_at": "In Unix seconds.",
         "at": "When it last said so, in Unix seconds.",
+    },
+    Plan: {
+        "cfg_size": "Ranks that share the branches of guidance.",
+        "ulysses_size": "Ranks that share one sequence.",
+        "dit_fsdp": "Whether the transformer's weights stay sharded.",
+        "t5_fsdp": "Whether the text encoder's weights stay sharded.",
+        "vae_parallel": "Whether encoding and decoding are split over the ranks.",
     },
     Objection: {"field": "The faulty field.", "message": "What it was and what it may be; long values are cut."},
     errors.ErrorBody: _ERROR,

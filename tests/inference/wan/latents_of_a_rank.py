@@ -1,18 +1,119 @@
-"""One rank under torchrun: `latents_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER."""
+"""One rank under torchrun: `latents_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER.
+
+Every plan of the cluster runs every job, one after the other in one process, and each of them twice.
+"""
 
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
+from torch import nn
 
+from contracts.job import Job
+from contracts.plan import Plan, degrees
 from inference import device
 from inference.wan.generate import generate
-from inference.wan.load import load
-from inference.wan.mesh import ulysses_degree
-from inference.wan.parallelize import parallelize
-from tests.inference.conftest import go_on, image, job, latents
+from inference.wan.load import Wan, load
+from inference.wan.mesh import Layout, Meshes
+from inference.wan.vae import SPATIAL_STRIDE
+from tests.inference.conftest import calls, go_on, image, job, latents
+
+CACHED = {"use_attentioncache": True, "start_step": 1, "attentioncache_interval": 3, "end_step": 5, "infer_steps": 7}
+JOBS: dict[str, tuple[Job, tuple[int, int]]] = {
+    "even": (job(), (64, 48)),
+    "odd": (job(sample_solver="dpm++", infer_steps=3, seed=8), (48, 48)),
+    "cached": (job(**CACHED), (48, 48)),
+    "more frames": (job(num_frames=13, sample_shift=3.0, negative_prompt=""), (48, 32)),
+    "unguided": (job(guidance_scale=1.0, sample_solver="euler"), (48, 48)),
+}
+"""Of 36, 27, 27, 24 and 27 tokens."""
+
+BANDED = [(64, 48), (48, 112), (64, 16)]
+"""Sizes of 6, 14 and 2 rows of latents."""
+
+
+class Broken(Exception):
+    pass
+
+
+class Rank:
+    def __init__(self, wan: Wan, world_size: int) -> None:
+        self.wan, self.world_size = wan, world_size
+        self.meshes = Meshes("cpu", world_size)
+        self.results: dict[str, torch.Tensor] = {}
+        self.slowest_layout_s = 0.0
+
+    def layout(self, height: int, **plan: Any) -> Layout:
+        began = time.monotonic()
+        layout = self.meshes.layout(Plan(**plan), latent_rows=height // SPATIAL_STRIDE)
+        self.slowest_layout_s = max(self.slowest_layout_s, time.monotonic() - began)
+        return layout
+
+    def run_every_plan(self, ending: str) -> None:
+        for name, (asked, size) in JOBS.items():
+            for cfg, ulysses in degrees(self.world_size, self.wan.heads, guided=asked.guided):
+                layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses)
+                self.results[f"{cfg}x{ulysses} {name}{ending}"] = latents(self.wan, asked, image(*size), layout=layout)
+
+    def run_in_bands(self) -> None:
+        for size in BANDED:
+            layout = self.layout(size[1], cfg_size=1, ulysses_size=1, vae_parallel=True)
+            heights: list[int] = []
+            watch = self.wan.vae.decoder.conv_out.register_forward_hook(lambda *seen: heights.append(seen[2].shape[3]))  # noqa: B023
+            self.results[f"video {size}"] = generate(self.wan, job(), image(*size), go_on, layout)
+            watch.remove()
+            self.results[f"rows {size}"] = torch.tensor(heights[0])
+            self.results[f"latents {size}"] = latents(self.wan, job(), image(*size), layout=layout)
+
+    def break_jobs(self) -> None:
+        """One is left between steps, with outputs of attention kept; one fails in the midst of its decoding."""
+        with_bands = self.layout(48, **self.fastest(), vae_parallel=True)
+        with suppress(Broken):
+            latents(self.wan, JOBS["cached"][0], image(48, 48), stop_after(2), with_bands)
+        watch = self.wan.vae.decoder.up_blocks[1].register_forward_hook(fail)
+        with suppress(Broken):
+            generate(self.wan, JOBS["even"][0], image(64, 48), go_on, with_bands)
+        watch.remove()
+
+    def fastest(self) -> dict[str, int]:
+        cfg, ulysses = degrees(self.world_size, self.wan.heads)[0]
+        return {"cfg_size": cfg, "ulysses_size": ulysses}
+
+    def count(self) -> None:
+        """What each rank did of a job of four steps that all share."""
+        tokens: list[int] = []
+        layout = self.layout(48, **self.fastest())
+        watch = self.wan.transformer.blocks[0].register_forward_hook(lambda *seen: tokens.append(seen[2].shape[1]))
+        passes = calls(self.wan.transformer, lambda: latents(self.wan, job(), image(64, 48), layout=layout))
+        watch.remove()
+        self.results["passes"], self.results["tokens"] = torch.tensor(passes), torch.tensor(tokens[0])
+
+
+def stop_after(last: int) -> Any:
+    def boundary(_stage: str, step: int) -> None:
+        if step == last:
+            raise Broken
+
+    return boundary
+
+
+def fail(*_: object) -> None:
+    raise Broken
+
+
+def hooks_of(model: nn.Module) -> int:
+    """What stands before or in place of the model's own code."""
+    count = 0
+    for module in model.modules():
+        registry: Any = getattr(module, "_diffusers_hook", None)
+        count += len(registry.hooks) if registry is not None else "forward" in module.__dict__
+        count += len(module._forward_hooks) + len(module._forward_pre_hooks)
+    return count
 
 
 def main(checkpoint: Path, folder: Path) -> None:
@@ -20,19 +121,17 @@ def main(checkpoint: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     with device.join_group(cpu):
-        wan = load(checkpoint, cpu)
-        parallelize(wan, ulysses_degree(dist.get_world_size(), wan.heads))
-        tokens: list[int] = []
-        wan.transformer.blocks[0].register_forward_hook(lambda _module, _args, out: tokens.append(out.shape[1]))
-        results = {
-            "even": latents(wan, job(), image(64, 48)),
-            "odd": latents(wan, job(), image(48, 48)),
-            "even_again": latents(wan, job(), image(64, 48)),
-            "unguided_odd": latents(wan, job(guidance_scale=1.0), image(48, 48)),
-            "video_odd": generate(wan, job(), image(48, 48), go_on),
-        }
-        results["tokens"] = torch.tensor(sorted(set(tokens)))
-        save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")
+        rank = Rank(load(checkpoint, cpu), dist.get_world_size())
+        rank.run_every_plan("")
+        rank.run_in_bands()
+        groups = len(dist.distributed_c10d._world.pg_map)
+        rank.break_jobs()
+        rank.run_every_plan(" again")
+        rank.count()
+        rank.results["more groups"] = torch.tensor(len(dist.distributed_c10d._world.pg_map) - groups)
+        rank.results["hooks"] = torch.tensor(hooks_of(rank.wan.transformer) + hooks_of(rank.wan.vae))
+        rank.results["slowest layout"] = torch.tensor(rank.slowest_layout_s)
+        save_file({n: tensor.contiguous() for n, tensor in rank.results.items()}, folder / f"{dist.get_rank()}")
 
 
 if __name__ == "__main__":

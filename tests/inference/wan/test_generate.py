@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.hooks.hooks import HookRegistry, ModelHook
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 
 from contracts.job import Job, Solver
@@ -153,27 +152,6 @@ def test_a_job_stopped_at_any_boundary_leaves_nothing_to_the_next(wan: Wan, last
         generate(wan, job(seed=8, prompt="something else entirely"), image(seed=1), stop)
     assert not torch.is_inference_mode_enabled()
     assert torch.equal(before, generate(wan, job(), image(), go_on))
-
-
-def test_what_hooks_of_the_model_keep_is_dropped_after_every_job(wan: Wan):
-    class Memory(ModelHook):
-        _is_stateful = True
-        resets = 0
-
-        def reset_state(self, module: torch.nn.Module) -> torch.nn.Module:
-            self.resets += 1
-            return module
-
-    def stop(_stage: str, _step: int) -> None:
-        raise RuntimeError
-
-    memory, registry = Memory(), HookRegistry.check_if_exists_or_initialize(wan.transformer)
-    registry.register_hook(memory, "memory")
-    latents(wan, job(), image())
-    with pytest.raises(RuntimeError):
-        latents(wan, job(), image(), stop)
-    registry.remove_hook("memory")
-    assert memory.resets == 2
 
 
 def test_jobs_of_other_sizes_in_between_change_nothing(wan: Wan):

@@ -1,6 +1,8 @@
-"""The schedules against Wan2.1's formula, written out here once more (`wan/utils/fm_solvers*.py`)."""
+"""The schedules against Wan2.1's figures, and its formula written out here once more (`wan/utils/fm_solvers*.py`)."""
 
-from typing import get_args
+import json
+from pathlib import Path
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ SOLVERS = get_args(Solver)
 # diffusers asks NumPy for an array of a tensor in a way that NumPy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
+PUBLISHED: list[dict[str, Any]] = json.loads((Path(__file__).parent / "wan21_schedules.json").read_text())["schedules"]
 CASES = [(20, 0.1), (20, 5.0), (30, 5.0), (40, 3.0), (50, 3.0), (100, 10.0)]
 
 
@@ -26,8 +29,15 @@ def wan21_sigmas(highest: float, steps: int, shift: float) -> np.ndarray:
     return shift * even / (1 + (shift - 1) * even)
 
 
+@pytest.mark.parametrize("figures", PUBLISHED, ids=lambda f: f"{f['solver']}, shift {f['shift']}, {f['steps']} steps")
+def test_the_figures_are_those_of_wan(figures: dict[str, Any]):
+    scheduler = solver(figures["solver"], figures["steps"], figures["shift"])
+    assert torch.equal(sigmas(scheduler), torch.tensor(figures["sigmas"], dtype=torch.float32))
+    assert torch.equal(timesteps(scheduler), torch.tensor(figures["timesteps"]))
+
+
 @pytest.mark.parametrize(("steps", "shift"), CASES)
-@pytest.mark.parametrize(("name", "highest"), [("unipc", 0.999), ("dpm++", 1.0)])
+@pytest.mark.parametrize(("name", "highest"), [("unipc", float(np.float32(0.999))), ("dpm++", 1.0)])
 def test_unipc_and_dpm_take_exactly_wans_sigmas(name: Solver, highest: float, steps: int, shift: float):
     scheduler = solver(name, steps, shift)
     expected = wan21_sigmas(highest, steps, shift)

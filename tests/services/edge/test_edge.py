@@ -15,6 +15,7 @@ from contracts.bus import Bus
 from contracts.cluster import ClusterStatus
 from contracts.events import JobFailed, JobStarted, JobSucceeded
 from contracts.job import input_name, video_name, video_path, video_url
+from contracts.plan import Plan
 from ops import provision
 from tests.conftest import PLANTED, Broker, eventually, free_port, provision_settings
 from tests.services.edge.conftest import Edge, picture, post, submit
@@ -30,9 +31,11 @@ async def status(client: aiohttp.ClientSession, edge: Edge, job_id: str) -> Any:
 async def cluster(link: Bus, **changes: Any) -> None:
     beat: dict[str, Any] = {
         "instance": "c1", "name": "one", "device": "cpu", "world_size": 2, "model": "pocket", "sizes": ["256*144"],
-        "default_size": "256*144", "heads": 6, "ulysses_size": 2, "current_jobs": [], "started_at": 1.0, "at": 2.0,
+        "default_size": "256*144", "heads": 6, "plan": Plan(cfg_size=2, ulysses_size=1), "current_jobs": [],
+        "started_at": 1.0, "at": 2.0,
     }  # fmt: skip
-    await link.put_last(subjects.CLUSTERS_BUCKET, "c1", wire.encode(ClusterStatus(**{**beat, **changes})))
+    beat.update(changes)
+    await link.put_last(subjects.CLUSTERS_BUCKET, beat["instance"], wire.encode(ClusterStatus(**beat)))
 
 
 async def end_succeeded(link: Bus, job_id: str) -> None:
@@ -179,15 +182,34 @@ async def test_what_no_cluster_can_run_is_refused_in_its_own_words(
     assert code == 400
     assert {detail["field"] for detail in body["details"]} == {"image_size", "ulysses_size"}
     assert "256*144" in body["message"]
-    assert "6 attention heads" in body["message"]
+    assert "2 ranks and 6 attention heads cfg_size×ulysses_size may be 2×1, 1×2, 1×1" in body["message"]
     assert (await submit(client, edge, image_size="256*144", ulysses_size=2))[0] == 202
 
 
-@pytest.mark.parametrize(
-    "field",
-    [{"cfg_size": 2}, {"dit_fsdp": True}, {"t5_fsdp": True}, {"vae_parallel": True}, {"use_attentioncache": True}],
-    ids=lambda field: next(iter(field)),
-)
+async def test_a_plan_is_accepted_as_it_was_asked_for_and_one_that_does_not_add_up_names_the_numbers(
+    client: aiohttp.ClientSession, edge: Edge, link: Bus
+) -> None:
+    await cluster(link, world_size=8, heads=40, plan=Plan(cfg_size=2, ulysses_size=4))
+    asked = {"cfg_size": 1, "ulysses_size": 8, "vae_parallel": True, "use_attentioncache": True, "start_step": 3}
+    code, body = await submit(client, edge, **asked)
+    assert code == 202
+    stored = await link.last(subjects.JOBS_STREAM, subjects.job(body["requestId"]))
+    assert stored is not None
+    job = wire.decode_submission(stored.data).job
+    assert {name: getattr(job, name) for name in asked} == asked
+    for wrong, fields in (
+        ({"cfg_size": 2, "ulysses_size": 8}, {"cfg_size", "ulysses_size"}),
+        ({"cfg_size": 2, "guidance_scale": 1.0}, {"cfg_size"}),
+        ({"ulysses_size": 3}, {"ulysses_size"}),
+    ):
+        code, body = await submit(client, edge, **wrong)
+        assert (code, {detail["field"] for detail in body["details"]}) == (400, fields)
+    assert "ulysses_size was 3; on cluster one with 8 ranks and 40 attention heads" in body["message"]
+    await cluster(link, instance="c2", world_size=1, heads=40, plan=Plan(cfg_size=1, ulysses_size=1))
+    assert (await submit(client, edge, cfg_size=2))[0] == 400
+
+
+@pytest.mark.parametrize("field", [{"dit_fsdp": True}, {"t5_fsdp": True}], ids=lambda field: next(iter(field)))
 async def test_what_is_not_honoured_yet_is_refused_and_never_ignored(
     client: aiohttp.ClientSession, edge: Edge, field: dict[str, Any]
 ) -> None:

@@ -1,0 +1,104 @@
+"""How the ranks of a cluster share a job. Pure: knows what may be asked for and what adds up, and no rank or model."""
+
+from typing import Annotated
+
+from msgspec import UNSET, Meta, Struct
+
+from contracts.job import Generation
+
+Part = Annotated[str, Meta(pattern=r"^(cfg=[12]|ulysses=[1-9][0-9]{0,3}|dit_fsdp|t5_fsdp|vae_parallel)\Z")]
+"""One part of the setting `PLAN`, such as `cfg=2`."""
+
+_FIELDS = {"cfg": "cfg_size", "ulysses": "ulysses_size"}
+_FLAGS = ("dit_fsdp", "t5_fsdp", "vae_parallel")
+NOT_YET = ("dit_fsdp", "t5_fsdp")
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """`cfg_size` × `ulysses_size` ranks make one video; ranks left over repeat the same work.
+
+    `cfg_size` 2 puts the branches of guidance on separate ranks, `ulysses_size` ranks share the tokens of a branch. The
+    flags keep the weights of a model sharded, and split encoding and decoding over all ranks.
+    """
+
+    cfg_size: int
+    ulysses_size: int
+    dit_fsdp: bool = False
+    t5_fsdp: bool = False
+    vae_parallel: bool = False
+
+
+def degrees(world_size: int, heads: int, *, guided: bool = True) -> list[tuple[int, int]]:
+    """(cfg_size, ulysses_size) of every way to share a video, the fastest first.
+
+    That is the one that leaves the fewest ranks over, and of two such the one with the branches apart: they meet once a
+    step, where the ranks that share tokens meet in every block.
+    """
+    found = [
+        (cfg, ulysses)
+        for cfg in ((1, 2) if guided else (1,))
+        for ulysses in range(1, world_size + 1)
+        if heads % ulysses == 0 and world_size % (cfg * ulysses) == 0
+    ]
+    return sorted(found, key=lambda pair: (pair[0] * pair[1], pair[0]), reverse=True)
+
+
+def own_plan(parts: tuple[Part, ...], world_size: int, heads: int) -> Plan:
+    """The plan that an operator sets for a cluster; what no part names is the fastest, without any part all of it is.
+
+    Raises ValueError, with the numbers, where the ranks cannot run it.
+    """
+    if not parts:
+        cfg, ulysses = degrees(world_size, heads)[0]
+        return Plan(cfg_size=cfg, ulysses_size=ulysses, vae_parallel=world_size > 1)
+    named = {name: value for name, _, value in (part.partition("=") for part in parts)}
+    if len(named) < len(parts):
+        raise ValueError(f"expected each part once, was {', '.join(parts)}")
+    if unsupported := [name for name in NOT_YET if name in named]:
+        raise ValueError(f"{unsupported[0]} is not supported yet; leave it out")
+    sizes = {field: int(named[name]) for name, field in _FIELDS.items() if name in named}
+    fitting = _fitting(degrees(world_size, heads), **sizes)
+    if not fitting:
+        raise ValueError(f"{ways(world_size, heads)}, was {', '.join(parts)}")
+    cfg, ulysses = fitting[0]
+    return Plan(cfg_size=cfg, ulysses_size=ulysses, **{flag: flag in named for flag in _FLAGS})
+
+
+def plan_for(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | None:
+    """What a cluster with this plan of its own runs a job by; None where it cannot do what the job asks for.
+
+    What the job leaves out is the cluster's own, unless that does not go with what it asks for: then the fastest does.
+    """
+    fitting = _fitting(degrees(world_size, heads, guided=job.guided), **_asked(job))
+    if not fitting:
+        return None
+    preferred = (own.cfg_size, own.ulysses_size)
+    cfg, ulysses = preferred if preferred in fitting else fitting[0]
+    flags = {flag: getattr(own if getattr(job, flag) is UNSET else job, flag) for flag in _FLAGS}
+    return Plan(cfg_size=cfg, ulysses_size=ulysses, **flags)
+
+
+def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
+    """The fields by which these ranks have no plan for the job: one that is impossible by itself, or else both."""
+    possible, asked = degrees(world_size, heads, guided=job.guided), _asked(job)
+    if _fitting(possible, **asked):
+        return []
+    alone = [field for field, size in asked.items() if not _fitting(possible, **{field: size})]
+    return alone or list(asked)
+
+
+def ways(world_size: int, heads: int, *, guided: bool = True) -> str:
+    """What the degrees may be, in words that are safe to show."""
+    pairs = ", ".join(f"{cfg}×{ulysses}" for cfg, ulysses in degrees(world_size, heads, guided=guided))
+    return f"with {world_size} ranks and {heads} attention heads cfg_size×ulysses_size may be {pairs}"
+
+
+def _asked(job: Generation) -> dict[str, int]:
+    sizes = {field: getattr(job, field) for field in _FIELDS.values()}
+    return {field: size for field, size in sizes.items() if size is not UNSET}
+
+
+def _fitting(
+    possible: list[tuple[int, int]], *, cfg_size: int | None = None, ulysses_size: int | None = None
+) -> list[tuple[int, int]]:
+    return [(cfg, ulysses) for cfg, ulysses in possible if cfg_size in (None, cfg) and ulysses_size in (None, ulysses)]
