@@ -25,12 +25,12 @@ from tests.flow.conftest import LONG, MODEL, RANKS, Road
 from tests.flow.faulty_rank import Fault
 from tests.services.edge.conftest import Edge, post
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)
 
 ACK_WAIT_S = 3
 FAULT_S = 3.0 * ACK_WAIT_S
 RACES = 8
-WITHIN_S = 120.0
+WITHIN_S = 180.0
 
 
 @pytest.fixture(scope="module")
