@@ -167,15 +167,16 @@ class Lead:
         except wire.Undecodable as error:
             log.get().error("job_undecodable", error=str(error))
             raise Hopeless("the job could not be read") from error
-        if (png := await self._scratch.read(input_name(job_id))) is None:
-            raise Hopeless("the input image is gone")
-        recipe = _recipe(submitted.job, png)
+        png = await self._scratch.read(input_name(job_id))
+        recipe = _recipe(submitted.job, png or b"")
         made = await asyncio.to_thread(_is_made, self._videos.path(video_name(job_id)), recipe)
         so_far = past(await self._events(job_id))
         if not made and so_far.burnt >= self._limits.max_attempts:
             raise Hopeless(f"given up after {so_far.burnt} attempts")
         if not made and (wrong := [*unsupported(submitted.job), *objections(submitted.job, [self._cluster])]):
             raise Hopeless("; ".join(objection.message for objection in wrong))
+        if png is None:
+            raise Hopeless("the input image is gone")
         last = await self._last_start(job_id)
         run = await asyncio.to_thread(_prepare, submitted, _attempt_of(last) + 1, png, self._cluster.default_size)
         left_s = self._limits.task_timeout_s - so_far.spent_s
