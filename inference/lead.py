@@ -53,6 +53,7 @@ REPORT_WITHIN_S = 5.0
 RETRY_PAUSE_S = 0.5
 STORE_PAUSE_S = 2.0
 DEFAULT_ACK_WAIT_S = 30.0
+UNREADABLE = "the job could not be read"
 STORAGE_FULL = "storage_full"  # the first word of a reason, for programs
 
 
@@ -162,14 +163,10 @@ class Lead:
 
     async def _plan(self, job_id: str, data: bytes) -> Plan:
         """What the next attempt at the job would be. Raises `Hopeless`."""
-        try:
-            submitted = wire.decode_submission(data)
-        except wire.Undecodable as error:
-            log.get().error("job_undecodable", error=str(error))
-            raise Hopeless("the job could not be read") from error
+        submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id))
         recipe = _recipe(submitted.job, png or b"")
-        made = await asyncio.to_thread(_is_made, self._videos.path(video_name(job_id)), recipe)
+        made = png is not None and await asyncio.to_thread(_is_made, self._videos.path(video_name(job_id)), recipe)
         so_far = past(await self._events(job_id))
         if not made and so_far.burnt >= self._limits.max_attempts:
             raise Hopeless(f"given up after {so_far.burnt} attempts")
@@ -450,6 +447,19 @@ class Lead:
 def _attempt_of(started: Stored | None) -> int:
     event = None if started is None else wire.decode_event(started.data)
     return event.attempt if isinstance(event, JobStarted) else 0
+
+
+def _submitted(job_id: str, data: bytes) -> JobSubmitted:
+    """The job in a message; one that speaks of another than its subject is none. Raises `Hopeless`."""
+    try:
+        submitted = wire.decode_submission(data)
+    except wire.Undecodable as error:
+        log.get().error("job_undecodable", error=str(error))
+        raise Hopeless(UNREADABLE) from error
+    if submitted.job_id != job_id:
+        log.get().error("job_undecodable", error=f"it speaks of job {submitted.job_id}")
+        raise Hopeless(UNREADABLE)
+    return submitted
 
 
 def _recipe(job: Job, png: bytes) -> str:

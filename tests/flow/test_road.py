@@ -184,6 +184,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     reasons = {
         await enqueue(1, b"garbage"): "the job could not be read",
         await enqueue(2, submission(2)): "the input image is gone",
+        await enqueue(5, submission(6)): "the job could not be read",
         await enqueue(
             3, submission(3, use_attentioncache=True)
         ): "use_attentioncache is not supported yet; leave it out",
