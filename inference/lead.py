@@ -53,6 +53,7 @@ REPORT_WITHIN_S = 5.0
 RETRY_PAUSE_S = 0.5
 STORE_PAUSE_S = 2.0
 DEFAULT_ACK_WAIT_S = 30.0
+UNREADABLE = "the job could not be read"
 STORAGE_FULL = "storage_full"  # the first word of a reason, for programs
 
 
@@ -163,15 +164,10 @@ class Lead:
 
     async def _plan(self, job_id: str, data: bytes) -> Plan:
         """What the next attempt at the job would be. Raises `Hopeless`."""
-        try:
-            submitted = wire.decode_submission(data)
-        except wire.Undecodable as error:
-            log.get().error("job_undecodable", error=str(error))
-            raise Hopeless("the job could not be read") from error
-        if (png := await self._scratch.read(input_name(job_id))) is None:
-            raise Hopeless("the input image is gone")
-        recipe = _recipe(submitted.job, png)
-        made = await self._is_made(video_name(job_id), recipe)
+        submitted = _submitted(job_id, data)
+        png = await self._scratch.read(input_name(job_id))
+        recipe = _recipe(submitted.job, png or b"")
+        made = png is not None and await self._is_made(video_name(job_id), recipe)
         log_so_far = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
         last = await self._last_start(job_id)
         so_far = _past(*log_so_far, last)
@@ -179,6 +175,8 @@ class Lead:
             raise Hopeless(f"given up after {so_far.burnt} attempts")
         if not made and (wrong := [*unsupported(submitted.job), *objections(submitted.job, [self._cluster])]):
             raise Hopeless("; ".join(objection.message for objection in wrong))
+        if png is None:
+            raise Hopeless("the input image is gone")
         run = await asyncio.to_thread(_prepare, submitted, so_far.latest + 1, png, self._cluster)
         left_s = self._limits.task_timeout_s - so_far.spent_s
         return Plan(run, Expect(0 if last is None else last.sequence), left_s, recipe, made)
@@ -465,6 +463,19 @@ class Lead:
 
 def _past(*stored: Stored | None) -> Past:
     return past(wire.readable_events(message for message in stored if message is not None))
+
+
+def _submitted(job_id: str, data: bytes) -> JobSubmitted:
+    """The job in a message; one that speaks of another than its subject is none. Raises `Hopeless`."""
+    try:
+        submitted = wire.decode_submission(data)
+    except wire.Undecodable as error:
+        log.get().error("job_undecodable", error=str(error))
+        raise Hopeless(UNREADABLE) from error
+    if submitted.job_id != job_id:
+        log.get().error("job_undecodable", error=f"it speaks of job {submitted.job_id}")
+        raise Hopeless(UNREADABLE)
+    return submitted
 
 
 def _recipe(job: Job, png: bytes) -> str:

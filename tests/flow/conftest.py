@@ -111,7 +111,7 @@ class Road:
             async with client.get(f"{self.edge.url}/health") as answer:
                 return len((await answer.json())["clusters"]) == clusters
 
-        await eventually(live, within_s=60)
+        await eventually(live, within_s=180)
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""A rank as it is in production, but for the fault that a job's seed asks for: `torchrun … -m tests.flow.faulty_rank`."""
+"""A rank as in production, but for the fault that a job's seed asks for: `torchrun … -m tests.flow.faulty_rank`."""
 
 import os
 import signal
@@ -57,23 +57,23 @@ def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary) 
         boundary(stage, step)
 
     try:
-        video_CTHW = generate(wan, job, image, faulty)
+        video = generate(wan, job, image, faulty)
     finally:
         for handle in handles:
             handle.remove()
     if job.seed == Fault.SLOW_DECODE:
         time.sleep(SECONDS)
-    return video_CTHW
+    return video
 
 
 class FaultyLead(lead.Lead):
-    async def _store(self, attempt: Attempt, recipe: str, video_CTHW: torch.Tensor) -> None:
-        def slowly(video_CTHW: torch.Tensor, path: Path, on_frame: Any, *, recipe: str) -> None:
+    async def _store(self, attempt: Attempt, recipe: str, video: torch.Tensor) -> None:
+        def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, recipe: str) -> None:
             time.sleep(SECONDS if attempt.job.seed == Fault.SLOW_STORE else 0)
-            write_mp4(video_CTHW, path, on_frame, recipe=recipe)
+            write_mp4(video, path, on_frame, recipe=recipe)
 
         lead.write_mp4 = slowly
-        await super()._store(attempt, recipe, video_CTHW)
+        await super()._store(attempt, recipe, video)
 
     async def _succeed(self, attempt: Attempt) -> None:
         if attempt.job.seed == Fault.DIES_BEFORE_ENDING and attempt.number == 1:

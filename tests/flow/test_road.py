@@ -203,6 +203,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
         await enqueue(1, b"garbage"): "the job could not be read",
         await enqueue(2, submission(2)): "the input image is gone",
         await enqueue(3, submission(3, ulysses_size=3)): "ulysses_size was 3; on cluster",
+        await enqueue(7, submission(8)): "the job could not be read",
         await enqueue(4, submission(4, image_size="1280*720")): "image_size was 1280*720; cluster",
     }
     await link.publish(f"video.events.{5:032x}.finished.failed", b"garbage", within_s=5)

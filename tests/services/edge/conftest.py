@@ -46,7 +46,7 @@ class Edge(Process):
             except aiohttp.ClientError:
                 return False
 
-        await eventually(answers, within_s=20)
+        await eventually(answers, within_s=60)
 
 
 @pytest.fixture

@@ -1,0 +1,102 @@
+"""What rank 0 makes of the broker's answers, over a connection that loses one."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from contracts import bus, subjects, wire
+from contracts.blobs import Folder
+from contracts.bus import Bus
+from contracts.cluster import ClusterStatus
+from contracts.events import JobSucceeded
+from inference.lead import Lead, Limits
+from tests.conftest import Broker
+from tests.contracts.test_fold import ID, cancelled, succeeded
+
+CHUNK_BYTES = 64 * 1024
+
+
+class Proxy:
+    """Between client and broker. The first answer after the client has sent `marker` is lost, with its connection."""
+
+    def __init__(self, broker: Broker, marker: bytes) -> None:
+        self._broker, self._marker = broker, marker
+        self._sent = False
+        self.cuts = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._broker.port)
+        there = asyncio.create_task(self._there(reader, upstream_writer))
+        await self._back(upstream_reader, writer)
+        there.cancel()
+        for each in (writer, upstream_writer):
+            each.close()
+
+    async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK_BYTES):
+            self._sent = self._sent or self._marker in chunk
+            writer.write(chunk)
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK_BYTES):
+            if self._sent and self.cuts == 0:
+                self.cuts += 1
+                return
+            writer.write(chunk)
+
+
+@asynccontextmanager
+async def through(proxy: Proxy) -> AsyncGenerator[Bus, None]:
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, bus.connect(f"nats://127.0.0.1:{port}", name="lead") as link:
+        yield link
+
+
+def lead(link: Bus, folder: Path) -> Lead:
+    """As far as it speaks with the broker."""
+    cluster = ClusterStatus(
+        instance="i",
+        name="c",
+        device="cpu",
+        world_size=1,
+        model="tiny",
+        sizes=["64*48"],
+        default_size="64*48",
+        heads=4,
+        ulysses_size=1,
+        current_jobs=[],
+        started_at=0,
+        at=0,
+    )
+    nobody = cast("Any", None)
+    store = Folder(folder)
+    return Lead(
+        broker=link, videos=store, scratch=store, desk=nobody, watch=nobody, cluster=cluster, limits=Limits(60, 60, 3)
+    )
+
+
+async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
+    broker: Broker, link: Bus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy = Proxy(broker, b"PUB video.events." + ID.encode() + b".finished.succeeded")
+    ending = succeeded(1, 1.0)
+    async with through(proxy) as lossy:
+        assert await lead(lossy, tmp_path)._end(ending) == ending
+    assert proxy.cuts == 1
+    assert [event.data for event in await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))] == [
+        wire.encode(ending)
+    ]
+    assert "job_ended" in (told := capsys.readouterr().out) and "True" in told
+
+
+async def test_who_comes_second_learns_the_ending_that_the_job_has(link: Bus, tmp_path: Path) -> None:
+    first = cancelled(1.0)
+    await link.publish(subjects.event(first), wire.encode(first), within_s=2)
+    ending = await lead(link, tmp_path)._end(succeeded(1, 2.0))
+    assert ending == first
+    assert not isinstance(ending, JobSucceeded)
