@@ -51,14 +51,13 @@ def predict_noise(
     if given.negative_BLD is None:
         return predict("cond", given.prompt_BLD).float()
     branches = [("cond", given.prompt_BLD), ("uncond", given.negative_BLD)]
-    both = [predict(*branch) for branch in branches] if cfg is None else _gather(predict(*_own(branches, cfg)), cfg)
+    if cfg is None:
+        both = [predict(*branch) for branch in branches]
+    else:
+        both = _gather(predict(*branches[cfg.get_local_rank()]), cfg)
     # The difference of two near predictions is small: bf16 would lose most of it.
     cond_BCTHW, uncond_BCTHW = (noise_BCTHW.float() for noise_BCTHW in both)
     return uncond_BCTHW + scale * (cond_BCTHW - uncond_BCTHW)
-
-
-def _own(branches: list[tuple[str, torch.Tensor]], cfg: DeviceMesh) -> tuple[str, torch.Tensor]:
-    return branches[cfg.get_local_rank()]
 
 
 def _gather(noise_BCTHW: torch.Tensor, cfg: DeviceMesh) -> list[torch.Tensor]:

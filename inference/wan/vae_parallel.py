@@ -26,11 +26,9 @@ class Bands:
 
     def __init__(self, axis: DeviceMesh | None, latent_rows: int) -> None:
         self._group = None if axis is None else axis.get_group()
-        self._ranks, self._at = (1, 0) if axis is None else (axis.size(), axis.get_local_rank())
-        self._rows = [(latent_rows + self._at_most(rank)) // self._ranks for rank in range(self._ranks)]
-
-    def _at_most(self, rank: int) -> int:
-        return self._ranks - 1 - rank
+        ranks, self._at = (1, 0) if axis is None else (axis.size(), axis.get_local_rank())
+        self._ranks = ranks
+        self._rows = [(latent_rows + ranks - 1 - rank) // ranks for rank in range(ranks)]
 
     def own(self, whole_xHW: torch.Tensor) -> torch.Tensor:
         """This rank's rows."""
@@ -45,7 +43,7 @@ class Bands:
         bands = [rows * scale for rows in self._rows]
         whole_xHW = own_xHW.new_empty(*own_xHW.shape[:-2], sum(bands), width)
         for rank, place_xHW in enumerate(whole_xHW.split(bands, dim=-2)):
-            band_xHW = own_xHW.contiguous() if rank == self._at else torch.empty_like(place_xHW).contiguous()
+            band_xHW = own_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
             dist.broadcast(band_xHW, group=self._group, group_src=rank)
             place_xHW.copy_(band_xHW)
         return whole_xHW
