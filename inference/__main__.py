@@ -23,9 +23,10 @@ from inference import device, pocket
 from inference.broadcast import Group
 from inference.desk import Desk
 from inference.lead import Lead, Limits
-from inference.wan.load import CheckpointError, Wan, load
+from inference.wan.load import Wan, load
 from inference.wan.mesh import ulysses_degree
 from inference.wan.parallelize import parallelize
+from inference.wan.weights import CheckpointError
 from inference.worker import serve
 
 LOOP_ENDS_WITHIN_S = 10.0

@@ -13,7 +13,8 @@ from PIL import Image
 from contracts.job import Job
 from inference.pocket.build import PocketShape, build
 from inference.wan.generate import Boundary, denoise, encode
-from inference.wan.load import ModelCard, Wan, load
+from inference.wan.card import ModelCard
+from inference.wan.load import Wan, load
 
 TINY = PocketShape(
     card=ModelCard(name="tiny", sizes=["64*48", "48*48"], default_size="64*48", large_sizes=["128*96"]),

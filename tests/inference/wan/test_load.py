@@ -9,7 +9,9 @@ import msgspec
 import pytest
 import torch
 
-from inference.wan.load import CheckpointError, Wan, load, read_card
+from inference.wan.card import read_card
+from inference.wan.load import Wan, load
+from inference.wan.weights import CheckpointError
 
 CPU = torch.device("cpu")
 

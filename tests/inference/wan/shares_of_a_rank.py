@@ -1,0 +1,86 @@
+"""One rank under torchrun: `shares_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER."""
+
+import gc
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributed.fsdp import FSDPModule
+
+from inference import device
+from inference.wan.load import Wan, load
+from inference.wan.mesh import ulysses_degree
+from inference.wan.parallelize import parallelize
+from inference.wan.rows import rows_mesh
+from inference.wan.shard import keep
+from tests.inference.conftest import image, job, latents
+
+CPU = torch.device("cpu")
+
+
+class Broken(Exception):
+    """What happens on the way through the transformer."""
+
+
+def break_off(*_: object) -> None:
+    raise Broken
+
+
+def held_bytes() -> int:
+    """What all tensors of this process take."""
+    gc.collect()
+    storages = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
+
+
+def own_bytes(model: nn.Module) -> int:
+    return sum(
+        parameter.to_local().nbytes if hasattr(parameter, "to_local") else parameter.nbytes
+        for parameter in model.parameters()
+    )
+
+
+def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool) -> None:
+    began = time.monotonic()
+    keep(wan, dit_sharded=sharded, t5_sharded=sharded)
+    results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
+    results[f"{name}/latents"] = latents(wan, job(), image(64, 48))
+
+
+def main(checkpoint: Path, folder: Path) -> None:
+    device.die_with_parent()
+    torch.set_num_threads(1)
+    results: dict[str, torch.Tensor] = {}
+    with device.join_group(CPU):
+        ranks = dist.get_world_size()
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+            wan = load(checkpoint, CPU, mesh=rows_mesh("cpu", ranks) if ranks > 1 else None, dtype=dtype)
+            results[f"{name}/bytes"] = torch.tensor([own_bytes(wan.transformer), own_bytes(wan.text_encoder)])
+            run(wan, results, f"{name}/sharded", sharded=True)
+            run(wan, results, f"{name}/gathered", sharded=False)
+            handle = wan.transformer.blocks[1].register_forward_pre_hook(break_off)
+            try:
+                latents(wan, job(seed=8), image(48, 48))
+            except Broken:
+                handle.remove()
+            run(wan, results, f"{name}/after_a_break", sharded=True)
+            before = held_bytes()
+            keep(wan, dit_sharded=False, t5_sharded=False)
+            results[f"{name}/gathered_bytes"] = torch.tensor(held_bytes() - before)
+            keep(wan, dit_sharded=True, t5_sharded=True)
+            results[f"{name}/leaked_bytes"] = torch.tensor(held_bytes() - before)
+            if ranks > 1:
+                assert isinstance(wan.transformer, FSDPModule)
+                parallelize(wan, ulysses_degree(ranks, wan.heads))
+                run(wan, results, f"{name}/sharded_ulysses", sharded=True)
+                run(wan, results, f"{name}/gathered_ulysses", sharded=False)
+        save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
