@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+import torch
 import uvloop
 from msgspec import Struct
 
@@ -23,9 +24,12 @@ from inference import device, pocket
 from inference.broadcast import Group
 from inference.desk import Desk
 from inference.lead import Lead, Limits
+from inference.wan import kernels
 from inference.wan.load import Wan, load
 from inference.wan.mesh import ulysses_degree
 from inference.wan.parallelize import parallelize
+from inference.wan.rows import rows_mesh
+from inference.wan.shard import keep
 from inference.wan.weights import CheckpointError
 from inference.worker import serve
 
@@ -45,6 +49,10 @@ class Settings(Struct, frozen=True):
     cluster_name: str = socket.gethostname()
     task_timeout: float = 1800
     max_attempts: int = 3
+    attention_backend: str | None = None
+    compile_blocks: bool = False
+    fp8_linear: bool = False
+    offload_text_encoder: bool = False
 
 
 def main() -> None:
@@ -53,21 +61,42 @@ def main() -> None:
     device.die_with_parent()
     where = device.choose(settings.local_rank)
     device.make_current(where)
-    began = time.monotonic()
-    try:
-        wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
-    except CheckpointError as error:
-        sys.exit(str(error))
     with device.join_group(where):
+        wan = prepare(settings, where)
         degree = ulysses_degree(settings.world_size, wan.heads)
         parallelize(wan, degree)
-        log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
+        keep(wan, dit_sharded=False, t5_sharded=False)
+        if settings.compile_blocks:
+            kernels.compile_blocks(wan.transformer)
+            kernels.warm_up(wan)
         if settings.rank == 0:
             uvloop.run(lead(settings, wan, degree))
         else:
             lifetime.leave_signals_to_others()
             serve(Group(None), wan, lambda _outcome: None)
     log.get().info("rank_stopped")
+
+
+def prepare(settings: Settings, where: torch.device) -> Wan:
+    """The model as the settings want it; one sentence and the end of the process if that cannot be."""
+    began = time.monotonic()
+    try:
+        if settings.fp8_linear:
+            kernels.check_fp8(where)
+        wan = load(
+            settings.model_ckpt_dir,
+            where,
+            large_sizes=settings.pocket_large_sizes,
+            mesh=rows_mesh(where.type, settings.world_size),
+            offload_text_encoder=settings.offload_text_encoder,
+            fp8_linear=settings.fp8_linear,
+        )
+        attention = kernels.attend(wan, settings.attention_backend)
+    except (CheckpointError, kernels.KernelError) as error:
+        sys.exit(str(error))
+    seconds = round(time.monotonic() - began, 1)
+    log.get().info("model_loaded", model=wan.card.name, attention=attention, seconds=seconds)
+    return wan
 
 
 async def lead(settings: Settings, wan: Wan, degree: int) -> None:

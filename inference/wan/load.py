@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import cpu_offload
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
@@ -57,14 +58,15 @@ def load(
     """The model in `folder` on `device`, its card with the large sizes if they are asked for.
 
     Over a `mesh` the two large models are shared out and each rank reads its own rows alone; every rank of it calls
-    this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is read if the folder holds something else.
+    this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is
+    read if the folder holds something else.
     """
     checkpoint = open_checkpoint(folder)
     logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
     # On a CPU half precision is slow and fp32 is what makes runs comparable bit for bit. On an accelerator the two
     # large models run in bf16; the VAE and CLIP are small and their rounding would be seen.
     large_dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-    offload = offload_text_encoder and mesh is not None and device.type != "cpu"
+    mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     reading = _Reading()
 
     def whole(part: Part) -> Any:
@@ -81,9 +83,12 @@ def load(
     def text_encoder() -> UMT5EncoderModel:
         empty = checkpoint.text_encoder.empty()
         if mesh is not None:
-            share_out(empty, empty.encoder.block, mesh, offload=offload)
-        home = torch.device("cpu") if offload else device
-        return _filled(checkpoint.text_encoder, empty, lambda _name: large_dtype, home, reading)
+            share_out(empty, empty.encoder.block, mesh, offload=offload_text_encoder)
+        home = torch.device("cpu") if offload_text_encoder else device
+        model = _filled(checkpoint.text_encoder, empty, lambda _name: large_dtype, home, reading)
+        if offload_text_encoder and mesh is None:
+            cpu_offload(model, execution_device=device)
+        return model
 
     return Wan(
         tokenizer=AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True),

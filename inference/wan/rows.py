@@ -23,7 +23,7 @@ def share_out(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *
 
     No parameter may ask for gradients: only then FSDP2 takes several types in one block, as Wan has them in bf16.
     """
-    policy = CPUOffloadPolicy() if offload else OffloadPolicy()
+    policy = CPUOffloadPolicy(pin_memory=mesh.device_type != "cpu") if offload else OffloadPolicy()
     for block in blocks:
         fully_shard(block, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
     fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=policy)

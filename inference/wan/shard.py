@@ -29,7 +29,7 @@ def _keep(model: nn.Module, *, sharded: bool) -> None:
     _clear_up(model)
     for module in model.modules():
         if isinstance(module, FSDPModule):
-            module.set_reshard_after_forward(not sharded, recurse=False)
+            module.set_reshard_after_forward(sharded, recurse=False)
             if sharded:
                 module.reshard()
             else:

@@ -12,8 +12,8 @@ from PIL import Image
 
 from contracts.job import Job
 from inference.pocket.build import PocketShape, build
-from inference.wan.generate import Boundary, denoise, encode
 from inference.wan.card import ModelCard
+from inference.wan.generate import Boundary, denoise, encode
 from inference.wan.load import Wan, load
 
 TINY = PocketShape(

@@ -100,6 +100,8 @@ def whole_clip(ours: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         "embeddings.class_embedding": "cls_embedding",
         "embeddings.patch_embedding.weight": "patch_embedding.weight",
         "embeddings.position_embedding.weight": "pos_embedding",
+        **{f"pre_layrnorm.{kind}": f"pre_norm.{kind}" for kind in ("weight", "bias")},
+        **{f"post_layernorm.{kind}": f"post_norm.{kind}" for kind in ("weight", "bias")},
     }
     layers = {
         "layer_norm1": "norm1",
@@ -118,7 +120,9 @@ def whole_clip(ours: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
                 fused = [ours[full_name.replace("q_proj", projection)] for projection in QKV]
                 eye[f"transformer.{match[1]}.attn.to_qkv.{match[3]}"] = torch.cat(fused)
         else:
-            eye[named.get(name, name.replace("pre_layrnorm", "pre_norm").replace("post_layernorm", "post_norm"))] = tensor
+            eye[named.get(name, name.replace("pre_layrnorm", "pre_norm").replace("post_layernorm", "post_norm"))] = (
+                tensor
+            )
     eye["cls_embedding"] = eye["cls_embedding"][None, None]
     eye["pos_embedding"] = eye["pos_embedding"][None]
     eye["head"] = torch.zeros(eye["post_norm.weight"].numel(), 4)

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from safetensors.torch import save_file
 from torch import nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 
 from inference import device
 from inference.wan.load import Wan, load
@@ -39,7 +39,7 @@ def held_bytes() -> int:
 
 def own_bytes(model: nn.Module) -> int:
     return sum(
-        parameter.to_local().nbytes if hasattr(parameter, "to_local") else parameter.nbytes
+        parameter.to_local().nbytes if isinstance(parameter, DTensor) else parameter.nbytes
         for parameter in model.parameters()
     )
 
@@ -48,7 +48,16 @@ def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool)
     began = time.monotonic()
     keep(wan, dit_sharded=sharded, t5_sharded=sharded)
     results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
-    results[f"{name}/latents"] = latents(wan, job(), image(64, 48))
+    results[f"{name}/latents"] = latents(wan, job(infer_steps=2), image(48, 48))
+    results[f"{name}/bytes"] = torch.tensor(held_bytes() - sum(kept.nbytes for kept in results.values()))
+
+
+def break_a_pass(wan: Wan) -> None:
+    handle = wan.transformer.blocks[1].register_forward_pre_hook(break_off)
+    try:
+        latents(wan, job(seed=8), image(64, 48))
+    except Broken:
+        handle.remove()
 
 
 def main(checkpoint: Path, folder: Path) -> None:
@@ -59,26 +68,17 @@ def main(checkpoint: Path, folder: Path) -> None:
         ranks = dist.get_world_size()
         for dtype in (torch.float32, torch.bfloat16):
             name = str(dtype).removeprefix("torch.")
-            wan = load(checkpoint, CPU, mesh=rows_mesh("cpu", ranks) if ranks > 1 else None, dtype=dtype)
-            results[f"{name}/bytes"] = torch.tensor([own_bytes(wan.transformer), own_bytes(wan.text_encoder)])
+            wan = load(checkpoint, CPU, mesh=rows_mesh("cpu", ranks), dtype=dtype)
+            results[f"{name}/own_bytes"] = torch.tensor([own_bytes(wan.transformer), own_bytes(wan.text_encoder)])
             run(wan, results, f"{name}/sharded", sharded=True)
             run(wan, results, f"{name}/gathered", sharded=False)
-            handle = wan.transformer.blocks[1].register_forward_pre_hook(break_off)
-            try:
-                latents(wan, job(seed=8), image(48, 48))
-            except Broken:
-                handle.remove()
-            run(wan, results, f"{name}/after_a_break", sharded=True)
-            before = held_bytes()
-            keep(wan, dit_sharded=False, t5_sharded=False)
-            results[f"{name}/gathered_bytes"] = torch.tensor(held_bytes() - before)
-            keep(wan, dit_sharded=True, t5_sharded=True)
-            results[f"{name}/leaked_bytes"] = torch.tensor(held_bytes() - before)
-            if ranks > 1:
-                assert isinstance(wan.transformer, FSDPModule)
-                parallelize(wan, ulysses_degree(ranks, wan.heads))
-                run(wan, results, f"{name}/sharded_ulysses", sharded=True)
-                run(wan, results, f"{name}/gathered_ulysses", sharded=False)
+            break_a_pass(wan)
+            run(wan, results, f"{name}/gathered_after_a_break", sharded=False)
+            run(wan, results, f"{name}/sharded_again", sharded=True)
+            break_a_pass(wan)
+            parallelize(wan, ulysses_degree(ranks, wan.heads))
+            run(wan, results, f"{name}/sharded_ulysses_after_a_break", sharded=True)
+            run(wan, results, f"{name}/gathered_ulysses", sharded=False)
         save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")
 
 
