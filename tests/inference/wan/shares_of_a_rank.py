@@ -37,25 +37,25 @@ def held_bytes() -> int:
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
-def own_bytes(model: nn.Module) -> int:
-    return sum(
-        parameter.to_local().nbytes if isinstance(parameter, DTensor) else parameter.nbytes
-        for parameter in model.parameters()
-    )
+def own_bytes(wan: Wan) -> int:
+    """What the two large models take on this rank while they are kept apart."""
+    parameters = [*wan.transformer.parameters(), *wan.text_encoder.parameters()]
+    return sum((own.to_local() if isinstance(own, DTensor) else own).nbytes for own in parameters)
 
 
 def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool) -> None:
+    dist.barrier()
     began = time.monotonic()
     keep(wan, dit_sharded=sharded, t5_sharded=sharded)
     results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
-    results[f"{name}/latents"] = latents(wan, job(infer_steps=2), image(48, 48))
+    results[f"{name}/latents"] = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48))
     results[f"{name}/bytes"] = torch.tensor(held_bytes() - sum(kept.nbytes for kept in results.values()))
 
 
 def break_a_pass(wan: Wan) -> None:
     handle = wan.transformer.blocks[1].register_forward_pre_hook(break_off)
     try:
-        latents(wan, job(seed=8), image(64, 48))
+        latents(wan, job(seed=8, num_frames=5), image(64, 48))
     except Broken:
         handle.remove()
 
@@ -66,19 +66,23 @@ def main(checkpoint: Path, folder: Path) -> None:
     results: dict[str, torch.Tensor] = {}
     with device.join_group(CPU):
         ranks = dist.get_world_size()
-        for dtype in (torch.float32, torch.bfloat16):
-            name = str(dtype).removeprefix("torch.")
-            wan = load(checkpoint, CPU, mesh=rows_mesh("cpu", ranks), dtype=dtype)
-            results[f"{name}/own_bytes"] = torch.tensor([own_bytes(wan.transformer), own_bytes(wan.text_encoder)])
+        mesh = rows_mesh("cpu", ranks)
+        wan = load(checkpoint, CPU, mesh=mesh)
+        results["float32/own_bytes"] = torch.tensor(own_bytes(wan))
+        run(wan, results, "float32/sharded", sharded=True)
+        run(wan, results, "float32/gathered", sharded=False)
+        break_a_pass(wan)
+        run(wan, results, "float32/gathered_after_a_break", sharded=False)
+        run(wan, results, "float32/sharded_again", sharded=True)
+        break_a_pass(wan)
+        parallelize(wan, ulysses_degree(ranks, wan.heads))
+        run(wan, results, "float32/sharded_ulysses_after_a_break", sharded=True)
+        run(wan, results, "float32/gathered_ulysses", sharded=False)
+        for name in ("bfloat16", "fp8"):
+            wan = load(checkpoint, CPU, mesh=mesh, dtype=getattr(torch, name, None), fp8_linear=name == "fp8")
+            results[f"{name}/own_bytes"] = torch.tensor(own_bytes(wan))
             run(wan, results, f"{name}/sharded", sharded=True)
             run(wan, results, f"{name}/gathered", sharded=False)
-            break_a_pass(wan)
-            run(wan, results, f"{name}/gathered_after_a_break", sharded=False)
-            run(wan, results, f"{name}/sharded_again", sharded=True)
-            break_a_pass(wan)
-            parallelize(wan, ulysses_degree(ranks, wan.heads))
-            run(wan, results, f"{name}/sharded_ulysses_after_a_break", sharded=True)
-            run(wan, results, f"{name}/gathered_ulysses", sharded=False)
         save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")
 
 

@@ -66,8 +66,8 @@ def test_encoders_are_those_of_upstream_by_what_they_compute(wan: Wan, original:
     inputs = torch.randn(1, 3, 32, generator=torch.Generator().manual_seed(0))
     gate, fc1, fc2 = (text[f"blocks.0.ffn.{name}.weight"] for name in ("gate.0", "fc1", "fc2"))
     expected = (nn.functional.gelu(inputs @ gate.T, approximate="tanh") * (inputs @ fc1.T)) @ fc2.T
-    dense: Any = wan.text_encoder.encoder.block[0].layer[1]
-    torch.testing.assert_close(dense.DenseReluDense(inputs), expected)
+    dense = wan.text_encoder.get_submodule("encoder.block.0.layer.1.DenseReluDense")
+    torch.testing.assert_close(dense(inputs), expected)
     clip = torch.load(original / IMAGE_FILE, weights_only=True)
     layer: Any = wan.image_encoder.get_submodule(
         next(name for name, _ in wan.image_encoder.named_modules() if name.endswith("layers.1.self_attn"))
