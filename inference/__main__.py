@@ -29,7 +29,6 @@ from inference.wan.load import Wan, load
 from inference.wan.mesh import ulysses_degree
 from inference.wan.parallelize import parallelize
 from inference.wan.rows import rows_mesh
-from inference.wan.shard import keep
 from inference.wan.weights import CheckpointError
 from inference.worker import serve
 
@@ -65,7 +64,6 @@ def main() -> None:
         wan = prepare(settings, where)
         degree = ulysses_degree(settings.world_size, wan.heads)
         parallelize(wan, degree)
-        keep(wan, dit_sharded=False, t5_sharded=False)
         if settings.compile_blocks:
             kernels.compile_blocks(wan.transformer)
             kernels.warm_up(wan)

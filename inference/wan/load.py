@@ -123,10 +123,11 @@ def _filled(
         rows = stored.read(first, last)
         reading.add(part, rows.nbytes)
         if isinstance(owner, fp8.Fp8Linear) and parameter is owner.weight:
-            weight, scale = fp8.quantise(rows.to(device))
-            new[parameter], new[owner.scale] = with_rows(parameter, weight), with_rows(owner.scale, scale)
+            rows, scale = fp8.quantise(rows.to(device))
+            new[owner.scale] = with_rows(owner.scale, scale, device, scale.dtype)
+            new[parameter] = with_rows(parameter, rows, device, rows.dtype)
         else:
-            new[parameter] = with_rows(parameter, rows.to(device, dtype_of(name)))
+            new[parameter] = with_rows(parameter, rows, device, dtype_of(name))
     _replace(model, new)
     _move_buffers(model, device)
     return model

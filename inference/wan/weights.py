@@ -77,15 +77,12 @@ def _header(file: Path) -> dict[str, Stored]:
             header_bytes = int.from_bytes(content.read(8), "little")
             if not 0 < header_bytes <= min(HEADER_BYTES_MAX, size):
                 raise CheckpointError(f"{file}: expected a safetensors file, found something else or its beginning")
-            header: dict[str, Any] = msgspec.json.decode(content.read(header_bytes))
+            header = msgspec.json.decode(content.read(header_bytes), type=dict[str, dict[str, Any]])
+        header.pop("__metadata__", None)
+        places = msgspec.convert(header, dict[str, _Place])
     except FileNotFoundError:
         raise CheckpointError(f"{file}: expected this file with weights, found none") from None
     except msgspec.MsgspecError as error:
-        raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {error}") from error
-    header.pop("__metadata__", None)
-    try:
-        places = msgspec.convert(header, dict[str, _Place])
-    except msgspec.ValidationError as error:
         raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {error}") from error
     start = 8 + header_bytes
     expected_size = start + max((place.data_offsets[1] for place in places.values()), default=0)

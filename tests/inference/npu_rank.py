@@ -7,6 +7,7 @@ import os
 import sys
 import types
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -26,7 +27,7 @@ class Npu(types.ModuleType):
     _is_in_bad_fork = staticmethod(lambda: False)
 
 
-def hccl(store: dist.TCPStore, rank: int, size: int, timeout: timedelta) -> dist.ProcessGroupGloo:
+def hccl(store: Any, rank: int, size: int, timeout: timedelta) -> dist.ProcessGroupGloo:
     return dist.ProcessGroupGloo(store, rank, size, timeout)
 
 
