@@ -41,8 +41,12 @@ def own_rows(parameter: torch.Tensor) -> tuple[int, int]:
 
 def with_rows(parameter: torch.Tensor, rows: torch.Tensor, device: torch.device, dtype: torch.dtype) -> nn.Parameter:
     """A parameter like this one, of which this rank holds these rows there."""
+    rows = rows.to(device, dtype)
     if isinstance(parameter, DTensor):
-        shared = torch.empty_like(parameter, device=device, dtype=dtype)  # `from_local` knows but the mesh's device
-        shared.to_local().copy_(rows)
-        return nn.Parameter(shared, requires_grad=False)
-    return nn.Parameter(rows.to(device, dtype), requires_grad=False)
+        mesh, shape, stride = parameter.device_mesh, parameter.shape, parameter.stride()
+        if device.type != mesh.device_type:  # `from_local` would bring them there
+            shared = torch.empty_like(parameter, device=device, dtype=dtype)
+            shared.to_local().copy_(rows)
+            return nn.Parameter(shared, requires_grad=False)
+        rows = DTensor.from_local(rows, mesh, parameter.placements, run_check=False, shape=shape, stride=stride)
+    return nn.Parameter(rows, requires_grad=False)
