@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
-from contracts import plan
 from contracts.job import Generation
 from contracts.plan import Plan, at_fault, plan_for, ways
 
@@ -34,19 +33,6 @@ class Objection(Struct, frozen=True):
 
     field: str
     message: str
-
-
-NOT_YET = dict.fromkeys(plan.NOT_YET, False)
-"""Fields that no cluster honours yet, with the only value that asks for nothing."""
-
-
-def unsupported(job: Generation) -> list[Objection]:
-    """Refused by name rather than accepted and ignored."""
-    return [
-        Objection(field, f"{field} is not supported yet; leave it out")
-        for field, nothing in NOT_YET.items()
-        if getattr(job, field) not in (UNSET, nothing)
-    ]
 
 
 def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objection]:

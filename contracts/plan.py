@@ -11,7 +11,6 @@ Part = Annotated[str, Meta(pattern=r"^(cfg=[12]|ulysses=[1-9][0-9]{0,3}|dit_fsdp
 
 _FIELDS = {"cfg": "cfg_size", "ulysses": "ulysses_size"}
 _FLAGS = ("dit_fsdp", "t5_fsdp", "vae_parallel")
-NOT_YET = ("dit_fsdp", "t5_fsdp")
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -54,8 +53,6 @@ def own_plan(parts: tuple[Part, ...], world_size: int, heads: int) -> Plan:
     named = {name: value for name, _, value in (part.partition("=") for part in parts)}
     if len(named) < len(parts):
         raise ValueError(f"expected each part once, was {', '.join(parts)}")
-    if unsupported := [name for name in NOT_YET if name in named]:
-        raise ValueError(f"{unsupported[0]} is not supported yet; leave it out")
     sizes = {field: int(named[name]) for name, field in _FIELDS.items() if name in named}
     fitting = _fitting(degrees(world_size, heads), **sizes)
     if not fitting:

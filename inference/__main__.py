@@ -14,6 +14,7 @@ import time
 import uuid
 from pathlib import Path
 
+import torch
 import uvloop
 from msgspec import Struct
 from torch.distributed.distributed_c10d import Store
@@ -25,8 +26,11 @@ from inference import device, pocket
 from inference.broadcast import Group
 from inference.desk import Desk
 from inference.lead import Lead, Limits
-from inference.wan.load import CheckpointError, Wan, load
+from inference.wan import kernels
+from inference.wan.load import Wan, load
 from inference.wan.mesh import Meshes
+from inference.wan.rows import rows_mesh
+from inference.wan.weights import CheckpointError
 from inference.watch import Watch
 from inference.worker import serve
 
@@ -48,6 +52,10 @@ class Settings(Struct, frozen=True):
     task_timeout: float = 1800
     stage_timeout: float = 900
     max_attempts: int = 3
+    attention_backend: str | None = None
+    compile_blocks: bool = False
+    fp8_linear: bool = False
+    offload_text_encoder: bool = False
 
 
 def main() -> None:
@@ -56,20 +64,40 @@ def main() -> None:
     device.die_with_parent()
     where = device.choose(settings.local_rank)
     device.make_current(where)
-    began = time.monotonic()
-    try:
-        wan = load(settings.model_ckpt_dir, where, large_sizes=settings.pocket_large_sizes)
-    except CheckpointError as error:
-        sys.exit(str(error))
-    plan = choose_plan(settings, wan)
     with device.join_group(where) as store:
+        wan = prepare(settings, where)
+        plan = choose_plan(settings, wan)
+        if settings.compile_blocks:
+            kernels.compile_blocks(wan.transformer)
+            kernels.warm_up(wan)
         meshes = Meshes(where.type, settings.world_size)
-        log.get().info("model_loaded", model=wan.card.name, seconds=round(time.monotonic() - began, 1))
         if settings.rank == 0:
             uvloop.run(lead(settings, wan, meshes, plan, store))
         else:
             follow(settings, wan, meshes, store)
     log.get().info("rank_stopped")
+
+
+def prepare(settings: Settings, where: torch.device) -> Wan:
+    """The model as the settings want it; one sentence and the end of the process if that cannot be."""
+    began = time.monotonic()
+    try:
+        if settings.fp8_linear:
+            kernels.check_fp8(where)
+        wan = load(
+            settings.model_ckpt_dir,
+            where,
+            large_sizes=settings.pocket_large_sizes,
+            mesh=rows_mesh(where.type, settings.world_size),
+            offload_text_encoder=settings.offload_text_encoder,
+            fp8_linear=settings.fp8_linear,
+        )
+        attention = kernels.attend(wan, settings.attention_backend)
+    except (CheckpointError, kernels.KernelError) as error:
+        sys.exit(str(error))
+    seconds = round(time.monotonic() - began, 1)
+    log.get().info("model_loaded", model=wan.card.name, attention=attention, seconds=seconds)
+    return wan
 
 
 def choose_plan(settings: Settings, wan: Wan) -> Plan:

@@ -23,7 +23,7 @@ from PIL import Image, ImageOps
 from contracts import blobs, lifetime, log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus, Delivery, Expect, Stored, Unavailable, WrongSequence
-from contracts.cluster import ClusterStatus, objections, plan_of, unsupported
+from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import (
     Ending,
     Event,
@@ -173,7 +173,7 @@ class Lead:
         so_far = _past(*log_so_far, last)
         if not made and so_far.burnt >= self._limits.max_attempts:
             raise Hopeless(f"given up after {so_far.burnt} attempts")
-        if not made and (wrong := [*unsupported(submitted.job), *objections(submitted.job, [self._cluster])]):
+        if not made and (wrong := objections(submitted.job, [self._cluster])):
             raise Hopeless("; ".join(objection.message for objection in wrong))
         if png is None:
             raise Hopeless("the input image is gone")

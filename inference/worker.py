@@ -12,6 +12,7 @@ from inference.commands import Idle, Run, Stop
 from inference.wan.generate import generate
 from inference.wan.load import Wan
 from inference.wan.mesh import Meshes
+from inference.wan.shard import keep
 from inference.wan.vae import SPATIAL_STRIDE
 
 
@@ -50,6 +51,7 @@ def serve(group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], No
 def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
     try:
+        keep(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
         video_CTHW = generate(wan, run.job, image, group.boundary, layout)
         group.boundary("store", 0)

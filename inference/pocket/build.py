@@ -17,8 +17,9 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from transformers.utils import logging
 
 from inference.pocket import POCKET_FOLDER
+from inference.wan.card import CARD_FILE, WAN21_SIZES, ModelCard
 from inference.wan.encode import TEXT_TOKENS
-from inference.wan.load import CARD_FILE, WAN21_SIZES, ModelCard
+from inference.wan.original_layout import CLIP_HEADS
 
 SEED = 0
 
@@ -120,9 +121,10 @@ def _image_encoder(shape: PocketShape) -> CLIPVisionModel:
         projection_dim=shape.image_dim,
         intermediate_size=2 * shape.image_dim,
         num_hidden_layers=shape.image_layers,
-        num_attention_heads=4,
+        num_attention_heads=CLIP_HEADS,
         image_size=shape.image_side,
         patch_size=shape.image_patch,
+        hidden_act="gelu",
     )
     return CLIPVisionModel(config).eval()
 

@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 from contracts import subjects
 from contracts.blobs import Store
 from contracts.bus import Bus, Unavailable
-from contracts.cluster import Objection, objections, unsupported
+from contracts.cluster import Objection, objections
 from contracts.job import JobId, JobRequest, video_name
 from contracts.status import JobStatus
 from services.edge import health, videos
@@ -70,7 +70,7 @@ async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
     identity = await edge.jobs.identify(None if header is None else key_in(header), asked)
     repeated = await edge.jobs.is_repeat(identity)
     if not repeated:
-        if wrong := [*unsupported(asked), *objections(asked, await edge.jobs.clusters())]:
+        if wrong := objections(asked, await edge.jobs.clusters()):
             raise Invalid(wrong)
         repeated = await edge.jobs.submit(asked, await _picture(edge, asked), identity)
     headers = {"Location": f"/video/status/{identity.job_id}"}

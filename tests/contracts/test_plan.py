@@ -91,7 +91,6 @@ def test_a_plan_that_cannot_be_read_stops_the_start_and_is_named(text: str) -> N
         (("ulysses=3",), "with 8 ranks and 40 attention heads cfg_size×ulysses_size may be 2×4, 1×8, .* was ulysses=3"),
         (("cfg=2", "ulysses=8"), "was cfg=2, ulysses=8"),
         (("cfg=2", "cfg=1"), "expected each part once"),
-        (("dit_fsdp",), "dit_fsdp is not supported yet"),
     ],
 )
 def test_a_plan_that_the_ranks_cannot_run_is_refused_with_the_numbers(parts: tuple[Part, ...], sentence: str) -> None:

@@ -20,7 +20,8 @@ from typing import Any
 
 import aiohttp
 
-from contracts import blobs, bus, subjects
+from contracts import bus, subjects
+from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.job import job_id_in
 from inference.pocket.build import build
@@ -183,7 +184,7 @@ async def races(trial: Trial, count: int) -> None:
 
 async def left_behind(trial: Trial) -> None:
     """Nothing is left in the stores but the videos, once the sweeper has been there."""
-    videos, scratch = blobs.folder(trial.stack.video_store_url), blobs.folder(trial.stack.scratch_store_url)
+    videos, scratch = Folder(Path(trial.stack.video_store_url)), Folder(Path(trial.stack.scratch_store_url))
 
     await eventually(lambda: not leftovers(videos.root, scratch.root), within_s=3 * LEFTOVER_S + PATIENCE_S)
     endings = await trial.link.read(subjects.EVENTS_STREAM, "video.events.*.finished.succeeded")

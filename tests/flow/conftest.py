@@ -16,7 +16,7 @@ import pytest
 from contracts import bus
 from contracts.bus import Bus
 from inference.pocket.build import build
-from inference.wan.load import ModelCard
+from inference.wan.card import ModelCard
 from tests.conftest import REPOSITORY, Broker, Process, environment, eventually
 from tests.inference.conftest import TINY
 from tests.services.edge.conftest import PROMPT, Edge, picture, post

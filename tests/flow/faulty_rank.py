@@ -18,6 +18,7 @@ from inference.attempt import Attempt
 from inference.video import write_mp4
 from inference.wan.generate import Boundary, generate
 from inference.wan.load import Wan
+from inference.wan.mesh import Layout
 
 AT_STEP = 3
 SECONDS = float(os.environ.get("FAULT_SECONDS", "1"))
@@ -35,7 +36,7 @@ class Fault(IntEnum):
     DIES_BEFORE_ENDING = 9007
 
 
-def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary) -> torch.Tensor:
+def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout) -> torch.Tensor:
     handles: list[Any] = []
 
     def break_down(*_: object) -> None:
@@ -57,7 +58,7 @@ def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary) 
         boundary(stage, step)
 
     try:
-        video = generate(wan, job, image, faulty)
+        video = generate(wan, job, image, faulty, layout)
     finally:
         for handle in handles:
             handle.remove()
@@ -67,13 +68,13 @@ def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary) 
 
 
 class FaultyLead(lead.Lead):
-    async def _store(self, attempt: Attempt, recipe: str, video: torch.Tensor) -> None:
+    async def _store(self, attempt: Attempt, recipe: str, video_CTHW: torch.Tensor) -> None:  # noqa: N803
         def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, recipe: str) -> None:
             time.sleep(SECONDS if attempt.job.seed == Fault.SLOW_STORE else 0)
             write_mp4(video, path, on_frame, recipe=recipe)
 
         lead.write_mp4 = slowly
-        await super()._store(attempt, recipe, video)
+        await super()._store(attempt, recipe, video_CTHW)
 
     async def _succeed(self, attempt: Attempt) -> None:
         if attempt.job.seed == Fault.DIES_BEFORE_ENDING and attempt.number == 1:

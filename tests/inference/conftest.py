@@ -12,8 +12,9 @@ from PIL import Image
 
 from contracts.job import Job
 from inference.pocket.build import PocketShape, build
+from inference.wan.card import ModelCard
 from inference.wan.generate import Boundary, denoise, encode
-from inference.wan.load import ModelCard, Wan, load
+from inference.wan.load import Wan, load
 from inference.wan.mesh import ALONE, Layout
 
 TINY = PocketShape(

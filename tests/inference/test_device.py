@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,6 +11,8 @@ from inference import device
 from tests.conftest import REPOSITORY, environment
 
 END_S = 20
+TORCHRUN_S = 100
+NPU_RANK = Path(__file__).parent / "npu_rank.py"
 
 CHILD = f"""
 import signal
@@ -31,6 +34,23 @@ def test_control_travels_on_the_cpu_whatever_the_device():
 def test_the_cpu_is_taken_where_there_is_nothing_else():
     assert device.choose(local_rank=1) == torch.device("cpu")
     device.make_current(torch.device("cpu"))
+
+
+def test_an_npu_is_found_joined_and_meshed_where_torch_knows_one(tmp_path: Path):
+    """On a stand-in, since there is none here: registered as torch_npu registers its own, it computes nothing."""
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    run = subprocess.run(
+        [*torchrun, str(NPU_RANK)],
+        cwd=REPOSITORY,
+        env=environment(OMP_NUM_THREADS="1", TMPDIR=str(tmp_path)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=TORCHRUN_S,
+    )
+    assert run.returncode == 0, run.stderr
+    told = {line for line in run.stdout.splitlines() if line.startswith("TOLD")}
+    assert told == {f"TOLD|npu:{rank}|cpu:gloo,npu:hccl|[2, 1]|npu|2|{rank}|gloo" for rank in (0, 1)}
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a process to its parent")

@@ -13,6 +13,7 @@ from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.cluster import ClusterStatus
 from contracts.events import JobSucceeded
+from contracts.plan import Plan
 from inference.lead import Lead, Limits
 from tests.conftest import Broker
 from tests.contracts.test_fold import ID, cancelled, succeeded
@@ -68,7 +69,7 @@ def lead(link: Bus, folder: Path) -> Lead:
         sizes=["64*48"],
         default_size="64*48",
         heads=4,
-        ulysses_size=1,
+        plan=Plan(cfg_size=1, ulysses_size=1),
         current_jobs=[],
         started_at=0,
         at=0,

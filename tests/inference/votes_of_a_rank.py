@@ -7,13 +7,20 @@ import torch.distributed as dist
 
 from contracts.events import Stage
 from contracts.job import Job
+from contracts.plan import Plan
 from inference import device
 from inference.broadcast import Failed, Group, Halted
 from inference.commands import Command, Idle, Run, Stop
 from inference.watch import Watch
 
 RUN = Run(
-    job_id="0" * 32, attempt=1, job=Job(prompt="a boat at sea", num_frames=25, seed=1), width=1, height=1, rgb=b""
+    job_id="0" * 32,
+    attempt=1,
+    job=Job(prompt="a boat at sea", num_frames=25, seed=1),
+    plan=Plan(cfg_size=1, ulysses_size=1),
+    width=1,
+    height=1,
+    rgb=b"",
 )
 
 

@@ -5,7 +5,7 @@ import signal
 import sys
 import threading
 
-from torch.distributed import TCPStore
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from inference import watch
 from inference.watch import LastWords, Watch

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
-from contracts.cluster import NOT_YET, Objection
+from contracts.cluster import Objection
 from contracts.job import JobRequest
 from services.edge.docs.meanings import MEANINGS
 from services.edge.errors import (
@@ -171,13 +171,10 @@ def _portable(schema: Json) -> Json:
 
 
 def _as_submitted(schema: Json) -> Json:
-    """What is taken besides the struct's own fields, and what is in it and not taken yet."""
+    """What is taken besides the struct's own fields."""
     properties: dict[str, Json] = schema["properties"]
     properties["image_url"]["maxLength"] = DATA_URI_CHARS_MAX
     properties["sample_solver"]["enum"] = [*properties["sample_solver"]["enum"], *SOLVER_ALIASES]
-    for name, nothing in NOT_YET.items():
-        properties[name]["const"] = nothing
-        properties[name]["description"] += " **Not supported yet**: leave it out."
     return schema
 
 

@@ -1,6 +1,7 @@
 """One rank under torchrun: `latents_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER.
 
-Every plan of the cluster runs every job, one after the other in one process, and each of them twice.
+Every plan of the cluster runs every job, one after the other in one process, and each of them twice: with the weights
+at hand, and with the weights kept apart.
 """
 
 import sys
@@ -20,6 +21,8 @@ from inference import device
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
 from inference.wan.mesh import Layout, Meshes
+from inference.wan.rows import rows_mesh
+from inference.wan.shard import keep
 from inference.wan.vae import SPATIAL_STRIDE
 from tests.inference.conftest import calls, go_on, image, job, latents
 
@@ -46,18 +49,20 @@ class Rank:
         self.wan, self.world_size = wan, world_size
         self.meshes = Meshes("cpu", world_size)
         self.results: dict[str, torch.Tensor] = {}
-        self.slowest_layout_s = 0.0
+        self.slowest_change_s = 0.0
 
     def layout(self, height: int, **plan: Any) -> Layout:
         began = time.monotonic()
-        layout = self.meshes.layout(Plan(**plan), latent_rows=height // SPATIAL_STRIDE)
-        self.slowest_layout_s = max(self.slowest_layout_s, time.monotonic() - began)
+        wanted = Plan(**plan)
+        keep(self.wan, dit_sharded=wanted.dit_fsdp, t5_sharded=wanted.t5_fsdp)
+        layout = self.meshes.layout(wanted, latent_rows=height // SPATIAL_STRIDE)
+        self.slowest_change_s = max(self.slowest_change_s, time.monotonic() - began)
         return layout
 
-    def run_every_plan(self, ending: str) -> None:
+    def run_every_plan(self, ending: str, **flags: bool) -> None:
         for name, (asked, size) in JOBS.items():
             for cfg, ulysses in degrees(self.world_size, self.wan.heads, guided=asked.guided):
-                layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses)
+                layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses, **flags)
                 self.results[f"{cfg}x{ulysses} {name}{ending}"] = latents(self.wan, asked, image(*size), layout=layout)
 
     def run_in_bands(self) -> None:
@@ -121,16 +126,17 @@ def main(checkpoint: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     with device.join_group(cpu):
-        rank = Rank(load(checkpoint, cpu), dist.get_world_size())
+        ranks = dist.get_world_size()
+        rank = Rank(load(checkpoint, cpu, mesh=rows_mesh("cpu", ranks)), ranks)
         rank.run_every_plan("")
         rank.run_in_bands()
         groups = len(dist.distributed_c10d._world.pg_map)
         rank.break_jobs()
-        rank.run_every_plan(" again")
+        rank.run_every_plan(" again", dit_fsdp=True, t5_fsdp=True)
         rank.count()
         rank.results["more groups"] = torch.tensor(len(dist.distributed_c10d._world.pg_map) - groups)
         rank.results["hooks"] = torch.tensor(hooks_of(rank.wan.transformer) + hooks_of(rank.wan.vae))
-        rank.results["slowest layout"] = torch.tensor(rank.slowest_layout_s)
+        rank.results["slowest change"] = torch.tensor(rank.slowest_change_s)
         save_file({n: tensor.contiguous() for n, tensor in rank.results.items()}, folder / f"{dist.get_rank()}")
 
 

@@ -1,5 +1,6 @@
 """What counts as a Wan2.1 image-to-video checkpoint, and what is said of everything else."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,10 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from safetensors.torch import load_file, save_file
+from transformers import UMT5EncoderModel
 
-from inference.wan.load import CheckpointError, Wan, load, read_card
+from inference.wan.card import read_card
+from inference.wan.load import Wan, load
+from inference.wan.weights import CheckpointError
 
 CPU = torch.device("cpu")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 @pytest.fixture
@@ -39,9 +46,8 @@ def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
         load(tmp_path / "nowhere", CPU)
 
 
-def test_a_folder_of_another_layout_is_refused(tmp_path: Path):
-    (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"model_index\.json: expected the diffusers layout"):
+def test_a_folder_of_neither_layout_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"expected model_index\.json .* or config\.json .*, found neither$"):
         load(tmp_path, CPU)
 
 
@@ -83,8 +89,72 @@ def test_a_clip_saved_with_its_projection_will_do(copy: Path):
 
 def test_weights_that_are_missing_or_pickled_are_refused(copy: Path):
     (copy / "vae" / "diffusion_pytorch_model.safetensors").rename(copy / "vae" / "diffusion_pytorch_model.bin")
-    with pytest.raises(CheckpointError, match=r"vae: expected weights as \.safetensors, found none$"):
+    with pytest.raises(CheckpointError, match=r"vae: expected weights as \.safetensors, .* found none$"):
         load(copy, CPU)
+
+
+def rewrite(file: Path, change: Callable[[dict[str, torch.Tensor]], object]) -> None:
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            lambda tensors: tensors.pop("proj_out.bias"),
+            r"transformer: expected a tensor proj_out\.bias, found none$",
+        ),
+        (
+            lambda tensors: tensors.update(patch_embedding_2=torch.zeros(1)),
+            r"transformer: expected no other tensors than Wan2\.1's, found patch_embedding_2$",
+        ),
+        (
+            lambda tensors: tensors.update({"patch_embedding.weight": torch.zeros(48, 16, 1, 2, 2)}),
+            r"patch_embedding\.weight of shape \[48, 36, 1, 2, 2\], found \[48, 16, 1, 2, 2\]$",
+        ),
+        (
+            lambda tensors: tensors.update({"proj_out.bias": torch.zeros(64, dtype=torch.int8)}),
+            r"expected proj_out\.bias in floats of 16 bits or more, found torch\.int8$",
+        ),
+    ],
+    ids=["missing", "unknown", "shape", "type"],
+)
+def test_weights_that_are_not_the_configurations_are_refused(
+    copy: Path, change: Callable[[dict[str, torch.Tensor]], object], sentence: str
+):
+    rewrite(copy / "transformer" / WEIGHTS, change)
+    with pytest.raises(CheckpointError, match=sentence):
+        load(copy, CPU)
+
+
+def test_a_file_that_was_cut_off_is_told_by_its_size(copy: Path):
+    file = copy / "transformer" / WEIGHTS
+    size = file.stat().st_size
+    os.truncate(file, size - 1000)
+    with pytest.raises(CheckpointError, match=rf"{WEIGHTS}: expected {size} bytes, found {size - 1000}$"):
+        load(copy, CPU)
+    os.truncate(file, 100)
+    with pytest.raises(CheckpointError, match=r"expected a safetensors file, found something else or its beginning$"):
+        load(copy, CPU)
+
+
+def test_types_are_those_that_diffusers_and_transformers_choose_in_bf16(checkpoint: Path):
+    ours = load(checkpoint, CPU, dtype=torch.bfloat16)
+    theirs = {
+        "transformer": (ours.transformer, WanTransformer3DModel),
+        "text_encoder": (ours.text_encoder, UMT5EncoderModel),
+    }
+    for name, (model, kind) in theirs.items():
+        stock = kind.from_pretrained(checkpoint / name, dtype=torch.bfloat16, local_files_only=True)
+        state, stock_state = model.state_dict(), stock.state_dict()
+        assert state.keys() == stock_state.keys()
+        for key, tensor in stock_state.items():
+            assert state[key].dtype == tensor.dtype, key
+            assert torch.equal(state[key], tensor), key
+        for (_, buffer), (_, stock_buffer) in zip(model.named_buffers(), stock.named_buffers(), strict=True):
+            assert torch.equal(buffer, stock_buffer)
 
 
 def test_a_folder_without_a_card_is_taken_for_wan_14b(copy: Path):

@@ -1,22 +1,18 @@
 """Real torchrun ranks on gloo: however they share a video, it is the one that a rank alone makes."""
 
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
 
 from contracts.plan import degrees
 from inference.wan.generate import generate
 from inference.wan.load import Wan
-from tests.conftest import REPOSITORY, environment
 from tests.inference.conftest import TINY, go_on, image, job, latents
 from tests.inference.wan.latents_of_a_rank import BANDED, JOBS
+from tests.inference.wan.ranks import TORCHRUN_S, run_ranks
 
-TORCHRUN_S = 500
 SCRIPT = Path(__file__).parent / "latents_of_a_rank.py"
 
 pytestmark = [
@@ -38,24 +34,12 @@ class Cluster:
 @pytest.fixture(scope="module", params=[2, 4], ids="{} ranks".format)
 def cluster(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """What the ranks of one cluster left behind, each by itself."""
-    folder = tmp_path_factory.mktemp("ranks")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={request.param}"]
-    done = subprocess.run(
-        [*torchrun, str(SCRIPT), str(checkpoint), str(folder)],
-        cwd=REPOSITORY,
-        env=environment(OMP_NUM_THREADS="1", TMPDIR=str(folder)),
-        capture_output=True,
-        text=True,
-        timeout=TORCHRUN_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return Cluster(request.param, [load_file(folder / f"{rank}") for rank in range(request.param)])
+    return Cluster(request.param, run_ranks(SCRIPT, request.param, checkpoint, tmp_path_factory.mktemp("ranks")))
 
 
 @pytest.mark.parametrize("name", JOBS)
 def test_by_every_plan_the_latents_are_those_of_one_rank_bit_for_bit(name: str, cluster: Cluster, wan: Wan) -> None:
-    """Again, too, after all the other plans, a job that was left and one that failed."""
+    """Again, too, with the weights kept apart, after all the other plans, a job that was left and one that failed."""
     asked, size = JOBS[name]
     alone = latents(wan, asked, image(*size))
     plans = degrees(cluster.ranks, TINY.heads, guided=asked.guided)
@@ -99,7 +83,7 @@ def test_each_rank_does_its_share_of_the_passes_and_of_the_tokens(cluster: Clust
 def test_another_plan_is_there_at_once_and_leaves_nothing_behind(cluster: Cluster) -> None:
     assert [int(more) for more in cluster.of("more groups")] == [0] * cluster.ranks
     assert [int(hooks) for hooks in cluster.of("hooks")] == [0] * cluster.ranks
-    assert max(float(seconds) for seconds in cluster.of("slowest layout")) < 10  # 0.3 where nothing else runs
+    assert max(float(seconds) for seconds in cluster.of("slowest change")) < 10  # 0.3 where nothing else runs
 
 
 def test_jobs_differ(wan: Wan) -> None:

@@ -209,16 +209,6 @@ async def test_a_plan_is_accepted_as_it_was_asked_for_and_one_that_does_not_add_
     assert (await submit(client, edge, cfg_size=2))[0] == 400
 
 
-@pytest.mark.parametrize("field", [{"dit_fsdp": True}, {"t5_fsdp": True}], ids=lambda field: next(iter(field)))
-async def test_what_is_not_honoured_yet_is_refused_and_never_ignored(
-    client: aiohttp.ClientSession, edge: Edge, field: dict[str, Any]
-) -> None:
-    code, body = await submit(client, edge, **field)
-    assert code == 400
-    assert [detail["field"] for detail in body["details"]] == list(field)
-    assert "not supported yet" in body["message"]
-
-
 async def test_what_cannot_be_read_on_the_broker_is_no_error_of_the_edges(
     client: aiohttp.ClientSession, edge: Edge, link: Bus
 ) -> None:

@@ -10,7 +10,6 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from contracts.bus import Bus
-from contracts.cluster import NOT_YET
 from contracts.job import JobRequest
 from services.edge.app import ROUTERS
 from services.edge.docs.meanings import MEANINGS
@@ -90,11 +89,6 @@ def test_patterns_are_those_of_json_schema() -> None:
     patterns = [node["pattern"] for node in within(DOCUMENT) if isinstance(node.get("pattern"), str)]
     assert len(patterns) > 3
     assert not any(r"\Z" in pattern for pattern in patterns)
-
-
-def test_what_is_not_supported_yet_is_said() -> None:
-    for name, nothing in NOT_YET.items():
-        assert REQUEST["properties"][name]["const"] == nothing
 
 
 def test_every_example_fits_its_schema() -> None:

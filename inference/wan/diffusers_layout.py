@@ -1,0 +1,146 @@
+"""A checkpoint as diffusers saves it: a folder for each component. Knows no other layout."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from msgspec import Struct
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+
+# The variant by name: transformers picks the other, whose pixels differ a little, wherever torchvision is installed.
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from inference.wan.parts import Checkpoint, Part, expect, read_json
+from inference.wan.weights import CheckpointError, Stored, read_safetensors
+
+INDEX_FILE = "model_index.json"
+
+INDEX_CLASSES = {
+    "transformer": "WanTransformer3DModel",
+    "vae": "AutoencoderKLWan",
+    "text_encoder": "UMT5EncoderModel",
+    "image_encoder": "CLIPVisionModel",
+}
+
+
+class _Transformer(Struct):
+    in_channels: int
+    text_dim: int
+    patch_size: list[int]
+    image_dim: int | None = None
+    added_kv_proj_dim: int | None = None
+
+
+class _Vae(Struct):
+    z_dim: int
+    scale_factor_spatial: int = 8
+    scale_factor_temporal: int = 4
+
+
+class _TextEncoder(Struct):
+    d_model: int
+
+
+class _ImageEncoder(Struct):
+    hidden_size: int
+
+
+def open_diffusers(folder: Path) -> Checkpoint:
+    """Raises `CheckpointError` unless the folder's own descriptions are those of Wan2.1 image-to-video."""
+    index = read_json(folder / INDEX_FILE, dict[str, Any])
+    transformer = read_json(folder / "transformer" / "config.json", _Transformer)
+    _check_transformer(transformer, folder / "transformer" / "config.json")
+    for name, kind in INDEX_CLASSES.items():
+        expect(folder / INDEX_FILE, f"{name} of class {kind}", _class_name(index, name), kind)
+    _check_vae(read_json(folder / "vae" / "config.json", _Vae), folder / "vae" / "config.json")
+    text = read_json(folder / "text_encoder" / "config.json", _TextEncoder)
+    expect(folder / "text_encoder", f"d_model {transformer.text_dim}", text.d_model, transformer.text_dim)
+    image = read_json(folder / "image_encoder" / "config.json", _ImageEncoder)
+    expect(folder / "image_encoder", f"hidden_size {transformer.image_dim}", image.hidden_size, transformer.image_dim)
+    return Checkpoint(
+        transformer=_part(folder / "transformer", lambda at: _from_config(WanTransformer3DModel, at)),
+        vae=_part(folder / "vae", lambda at: _from_config(AutoencoderKLWan, at)),
+        text_encoder=_text_encoder(folder / "text_encoder"),
+        image_encoder=_image_encoder(folder / "image_encoder"),
+        tokenizer=folder / "tokenizer",
+        image_processor=lambda: CLIPImageProcessorPil.from_pretrained(
+            folder / "image_processor", local_files_only=True
+        ),
+    )
+
+
+def _class_name(index: dict[str, Any], name: str) -> str | None:
+    # A CLIP saved with its projection holds the same encoder.
+    return (index.get(name, [None, None])[-1] or "").removesuffix("WithProjection") or None
+
+
+def _check_transformer(config: _Transformer, file: Path) -> None:
+    expect(file, "in_channels 36 (16 is text-to-video)", config.in_channels, 36)
+    expect(file, "patch_size 1, 2, 2", config.patch_size, [1, 2, 2])
+    for name in ("image_dim", "added_kv_proj_dim"):
+        if getattr(config, name) is None:
+            raise CheckpointError(f"{file}: expected {name} to be set (Wan2.2 leaves it out), found none")
+
+
+def _check_vae(config: _Vae, file: Path) -> None:
+    expect(file, "z_dim 16", config.z_dim, 16)
+    expect(file, "scale_factor_spatial 8", config.scale_factor_spatial, 8)
+    expect(file, "scale_factor_temporal 4", config.scale_factor_temporal, 4)
+
+
+def _from_config(kind: Any, folder: Path) -> nn.Module:
+    return kind.from_config(kind.load_config(folder, local_files_only=True))
+
+
+def _part(folder: Path, build: Callable[[Path], nn.Module], **names: Any) -> Part:
+    return Part(folder, lambda: build(folder), stored(folder), **names)
+
+
+def _text_encoder(folder: Path) -> Part:
+    """UMT5; saved with its decoder or without."""
+    return Part(
+        folder,
+        lambda: UMT5EncoderModel(UMT5Config.from_pretrained(folder, local_files_only=True)),
+        {_umt5_name(name): tensor for name, tensor in stored(folder).items()},
+        _umt5_name,
+        r"decoder\.|lm_head\.",
+    )
+
+
+def _umt5_name(name: str) -> str:
+    return name.replace("encoder.embed_tokens.", "shared.")  # one tensor under two names
+
+
+def _image_encoder(folder: Path) -> Part:
+    """CLIP's eye; saved with its projection, or with the rest of CLIP, or without."""
+    return Part(
+        folder,
+        lambda: CLIPVisionModel(CLIPVisionConfig.from_pretrained(folder, local_files_only=True)),
+        {clip_name(name): tensor for name, tensor in stored(folder).items()},
+        clip_name,
+        r"visual_projection\.|text_|logit_scale|embeddings\.position_ids",
+    )
+
+
+def clip_name(name: str) -> str:
+    return name.removeprefix("vision_model.")  # transformers had this before 5.24
+
+
+def stored(folder: Path) -> dict[str, Stored]:
+    """The weights that lie in a folder: in one file, or in several with an index. Safetensors alone: pickles run."""
+    indices = sorted(folder.glob("*.safetensors.index.json"), key=lambda file: len(file.name))
+    if indices:
+        weight_map = read_json(indices[0], _Index).weight_map
+        return read_safetensors(folder / file for file in sorted(set(weight_map.values())))
+    files = list(folder.glob("*.safetensors"))
+    if len(files) != 1:
+        found = ", ".join(sorted(file.name for file in files)) or "none"
+        raise CheckpointError(f"{folder}: expected weights as .safetensors, with an index if several, found {found}")
+    return read_safetensors(files)
+
+
+class _Index(Struct):
+    weight_map: dict[str, str]

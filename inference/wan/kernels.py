@@ -1,0 +1,96 @@
+"""What the transformer's blocks run on: attention's kernel, compiled code, 8-bit matrices. Knows no job and no plan."""
+
+from typing import Any
+
+import torch
+from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_attention_fn
+from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
+from torch import nn
+
+from contracts import log
+from contracts.job import parse_size
+from inference.wan.encode import TEXT_TOKENS
+from inference.wan.fp8 import Fp8Linear
+from inference.wan.load import Wan
+from inference.wan.vae import TEMPORAL_STRIDE
+
+NATIVE = "native"
+
+BEST_FIRST = {
+    "cuda": ("_native_cudnn", "flash", NATIVE),
+    "npu": ("_native_npu", NATIVE),
+}
+"""diffusers' names. All of them work under Ulysses, which `_flash_3` and others do not."""
+
+PICTURE_TOKENS = 257  # of Wan's CLIP: an odd number, which some kernels refuse
+SPATIAL_STRIDE = 8
+WARM_UP_FRAMES = 81  # what a job has by default
+
+
+class KernelError(Exception):
+    """This device cannot run what the settings ask for; the text says what."""
+
+
+def attend(wan: Wan, asked: str | None) -> str:
+    """Give the transformer the attention that was asked for, or else the best that the device runs; which it is.
+
+    Raises `KernelError` if the one that was asked for does not run here.
+    """
+    head_dim: int = wan.transformer.config["attention_head_dim"]
+    names = (asked,) if asked else BEST_FIRST.get(wan.device.type, (NATIVE,))
+    usable = next((name for name in names if runs(name, wan.device, head_dim)), None)
+    if usable is None:
+        raise KernelError(f"ATTENTION_BACKEND: {wan.device.type} was expected to run {names[-1]!r}, but does not")
+    if usable != NATIVE:
+        wan.transformer.set_attention_backend(usable)
+    return usable
+
+
+def runs(name: str, device: torch.device, head_dim: int) -> bool:
+    """Whether a small attention over a picture's tokens comes out: what is installed and what works are two things."""
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    query_BLHD = torch.zeros(1, 2, 2, head_dim, dtype=dtype, device=device)
+    key_BLHD = torch.zeros(1, PICTURE_TOKENS, 2, head_dim, dtype=dtype, device=device)
+    try:
+        dispatch_attention_fn(query_BLHD, key_BLHD, key_BLHD, backend=AttentionBackendName(name))
+    except Exception as error:  # noqa: BLE001  # whatever a kernel has against this device
+        log.get().info("attention_refused", backend=name, error=type(error).__name__)
+        return False
+    return True
+
+
+def check_fp8(device: torch.device) -> None:
+    """Raises `KernelError` where matrices of 8-bit floats are not to be had: on CUDA from Ada and Hopper on."""
+    linear = Fp8Linear(nn.Linear(32, 32, dtype=torch.bfloat16, device=device))
+    try:
+        linear(torch.zeros(32, 32, dtype=torch.bfloat16, device=device))
+    except Exception as error:
+        raise KernelError(f"FP8_LINEAR: {device.type} was expected to multiply 8-bit floats, but does not") from error
+
+
+def compile_blocks(transformer: WanTransformer3DModel, backend: str = "inductor") -> None:
+    """Have the blocks compiled at their first pass: as one code for all of them, whose shapes become free in time."""
+    for block in transformer.blocks:
+        block.compile(backend=backend)
+
+
+def warm_up(wan: Wan) -> None:
+    """One pass for each size, so that no job waits for the compiler. A collective: every rank does it."""
+    for size in wan.card.sizes:
+        width, height = parse_size(size)
+        with torch.inference_mode():
+            wan.transformer(**_nothing(wan, width, height))
+
+
+def _nothing(wan: Wan, width: int, height: int) -> dict[str, torch.Tensor]:
+    config, dtype = wan.transformer.config, wan.transformer.dtype
+    frames = (WARM_UP_FRAMES - 1) // TEMPORAL_STRIDE + 1
+    eye: Any = wan.image_encoder.config
+    patches = (eye.image_size // eye.patch_size) ** 2
+    latents = (1, config["in_channels"], frames, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE)
+    return {
+        "hidden_states": torch.zeros(latents, dtype=dtype, device=wan.device),
+        "timestep": torch.zeros(1, dtype=torch.int64, device=wan.device),
+        "encoder_hidden_states": torch.zeros(1, TEXT_TOKENS, config["text_dim"], dtype=dtype, device=wan.device),
+        "encoder_hidden_states_image": torch.zeros(1, patches + 1, config["image_dim"], dtype=dtype, device=wan.device),
+    }

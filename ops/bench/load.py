@@ -1,0 +1,115 @@
+"""How fast ranks load a checkpoint and what that takes of main memory: `python -m ops.bench.load [RANKS] [GIGABYTES]`.
+
+Set against `cat` of the same files, by turns, each time with the files out of the page cache and then in it.
+"""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from inference import device
+from inference.pocket.build import POCKET_CARD, PocketShape, build
+from inference.wan.load import load
+from inference.wan.rows import rows_mesh
+
+ROUNDS = 3
+LAYER_BYTES = 170e6
+SHAPE = PocketShape(card=POCKET_CARD, heads=12, head_dim=128, text_dim=512, image_dim=128)
+LOAD_S_MAX = 900
+MEBIBYTE = 2**20
+
+
+def main(ranks: int, gigabytes: float) -> None:
+    with tempfile.TemporaryDirectory(prefix="wanjet-bench-") as work:
+        folder = Path(work) / "model"
+        build(folder, replace(SHAPE, layers=round(gigabytes * 1e9 / LAYER_BYTES)))
+        files = sorted(folder.rglob("*.safetensors"))
+        size = sum(file.stat().st_size for file in files)
+        print(f"{size / 1e9:.2f} GB in {len(files)} files, {ranks} ranks with 1 thread each, {os.cpu_count()} cores")
+        for cached in (False, True):
+            rounds = [_round(files, folder, ranks, cached=cached) for _ in range(ROUNDS)]
+            _print("in the page cache" if cached else "from the disk", size, rounds)
+
+
+def _round(files: list[Path], folder: Path, ranks: int, *, cached: bool) -> tuple[float, list[dict[str, float]]]:
+    _forget(files, really=not cached)
+    began = time.monotonic()
+    with Path(os.devnull).open("wb") as nothing:
+        subprocess.run(["cat", *files], stdout=nothing, check=True)
+    cat_s = time.monotonic() - began
+    _forget(files, really=not cached)
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    done = subprocess.run(
+        [*torchrun, "-m", "ops.bench.load", str(folder)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=LOAD_S_MAX,
+        check=False,
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    return cat_s, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+
+
+def _forget(files: list[Path], *, really: bool) -> None:
+    for file in files if really else ():
+        with file.open("rb") as content:
+            os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _print(where: str, size: int, rounds: list[tuple[float, list[dict[str, float]]]]) -> None:
+    cats = [cat_s for cat_s, _ in rounds]
+    loads = [max(rank["seconds"] for rank in ranks) for _, ranks in rounds]
+    ratio = statistics.median(load_s / cat_s for cat_s, load_s in zip(cats, loads, strict=True))
+    print(f"{where}: cat {_spread(cats)} s, load {_spread(loads)} s, load / cat {ratio:.2f}")
+    last = rounds[-1][1]
+    for name in ("rows", "before", "peak"):
+        print(f"  {name:6} MiB a rank: {', '.join(f'{rank[name] / MEBIBYTE:.0f}' for rank in last)}")
+    above = max(rank["peak"] - rank["before"] for rank in last)
+    print(f"  peak above what the imports take: {above / size:.2f} of the checkpoint, {1 / len(last):.2f} is a share")
+
+
+def _spread(seconds: list[float]) -> str:
+    return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
+
+
+def measure(folder: Path) -> None:
+    """One rank: loads the checkpoint and prints what it took."""
+    torch.set_num_threads(1)
+    cpu = torch.device("cpu")
+    with device.join_group(cpu):
+        mesh = rows_mesh("cpu", dist.get_world_size())
+        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (Linux, proc(5))
+        before = _memory("VmRSS")
+        dist.barrier()
+        began = time.monotonic()
+        wan = load(folder, cpu, mesh=mesh)
+        seconds = time.monotonic() - began
+        models = (wan.transformer, wan.text_encoder, wan.image_encoder, wan.vae)
+        held = [getattr(parameter, "_local_tensor", parameter) for model in models for parameter in model.parameters()]
+        rows = sum(tensor.nbytes for tensor in held)
+        told = {"seconds": seconds, "rows": rows, "before": before, "peak": _memory("VmHWM")}
+        sys.stdout.write(json.dumps(told) + "\n")
+        sys.stdout.flush()
+
+
+def _memory(field: str) -> int:
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
+    return int(line.split()[1]) * 1024
+
+
+if __name__ == "__main__":
+    if "RANK" in os.environ:
+        measure(Path(sys.argv[1]))
+    else:
+        main(int((sys.argv[1:] or ["4"])[0]), float((sys.argv[2:] or ["2"])[0]))

@@ -1,0 +1,91 @@
+"""One rank under torchrun: `shares_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER."""
+
+import gc
+import sys
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from safetensors.torch import save_file
+from torch import nn
+from torch.distributed.tensor import DTensor
+
+from contracts.plan import Plan
+from inference import device
+from inference.wan.load import Wan, load
+from inference.wan.mesh import ALONE, Layout, Meshes
+from inference.wan.rows import rows_mesh
+from inference.wan.shard import keep
+from inference.wan.vae import SPATIAL_STRIDE
+from tests.inference.conftest import image, job, latents
+
+CPU = torch.device("cpu")
+
+
+class Broken(Exception):
+    """What happens on the way through the transformer."""
+
+
+def break_off(*_: object) -> None:
+    raise Broken
+
+
+def held_bytes() -> int:
+    """What all tensors of this process take."""
+    gc.collect()
+    storages = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
+    return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
+
+
+def own_bytes(wan: Wan) -> int:
+    """What the two large models take on this rank while they are kept apart."""
+    parameters = [*wan.transformer.parameters(), *wan.text_encoder.parameters()]
+    return sum((own.to_local() if isinstance(own, DTensor) else own).nbytes for own in parameters)
+
+
+def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool, layout: Layout = ALONE) -> None:
+    dist.barrier()
+    began = time.monotonic()
+    keep(wan, dit_sharded=sharded, t5_sharded=sharded)
+    results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
+    results[f"{name}/latents"] = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48), layout=layout)
+    results[f"{name}/bytes"] = torch.tensor(held_bytes() - sum(kept.nbytes for kept in results.values()))
+
+
+def break_a_pass(wan: Wan) -> None:
+    handle = wan.transformer.blocks[1].register_forward_pre_hook(break_off)
+    try:
+        latents(wan, job(seed=8, num_frames=5), image(64, 48))
+    except Broken:
+        handle.remove()
+
+
+def main(checkpoint: Path, folder: Path) -> None:
+    device.die_with_parent()
+    torch.set_num_threads(1)
+    results: dict[str, torch.Tensor] = {}
+    with device.join_group(CPU):
+        ranks = dist.get_world_size()
+        mesh = rows_mesh("cpu", ranks)
+        wan = load(checkpoint, CPU, mesh=mesh)
+        results["float32/own_bytes"] = torch.tensor(own_bytes(wan))
+        run(wan, results, "float32/sharded", sharded=True)
+        run(wan, results, "float32/gathered", sharded=False)
+        break_a_pass(wan)
+        run(wan, results, "float32/gathered_after_a_break", sharded=False)
+        run(wan, results, "float32/sharded_again", sharded=True)
+        break_a_pass(wan)
+        layout = Meshes("cpu", ranks).layout(Plan(cfg_size=1, ulysses_size=ranks), latent_rows=48 // SPATIAL_STRIDE)
+        run(wan, results, "float32/sharded_ulysses_after_a_break", sharded=True, layout=layout)
+        run(wan, results, "float32/gathered_ulysses", sharded=False, layout=layout)
+        for name in ("bfloat16", "fp8"):
+            wan = load(checkpoint, CPU, mesh=mesh, dtype=getattr(torch, name, None), fp8_linear=name == "fp8")
+            results[f"{name}/own_bytes"] = torch.tensor(own_bytes(wan))
+            run(wan, results, f"{name}/sharded", sharded=True)
+            run(wan, results, f"{name}/gathered", sharded=False)
+        save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
