@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,7 +15,7 @@ from contracts.cluster import ClusterStatus
 from contracts.events import JobSucceeded
 from contracts.plan import Plan
 from inference.lead import Lead, Limits
-from tests.conftest import Broker
+from tests.conftest import Broker, eventually
 from tests.contracts.test_fold import ID, cancelled, succeeded
 
 CHUNK_BYTES = 64 * 1024
@@ -28,14 +28,21 @@ class Proxy:
         self._broker, self._marker = broker, marker
         self._sent = False
         self.cuts = 0
+        self.open = 0
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
         upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._broker.port)
-        there = asyncio.create_task(self._there(reader, upstream_writer))
-        await self._back(upstream_reader, writer)
-        there.cancel()
+        ways = [self._there(reader, upstream_writer), self._back(upstream_reader, writer)]
+        tasks = [asyncio.create_task(way) for way in ways]
+        _, other = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in other:
+            task.cancel()
         for each in (writer, upstream_writer):
             each.close()
+            with suppress(OSError):
+                await each.wait_closed()
+        self.open -= 1
 
     async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while chunk := await reader.read(CHUNK_BYTES):
@@ -56,6 +63,7 @@ async def through(proxy: Proxy) -> AsyncGenerator[Bus, None]:
     port = server.sockets[0].getsockname()[1]
     async with server, bus.connect(f"nats://127.0.0.1:{port}", name="lead") as link:
         yield link
+    await eventually(lambda: proxy.open == 0)
 
 
 def lead(link: Bus, folder: Path) -> Lead:

@@ -1,7 +1,7 @@
 """One rank under torchrun: `latents_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER.
 
-Every plan of the cluster runs every job, one after the other in one process, and each of them twice: with the weights
-at hand, and with the weights kept apart.
+Every plan of the cluster runs every job, one after the other in one process, and again: first with the weights at
+hand, then with the weights kept apart.
 """
 
 import sys
@@ -61,7 +61,7 @@ class Rank:
 
     def run_every_plan(self, ending: str, **flags: bool) -> None:
         for name, (asked, size) in JOBS.items():
-            for cfg, ulysses in degrees(self.world_size, self.wan.heads, guided=asked.guided):
+            for cfg, ulysses in plans(self.world_size, self.wan.heads, asked, ending):
                 layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses, **flags)
                 self.results[f"{cfg}x{ulysses} {name}{ending}"] = latents(self.wan, asked, image(*size), layout=layout)
 
@@ -89,6 +89,9 @@ class Rank:
         cfg, ulysses = degrees(self.world_size, self.wan.heads)[0]
         return {"cfg_size": cfg, "ulysses_size": ulysses}
 
+    def hooks(self) -> int:
+        return hooks_of(self.wan.transformer) + hooks_of(self.wan.vae)
+
     def count(self) -> None:
         """What each rank did of a job of four steps that all share."""
         tokens: list[int] = []
@@ -97,6 +100,12 @@ class Rank:
         passes = calls(self.wan.transformer, lambda: latents(self.wan, job(), image(64, 48), layout=layout))
         watch.remove()
         self.results["passes"], self.results["tokens"] = torch.tensor(passes), torch.tensor(tokens[0])
+
+
+def plans(ranks: int, heads: int, asked: Job, ending: str) -> list[tuple[int, int]]:
+    """Of four ranks, those plans alone are run again that all of them share."""
+    found = degrees(ranks, heads, guided=asked.guided)
+    return [(cfg, ulysses) for cfg, ulysses in found if not ending or ranks < 4 or cfg * ulysses == ranks]
 
 
 def stop_after(last: int) -> Any:
@@ -131,11 +140,12 @@ def main(checkpoint: Path, folder: Path) -> None:
         rank.run_every_plan("")
         rank.run_in_bands()
         groups = len(dist.distributed_c10d._world.pg_map)
+        hooks = rank.hooks()
         rank.break_jobs()
         rank.run_every_plan(" again", dit_fsdp=True, t5_fsdp=True)
         rank.count()
         rank.results["more groups"] = torch.tensor(len(dist.distributed_c10d._world.pg_map) - groups)
-        rank.results["hooks"] = torch.tensor(hooks_of(rank.wan.transformer) + hooks_of(rank.wan.vae))
+        rank.results["more hooks"] = torch.tensor(rank.hooks() - hooks)
         rank.results["slowest change"] = torch.tensor(rank.slowest_change_s)
         save_file({n: tensor.contiguous() for n, tensor in rank.results.items()}, folder / f"{dist.get_rank()}")
 

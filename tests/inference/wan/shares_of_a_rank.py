@@ -11,13 +11,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 
-from contracts.plan import Plan
 from inference import device
 from inference.wan.load import Wan, load
-from inference.wan.mesh import ALONE, Layout, Meshes
 from inference.wan.rows import rows_mesh
 from inference.wan.shard import keep
-from inference.wan.vae import SPATIAL_STRIDE
 from tests.inference.conftest import image, job, latents
 
 CPU = torch.device("cpu")
@@ -44,12 +41,12 @@ def own_bytes(wan: Wan) -> int:
     return sum((own.to_local() if isinstance(own, DTensor) else own).nbytes for own in parameters)
 
 
-def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool, layout: Layout = ALONE) -> None:
+def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool) -> None:
     dist.barrier()
     began = time.monotonic()
     keep(wan, dit_sharded=sharded, t5_sharded=sharded)
     results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
-    results[f"{name}/latents"] = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48), layout=layout)
+    results[f"{name}/latents"] = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48))
     results[f"{name}/bytes"] = torch.tensor(held_bytes() - sum(kept.nbytes for kept in results.values()))
 
 
@@ -66,8 +63,7 @@ def main(checkpoint: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
     with device.join_group(CPU):
-        ranks = dist.get_world_size()
-        mesh = rows_mesh("cpu", ranks)
+        mesh = rows_mesh("cpu", dist.get_world_size())
         wan = load(checkpoint, CPU, mesh=mesh)
         results["float32/own_bytes"] = torch.tensor(own_bytes(wan))
         run(wan, results, "float32/sharded", sharded=True)
@@ -76,9 +72,7 @@ def main(checkpoint: Path, folder: Path) -> None:
         run(wan, results, "float32/gathered_after_a_break", sharded=False)
         run(wan, results, "float32/sharded_again", sharded=True)
         break_a_pass(wan)
-        layout = Meshes("cpu", ranks).layout(Plan(cfg_size=1, ulysses_size=ranks), latent_rows=48 // SPATIAL_STRIDE)
-        run(wan, results, "float32/sharded_ulysses_after_a_break", sharded=True, layout=layout)
-        run(wan, results, "float32/gathered_ulysses", sharded=False, layout=layout)
+        run(wan, results, "float32/sharded_after_a_break", sharded=True)
         for name in ("bfloat16", "fp8"):
             wan = load(checkpoint, CPU, mesh=mesh, dtype=getattr(torch, name, None), fp8_linear=name == "fp8")
             results[f"{name}/own_bytes"] = torch.tensor(own_bytes(wan))
