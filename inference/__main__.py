@@ -24,8 +24,9 @@ from contracts.cluster import ClusterStatus
 from contracts.plan import Part, Plan, own_plan
 from inference import device, pocket
 from inference.broadcast import Group
+from inference.claims import Limits
 from inference.desk import Desk
-from inference.lead import Lead, Limits
+from inference.lead import Lead
 from inference.wan import kernels
 from inference.wan.load import Wan, load
 from inference.wan.mesh import Meshes

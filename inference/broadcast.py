@@ -48,6 +48,11 @@ class Group:
         self._control = control
         self.stage: Stage = "encode"
 
+    @property
+    def size(self) -> int:
+        """How many ranks there are."""
+        return dist.get_world_size()
+
     def next_command(self) -> Command:
         """The next command, the same on every rank."""
         payload = commands.encode(self._leader.next_command()) if self._leader is not None else b""

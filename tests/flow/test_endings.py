@@ -210,6 +210,32 @@ async def test_a_rank_that_fails_inside_a_collective_fails_the_job_and_the_group
     assert await log_of(link, job_id) == ["submitted", "started", "finished.failed"]
 
 
+OUT_OF_MEMORY: list[tuple[Fault, dict[str, Any], str, str, int]] = [
+    (Fault.NO_MEMORY_ENCODE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
+    (Fault.NO_MEMORY_DENOISE, {}, "denoise", "dit_fsdp, ", 0),
+    (Fault.NO_MEMORY_DECODE, {}, "decode", "", 0),
+    (Fault.NO_MEMORY_STORE, {}, "store", "", 0),
+    (Fault.NO_MEMORY_ENCODE_ON_ONE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
+    (Fault.NO_MEMORY_DENOISE_ON_ONE, {"dit_fsdp": True}, "denoise", "", 1),
+    (Fault.NO_MEMORY_DECODE_ON_ONE, {"vae_parallel": False}, "decode", "vae_parallel, ", 0),
+]
+
+
+@pytest.mark.parametrize(("fault", "fields", "stage", "changes", "restart_count"), OUT_OF_MEMORY)
+async def test_a_job_that_runs_out_of_memory_fails_with_what_would_help_and_the_next_one_runs(
+    road: Road, client: aiohttp.ClientSession, fault: Fault, fields: dict[str, Any], stage: str, changes: str,
+    restart_count: int,
+) -> None:  # fmt: skip
+    """A limit on the process; the group is started again only where others wait for the rank inside a collective."""
+    async with kept(road) as restarts:
+        job_id, after = await road.submit(client, seed=fault, **fields), await road.submit(client)
+        failed = await road.ended(client, job_id, within_s=WITHIN_S)
+        needs_less = f"what needs less: {changes}a smaller image_size, fewer num_frames"
+        assert failed["reason"] == f"the cluster ran out of memory at the stage {stage}; {needs_less}"
+        assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    assert len(restarts) == restart_count
+
+
 async def test_a_job_that_kills_its_cluster_every_time_fails_and_others_go_on(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
@@ -219,6 +245,27 @@ async def test_a_job_that_kills_its_cluster_every_time_fails_and_others_go_on(
         assert (failed["status"], failed["reason"]) == ("Failed", "given up after 3 attempts")
         assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
     assert (await log_of(link, job_id)).count("started") == 3
+
+
+async def test_the_next_job_has_the_ranks_while_a_video_is_written_and_both_can_be_cancelled(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    first, second = await road.submit(client, seed=Fault.SLOW_STORE), await road.submit(client, **LONG)
+    await road.at_step(client, second, 1)
+    assert (await road.status(client, first))["stage"] == "store"
+
+    async def both_are_in_hand() -> bool:
+        async with client.get(f"{road.edge.url}/health") as answer:
+            return [cluster["current_jobs"] for cluster in (await answer.json())["clusters"]] == [[first, second]]
+
+    await eventually(both_are_in_hand)
+    for job_id in (first, second):
+        assert await cancel(road, client, job_id) == (200, {"status": "Cancelled"})
+    after = await road.submit(client)
+    assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    for job_id in (first, second):
+        assert (await log_of(link, job_id)) == ["submitted", "started", "finished.cancelled"]
+        await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*")))  # noqa: B023
 
 
 async def test_a_finished_file_is_adopted_by_the_next_attempt(
