@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import aiohttp
 import pytest
@@ -210,30 +210,38 @@ async def test_a_rank_that_fails_inside_a_collective_fails_the_job_and_the_group
     assert await log_of(link, job_id) == ["submitted", "started", "finished.failed"]
 
 
-OUT_OF_MEMORY: list[tuple[Fault, dict[str, Any], str, str, int]] = [
-    (Fault.NO_MEMORY_ENCODE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
-    (Fault.NO_MEMORY_DENOISE, {}, "denoise", "dit_fsdp, ", 0),
-    (Fault.NO_MEMORY_DECODE, {}, "decode", "", 0),
-    (Fault.NO_MEMORY_STORE, {}, "store", "", 0),
-    (Fault.NO_MEMORY_ENCODE_ON_ONE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
-    (Fault.NO_MEMORY_DENOISE_ON_ONE, {"dit_fsdp": True}, "denoise", "", 1),
-    (Fault.NO_MEMORY_DECODE_ON_ONE, {"vae_parallel": False}, "decode", "vae_parallel, ", 0),
+class Shortage(NamedTuple):
+    fault: Fault
+    fields: dict[str, Any]
+    stage: str
+    changes: str
+    restart_count: int
+
+
+SHORTAGES = [
+    Shortage(Fault.NO_MEMORY_ENCODE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
+    Shortage(Fault.NO_MEMORY_DENOISE, {}, "denoise", "dit_fsdp, ", 0),
+    Shortage(Fault.NO_MEMORY_DECODE, {}, "decode", "", 0),
+    Shortage(Fault.NO_MEMORY_STORE, {}, "store", "", 0),
+    Shortage(Fault.NO_MEMORY_ENCODE_ON_ONE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
+    Shortage(Fault.NO_MEMORY_DENOISE_ON_ONE, {"dit_fsdp": True}, "denoise", "", 1),
+    Shortage(Fault.NO_MEMORY_DECODE_ON_ONE, {"vae_parallel": False}, "decode", "vae_parallel, ", 0),
 ]
 
 
-@pytest.mark.parametrize(("fault", "fields", "stage", "changes", "restart_count"), OUT_OF_MEMORY)
+@pytest.mark.parametrize("shortage", SHORTAGES, ids=lambda shortage: shortage.fault.name)
 async def test_a_job_that_runs_out_of_memory_fails_with_what_would_help_and_the_next_one_runs(
-    road: Road, client: aiohttp.ClientSession, fault: Fault, fields: dict[str, Any], stage: str, changes: str,
-    restart_count: int,
-) -> None:  # fmt: skip
+    road: Road, client: aiohttp.ClientSession, shortage: Shortage
+) -> None:
     """A limit on the process; the group is started again only where others wait for the rank inside a collective."""
     async with kept(road) as restarts:
-        job_id, after = await road.submit(client, seed=fault, **fields), await road.submit(client)
+        job_id = await road.submit(client, seed=shortage.fault, **shortage.fields)
+        after = await road.submit(client)
         failed = await road.ended(client, job_id, within_s=WITHIN_S)
-        needs_less = f"what needs less: {changes}a smaller image_size, fewer num_frames"
-        assert failed["reason"] == f"the cluster ran out of memory at the stage {stage}; {needs_less}"
+        needs_less = f"what needs less: {shortage.changes}a smaller image_size, fewer num_frames"
+        assert failed["reason"] == f"the cluster ran out of memory at the stage {shortage.stage}; {needs_less}"
         assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
-    assert len(restarts) == restart_count
+    assert len(restarts) == shortage.restart_count
 
 
 async def test_a_job_that_kills_its_cluster_every_time_fails_and_others_go_on(
