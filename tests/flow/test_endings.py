@@ -433,7 +433,7 @@ async def run(*command: str) -> int:
 
 IN_A_SMALL_STORE = """
 import os, sys
-mount = f"mount -t tmpfs -o size=48k tmpfs '{os.environ['VIDEO_STORE_URL']}'"
+mount = f"mount -t tmpfs -o size=16k tmpfs '{os.environ['VIDEO_STORE_URL']}'"
 command = [sys.executable, *sys.argv[1:]]
 os.execvp("unshare", ["unshare", "-Urm", "sh", "-c", mount + ' && exec "$@"', "sh", *command])
 """
@@ -442,19 +442,19 @@ os.execvp("unshare", ["unshare", "-Urm", "sh", "-c", mount + ' && exec "$@"', "s
 async def test_a_video_that_has_no_room_fails_its_job_and_the_next_fits_when_there_is_some(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    """The cluster alone sees a store of 48 kB, a file system of its own."""
+    """The cluster alone sees a store of 16 kB, a file system of its own."""
     if await run("unshare", "-Urm", "true") != 0:
         pytest.skip("this system lets nobody make a file system of their own")
     await asyncio.to_thread(road.cluster.stop)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "-m", "inference"]
     road.cluster = Process(["-c", IN_A_SMALL_STORE, *torchrun], road.folder / "small.log", **road.variables)
     road.start(road.cluster)
-    big = await road.submit(client, image_size="256*144", num_frames=81)
+    big = await road.submit(client, image_size="128*96", num_frames=81)
     failed = await road.ended(client, big, within_s=WITHIN_S)
     assert (failed["status"], failed["reason"]) == ("Failed", "storage_full: there is no room for the video")
     inside = ["nsenter", "-t", str(road.cluster.pid), "-U", "-m", "--preserve-credentials"]
     assert await run(*inside, "mount", "-o", "remount,size=64m", str(road.videos)) == 0
-    again = await road.submit(client, image_size="256*144", num_frames=81)
+    again = await road.submit(client, image_size="128*96", num_frames=81)
     assert (await road.ended(client, again, within_s=WITHIN_S))["status"] == "Succeed"
     await asyncio.to_thread(road.cluster.stop)
     road.cluster = faulty(road)
