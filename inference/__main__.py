@@ -2,7 +2,7 @@
 
 import gc
 
-gc.disable()  # the libraries make a million objects that stay: to walk them again and again takes a second of each start
+gc.disable()  # the libraries make a million objects that stay: walking them takes a second of each start
 
 from inference import rank  # noqa: E402
 
