@@ -73,7 +73,7 @@ async def test_the_subscriber_of_the_readme_hears_every_ending_once(
     try:
         assert process.stdout is not None
         await eventually(lambda: subscribed(road))
-        ids = [await road.submit(client) for _ in range(20)]
+        ids = [await road.submit(client) for _ in range(10)]
         heard = [json.loads(await asyncio.wait_for(process.stdout.readline(), 60)) for _ in ids]
         for job_id in ids:
             await road.ended(client, job_id)

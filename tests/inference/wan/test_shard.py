@@ -1,6 +1,5 @@
 """Real torchrun ranks on gloo: however a model lies on them, it makes the same video, and memory is given back."""
 
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from statistics import median
@@ -8,9 +7,11 @@ from statistics import median
 import pytest
 import torch
 
-from inference.wan.load import Wan
+from inference.wan.load import Wan, load
 from inference.wan.shard import keep
+from tests.inference.conftest import image, job, latents
 from tests.inference.wan.ranks import run_ranks
+from tests.inference.wan.shares_of_a_rank import own_bytes
 
 SCRIPT = Path(__file__).parent / "shares_of_a_rank.py"
 FP32_PASSES = (
@@ -24,46 +25,48 @@ KINDS = ("float32", "bfloat16", "fp8")
 CHANGE_S = 1.0
 RANKS = 2
 
-Runs = Callable[[int], list[dict[str, torch.Tensor]]]
+Results = list[dict[str, torch.Tensor]]
 
 
 @pytest.fixture(scope="module")
-def results(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
-    @cache
-    def of(ranks: int) -> list[dict[str, torch.Tensor]]:
-        return run_ranks(SCRIPT, ranks, checkpoint, tmp_path_factory.mktemp(f"ranks-{ranks}"))
-
-    return of
+def results(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return run_ranks(SCRIPT, RANKS, checkpoint, tmp_path_factory.mktemp("ranks"))
 
 
-@pytest.mark.parametrize("ranks", [1, RANKS])
+@cache
+def alone(checkpoint: Path, kind: str) -> tuple[torch.Tensor, int]:
+    """The latents of a rank that has nobody to share with, and the bytes of its two large models."""
+    wan = load(checkpoint, torch.device("cpu"), dtype=getattr(torch, kind, None), fp8_linear=kind == "fp8")
+    return latents(wan, job(infer_steps=2, num_frames=5), image(48, 48)), own_bytes(wan)
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_sharded_and_gathered_make_the_latents_of_one_rank_bit_for_bit(results: Runs, ranks: int, kind: str):
+def test_sharded_and_gathered_make_the_latents_of_one_rank_bit_for_bit(results: Results, checkpoint: Path, kind: str):
     """In bf16 some parameters are fp32, and 8-bit layers are bytes: all types of a block travel together."""
-    expected = results(1)[0][f"{kind}/sharded/latents"]
-    for rank in results(ranks):
+    expected, _ = alone(checkpoint, kind)
+    for rank in results:
         passes = [name for name in rank if name.startswith(kind) and name.endswith("/latents")]
         assert len(passes) == (len(FP32_PASSES) if kind == "float32" else 2)
         assert [name for name in passes if not torch.equal(rank[name], expected)] == []
 
 
-def test_a_rank_holds_its_rows_and_the_rest_only_while_it_is_gathered(results: Runs):
+def test_a_rank_holds_its_rows_and_the_rest_only_while_it_is_gathered(results: Results, checkpoint: Path):
     for kind in KINDS:
-        whole = results(1)[0][f"{kind}/own_bytes"].item()
-        for rank in results(RANKS):
+        _, whole = alone(checkpoint, kind)
+        for rank in results:
             assert rank[f"{kind}/own_bytes"].item() < 1.1 * whole / RANKS
             more = rank[f"{kind}/gathered/bytes"].item() - rank[f"{kind}/sharded/bytes"].item()
             assert whole <= more < 1.1 * whole
 
 
-def test_changing_leaks_nothing_whatever_came_of_the_pass_before(results: Runs):
-    for rank in results(RANKS):
+def test_changing_leaks_nothing_whatever_came_of_the_pass_before(results: Results):
+    for rank in results:
         assert rank["float32/gathered_after_a_break/bytes"].item() == rank["float32/gathered/bytes"].item()
         assert rank["float32/sharded_again/bytes"].item() == rank["float32/sharded/bytes"].item()
 
 
-def test_changing_takes_less_than_a_second(results: Runs):
-    for rank in results(RANKS):
+def test_changing_takes_less_than_a_second(results: Results):
+    for rank in results:
         assert median(took.item() for name, took in rank.items() if name.endswith("/seconds")) < CHANGE_S
 
 

@@ -1,0 +1,90 @@
+"""What tests need that do harm: a road whose ranks have faults built in, and what to look at afterwards."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from contracts import subjects
+from contracts.bus import Bus
+from inference.pocket.build import build
+from tests.conftest import Process, eventually
+from tests.flow.conftest import MODEL, RANKS, Road
+from tests.services.edge.conftest import post
+
+ACK_WAIT_S = 3
+FAULT_S = 3.0 * ACK_WAIT_S
+WITHIN_S = 180.0
+
+
+@contextmanager
+def faulty_road(folder: Path) -> Generator[Road, None, None]:
+    """A road whose cluster has the faults that jobs ask for by their seeds."""
+    road = Road(folder)
+    build(road.folder / "tiny", MODEL)
+    road.broker.start()
+    road.cluster = faulty(road)
+    try:
+        road.run("-m", "ops.provision", MAX_CONCURRENT_TASKS="25", ACK_WAIT=str(ACK_WAIT_S))
+        road.start(road.state, road.cluster, road.edge)
+        yield road
+    finally:
+        road.stop()
+
+
+def faulty(road: Road, **variables: str) -> Process:
+    return road.new_cluster("tests.flow.faulty_rank", FAULT_SECONDS=str(FAULT_S), MAX_ATTEMPTS="2", **variables)
+
+
+@asynccontextmanager
+async def kept(road: Road) -> AsyncGenerator[list[float], None]:
+    """A supervisor for the cluster, as in production; yields the moments at which it had to start it again."""
+    restarts: list[float] = []
+    over = asyncio.Event()
+
+    async def keep() -> None:
+        while not over.is_set():
+            if not road.cluster.alive:
+                restarts.append(asyncio.get_running_loop().time())
+                road.cluster.start()
+            await asyncio.sleep(0.1)
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(keep())
+        yield restarts
+        over.set()
+
+
+async def cancel(road: Road, client: aiohttp.ClientSession, job_id: str) -> tuple[int, Any]:
+    return await post(client, f"{road.edge.url}/video/cancel", {"requestId": job_id})
+
+
+async def log_of(link: Bus, job_id: str) -> list[str]:
+    """The kinds of the job's events, without steps and stages."""
+    log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+    kinds = [event.subject.split(".", 3)[3] for event in log]
+    return [kind for kind in kinds if kind not in ("step", "stage")]
+
+
+async def at_stage(road: Road, client: aiohttp.ClientSession, job_id: str, stage: str) -> None:
+    async def there() -> bool:
+        return (await road.status(client, job_id))["stage"] == stage
+
+    await eventually(there, within_s=WITHIN_S)
+
+
+async def is_queued(link: Bus, job_id: str) -> bool:
+    return await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id)) is not None
+
+
+def family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [pid, *(each for child in children for each in family(child))]
+
+
+def ranks_of(cluster: Process) -> list[int]:
+    return family(cluster.pid)[1 : 1 + RANKS]
