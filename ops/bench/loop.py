@@ -16,7 +16,7 @@ from ops.bench.picture import picture
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.stock import Stock
-from ops.bench.turns import by_turns, now, warmed
+from ops.bench.turns import by_turns, now, say, warmed
 from ops.bench.weights import SHAPES, drawn
 
 NO_DEARER = Aim("≤", 1.02)
@@ -32,7 +32,8 @@ class Times(NamedTuple):
 def measure(setup: Setup) -> Iterator[Row]:
     here = device.choose(0)
     peaks: dict[str, list[float]] = {side: [] for side in SIDES}
-    for _ in range(min(setup.count, MEMORY_ROUNDS_MAX)):  # before anything else: a fork has what was there before it
+    for turn in range(min(setup.count, MEMORY_ROUNDS_MAX)):  # before anything else: a fork has what was there before
+        say(f"memory, round {turn + 1}")
         for side in SIDES:
             peaks[side].append(peak_of(lambda side=side: _sides(setup)[side](), here))
     jobs = by_turns(warmed(_sides(setup)), setup.count)

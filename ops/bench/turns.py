@@ -17,9 +17,14 @@ def by_turns(sides: Mapping[str, Callable[[], T]], count: int) -> dict[str, list
     for turn in range(count):
         for name in list(sides)[:: -1 if turn % 2 else 1]:
             took[name].append(sides[name]())
-        if os.environ.get("RANK", "0") == "0":
-            sys.stderr.write(f"round {turn + 1} of {count}: {'; '.join(sides)}\n")
+        say(f"round {turn + 1} of {count}: {'; '.join(sides)}")
     return took
+
+
+def say(how_far: str) -> None:
+    """To who waits for the rows; of several ranks one speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        sys.stderr.write(how_far + "\n")
 
 
 def warmed(sides: Mapping[str, Callable[[], T]]) -> Mapping[str, Callable[[], T]]:
