@@ -35,7 +35,7 @@ setup:
 [group('test')]
 [no-exit-message]
 test *arguments: setup
-    @{{ python }} -m pytest "$@"
+    @{{ python }} -m pytest --numprocesses 2 --dist loadfile "$@"
 
 # Only the tests of the whole road, from HTTP to mp4
 [group('test')]

@@ -66,7 +66,21 @@ class JobReleased(_Event, frozen=True, kw_only=True):
     instance: str
 
 
-class JobSucceeded(_Event, frozen=True, kw_only=True):
+class Timings(Struct, frozen=True, kw_only=True):
+    """Seconds of each part of an attempt. `load` reads the job and its picture, `mux` writes the mp4, `store` makes it
+    the job's file; time spent waiting for the ranks is in none of them."""
+
+    load: float
+    encode: float
+    denoise: float
+    decode: float
+    mux: float
+    store: float
+
+
+class JobSucceeded(_Event, frozen=True, kw_only=True, omit_defaults=True):
+    """`timings` are those of the attempt that made the video; there are none where a later one found it made."""
+
     at: float
     attempt: int
     instance: str
@@ -79,6 +93,7 @@ class JobSucceeded(_Event, frozen=True, kw_only=True):
     size_bytes: int
     sha256: str
     seed: int
+    timings: Timings | None = None
 
 
 class JobFailed(_Event, frozen=True, kw_only=True):

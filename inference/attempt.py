@@ -1,4 +1,4 @@
-"""One attempt at one job while it runs: how far it is, why it is to be left, and what is still to be told.
+"""One attempt at a job, from its message to its ending: how far it is, why it is to be left, what is still to be told.
 
 Knows no broker; rank 0's asyncio half alone touches it.
 """
@@ -9,9 +9,9 @@ from collections import deque
 from typing import Literal
 
 from contracts.bus import Delivery
-from contracts.events import Event, Stage, StageStarted, StepCompleted
-from inference.commands import Run
-from inference.progress import Progress
+from contracts.events import Event, Stage, StageStarted, StepCompleted, Timings
+from inference.claims import Planned
+from inference.progress import Pace, Progress
 from inference.watch import LastWords
 
 REPORTS_WAITING_MAX = 256
@@ -23,24 +23,34 @@ LOST: tuple[Why, ...] = ("ended", "taken over")
 class Attempt:
     """`delivery` is the message that it answers for; times are on the monotonic clock."""
 
-    def __init__(self, delivery: Delivery, run: Run, progress: Progress, deadline: float) -> None:
-        self.delivery = delivery
+    def __init__(self, delivery: Delivery, planned: Planned, pace: Pace) -> None:
+        run = planned.run
+        self.delivery, self.planned = delivery, planned
         self.job_id, self.job, self.number = run.job_id, run.job, run.attempt
-        self.progress = progress
-        self.deadline = deadline
+        self.progress = Progress(pace, run.job, width=run.width, height=run.height)
+        self.begun = False
         self.confirmed = time.monotonic()
         """When the log last said that the job is still this attempt's."""
         self.why: Why | None = None
         self.words: LastWords | None = None
-        self.failing, self.came_out, self.over = asyncio.Event(), asyncio.Event(), asyncio.Event()
-        """A rank has failed; the ranks are out of the job, however; its ending is published, or left to others."""
+        self.failing, self.over = asyncio.Event(), asyncio.Event()
+        """A rank has failed; its ending is published, or left to others."""
+        self.leaving, self.came_out = asyncio.Event(), asyncio.Event()
+        """The ranks are at the last thing that they do for it; they are out of it, however."""
         self.news = asyncio.Event()
         self.reports: deque[Event] = deque(maxlen=REPORTS_WAITING_MAX)
+        self._handed_back = False
+        self._marks: list[tuple[str, float]] = []
 
     @property
     def lost(self) -> bool:
         """Whether the job has an ending, or somebody else at work on it: nothing more is to be said of it here."""
         return self.why in LOST
+
+    def begin(self) -> None:
+        """It has the ranks: from here on time counts."""
+        self.begun = True
+        self.progress.begin()
 
     def passed(self, stage: Stage, step: int) -> None:
         """A boundary: a stage begins (step 0), or a step of it is done."""
@@ -53,6 +63,22 @@ class Attempt:
             else StepCompleted(job_id=job_id, at=at, attempt=attempt, step=step, steps=steps, progress=value)
         )
         self.news.set()
+        if step == 0:
+            self.mark("mux" if stage == "store" else stage)
+        if stage == "decode":
+            self.leaving.set()
+
+    def mark(self, phase: str) -> None:
+        """A part of the attempt begins that is timed by itself, and the one before it ends."""
+        self._marks.append((phase, time.monotonic()))
+
+    def timings(self) -> Timings | None:
+        """Seconds of each part up to now; None where nothing was generated."""
+        if not self._marks:
+            return None
+        ends = [*(at for _, at in self._marks[1:]), time.monotonic()]
+        seconds = {phase: round(end - at, 3) for (phase, at), end in zip(self._marks, ends, strict=True)}
+        return Timings(load=round(self.planned.load_s, 3), **seconds)
 
     def failed(self, words: LastWords) -> None:
         """A rank says that it cannot go on; it may speak of an attempt that is over."""
@@ -67,10 +93,16 @@ class Attempt:
         self.why = why
         return True
 
+    async def hand_back(self) -> None:
+        """Give its message to the next one who asks, once: a second time would take it from them."""
+        if not self._handed_back:
+            self._handed_back = True
+            await self.delivery.hand_back()
+
     def end(self) -> None:
-        self.over.set()
-        self.news.set()
+        for event in (self.leaving, self.over, self.news):
+            event.set()
 
     def still_for_s(self) -> float:
-        """How long it has not moved."""
-        return time.monotonic() - self.progress.moved
+        """How long it has not moved; 0 while it waits for the ranks."""
+        return time.monotonic() - self.progress.moved if self.begun else 0.0

@@ -1,6 +1,6 @@
 """How the ranks act as one: the same commands in the same order, and a vote at every boundary of a job.
 
-The only place, beside `__main__`, that knows which rank leads. Control travels on a CPU group of its own, so that it
+The only place, beside `rank`, that knows which rank leads. Control travels on a CPU group of its own, so that it
 never mixes with the model's collectives.
 """
 
@@ -47,6 +47,11 @@ class Group:
         assert isinstance(control, dist.ProcessGroup)
         self._control = control
         self.stage: Stage = "encode"
+
+    @property
+    def size(self) -> int:
+        """How many ranks there are."""
+        return dist.get_world_size()
 
     def next_command(self) -> Command:
         """The next command, the same on every rank."""

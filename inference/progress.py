@@ -47,6 +47,10 @@ class Progress:
         self.moved = self._began
         """When it last moved, on the monotonic clock."""
 
+    def begin(self) -> None:
+        """The attempt has waited until now, and moves from here on."""
+        self._began = self.moved = time.monotonic()
+
     def at(self, stage: Stage, fraction: float) -> float:
         """The value at this much (0 to 1) of a stage; entering a stage teaches how long the one before took."""
         self.moved = time.monotonic()

@@ -7,6 +7,7 @@ from msgspec import Struct
 from PIL import Image
 
 from contracts import log
+from inference import memory
 from inference.broadcast import Failed, Group, Halted
 from inference.commands import Idle, Run, Stop
 from inference.wan.generate import generate
@@ -41,7 +42,11 @@ def serve(group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], No
         match group.next_command():
             case Run() as run:
                 with log.bound(job_id=run.job_id, attempt=run.attempt):
-                    report(_perform(run, group, wan, meshes))
+                    report(outcome := _perform(run, group, wan, meshes))
+                if isinstance(outcome, GaveUp):
+                    wan.texts.clear()
+                    memory.give_back(wan.device)
+                del outcome
             case Idle():
                 continue
             case Stop():
@@ -62,11 +67,11 @@ def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
         return GaveUp(str(agreed))
     except Exception as error:  # noqa: BLE001  # whatever one rank meets, all ranks end the job by
         log.get().exception("stage_failed", stage=group.stage)
-        return GaveUp(str(group.fail(run, _describe(error, group))))
+        return GaveUp(str(group.fail(run, _describe(error, run, group))))
 
 
-def _describe(error: Exception, group: Group) -> str:
+def _describe(error: Exception, run: Run, group: Group) -> str:
     """What a person may know: the stage and the kind of error, nothing of the inside."""
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"the cluster ran out of device memory at the stage {group.stage}"
-    return f"the stage {group.stage} failed with {type(error).__name__}"
+    if not memory.ran_out(error):
+        return f"the stage {group.stage} failed with {type(error).__name__}"
+    return memory.reason(group.stage, run.job, run.plan, group.size)

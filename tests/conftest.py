@@ -21,7 +21,7 @@ from ops import provision
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parent.parent
 NATS_SERVER = str(Path(sys.executable).parent / "nats-server")
-POLL_S = 0.02
+POLL_S = 0.1
 STOP_WITHIN_S = 40
 
 PLANTED = "planted-canary"

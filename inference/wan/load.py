@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,17 @@ from inference.wan.card import ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
 from inference.wan.parts import Checkpoint, Part
 from inference.wan.rows import own_rows, share_out, with_rows
+from inference.wan.texts import Texts
 
 SAY_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
 class Wan:
-    """The loaded components, none of them to be trained, all of them on `device` but for an offloaded text encoder."""
+    """The loaded components, none of them to be trained, all of them on `device` but for an offloaded text encoder.
+
+    `texts` are the prompts encoded lately.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     text_encoder: UMT5EncoderModel
@@ -38,6 +42,7 @@ class Wan:
     transformer: WanTransformer3DModel
     card: ModelCard
     device: torch.device
+    texts: Texts = field(default_factory=Texts)
 
     @property
     def heads(self) -> int:

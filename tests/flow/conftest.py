@@ -114,9 +114,9 @@ class Road:
         await eventually(live, within_s=180)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
-    """One road for a module, on a folder of its own."""
+    """One road for all modules that do it no harm, on a folder of its own."""
     road = Road(tmp_path_factory.mktemp("road"))
     build(road.folder / "tiny", MODEL)
     road.broker.start()

@@ -1,6 +1,7 @@
 """A rank as in production, but for the fault that a job's seed asks for: `torchrun … -m tests.flow.faulty_rank`."""
 
 import os
+import resource
 import signal
 import time
 from enum import IntEnum
@@ -12,20 +13,22 @@ from PIL import Image
 
 from contracts.events import Stage
 from contracts.job import Job
-from inference import __main__ as rank
 from inference import lead, worker
+from inference.__main__ import rank
 from inference.attempt import Attempt
+from inference.endings import Endings
 from inference.video import write_mp4
 from inference.wan.generate import Boundary, generate
 from inference.wan.load import Wan
 from inference.wan.mesh import Layout
 
 AT_STEP = 3
+LEFT_BYTES = 64 * 2**20
 SECONDS = float(os.environ.get("FAULT_SECONDS", "1"))
 
 
 class Fault(IntEnum):
-    """Seeds that do harm, all but the last three on rank 1 alone."""
+    """Seeds that do harm, those before `SLOW_DECODE` and those with `ON_ONE` on rank 1 alone."""
 
     AT_BOUNDARY = 9001
     IN_COLLECTIVE = 9002
@@ -34,6 +37,13 @@ class Fault(IntEnum):
     SLOW_DECODE = 9005
     SLOW_STORE = 9006
     DIES_BEFORE_ENDING = 9007
+    NO_MEMORY_ENCODE = 9101
+    NO_MEMORY_DENOISE = 9102
+    NO_MEMORY_DECODE = 9103
+    NO_MEMORY_STORE = 9104
+    NO_MEMORY_ENCODE_ON_ONE = 9201
+    NO_MEMORY_DENOISE_ON_ONE = 9202
+    NO_MEMORY_DECODE_ON_ONE = 9203
 
 
 def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout) -> torch.Tensor:
@@ -57,6 +67,8 @@ def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, 
                 pass
         boundary(stage, step)
 
+    if (part := starved(wan, job.seed)) is not None:
+        handles.append(part.register_forward_pre_hook(run_out_of_memory))
     try:
         video = generate(wan, job, image, faulty, layout)
     finally:
@@ -67,22 +79,48 @@ def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, 
     return video
 
 
+def starved(wan: Wan, seed: int | None) -> torch.nn.Module | None:
+    """The part of the model that finds no memory here."""
+    parts = {"ENCODE": wan.vae.encoder, "DENOISE": wan.transformer.blocks[1], "DECODE": wan.vae.decoder}
+    name = Fault(seed).name if seed in list(Fault) else ""
+    if not name.startswith("NO_MEMORY") or (name.endswith("ON_ONE") and os.environ["RANK"] != "1"):
+        return None
+    return parts.get(name.split("_")[2])
+
+
+def run_out_of_memory(*_: object) -> None:
+    """Ask for more than the process may have."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + LEFT_BYTES, before[1]))
+    try:
+        torch.empty(2 * LEFT_BYTES, dtype=torch.uint8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
 class FaultyLead(lead.Lead):
-    async def _store(self, attempt: Attempt, recipe: str, video_CTHW: torch.Tensor) -> None:  # noqa: N803
+    async def _store(self, attempt: Attempt, video_CTHW: torch.Tensor) -> None:  # noqa: N803
         def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, recipe: str) -> None:
             time.sleep(SECONDS if attempt.job.seed == Fault.SLOW_STORE else 0)
+            if attempt.job.seed == Fault.NO_MEMORY_STORE:
+                run_out_of_memory()
             write_mp4(video, path, on_frame, recipe=recipe)
 
         lead.write_mp4 = slowly
-        await super()._store(attempt, recipe, video_CTHW)
+        await super()._store(attempt, video_CTHW)
 
-    async def _succeed(self, attempt: Attempt) -> None:
+
+class FaultyEndings(Endings):
+    async def succeed(self, attempt: Attempt) -> None:
         if attempt.job.seed == Fault.DIES_BEFORE_ENDING and attempt.number == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        await super()._succeed(attempt)
+        await super().succeed(attempt)
 
 
 if __name__ == "__main__":
     worker.generate = faulty_generate
     rank.Lead = FaultyLead
+    lead.Endings = FaultyEndings
+    lead.AGREE_WITHIN_S = 3
     rank.main()

@@ -10,6 +10,7 @@ from contracts import subjects
 from contracts.bus import Bus
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, RANKS, Road
+from tests.services.edge.conftest import post
 
 
 async def seen(road: Road, client: aiohttp.ClientSession, link: Bus) -> dict[str, Any]:
@@ -58,15 +59,17 @@ async def test_health_and_metrics_agree_with_the_broker_while_jobs_wait_run_and_
     await asyncio.to_thread(road.cluster.stop)
     await become(ranks=0, running=0, status="degraded")
     before = (await seen(road, client, link))["accepted"]
-    ids = [await road.submit(client, **LONG) for _ in range(2)]
+    ids = [await road.submit(client, **{**LONG, "image_size": "256*144"}) for _ in range(2)]
     await become(unfinished=2, accepted=before + 2, running=0)
     await road.replace_cluster()
     await become(ranks=RANKS, running=1, unfinished=2, status="healthy")
     second = road.new_cluster(CLUSTER_NAME="second")
     road.start(second)
-    await become(ranks=2 * RANKS)
-    for job_id in ids:
-        assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"
-    await become(unfinished=0, running=0, accepted=before + 2)
-    await asyncio.to_thread(second.stop)
+    try:
+        await become(ranks=2 * RANKS, running=2)
+        for job_id in ids:
+            await post(client, f"{road.edge.url}/video/cancel", {"requestId": job_id})
+        await become(unfinished=0, running=0, accepted=before + 2)
+    finally:
+        await asyncio.to_thread(second.stop)
     await become(ranks=RANKS, status="healthy")

@@ -1,4 +1,4 @@
-"""A rank of test_broadcast.py: one scripted job, in which rank 1 alone may fail. Prints what it agreed on."""
+"""A rank of test_broadcast.py: scripted jobs, in which rank 1 alone may fail. Prints what it agreed on in each."""
 
 import sys
 
@@ -38,14 +38,25 @@ class Script:
         return step == self.halt_at
 
 
-def main(fail_at: int, halt_at: int) -> None:
+NEVER = 99
+SCRIPTS = {
+    "all goes well": (NEVER, NEVER),
+    "rank 0 halts": (NEVER, 2),
+    "rank 1 fails": (1, NEVER),
+    "both at once": (2, 2),
+}
+"""The steps at which rank 1 fails, and at which rank 0 halts the job."""
+
+
+def main() -> None:
     with device.join_group(torch.device("cpu")) as store:
         rank = dist.get_rank()
         with Watch(store, rank, dist.get_world_size()).kept() as watch:
-            vote(Group(Script(halt_at) if rank == 0 else None, watch), rank, fail_at)
+            for name, (fail_at, halt_at) in SCRIPTS.items():
+                vote(name, Group(Script(halt_at) if rank == 0 else None, watch), rank, fail_at)
 
 
-def vote(group: Group, rank: int, fail_at: int) -> None:
+def vote(name: str, group: Group, rank: int, fail_at: int) -> None:
     told: list[object] = [type(group.next_command()).__name__]
     step = 0
     try:
@@ -57,9 +68,9 @@ def vote(group: Group, rank: int, fail_at: int) -> None:
     except (Failed, Halted) as end:
         told.append(f"{type(end).__name__}: {end} after {step}")
     told.append(type(group.next_command()).__name__)
-    sys.stdout.write("|".join(map(str, ["TOLD", rank, *told])) + "\n")  # in one piece: two ranks share the pipe
+    sys.stdout.write("|".join(map(str, ["TOLD", name, rank, *told])) + "\n")  # in one piece: two ranks share the pipe
     sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))
+    main()

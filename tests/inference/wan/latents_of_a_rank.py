@@ -61,7 +61,7 @@ class Rank:
 
     def run_every_plan(self, ending: str, **flags: bool) -> None:
         for name, (asked, size) in JOBS.items():
-            for cfg, ulysses in plans(self.world_size, self.wan.heads, asked, ending):
+            for cfg, ulysses in plans(self.world_size, self.wan.heads, asked):
                 layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses, **flags)
                 self.results[f"{cfg}x{ulysses} {name}{ending}"] = latents(self.wan, asked, image(*size), layout=layout)
 
@@ -102,10 +102,10 @@ class Rank:
         self.results["passes"], self.results["tokens"] = torch.tensor(passes), torch.tensor(tokens[0])
 
 
-def plans(ranks: int, heads: int, asked: Job, ending: str) -> list[tuple[int, int]]:
-    """Of four ranks, those plans alone are run again that all of them share."""
+def plans(ranks: int, heads: int, asked: Job) -> list[tuple[int, int]]:
+    """Of four ranks, those plans alone that none of them is left over by, and one by which two repeat the work."""
     found = degrees(ranks, heads, guided=asked.guided)
-    return [(cfg, ulysses) for cfg, ulysses in found if not ending or ranks < 4 or cfg * ulysses == ranks]
+    return [(cfg, ulysses) for cfg, ulysses in found if ranks < 4 or cfg * ulysses == ranks or (cfg, ulysses) == (2, 1)]
 
 
 def stop_after(last: int) -> Any:

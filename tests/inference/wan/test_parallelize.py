@@ -42,7 +42,7 @@ def test_by_every_plan_the_latents_are_those_of_one_rank_bit_for_bit(name: str, 
     asked, size = JOBS[name]
     alone = latents(wan, asked, image(*size))
     for ending in ("", " again"):
-        for cfg, ulysses in plans(cluster.ranks, TINY.heads, asked, ending):
+        for cfg, ulysses in plans(cluster.ranks, TINY.heads, asked):
             for of_rank in cluster.of(f"{cfg}x{ulysses} {name}{ending}"):
                 assert torch.equal(of_rank, alone), (cfg, ulysses, ending)
 

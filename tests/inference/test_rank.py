@@ -2,7 +2,7 @@ import pytest
 
 from contracts import env
 from contracts.plan import Plan
-from inference.__main__ import Settings, choose_plan
+from inference.rank import Settings, choose_plan
 from inference.wan.load import Wan
 
 

@@ -1,20 +1,18 @@
-"""What rank 0 makes of the broker's answers, over a connection that loses one."""
+"""What an attempt's ending makes of the broker's answers, over a connection that loses one."""
 
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
 
 import pytest
 
 from contracts import bus, subjects, wire
 from contracts.blobs import Folder
 from contracts.bus import Bus
-from contracts.cluster import ClusterStatus
 from contracts.events import JobSucceeded
-from contracts.plan import Plan
-from inference.lead import Lead, Limits
+from inference.endings import Endings
+from inference.journal import Journal
 from tests.conftest import Broker, eventually
 from tests.contracts.test_fold import ID, cancelled, succeeded
 
@@ -66,27 +64,9 @@ async def through(proxy: Proxy) -> AsyncGenerator[Bus, None]:
     await eventually(lambda: proxy.open == 0)
 
 
-def lead(link: Bus, folder: Path) -> Lead:
-    """As far as it speaks with the broker."""
-    cluster = ClusterStatus(
-        instance="i",
-        name="c",
-        device="cpu",
-        world_size=1,
-        model="tiny",
-        sizes=["64*48"],
-        default_size="64*48",
-        heads=4,
-        plan=Plan(cfg_size=1, ulysses_size=1),
-        current_jobs=[],
-        started_at=0,
-        at=0,
-    )
-    nobody = cast("Any", None)
+def endings(link: Bus, folder: Path) -> Endings:
     store = Folder(folder)
-    return Lead(
-        broker=link, videos=store, scratch=store, desk=nobody, watch=nobody, cluster=cluster, limits=Limits(60, 60, 3)
-    )
+    return Endings(Journal(link), store, store, "i")
 
 
 async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
@@ -95,7 +75,7 @@ async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
     proxy = Proxy(broker, b"PUB video.events." + ID.encode() + b".finished.succeeded")
     ending = succeeded(1, 1.0)
     async with through(proxy) as lossy:
-        assert await lead(lossy, tmp_path)._end(ending) == ending
+        assert await endings(lossy, tmp_path).end(ending) == ending
     assert proxy.cuts == 1
     assert [event.data for event in await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))] == [
         wire.encode(ending)
@@ -106,6 +86,6 @@ async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
 async def test_who_comes_second_learns_the_ending_that_the_job_has(link: Bus, tmp_path: Path) -> None:
     first = cancelled(1.0)
     await link.publish(subjects.event(first), wire.encode(first), within_s=2)
-    ending = await lead(link, tmp_path)._end(succeeded(1, 2.0))
+    ending = await endings(link, tmp_path).end(succeeded(1, 2.0))
     assert ending == first
     assert not isinstance(ending, JobSucceeded)

@@ -1,0 +1,152 @@
+"""What the next attempt at a job would be, and the word in the log that it is ours. Knows no rank and no ending."""
+
+import asyncio
+import hashlib
+import io
+import time
+
+import msgspec
+from msgspec import Struct
+from PIL import Image, ImageOps
+
+from contracts import log, wire
+from contracts.blobs import Store
+from contracts.bus import Expect, WrongSequence
+from contracts.cluster import ClusterStatus, objections, plan_of
+from contracts.events import JobStarted, JobSubmitted
+from contracts.job import Job, input_name, output_size, video_name
+from inference.commands import Run
+from inference.journal import Journal
+from inference.video import probe
+
+UNREADABLE = "the job could not be read"
+
+
+class Limits(Struct, frozen=True):
+    """What a job may use up: seconds over all its attempts, and attempts that were not handed back.
+
+    `stage_timeout_s` is how long a stage, or one step of `denoise`, may take before the ranks count as hanging.
+    """
+
+    task_timeout_s: float
+    stage_timeout_s: float
+    max_attempts: int
+
+
+class Hopeless(Exception):
+    """The job cannot be run, here or anywhere; the text is safe to show."""
+
+
+class Planned(Struct, frozen=True):
+    """The next attempt at a job, the `started` before it, and the seconds that the job may still run.
+
+    `recipe` tells its video from any other; `made` where an attempt before this one came as far as the file. `load_s`
+    is what it took to find all this out.
+    """
+
+    run: Run
+    expect: Expect
+    left_s: float
+    recipe: str
+    made: bool
+    load_s: float
+
+
+class Claims:
+    def __init__(self, journal: Journal, videos: Store, scratch: Store, cluster: ClusterStatus, limits: Limits) -> None:
+        self._journal, self._videos, self._scratch = journal, videos, scratch
+        self._cluster, self._limits = cluster, limits
+
+    async def plan(self, job_id: str, data: bytes) -> Planned:
+        """What the next attempt at the job would be. Raises `Hopeless`."""
+        began = time.monotonic()
+        submitted = _submitted(job_id, data)
+        png = await self._scratch.read(input_name(job_id))
+        recipe = _recipe(submitted.job, png or b"")
+        made = png is not None and await self._is_made(video_name(job_id), recipe)
+        so_far, last = await self._journal.past(job_id)
+        if not made and so_far.burnt >= self._limits.max_attempts:
+            raise Hopeless(f"given up after {so_far.burnt} attempts")
+        if not made and (wrong := objections(submitted.job, [self._cluster])):
+            raise Hopeless("; ".join(objection.message for objection in wrong))
+        if png is None:
+            raise Hopeless("the input image is gone")
+        run = await asyncio.to_thread(_prepare, submitted, so_far.latest + 1, png, self._cluster)
+        return Planned(
+            run=run,
+            expect=Expect(0 if last is None else last.sequence),
+            left_s=self._limits.task_timeout_s - so_far.spent_s,
+            recipe=recipe,
+            made=made,
+            load_s=time.monotonic() - began,
+        )
+
+    async def claim(self, planned: Planned) -> bool:
+        """Publish `started` as the next attempt. False where another cluster was first: the job is theirs."""
+        run = planned.run
+        started = JobStarted(
+            job_id=run.job_id,
+            at=time.time(),
+            attempt=run.attempt,
+            instance=self._cluster.instance,
+            width=run.width,
+            height=run.height,
+            num_frames=run.job.num_frames,
+            plan=run.plan,
+        )
+        try:
+            await self._journal.write(started, expect=planned.expect)
+        except WrongSequence:
+            winner = await self._journal.last_start(run.job_id)
+            return winner is not None and winner.data == wire.encode(started)  # ours where only the answer was lost
+        return True
+
+    async def _is_made(self, name: str, recipe: str) -> bool:
+        """Whether the file is there, and made by this recipe. Any other makes way.
+
+        There may be one: an idempotency key that is used again when the log has forgotten its job gives the same id.
+        """
+        try:
+            async with self._videos.local(name) as path:
+                found = (await asyncio.to_thread(probe, path)).recipe
+        except FileNotFoundError:
+            return False
+        except ValueError:  # no video at all
+            found = None
+        if found != recipe:
+            log.get().warning("stale_video_removed")
+            await self._videos.delete(name)
+        return found == recipe
+
+
+def _submitted(job_id: str, data: bytes) -> JobSubmitted:
+    """The job in a message; one that speaks of another than its subject is none. Raises `Hopeless`."""
+    try:
+        submitted = wire.decode_submission(data)
+    except wire.Undecodable as error:
+        log.get().error("job_undecodable", error=str(error))
+        raise Hopeless(UNREADABLE) from error
+    if submitted.job_id != job_id:
+        log.get().error("job_undecodable", error=f"it speaks of job {submitted.job_id}")
+        raise Hopeless(UNREADABLE)
+    return submitted
+
+
+def _recipe(job: Job, png: bytes) -> str:
+    """What the video is made of, as a digest that its file carries."""
+    return hashlib.sha256(msgspec.json.encode(job) + png).hexdigest()
+
+
+def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus) -> Run:
+    """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
+    job, job_id = submitted.job, submitted.job_id
+    plan = plan_of(job, cluster) or cluster.plan  # none where a video is adopted that this cluster could not make
+    try:
+        picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
+    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
+        log.get().error("input_unreadable", error=repr(error))
+        raise Hopeless("the input image is damaged") from error
+    width, height = output_size(job.image_size or cluster.default_size, job.keep_aspect, picture.width, picture.height)
+    fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
+    rgb = fitted.tobytes()
+    return Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb)

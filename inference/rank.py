@@ -1,0 +1,184 @@
+"""One rank of a cluster: settings, process groups, and who leads and who follows.
+
+Rank 0 keeps asyncio in its main thread and runs the loop of all ranks in a second one; if either half fails the
+process ends, and torchrun and what watches over it start the cluster again.
+"""
+
+import asyncio
+import contextvars
+import os
+import socket
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+
+import torch
+import uvloop
+from msgspec import Struct
+from torch.distributed.distributed_c10d import Store
+
+from contracts import blobs, bus, env, lifetime, log
+from contracts.cluster import ClusterStatus
+from contracts.plan import Part, Plan, own_plan
+from inference import device, pocket
+from inference.broadcast import Group
+from inference.claims import Limits
+from inference.desk import Desk
+from inference.lead import Lead
+from inference.wan import kernels
+from inference.wan.load import Wan, load
+from inference.wan.mesh import Meshes
+from inference.wan.rows import rows_mesh
+from inference.wan.weights import CheckpointError
+from inference.watch import Watch
+from inference.worker import serve
+
+LOOP_ENDS_WITHIN_S = 10.0
+
+
+class Settings(Struct, frozen=True):
+    rank: int = 0
+    local_rank: int = 0
+    world_size: int = 1
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_creds: str | None = None
+    video_store_url: str = "generated_videos/"
+    scratch_store_url: str = "scratch/"
+    model_ckpt_dir: Path = pocket.POCKET_FOLDER
+    pocket_large_sizes: bool = False
+    cluster_name: str = socket.gethostname()
+    plan: tuple[Part, ...] = ()
+    task_timeout: float = 1800
+    stage_timeout: float = 900
+    max_attempts: int = 3
+    attention_backend: str | None = None
+    compile_blocks: bool = False
+    fp8_linear: bool = False
+    offload_text_encoder: bool = False
+
+
+def main() -> None:
+    settings = env.read(Settings)
+    log.configure("inference", rank=settings.rank)
+    device.die_with_parent()
+    where = device.choose(settings.local_rank)
+    device.make_current(where)
+    with device.join_group(where) as store:
+        wan = prepare(settings, where)
+        plan = choose_plan(settings, wan)
+        if settings.compile_blocks:
+            kernels.compile_blocks(wan.transformer)
+            kernels.warm_up(wan)
+        meshes = Meshes(where.type, settings.world_size)
+        if settings.rank == 0:
+            uvloop.run(lead(settings, wan, meshes, plan, store))
+        else:
+            follow(settings, wan, meshes, store)
+    log.get().info("rank_stopped")
+
+
+def prepare(settings: Settings, where: torch.device) -> Wan:
+    """The model as the settings want it; one sentence and the end of the process if that cannot be."""
+    began = time.monotonic()
+    try:
+        if settings.fp8_linear:
+            kernels.check_fp8(where)
+        wan = load(
+            settings.model_ckpt_dir,
+            where,
+            large_sizes=settings.pocket_large_sizes,
+            mesh=rows_mesh(where.type, settings.world_size),
+            offload_text_encoder=settings.offload_text_encoder,
+            fp8_linear=settings.fp8_linear,
+        )
+        attention = kernels.attend(wan, settings.attention_backend)
+    except (CheckpointError, kernels.KernelError) as error:
+        sys.exit(str(error))
+    seconds = round(time.monotonic() - began, 1)
+    log.get().info("model_loaded", model=wan.card.name, attention=attention, seconds=seconds)
+    return wan
+
+
+def choose_plan(settings: Settings, wan: Wan) -> Plan:
+    """The cluster's own plan, which jobs that ask for nothing run by. Ends the process where it cannot be run."""
+    try:
+        return own_plan(settings.plan, settings.world_size, wan.heads)
+    except ValueError as error:
+        raise env.BadSetting(f"PLAN: {error}") from error
+
+
+def follow(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
+    """Every rank but 0: the loop of all ranks, until rank 0 ends it."""
+    lifetime.leave_signals_to_others()
+    with Watch(store, settings.rank, settings.world_size).kept() as watch:
+        try:
+            serve(Group(None, watch), wan, meshes, lambda _outcome: None)
+        except BaseException:
+            watch.go_down(f"the loop of rank {settings.rank} failed")
+            raise
+
+
+async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
+    """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
+    stop = lifetime.stop_on_signals()
+    desk = Desk()
+    watch = Watch(store, settings.rank, settings.world_size, on_words=desk.heard, on_down=desk.goes_down)
+    with watch.kept():
+        loop_ended = start_loop(wan, meshes, desk, watch)
+        try:
+            async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
+                await Lead(
+                    broker=broker,
+                    videos=blobs.store(settings.video_store_url),
+                    scratch=blobs.store(settings.scratch_store_url),
+                    desk=desk,
+                    watch=watch,
+                    cluster=describe(settings, wan, plan),
+                    limits=Limits(settings.task_timeout, settings.stage_timeout, settings.max_attempts),
+                ).serve(stop)
+        except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
+            log.get().exception("lead_failed")
+            os._exit(1)
+        if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
+            log.get().error("loop_did_not_end")
+            os._exit(1)
+
+
+def start_loop(wan: Wan, meshes: Meshes, desk: Desk, watch: Watch) -> asyncio.Event:
+    """Run the loop of all ranks in a second thread; the event is set once it has ended in order."""
+    ended = asyncio.Event()
+    asyncio_loop = asyncio.get_running_loop()
+
+    def run() -> None:
+        try:
+            device.make_current(wan.device)
+            serve(Group(desk, watch), wan, meshes, desk.report)
+        except BaseException:  # noqa: BLE001  # as above
+            log.get().exception("loop_failed")
+            watch.go_down("the loop of rank 0 failed")
+        else:
+            asyncio_loop.call_soon_threadsafe(ended.set)
+
+    here = contextvars.copy_context()  # what is bound to every log line
+    threading.Thread(target=here.run, args=(run,), name="loop", daemon=True).start()
+    return ended
+
+
+def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
+    now = time.time()
+    return ClusterStatus(
+        instance=uuid.uuid4().hex,
+        name=settings.cluster_name,
+        device=wan.device.type,
+        world_size=settings.world_size,
+        model=wan.card.name,
+        sizes=wan.card.sizes,
+        default_size=wan.card.default_size,
+        heads=wan.heads,
+        plan=plan,
+        current_jobs=[],
+        started_at=now,
+        at=now,
+    )

@@ -1,0 +1,27 @@
+import pytest
+import torch
+
+from contracts.plan import Plan
+from inference import memory
+from tests.inference.conftest import job
+
+
+def test_running_out_of_memory_is_told_from_other_errors() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    npu = RuntimeError("NPU out of memory. Tried to allocate 2.00 GiB (NPU 0; 60.97 GiB total capacity)")
+    assert all(memory.ran_out(error) for error in (caught.value, MemoryError(), torch.OutOfMemoryError(), npu))
+    assert not any(memory.ran_out(error) for error in (RuntimeError("shape"), OSError("out of memory"), ValueError()))
+
+
+def test_what_is_asked_for_already_is_not_advised() -> None:
+    plain = Plan(cfg_size=1, ulysses_size=1)
+    every = Plan(cfg_size=2, ulysses_size=2, dit_fsdp=True, t5_fsdp=True, vae_parallel=True)
+    always = "a smaller image_size, fewer num_frames"
+    cached = job(use_attentioncache=True)
+    assert memory.reason("denoise", cached, plain, 4).endswith(
+        f": no use_attentioncache, dit_fsdp, a larger ulysses_size, {always}"
+    )
+    for stage in ("encode", "denoise", "decode", "store"):
+        for plan, ranks in ((plain, 1), (every, 4)):
+            assert memory.reason(stage, job(), plan, ranks).endswith(f"needs less: {always}")
