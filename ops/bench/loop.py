@@ -67,6 +67,7 @@ def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
             if stage == "denoise" and step > 0:
                 on_step(step)
 
+        wan.texts.clear()  # the pipeline remembers no prompts
         generate(wan, job, image, boundary)
 
     return {"ours": lambda: timed(ours), "stock": lambda: timed(lambda on_step: pipeline.run(job, image, on_step))}
