@@ -62,6 +62,18 @@ fuzz seconds="60": setup
 endings kills="20" races="100": setup
     @{{ python }} -m tests.endings.run "$1" "$2"
 
+# How fast the engine is, against the stock pipeline and one rank, in one run; --help lists what may be asked for
+[group('test')]
+[no-exit-message]
+bench-engine *arguments: setup
+    @{{ python }} -m ops.bench.engine "$@"
+
+# How fast so many ranks load a checkpoint of so many gigabytes, against cat, and what that takes of main memory
+[group('test')]
+[no-exit-message]
+bench-load ranks="4" gigabytes="2": setup
+    @{{ python }} -m ops.bench.load "$1" "$2"
+
 # Every test, and which lines none of them reaches
 [group('test')]
 [no-exit-message]

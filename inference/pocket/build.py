@@ -3,8 +3,10 @@
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import torch
@@ -38,6 +40,7 @@ class PocketShape:
     layers: int = 6
     heads: int = 6
     head_dim: int = 32
+    ffn_ratio: float = 4.0
     text_layers: int = 2
     text_dim: int = 64
     image_layers: int = 2
@@ -70,21 +73,24 @@ def build(folder: Path, shape: PocketShape | None = None) -> bool:
     return True
 
 
+def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
+    """What makes each component of the pipeline but the scheduler; the weights are drawn as torch draws them."""
+    return {
+        "tokenizer": _tokenizer,
+        "text_encoder": lambda: _text_encoder(shape, vocabulary=len(_tokenizer())),
+        "image_processor": lambda: _image_processor(shape),
+        "image_encoder": lambda: _image_encoder(shape),
+        "vae": lambda: _vae(shape),
+        "transformer": lambda: _transformer(shape),
+    }
+
+
 def _write(folder: Path, shape: PocketShape) -> None:
     logging.disable_progress_bar()
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        tokenizer = _tokenizer()
-        # The three ignored have other classes than its signature says, which it does not mind.
-        WanImageToVideoPipeline(
-            tokenizer=tokenizer,  # pyright: ignore[reportArgumentType]
-            text_encoder=_text_encoder(shape, vocabulary=len(tokenizer)),
-            image_processor=_image_processor(shape),  # pyright: ignore[reportArgumentType]
-            image_encoder=_image_encoder(shape),
-            vae=_vae(shape),
-            transformer=_transformer(shape),
-            scheduler=_scheduler(),  # pyright: ignore[reportArgumentType]
-        ).save_pretrained(folder)
+        components = {name: make() for name, make in builders(shape).items()}
+        WanImageToVideoPipeline(**components, scheduler=_scheduler()).save_pretrained(folder)  # pyright: ignore[reportArgumentType]  # it does not mind
     (folder / CARD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(shape.card)) + b"\n")
 
 
@@ -140,7 +146,7 @@ def _transformer(shape: PocketShape) -> WanTransformer3DModel:
         in_channels=36,
         out_channels=16,
         text_dim=shape.text_dim,
-        ffn_dim=4 * shape.dim,
+        ffn_dim=round(shape.ffn_ratio * shape.dim),
         num_layers=shape.layers,
         image_dim=shape.image_dim,
         added_kv_proj_dim=shape.dim,

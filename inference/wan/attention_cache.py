@@ -43,45 +43,60 @@ class AttentionCache:
 
     def __init__(self, rule: Rule | None) -> None:
         self._rule = rule
-        self.kept: dict[tuple[str, int], torch.Tensor] = {}
-        self.branch = ""
+        self._blocks: list[_Kept] = []
+        self._branch = ""
+        self._aside: dict[tuple[str, int], torch.Tensor] = {}
         self.reuses = self.stores = False
+
+    @property
+    def kept(self) -> dict[tuple[str, int], torch.Tensor]:
+        """By branch and block."""
+        at_hand = {(self._branch, at): block.output_BLD for at, block in enumerate(self._blocks)}
+        return self._aside | {place: output for place, output in at_hand.items() if output is not None}
 
     def begin(self, branch: str, step: int) -> None:
         """The pass that comes is this branch's at this step."""
         if self._rule is None:
             return
-        self.branch = branch
         self.reuses, self.stores = self._rule.reuses(step), self._rule.stores(step)
-        if step > self._rule.end:
-            self.kept.clear()
+        self._aside = {} if step > self._rule.end else self.kept
+        self._branch = branch
+        for at, block in enumerate(self._blocks):
+            block.output_BLD = self._aside.pop((branch, at), None)
 
     @contextmanager
     def over(self, transformer: WanTransformer3DModel) -> Generator[None]:
         """Stand in for the transformer's self-attention within the block, and keep nothing after it."""
         attentions: list[Any] = [] if self._rule is None else [block.attn1 for block in transformer.blocks]
-        for at, attention in enumerate(attentions):
-            attention.processor = _Kept(self, at, attention.processor)
+        self._blocks = [_Kept(self, attention.processor) for attention in attentions]
+        for attention, block in zip(attentions, self._blocks, strict=True):
+            attention.processor = block
         try:
             yield
         finally:
             for attention in attentions:
                 attention.processor = attention.processor.computing
-            self.kept.clear()
+            self._blocks.clear()
+            self._aside.clear()
 
 
 class _Kept:
-    """The processor of one block: all that its self-attention module does."""
+    """The processor of one block: all that its self-attention module does.
 
-    def __init__(self, cache: AttentionCache, block: int, computing: Any) -> None:
-        self._cache, self._block = cache, block
+    It has only the output of the branch whose pass it is and knows neither name nor number: compiled blocks would be
+    compiled anew for each, and past a few run uncompiled.
+    """
+
+    def __init__(self, cache: AttentionCache, computing: Any) -> None:
+        self._cache = cache
         self.computing = computing
+        self.output_BLD: torch.Tensor | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
-        cache, place = self._cache, (self._cache.branch, self._block)
-        if cache.reuses:
-            return cache.kept[place]
+        if self._cache.reuses:
+            assert self.output_BLD is not None
+            return self.output_BLD
         output_BLD = self.computing(*args, **kwargs)
-        if cache.stores:
-            cache.kept[place] = output_BLD
+        if self._cache.stores:
+            self.output_BLD = output_BLD
         return output_BLD

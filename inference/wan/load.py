@@ -20,7 +20,7 @@ from contracts import log
 from inference.wan import fp8
 from inference.wan.card import ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
-from inference.wan.parts import Part
+from inference.wan.parts import Checkpoint, Part
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
 
@@ -66,7 +66,28 @@ def load(
     this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is
     read if the folder holds something else.
     """
-    checkpoint = open_checkpoint(folder)
+    return read(
+        open_checkpoint(folder),
+        read_card(folder, large_sizes=large_sizes),
+        device,
+        mesh=mesh,
+        dtype=dtype,
+        offload_text_encoder=offload_text_encoder,
+        fp8_linear=fp8_linear,
+    )
+
+
+def read(
+    checkpoint: Checkpoint,
+    card: ModelCard,
+    device: torch.device,
+    *,
+    mesh: DeviceMesh | None = None,
+    dtype: torch.dtype | None = None,
+    offload_text_encoder: bool = False,
+    fp8_linear: bool = False,
+) -> Wan:
+    """The models of a checkpoint that was opened; all else as above."""
     logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
     # On a CPU half precision is slow and fp32 is what makes runs comparable bit for bit. On an accelerator the two
     # large models run in bf16; the VAE and CLIP are small and their rounding would be seen.
@@ -102,7 +123,7 @@ def load(
         image_encoder=whole(checkpoint.image_encoder),
         vae=whole(checkpoint.vae),
         transformer=transformer(),
-        card=read_card(folder, large_sizes=large_sizes),
+        card=card,
         device=device,
     )
 

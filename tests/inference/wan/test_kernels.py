@@ -84,6 +84,16 @@ def test_compiled_blocks_are_warm_for_every_size_and_compute_the_same(fresh: Wan
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == compiled
 
 
+@pytest.mark.usefixtures("nothing_compiled")
+def test_a_step_that_reuses_attention_is_compiled_once_for_all_blocks(fresh: Wan):
+    asked = job(use_attentioncache=True, infer_steps=7, start_step=1, attentioncache_interval=3, end_step=5)
+    before = latents(fresh, asked, image())
+    kernels.compile_blocks(fresh.transformer, backend="eager")
+    torch._dynamo.utils.counters.clear()
+    assert torch.equal(latents(fresh, asked, image()), before)
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3  # computed; computed and kept; reused
+
+
 def test_a_row_of_8_bit_floats_is_right_to_its_last_bit():
     rows = torch.randn(5, 32, generator=torch.Generator().manual_seed(0)) * torch.tensor([1e-3, 1, 10, 1e4, 0])[:, None]
     rounded, scale = fp8.quantise(rows)

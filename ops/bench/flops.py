@@ -1,0 +1,43 @@
+"""How many floating-point operations a pass through Wan's transformer is, and how many a device does. Knows no job."""
+
+import statistics
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ops.bench.turns import seconds
+
+PATCH_SIDE = 2
+TERA = 1e12
+MATRIX_ROUNDS = 20
+MATRIX_SIDE = {"cpu": 512}
+MATRIX_SIDE_OF_A_CARD = 8192
+
+
+def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, picture_tokens: int) -> int:
+    """A multiplication and an addition count as two; `latents` are B × C × T × H × W.
+
+    What is no matrix (norms, activations, softmax) is left out, and so is what is done once for all tokens.
+    """
+    tokens = latents[-3] * latents[-2] * latents[-1] // PATCH_SIDE**2
+    dim = config["num_attention_heads"] * config["attention_head_dim"]
+    context = text_tokens + picture_tokens
+    square = 2 * dim * dim
+    block = (
+        6 * tokens * square  # query, key, value and output of self-attention, query and output of cross-attention
+        + 2 * context * square  # its keys and values
+        + 4 * dim * tokens * (tokens + context)  # the attention of both
+        + 2 * 2 * dim * config["ffn_dim"] * tokens
+    )
+    patch = PATCH_SIDE**2 * (config["in_channels"] + config["out_channels"])
+    return config["num_layers"] * block + 2 * dim * patch * tokens
+
+
+def matrix_tflops(device: torch.device) -> float:
+    """What a product of large square matrices reaches, in the type that the model has on this device."""
+    side = MATRIX_SIDE.get(device.type, MATRIX_SIDE_OF_A_CARD)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    left, right = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))
+    took = [seconds(lambda: left @ right, device) for _ in range(MATRIX_ROUNDS)]
+    return 2 * side**3 / statistics.median(took) / TERA

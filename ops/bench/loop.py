@@ -1,0 +1,73 @@
+"""The stock pipeline and our loop, on the same weights, kernels and job.
+
+Seconds of a step and of the whole job up to the decoded video, and the peak of memory.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from contracts.events import Stage
+from contracts.job import parse_size
+from inference import device
+from inference.wan.generate import generate
+from inference.wan.kernels import attend
+from ops.bench.memory import peak_of
+from ops.bench.picture import picture
+from ops.bench.row import Aim, Row, Series
+from ops.bench.setup import Setup
+from ops.bench.stock import Stock
+from ops.bench.turns import by_turns, now, say, warmed
+from ops.bench.weights import SHAPES, drawn
+
+NO_DEARER = Aim("≤", 1.02)
+MEMORY_ROUNDS_MAX = 3  # it hardly varies
+SIDES = ("ours", "stock")
+
+
+class Times(NamedTuple):
+    step_s: float
+    job_s: float
+
+
+def measure(setup: Setup) -> Iterator[Row]:
+    here = device.choose(0)
+    peaks: dict[str, list[float]] = {side: [] for side in SIDES}
+    for turn in range(min(setup.count, MEMORY_ROUNDS_MAX)):  # before anything else: a fork has what was there before
+        say(f"memory, round {turn + 1}")
+        for side in SIDES:
+            peaks[side].append(peak_of(lambda side=side: _sides(setup)[side](), here))
+    jobs = by_turns(warmed(_sides(setup)), setup.count)
+    step_s = {side: [times.step_s for times in jobs[side]] for side in SIDES}
+    job_s = {side: [times.job_s for times in jobs[side]] for side in SIDES}
+    yield _row("a step", "s", step_s, NO_DEARER)
+    yield _row("a job up to the video", "s", job_s, NO_DEARER)
+    yield _row("peak memory of a job", "bytes", peaks)
+
+
+def _row(what: str, unit: str, by_side: dict[str, list[float]], aim: Aim | None = None) -> Row:
+    ours, stock = (Series(side, by_side[side]) for side in SIDES)
+    return Row(part="loop", what=what, unit=unit, over=ours, under=stock, aim=aim)
+
+
+def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
+    here = device.choose(0)
+    wan = drawn(SHAPES[setup.shape], here)
+    attend(wan, None)
+    job, image = setup.job, picture(*parse_size(setup.size))
+    pipeline = Stock(wan, job.sample_shift)
+
+    def timed(run: Callable[[Callable[[int], None]], object]) -> Times:
+        marks: list[float] = []
+        began = now(here)
+        run(lambda _step: marks.append(now(here)))
+        return Times((marks[-1] - marks[0]) / (len(marks) - 1), now(here) - began)
+
+    def ours(on_step: Callable[[int], None]) -> None:
+        def boundary(stage: Stage, step: int) -> None:
+            if stage == "denoise" and step > 0:
+                on_step(step)
+
+        wan.texts.clear()  # the pipeline remembers no prompts
+        generate(wan, job, image, boundary)
+
+    return {"ours": lambda: timed(ours), "stock": lambda: timed(lambda on_step: pipeline.run(job, image, on_step))}

@@ -1,0 +1,50 @@
+"""A process of the bench, by itself or as one of torchrun's ranks: `python -m ops.bench.parts SETUP PART…`.
+
+Prints rows as JSON.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import msgspec
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+
+from inference import device
+from ops.bench import card, control, loop, mp4, plans
+from ops.bench.row import Row, tell
+from ops.bench.setup import Setup
+
+BY_ITSELF: dict[str, Callable[[Setup], Iterator[Row]]] = {
+    "loop": loop.measure,
+    "mp4": mp4.measure,
+    "card": card.measure,
+}
+BY_RANKS: dict[str, Callable[[Setup, Store], Iterator[Row]]] = {
+    "control": control.measure,
+    "plans": plans.measure,
+}
+
+
+def main(text: str, *parts: str) -> None:
+    device.die_with_parent()
+    setup = msgspec.json.decode(text, type=Setup)
+    torch.set_num_threads(setup.threads)
+    if "RANK" not in os.environ:
+        for part in parts:
+            for row in BY_ITSELF[part](setup):
+                tell(row)
+        return
+    here = device.choose(int(os.environ["LOCAL_RANK"]))
+    device.make_current(here)
+    with device.join_group(here) as store:
+        for part in parts:
+            for row in BY_RANKS[part](setup, store):
+                if dist.get_rank() == 0:
+                    tell(row)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,77 @@
+"""A Wan2.1 of any size with weights drawn at random on the device itself: no file is written or read for them.
+
+Loaded by the same lines as a checkpoint. The draws go by the tensors' names, so every rank has the same model.
+"""
+
+import math
+import tempfile
+import zlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.distributed.device_mesh import DeviceMesh
+
+from inference.pocket.build import PocketShape, builders
+from inference.wan.card import ModelCard
+from inference.wan.load import Wan, read
+from inference.wan.parts import Checkpoint, Part
+from inference.wan.weights import Stored
+from ops.bench.setup import ShapeName
+
+SHAPES: dict[ShapeName, PocketShape] = {
+    "tiny": PocketShape(
+        card=ModelCard(name="tiny", sizes=["64*48"], default_size="64*48"),
+        vae_dim=4,
+        vae_dim_mult=(1, 2, 2, 2),
+        layers=2,
+        heads=4,
+        head_dim=16,
+        text_dim=32,
+        image_dim=16,
+        image_side=28,
+    ),
+    "pocket": PocketShape(),
+    # Wan2.1-I2V-14B's transformer, and beside it encoders of the right width that are small.
+    "14b": PocketShape(
+        card=ModelCard(name="14b", sizes=["1280*720"], default_size="1280*720"),
+        layers=40,
+        heads=40,
+        head_dim=128,
+        ffn_ratio=2.7,
+        text_layers=1,
+        text_dim=4096,
+        image_dim=1280,
+        image_side=224,
+    ),
+}
+
+
+def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None = None, fp8_linear: bool = False) -> Wan:
+    """The model, in the types that it would be loaded in."""
+    make = builders(shape)
+    parts = {name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")}
+    with tempfile.TemporaryDirectory() as folder:
+        make["tokenizer"]().save_pretrained(folder)
+        checkpoint = Checkpoint(**parts, tokenizer=Path(folder), image_processor=make["image_processor"])
+        return read(checkpoint, shape.card, device, mesh=mesh, fp8_linear=fp8_linear)
+
+
+def _part(build: Callable[[], Any], device: torch.device) -> Part:
+    part = Part(Path("drawn"), build, {})
+    names = part.empty().named_parameters()
+    return replace(part, stored={name: _tensor(name, tuple(like.shape), device) for name, like in names})
+
+
+def _tensor(name: str, shape: tuple[int, ...], device: torch.device) -> Stored:
+    def draw(first: int, last: int) -> torch.Tensor:
+        fan_in = math.prod(shape[1:])
+        if fan_in == 1:  # a norm's weight, or a bias
+            return torch.full((last - first, *shape[1:]), 0.0 if name.endswith("bias") else 1.0, device=device)
+        by_name = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
+        whole = torch.empty(shape, device=device).normal_(std=fan_in**-0.5, generator=by_name)
+        return whole[first:last]
+
+    return Stored(Path("drawn"), shape, torch.float32, draw)
