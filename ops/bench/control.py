@@ -12,13 +12,15 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from contracts import wire
+from contracts.bus import Expect
 from contracts.job import Job, parse_size
 from contracts.plan import Plan
 from inference.attempt import Attempt
 from inference.broadcast import Group
+from inference.claims import Planned
 from inference.commands import Run
 from inference.desk import Desk
-from inference.progress import Pace, Progress
+from inference.progress import Pace
 from inference.watch import Watch
 from inference.worker import Left
 from ops.bench.row import Aim, Row, Series
@@ -50,7 +52,8 @@ async def _lead(watch: Watch, setup: Setup) -> list[float]:
         job_id="0" * 32, attempt=1, job=JOB, plan=Plan(cfg_size=1, ulysses_size=1),
         width=width, height=height, rgb=b"",
     )  # fmt: skip
-    attempt = Attempt(NOBODY, run, Progress(Pace(), run.job, width=width, height=height), deadline=0)
+    planned = Planned(run=run, expect=Expect(0), left_s=0, recipe="", made=False, load_s=0)
+    attempt = Attempt(NOBODY, planned, Pace())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))
         tasks.create_task(desk.run(run, attempt.passed, attempt.failed))
