@@ -1,10 +1,9 @@
-"""One rank under torchrun: `latents_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER.
+"""One rank of `test_parallelize.py`: leaves its results in a folder.
 
 Every plan of the cluster runs every job, one after the other in one process, and again: first with the weights at
 hand, then with the weights kept apart.
 """
 
-import sys
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -156,7 +155,3 @@ def main(checkpoint: Path, folder: Path) -> None:
         rank.results["more hooks"] = torch.tensor(rank.hooks() - hooks)
         rank.results["slowest change"] = torch.tensor(rank.slowest_change_s)
         save_file({n: tensor.contiguous() for n, tensor in rank.results.items()}, folder / f"{dist.get_rank()}")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -1,22 +1,27 @@
-"""Runs a script on real torchrun ranks."""
+"""Real ranks for a test: `python -m tests.inference.wan.ranks MODULE RANKS CHECKPOINT FOLDER` runs the module's `main`.
 
+torchrun's own agent starts them, by forking: what they import, which takes longer than most tests, is imported once.
+"""
+
+import importlib
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from tests.conftest import REPOSITORY, environment
 
 TORCHRUN_S = 500
 
 
-def run_ranks(script: Path, ranks: int, checkpoint: Path, folder: Path) -> list[dict[str, torch.Tensor]]:
+def run_ranks(module: str, ranks: int, checkpoint: Path, folder: Path) -> list[dict[str, torch.Tensor]]:
     """What each rank left behind in the folder."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     done = subprocess.run(
-        [*command, str(script), str(checkpoint), str(folder)],
+        [sys.executable, "-m", __name__, module, str(ranks), str(checkpoint), str(folder)],
         cwd=REPOSITORY,
         env=environment(OMP_NUM_THREADS="1", TMPDIR=str(folder)),
         capture_output=True,
@@ -26,3 +31,21 @@ def run_ranks(script: Path, ranks: int, checkpoint: Path, folder: Path) -> list[
     )
     assert done.returncode == 0, done.stderr
     return [load_file(folder / f"{rank}") for rank in range(ranks)]
+
+
+def main(module: str, ranks: int, checkpoint: Path, folder: Path) -> None:
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=ranks,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        start_method="fork",
+        max_restarts=0,
+    )
+    elastic_launch(config, importlib.import_module(module).main)(checkpoint, folder)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), Path(sys.argv[3]), Path(sys.argv[4]))

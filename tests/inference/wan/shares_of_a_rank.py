@@ -1,7 +1,6 @@
-"""One rank under torchrun: `shares_of_a_rank.py CHECKPOINT FOLDER` leaves its results in FOLDER."""
+"""One rank of `test_shard.py`: leaves its results in a folder."""
 
 import gc
-import sys
 import time
 from pathlib import Path
 
@@ -79,7 +78,3 @@ def main(checkpoint: Path, folder: Path) -> None:
             run(wan, results, f"{name}/sharded", sharded=True)
             run(wan, results, f"{name}/gathered", sharded=False)
         save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))

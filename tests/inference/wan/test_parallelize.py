@@ -12,7 +12,7 @@ from tests.inference.conftest import TINY, go_on, image, job, latents
 from tests.inference.wan.latents_of_a_rank import BANDED, JOBS, names, plans
 from tests.inference.wan.ranks import TORCHRUN_S, run_ranks
 
-SCRIPT = Path(__file__).parent / "latents_of_a_rank.py"
+MODULE = "tests.inference.wan.latents_of_a_rank"
 
 pytestmark = [
     pytest.mark.timeout(TORCHRUN_S + 60),
@@ -33,7 +33,7 @@ class Cluster:
 @pytest.fixture(scope="module", params=[2, 4], ids="{} ranks".format)
 def cluster(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
     """What the ranks of one cluster left behind, each by itself."""
-    return Cluster(request.param, run_ranks(SCRIPT, request.param, checkpoint, tmp_path_factory.mktemp("ranks")))
+    return Cluster(request.param, run_ranks(MODULE, request.param, checkpoint, tmp_path_factory.mktemp("ranks")))
 
 
 @pytest.mark.parametrize("name", JOBS)

@@ -13,7 +13,7 @@ from tests.inference.conftest import image, job, latents
 from tests.inference.wan.ranks import run_ranks
 from tests.inference.wan.shares_of_a_rank import own_bytes
 
-SCRIPT = Path(__file__).parent / "shares_of_a_rank.py"
+MODULE = "tests.inference.wan.shares_of_a_rank"
 FP32_PASSES = (
     "sharded",
     "gathered",
@@ -30,7 +30,7 @@ Results = list[dict[str, torch.Tensor]]
 
 @pytest.fixture(scope="module")
 def results(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
-    return run_ranks(SCRIPT, RANKS, checkpoint, tmp_path_factory.mktemp("ranks"))
+    return run_ranks(MODULE, RANKS, checkpoint, tmp_path_factory.mktemp("ranks"))
 
 
 @cache
