@@ -67,8 +67,10 @@ class JobReleased(_Event, frozen=True, kw_only=True):
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """Seconds of each part of an attempt. `load` reads the job and its picture, `mux` writes the mp4, `store` makes it
-    the job's file; time spent waiting for the ranks is in none of them."""
+    """Seconds of each part of an attempt; time spent waiting for the ranks is in none of them.
+
+    `load` reads the job and its picture, `mux` writes the mp4, `store` makes it the job's file.
+    """
 
     load: float
     encode: float

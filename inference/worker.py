@@ -42,15 +42,20 @@ def serve(group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], No
         match group.next_command():
             case Run() as run:
                 with log.bound(job_id=run.job_id, attempt=run.attempt):
-                    report(outcome := _perform(run, group, wan, meshes))
-                if isinstance(outcome, GaveUp):
-                    wan.texts.clear()
-                    memory.give_back(wan.device)
-                del outcome
+                    _take(run, group, wan, meshes, report)
             case Idle():
                 continue
             case Stop():
                 return
+
+
+def _take(run: Run, group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], None]) -> None:
+    """Perform one job and report it; nothing of it is held afterwards."""
+    outcome = _perform(run, group, wan, meshes)
+    report(outcome)
+    if isinstance(outcome, GaveUp):
+        wan.texts.clear()
+        memory.give_back(wan.device)
 
 
 def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:

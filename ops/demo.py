@@ -84,7 +84,7 @@ def follow(url: str, job_id: str) -> JobStatus:
     """Show how the job goes until it has ended, and return how it did."""
     began = time.monotonic()
     line = Line()
-    while not (status := _status(url, job_id)).ended:
+    while not (status := status_of(url, job_id)).ended:
         if time.monotonic() - began > JOB_WITHIN_S:
             raise SystemExit(f"the job has not ended within {JOB_WITHIN_S:.0f} s")
         line.show(progress(status))
@@ -94,7 +94,7 @@ def follow(url: str, job_id: str) -> JobStatus:
     return status
 
 
-def _status(url: str, job_id: str) -> JobStatus:
+def status_of(url: str, job_id: str) -> JobStatus:
     """The job's status; an edge that is being started again may be away for a while."""
     body = msgspec.json.encode({"requestId": job_id})
     deadline = time.monotonic() + SILENT_WITHIN_S

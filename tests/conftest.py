@@ -167,6 +167,26 @@ class Process:
         return [json.loads(line) for line in self.text.splitlines() if line.startswith("{")]
 
 
+def completed(*arguments: str, within_s: float, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Python with these arguments, run to its end, whatever that is."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=REPOSITORY,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=within_s,
+        check=False,
+    )
+
+
+def output_of(*arguments: str, within_s: float, **variables: str) -> str:
+    """What Python prints with these arguments; a bad end fails the test with what it complained of."""
+    done = completed(*arguments, within_s=within_s, **variables)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def environment(**variables: str) -> dict[str, str]:
     """For a process of ours: this one's, less what the tests must not inherit."""
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}

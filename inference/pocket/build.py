@@ -15,13 +15,12 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
 from transformers import ByT5Tokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
 from inference.pocket import POCKET_FOLDER
 from inference.wan.card import CARD_FILE, WAN21_SIZES, ModelCard
 from inference.wan.encode import TEXT_TOKENS
-from inference.wan.original_layout import CLIP_HEADS
+from inference.wan.original_layout import CLIP_HEADS, clip_processor
 
 SEED = 0
 
@@ -78,7 +77,7 @@ def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
     return {
         "tokenizer": _tokenizer,
         "text_encoder": lambda: _text_encoder(shape, vocabulary=len(_tokenizer())),
-        "image_processor": lambda: _image_processor(shape),
+        "image_processor": lambda: clip_processor(shape.image_side),
         "image_encoder": lambda: _image_encoder(shape),
         "vae": lambda: _vae(shape),
         "transformer": lambda: _transformer(shape),
@@ -114,11 +113,6 @@ def _text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel:
         num_heads=4,
     )
     return UMT5EncoderModel(config).eval()
-
-
-def _image_processor(shape: PocketShape) -> CLIPImageProcessorPil:
-    side = shape.image_side
-    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
 def _image_encoder(shape: PocketShape) -> CLIPVisionModel:

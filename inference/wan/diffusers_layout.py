@@ -13,7 +13,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5Enco
 # The variant by name: transformers picks the other, whose pixels differ a little, wherever torchvision is installed.
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from inference.wan.parts import Checkpoint, Part, expect, read_json
+from inference.wan.parts import NOTHING, Checkpoint, Part, expect, read_json
 from inference.wan.weights import CheckpointError, Stored, read_safetensors
 
 INDEX_FILE = "model_index.json"
@@ -24,6 +24,11 @@ INDEX_CLASSES = {
     "text_encoder": "UMT5EncoderModel",
     "image_encoder": "CLIPVisionModel",
 }
+
+
+DECODER = r"decoder\.|lm_head\."
+REST_OF_CLIP = r"visual_projection\.|text_|logit_scale|embeddings\.position_ids"
+"""What UMT5 and CLIP's eye may have been saved with, and are not needed for."""
 
 
 class _Transformer(Struct):
@@ -63,8 +68,8 @@ def open_diffusers(folder: Path) -> Checkpoint:
     return Checkpoint(
         transformer=_part(folder / "transformer", lambda at: _from_config(WanTransformer3DModel, at)),
         vae=_part(folder / "vae", lambda at: _from_config(AutoencoderKLWan, at)),
-        text_encoder=_text_encoder(folder / "text_encoder"),
-        image_encoder=_image_encoder(folder / "image_encoder"),
+        text_encoder=_part(folder / "text_encoder", _text_encoder, umt5_name, DECODER),
+        image_encoder=_part(folder / "image_encoder", _image_encoder, clip_name, REST_OF_CLIP),
         tokenizer=folder / "tokenizer",
         image_processor=lambda: CLIPImageProcessorPil.from_pretrained(
             folder / "image_processor", local_files_only=True
@@ -95,34 +100,23 @@ def _from_config(kind: Any, folder: Path) -> nn.Module:
     return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
-def _part(folder: Path, build: Callable[[Path], nn.Module], **names: Any) -> Part:
-    return Part(folder, lambda: build(folder), stored(folder), **names)
+def _part(
+    folder: Path, build: Callable[[Path], nn.Module], canonical: Callable[[str], str] = str, unused: str = NOTHING
+) -> Part:
+    tensors = {canonical(name): tensor for name, tensor in stored(folder).items()}
+    return Part(folder, lambda: build(folder), tensors, canonical, unused)
 
 
-def _text_encoder(folder: Path) -> Part:
-    """UMT5; saved with its decoder or without."""
-    return Part(
-        folder,
-        lambda: UMT5EncoderModel(UMT5Config.from_pretrained(folder, local_files_only=True)),
-        {_umt5_name(name): tensor for name, tensor in stored(folder).items()},
-        _umt5_name,
-        r"decoder\.|lm_head\.",
-    )
+def _text_encoder(folder: Path) -> UMT5EncoderModel:
+    return UMT5EncoderModel(UMT5Config.from_pretrained(folder, local_files_only=True))
 
 
-def _umt5_name(name: str) -> str:
+def umt5_name(name: str) -> str:
     return name.replace("encoder.embed_tokens.", "shared.")  # one tensor under two names
 
 
-def _image_encoder(folder: Path) -> Part:
-    """CLIP's eye; saved with its projection, or with the rest of CLIP, or without."""
-    return Part(
-        folder,
-        lambda: CLIPVisionModel(CLIPVisionConfig.from_pretrained(folder, local_files_only=True)),
-        {clip_name(name): tensor for name, tensor in stored(folder).items()},
-        clip_name,
-        r"visual_projection\.|text_|logit_scale|embeddings\.position_ids",
-    )
+def _image_encoder(folder: Path) -> CLIPVisionModel:
+    return CLIPVisionModel(CLIPVisionConfig.from_pretrained(folder, local_files_only=True))
 
 
 def clip_name(name: str) -> str:

@@ -12,7 +12,7 @@ from contracts.job import parse_size
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.fp8 import Fp8Linear
 from inference.wan.load import Wan
-from inference.wan.vae import TEMPORAL_STRIDE
+from inference.wan.vae import SPATIAL_STRIDE, TEMPORAL_STRIDE
 
 NATIVE = "native"
 
@@ -23,7 +23,6 @@ BEST_FIRST = {
 """diffusers' names. All of them work under Ulysses, which `_flash_3` and others do not."""
 
 PICTURE_TOKENS = 257  # of Wan's CLIP: an odd number, which some kernels refuse
-SPATIAL_STRIDE = 8
 WARM_UP_FRAMES = 81  # what a job has by default
 
 

@@ -15,7 +15,7 @@ from msgspec import Struct
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from inference.wan.diffusers_layout import clip_name, stored
+from inference.wan.diffusers_layout import clip_name, stored, umt5_name
 from inference.wan.parts import Checkpoint, Part, expect, read_json
 from inference.wan.weights import CheckpointError, Stored, read_pickle
 
@@ -153,9 +153,7 @@ def open_original(folder: Path) -> Checkpoint:
         text_encoder=text_encoder,
         image_encoder=image_encoder,
         tokenizer=tokenizer,
-        image_processor=lambda: CLIPImageProcessorPil(
-            size={"shortest_edge": image_side}, crop_size={"height": image_side, "width": image_side}
-        ),
+        image_processor=lambda: clip_processor(image_side),
     )
 
 
@@ -197,12 +195,7 @@ def _text_encoder(file: Path) -> Part:
         num_heads=heads,
         relative_attention_num_buckets=buckets,
     )
-    return Part(
-        file,
-        lambda: UMT5EncoderModel(config),
-        tensors,
-        lambda name: name.replace("encoder.embed_tokens.", "shared."),
-    )
+    return Part(file, lambda: UMT5EncoderModel(config), tensors, umt5_name)
 
 
 def _image_encoder(file: Path) -> tuple[Part, int]:
@@ -224,6 +217,11 @@ def _image_encoder(file: Path) -> tuple[Part, int]:
         hidden_act="gelu",
     )
     return Part(file, lambda: CLIPVisionModel(config), tensors, clip_name, unused=r"head$"), side
+
+
+def clip_processor(side: int) -> CLIPImageProcessorPil:
+    """For an eye that takes pictures of this side; the rest is CLIP's own."""
+    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
 def _unfused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:

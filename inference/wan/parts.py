@@ -16,6 +16,7 @@ from inference.wan.weights import CheckpointError, Stored
 
 T = TypeVar("T")
 
+NOTHING = r"(?!)"  # a pattern that no name matches
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
@@ -31,7 +32,7 @@ class Part:
     build: Callable[[], nn.Module]
     stored: Mapping[str, Stored]
     canonical: Callable[[str], str] = str
-    unused: str = r"(?!)"
+    unused: str = NOTHING
 
     def empty(self) -> Any:
         """The component with parameters that have a shape but no memory; its buffers are real."""

@@ -24,9 +24,9 @@ from ops.bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
 
-BY_ITSELF = ("loop", "mp4", "card")
+BY_ITSELF = ("loop", "mp4", "card", "queue")
 BY_RANKS = ("control", "plans")
-ON_A_CPU = ("loop", "mp4", "control", "plans")
+ON_A_CPU = ("loop", "mp4", "queue", "control", "plans")
 ON_A_CARD = ("card",)
 
 

@@ -20,11 +20,12 @@ from inference import device
 from inference.pocket.build import POCKET_CARD, PocketShape, build
 from inference.wan.load import load
 from inference.wan.rows import rows_mesh
+from ops.bench.child import json_lines
+from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 
 ROUNDS = 3
 LAYER_BYTES = 170e6
 SHAPE = PocketShape(card=POCKET_CARD, heads=12, head_dim=128, text_dim=512, image_dim=128)
-LOAD_S_MAX = 900
 MEBIBYTE = 2**20
 
 
@@ -47,18 +48,7 @@ def _round(files: list[Path], folder: Path, ranks: int, *, cached: bool) -> tupl
         subprocess.run(["cat", *files], stdout=nothing, check=True)
     cat_s = time.monotonic() - began
     _forget(files, really=not cached)
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    done = subprocess.run(
-        [*torchrun, "-m", "ops.bench.load", str(folder)],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=LOAD_S_MAX,
-        check=False,
-    )
-    if done.returncode:
-        sys.exit(done.stderr)
-    return cat_s, [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return cat_s, [json.loads(line) for line in json_lines("ops.bench.load", str(folder), threads=1, ranks=ranks)]
 
 
 def _forget(files: list[Path], *, really: bool) -> None:
@@ -89,8 +79,8 @@ def measure(folder: Path) -> None:
     cpu = torch.device("cpu")
     with device.join_group(cpu):
         mesh = rows_mesh("cpu", dist.get_world_size())
-        Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here (Linux, proc(5))
-        before = _memory("VmRSS")
+        forget_peak(cpu)
+        before = held_bytes(cpu)
         dist.barrier()
         began = time.monotonic()
         wan = load(folder, cpu, mesh=mesh)
@@ -98,14 +88,9 @@ def measure(folder: Path) -> None:
         models = (wan.transformer, wan.text_encoder, wan.image_encoder, wan.vae)
         held = [getattr(parameter, "_local_tensor", parameter) for model in models for parameter in model.parameters()]
         rows = sum(tensor.nbytes for tensor in held)
-        told = {"seconds": seconds, "rows": rows, "before": before, "peak": _memory("VmHWM")}
+        told = {"seconds": seconds, "rows": rows, "before": before, "peak": peak_bytes(cpu)}
         sys.stdout.write(json.dumps(told) + "\n")
         sys.stdout.flush()
-
-
-def _memory(field: str) -> int:
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
-    return int(line.split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from inference import device
-from ops.bench import card, control, loop, mp4, plans
+from ops.bench import card, control, loop, mp4, plans, queue
 from ops.bench.row import Row, tell
 from ops.bench.setup import Setup
 
@@ -21,6 +21,7 @@ BY_ITSELF: dict[str, Callable[[Setup], Iterator[Row]]] = {
     "loop": loop.measure,
     "mp4": mp4.measure,
     "card": card.measure,
+    "queue": queue.measure,
 }
 BY_RANKS: dict[str, Callable[[Setup, Store], Iterator[Row]]] = {
     "control": control.measure,

@@ -17,23 +17,28 @@ from inference.wan.load import Wan
 from inference.wan.vae import SPATIAL_STRIDE
 
 
+def stock_pipeline(wan: Wan, scheduler: Any) -> Any:
+    """The pipeline over these weights, silent."""
+    components: dict[str, Any] = {
+        "tokenizer": wan.tokenizer,
+        "text_encoder": wan.text_encoder,
+        "image_processor": wan.image_processor,
+        "image_encoder": wan.image_encoder,
+        "vae": wan.vae,
+        "transformer": wan.transformer,
+        "scheduler": scheduler,
+    }
+    pipeline: Any = WanImageToVideoPipeline(**components)
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
 class Stock:
     """The pipeline, with the solver that Wan2.1 has by default."""
 
     def __init__(self, wan: Wan, shift: float) -> None:
-        components: dict[str, Any] = {
-            "tokenizer": wan.tokenizer,
-            "text_encoder": wan.text_encoder,
-            "image_processor": wan.image_processor,
-            "image_encoder": wan.image_encoder,
-            "vae": wan.vae,
-            "transformer": wan.transformer,
-            "scheduler": UniPCMultistepScheduler(
-                prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
-            ),
-        }
-        self._pipeline: Any = WanImageToVideoPipeline(**components)
-        self._pipeline.set_progress_bar_config(disable=True)
+        scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
+        self._pipeline = stock_pipeline(wan, scheduler)
         # What it makes of a decoded video is measured by itself, as a part of its way to the mp4.
         self._pipeline.video_processor.postprocess_video = _as_decoded
 

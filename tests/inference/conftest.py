@@ -54,6 +54,15 @@ def one_thread() -> Generator[None, None, None]:
     torch.set_num_threads(before)
 
 
+class Broken(Exception):
+    """What happens on the way through a model, or between two steps."""
+
+
+def break_off(*_: object) -> None:
+    """A hook that ends a pass."""
+    raise Broken
+
+
 def job(**changes: Any) -> Job:
     return msgspec.structs.replace(JOB, **changes)
 

@@ -1,10 +1,8 @@
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, environment
+from tests.conftest import output_of
 from tests.inference.votes_of_a_rank import SCRIPTS
 
 SCRIPT = Path(__file__).parent / "votes_of_a_rank.py"
@@ -13,18 +11,17 @@ SCRIPT = Path(__file__).parent / "votes_of_a_rank.py"
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     """What two real ranks agreed on, in every script."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*torchrun, str(SCRIPT)],
-        cwd=REPOSITORY,
-        env=environment(OMP_NUM_THREADS="1", TMPDIR=str(tmp_path_factory.mktemp("votes"))),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
+    output = output_of(
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(SCRIPT),
+        within_s=60,
+        OMP_NUM_THREADS="1",
+        TMPDIR=str(tmp_path_factory.mktemp("votes")),
     )
-    assert run.returncode == 0, run.stderr
-    lines = {line for line in run.stdout.splitlines() if line.startswith("TOLD")}
+    lines = {line for line in output.splitlines() if line.startswith("TOLD")}
     assert len(lines) == 2 * len(SCRIPTS)
     return lines
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inference import device
-from tests.conftest import REPOSITORY, environment
+from tests.conftest import REPOSITORY, environment, output_of
 
 END_S = 20
 TORCHRUN_S = 100
@@ -38,18 +38,17 @@ def test_the_cpu_is_taken_where_there_is_nothing_else():
 
 def test_an_npu_is_found_joined_and_meshed_where_torch_knows_one(tmp_path: Path):
     """On a stand-in, since there is none here: registered as torch_npu registers its own, it computes nothing."""
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    run = subprocess.run(
-        [*torchrun, str(NPU_RANK)],
-        cwd=REPOSITORY,
-        env=environment(OMP_NUM_THREADS="1", TMPDIR=str(tmp_path)),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TORCHRUN_S,
+    output = output_of(
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node=2",
+        str(NPU_RANK),
+        within_s=TORCHRUN_S,
+        OMP_NUM_THREADS="1",
+        TMPDIR=str(tmp_path),
     )
-    assert run.returncode == 0, run.stderr
-    told = {line for line in run.stdout.splitlines() if line.startswith("TOLD")}
+    told = {line for line in output.splitlines() if line.startswith("TOLD")}
     assert told == {f"TOLD|npu:{rank}|cpu:gloo,npu:hccl|[2, 1]|npu|2|{rank}|gloo" for rank in (0, 1)}
 
 

@@ -1,6 +1,4 @@
 import io
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
@@ -11,7 +9,7 @@ from contracts.job import JobRequest
 from contracts.status import JobStatus
 from ops.demo import progress, request, sample
 from ops.sample import PROMPT
-from tests.conftest import REPOSITORY, environment
+from tests.conftest import completed
 
 ID = "0" * 32
 
@@ -52,15 +50,7 @@ def test_a_prompt_that_is_too_short_is_refused_before_anything_starts() -> None:
 
 
 def test_a_path_without_a_picture_is_said(tmp_path: Path) -> None:
-    answer = subprocess.run(
-        [sys.executable, "-m", "ops.demo", str(tmp_path / "none.png")],
-        cwd=REPOSITORY,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    answer = completed("-m", "ops.demo", str(tmp_path / "none.png"), within_s=20)
     assert answer.returncode == 1
     assert answer.stderr == f"no picture can be read at {tmp_path / 'none.png'} (No such file or directory)\n"
 

@@ -1,5 +1,4 @@
 import subprocess
-import sys
 
 import msgspec
 import pytest
@@ -8,7 +7,7 @@ from contracts import subjects, wire
 from contracts.bus import Bus, Stored
 from contracts.events import Event, JobFailed
 from ops.events import VALUE_CHARS_MAX, line, log_of
-from tests.conftest import REPOSITORY, Broker, environment
+from tests.conftest import Broker, completed
 from tests.contracts.test_fold import ID, JOB, cancelled, released, stage, started, step, submitted, succeeded
 
 OTHER_ID = "f" * 32
@@ -32,15 +31,7 @@ def stored(event: Event) -> Stored:
 
 
 def events_command(broker: Broker, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "ops.events", *arguments],
-        cwd=REPOSITORY,
-        env=environment(**broker.environment),
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    return completed("-m", "ops.events", *arguments, within_s=20, **broker.environment)
 
 
 async def test_a_log_is_shown_in_the_order_it_happened_in(link: Bus) -> None:

@@ -1,8 +1,6 @@
 """The pocket model: written once, whole, and the same every time."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +9,7 @@ import torch
 from inference.pocket.build import build
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
-from tests.conftest import REPOSITORY, environment
+from tests.conftest import output_of
 from tests.inference.conftest import TINY, go_on, image, job
 
 COMMAND_S = 60
@@ -59,13 +57,10 @@ def test_the_tokenizer_can_say_everything(wan: Wan, text: str):
 
 
 def test_the_command_writes_a_pocket_that_makes_a_picture(tmp_path: Path):
-    command = [sys.executable, "-m", "inference.pocket.build", str(tmp_path / "pocket")]
     for answer in ("is now in", "was already in"):
-        done = subprocess.run(
-            command, cwd=REPOSITORY, env=environment(), capture_output=True, text=True, timeout=COMMAND_S, check=True
-        )
-        assert answer in done.stdout
-        assert len(done.stdout.splitlines()) == 1
+        printed = output_of("-m", "inference.pocket.build", str(tmp_path / "pocket"), within_s=COMMAND_S)
+        assert answer in printed
+        assert len(printed.splitlines()) == 1
     wan = load(tmp_path / "pocket", torch.device("cpu"), large_sizes=True)
     assert (wan.card.name, wan.card.default_size, wan.heads) == ("pocket", "256*144", 6)
     assert wan.card.sizes == ["256*144", "144*256", "1280*720", "720*1280", "832*480", "480*832"]

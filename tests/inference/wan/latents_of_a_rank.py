@@ -23,7 +23,7 @@ from inference.wan.mesh import Layout, Meshes
 from inference.wan.rows import rows_mesh
 from inference.wan.shard import keep
 from inference.wan.vae import SPATIAL_STRIDE
-from tests.inference.conftest import calls, go_on, image, job, latents
+from tests.inference.conftest import Broken, break_off, calls, go_on, image, job, latents
 
 CACHED = {"use_attentioncache": True, "start_step": 1, "attentioncache_interval": 3, "end_step": 5, "infer_steps": 7}
 JOBS: dict[str, tuple[Job, tuple[int, int]]] = {
@@ -37,10 +37,6 @@ JOBS: dict[str, tuple[Job, tuple[int, int]]] = {
 
 BANDED = [(64, 48), (48, 112), (64, 16)]
 """Sizes of 6, 14 and 2 rows of latents."""
-
-
-class Broken(Exception):
-    pass
 
 
 class Rank:
@@ -80,7 +76,7 @@ class Rank:
         with_bands = self.layout(48, **self.fastest(), vae_parallel=True)
         with suppress(Broken):
             latents(self.wan, JOBS["cached"][0], image(48, 48), stop_after(2), with_bands)
-        watch = self.wan.vae.decoder.up_blocks[1].register_forward_hook(fail)
+        watch = self.wan.vae.decoder.up_blocks[1].register_forward_hook(break_off)
         with suppress(Broken):
             generate(self.wan, JOBS["even"][0], image(64, 48), go_on, with_bands)
         watch.remove()
@@ -121,10 +117,6 @@ def stop_after(last: int) -> Any:
             raise Broken
 
     return boundary
-
-
-def fail(*_: object) -> None:
-    raise Broken
 
 
 def hooks_of(model: nn.Module) -> int:

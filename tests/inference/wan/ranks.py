@@ -4,7 +4,6 @@ torchrun's own agent starts them, by forking: what they import, which takes long
 """
 
 import importlib
-import subprocess
 import sys
 import uuid
 from pathlib import Path
@@ -13,23 +12,15 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from tests.conftest import REPOSITORY, environment
+from tests.conftest import output_of
 
 TORCHRUN_S = 500
 
 
 def run_ranks(module: str, ranks: int, checkpoint: Path, folder: Path) -> list[dict[str, torch.Tensor]]:
     """What each rank left behind in the folder."""
-    done = subprocess.run(
-        [sys.executable, "-m", __name__, module, str(ranks), str(checkpoint), str(folder)],
-        cwd=REPOSITORY,
-        env=environment(OMP_NUM_THREADS="1", TMPDIR=str(folder)),
-        capture_output=True,
-        text=True,
-        timeout=TORCHRUN_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = ["-m", __name__, module, str(ranks), str(checkpoint), str(folder)]
+    output_of(*arguments, within_s=TORCHRUN_S, OMP_NUM_THREADS="1", TMPDIR=str(folder))
     return [load_file(folder / f"{rank}") for rank in range(ranks)]
 
 

@@ -14,17 +14,9 @@ from inference import device
 from inference.wan.load import Wan, load
 from inference.wan.rows import rows_mesh
 from inference.wan.shard import keep
-from tests.inference.conftest import image, job, latents
+from tests.inference.conftest import Broken, break_off, image, job, latents
 
 CPU = torch.device("cpu")
-
-
-class Broken(Exception):
-    """What happens on the way through the transformer."""
-
-
-def break_off(*_: object) -> None:
-    raise Broken
 
 
 def held_bytes() -> int:

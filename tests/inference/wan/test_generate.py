@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 
 from contracts.job import Job, Solver
 from inference.video import probe, write_mp4
@@ -14,6 +13,7 @@ from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS, encode_im
 from inference.wan.generate import generate, noise_like
 from inference.wan.load import Wan
 from inference.wan.solvers import solver
+from ops.bench.stock import stock_pipeline
 from tests.inference.conftest import calls, go_on, image, job, latents
 
 # diffusers' DPM++ asks NumPy for an array of a tensor in a way that NumPy 2 finds old.
@@ -24,17 +24,7 @@ def stock(wan: Wan, asked: Job, output_type: str) -> torch.Tensor:
     """What diffusers' own pipeline makes of the job, given our sigmas: it cannot be asked for them."""
     scheduler: Any = solver(asked.sample_solver, asked.infer_steps, asked.sample_shift)
     scheduler.set_timesteps = lambda *_, **__: None
-    components: dict[str, Any] = {
-        "tokenizer": wan.tokenizer,
-        "text_encoder": wan.text_encoder,
-        "image_processor": wan.image_processor,
-        "image_encoder": wan.image_encoder,
-        "vae": wan.vae,
-        "transformer": wan.transformer,
-        "scheduler": scheduler,
-    }
-    pipeline: Any = WanImageToVideoPipeline(**components)
-    pipeline.set_progress_bar_config(disable=True)
+    pipeline = stock_pipeline(wan, scheduler)
     return pipeline(
         image=image(),
         prompt=asked.prompt,
