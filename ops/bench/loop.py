@@ -11,7 +11,7 @@ from contracts.job import parse_size
 from inference import device
 from inference.wan.generate import generate
 from inference.wan.kernels import attend
-from ops.bench.memory import peak_of
+from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_of
 from ops.bench.picture import picture
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import Setup
@@ -20,7 +20,6 @@ from ops.bench.turns import by_turns, now, say, warmed
 from ops.bench.weights import SHAPES, drawn
 
 NO_DEARER = Aim("≤", 1.02)
-MEMORY_ROUNDS_MAX = 3  # it hardly varies
 SIDES = ("ours", "stock")
 
 

@@ -1,5 +1,6 @@
-"""What this process holds of a device's memory, and the most that it held. On a CPU that is the process (Linux)."""
+"""What this process holds of a device's memory, and the most that it held. On a CPU that is the process (glibc)."""
 
+import ctypes
 import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import torch
 
 KIBIBYTE = 1024
+MEMORY_ROUNDS_MAX = 3  # it hardly varies
 FORK = multiprocessing.get_context("fork")
 
 
@@ -37,6 +39,14 @@ def peak_of(run: Callable[[], object], device: torch.device) -> int:
     peak = int(ours.recv_bytes())  # EOFError if it died
     child.join()
     return peak
+
+
+def peak_above(run: Callable[[], object], device: torch.device) -> int:
+    """The most that is held while this runs beside what was held before: for ranks, which cannot be forked."""
+    if device.type == "cpu":
+        ctypes.CDLL(None).malloc_trim(0)  # else what earlier runs have freed is there to be taken, unseen
+    before = held_bytes(device)
+    return _peak_here(run, device) - before
 
 
 def _peak_here(run: Callable[[], object], device: torch.device) -> int:

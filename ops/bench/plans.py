@@ -23,6 +23,7 @@ from inference.wan.load import Wan
 from inference.wan.mesh import Layout, Meshes
 from inference.wan.rows import rows_mesh
 from inference.wan.shard import keep
+from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_above
 from ops.bench.picture import picture
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import Setup
@@ -74,6 +75,16 @@ class Ranks:
             return seconds(until_all_are_done, self.plain.device)
 
         return timed
+
+    def most(self, run: Callable[[], object]) -> Callable[[], float]:
+        """Bytes that this takes beside the model, on the rank that takes most of them; all run it."""
+
+        def measured() -> float:
+            bytes_taken = torch.tensor(peak_above(run, self.plain.device))
+            dist.all_reduce(bytes_taken, dist.ReduceOp.MAX)
+            return float(bytes_taken)
+
+        return measured
 
     def layout(self, plan: Plan) -> Layout:
         return self.meshes.layout(plan, latent_rows=self.given.first_frame_BCTHW.shape[-2])
@@ -140,8 +151,14 @@ def _rows_of_the_picture(ranks: Ranks) -> Iterator[Row]:
     }
     for stage, sides in both.items():
         yield _row(stage, ALONE, split, by_turns(warmed(sides), setup.count))
+    memory: Sides = {
+        ALONE: ranks.most(lambda: vae.decode(model, latents_BCTHW)),
+        split: ranks.most(lambda: vae.decode(model, latents_BCTHW, rows)),
+    }
+    took = by_turns(memory, min(setup.count, MEMORY_ROUNDS_MAX))
+    yield _row("decode, memory of a rank", ALONE, split, took, unit="bytes")
 
 
-def _row(stage: str, over: str, under: str, took: Mapping[str, list[float]]) -> Row:
+def _row(stage: str, over: str, under: str, took: Mapping[str, list[float]], unit: str = "s") -> Row:
     first, second = (Series(name, took[name]) for name in (over, under))
-    return Row(part="plans", what=stage, unit="s", over=first, under=second, aim=AIMS.get(under))
+    return Row(part="plans", what=stage, unit=unit, over=first, under=second, aim=AIMS.get(under))

@@ -38,6 +38,7 @@ ROWS = {
     ("plans", "denoise", "2 ranks, cfg 2 × ulysses 1", "2 ranks, attention cache"),
     ("plans", "encode", "1 rank", "2 ranks, vae_parallel"),
     ("plans", "decode", "1 rank", "2 ranks, vae_parallel"),
+    ("plans", "decode, memory of a rank", "1 rank", "2 ranks, vae_parallel"),
 }
 
 
