@@ -23,6 +23,7 @@ from inference.wan.checkpoint import open_checkpoint
 from inference.wan.parts import Checkpoint, Part
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
+from inference.wan.vae_on_cpu import speed_up
 
 SAY_EVERY_S = 5.0
 
@@ -116,12 +117,15 @@ def read(
             cpu_offload(model, execution_device=device)
         return model
 
+    vae: AutoencoderKLWan = whole(checkpoint.vae)
+    if device.type == "cpu":
+        speed_up(vae)
     return Wan(
         tokenizer=AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True),
         text_encoder=text_encoder(),
         image_processor=checkpoint.image_processor(),
         image_encoder=whole(checkpoint.image_encoder),
-        vae=whole(checkpoint.vae),
+        vae=vae,
         transformer=transformer(),
         card=card,
         device=device,

@@ -17,6 +17,8 @@ from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 
+from inference.wan.vae_on_cpu import convolve
+
 
 class Bands:
     """How the rows of a picture lie on the ranks of an axis, at every scale: the bounds are rows of latents.
@@ -111,7 +113,7 @@ def _causal_convolution(
         x_BCTHW = torch.cat([cache_x, x_BCTHW], dim=2)
         frames -= cache_x.shape[2]
     padded_BCTHW = F.pad(bands.with_halo(x_BCTHW), (columns, columns, 0, 0, frames, 0))
-    return F.conv3d(padded_BCTHW, module.weight, module.bias, module.stride)
+    return convolve(module, padded_BCTHW)
 
 
 def _convolution(module: nn.Conv2d, bands: Bands, x_NCHW: torch.Tensor) -> torch.Tensor:
