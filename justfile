@@ -62,6 +62,24 @@ fuzz seconds="60": setup
 endings kills="20" races="100": setup
     @{{ python }} -m tests.endings.run "$1" "$2"
 
+# Every fault at every phase of a job's life, or a shard of them such as 1/4; an hour, and a table
+[group('test')]
+[no-exit-message]
+faults *arguments: setup
+    @{{ python }} -m tests.faults.run "$@"
+
+# Three brokers, two edges, two states, three clusters; so many jobs, and a kill every ten seconds for so long
+[group('test')]
+[no-exit-message]
+many jobs="200" seconds="300" seed="1": setup
+    @{{ python }} -m tests.many.run "$1" "$2" "$3"
+
+# Thousands of histories of the whole service in a few seconds, each from a seed
+[group('test')]
+[no-exit-message]
+simulate count="10000" first="0": setup
+    @{{ python }} -m tests.simulation.run "$1" "$2"
+
 # How fast the engine is, against the stock pipeline and one rank, in one run; --help lists what may be asked for
 [group('test')]
 [no-exit-message]
@@ -106,6 +124,11 @@ events id: setup
 [no-exit-message]
 replay: setup
     @{{ python }} -m ops.replay
+
+# Make the log anew from the records beside the videos, after the broker has lost its disk
+[group('operate')]
+rebuild: setup
+    @{{ python }} -m ops.rebuild
 
 # Speak to the supervisord of a running `just up`: status, restart inference, tail edge, …
 [group('operate')]

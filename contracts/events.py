@@ -30,7 +30,10 @@ class JobSubmitted(_Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
-    """`plan` is how the cluster's ranks share the attempt; the first clusters did not say."""
+    """`plan` is how the cluster's ranks share the attempt; the first clusters did not say.
+
+    An attempt may go on from a checkpoint: `resumed_from_step` steps are done then, and the job is at `progress`.
+    """
 
     at: float
     attempt: int
@@ -39,6 +42,8 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     height: int
     num_frames: int
     plan: Plan | None = None
+    resumed_from_step: int = 0
+    progress: float = 0.0
 
 
 class StageStarted(_Event, frozen=True, kw_only=True):
@@ -69,7 +74,8 @@ class JobReleased(_Event, frozen=True, kw_only=True):
 class Timings(Struct, frozen=True, kw_only=True):
     """Seconds of each part of an attempt; time spent waiting for the ranks is in none of them.
 
-    `load` reads the job and its picture, `mux` writes the mp4, `store` makes it the job's file.
+    `load` reads the job and its picture, `mux` writes the mp4, `store` makes it the job's file. `encode` is 0 where the
+    attempt went on from a checkpoint, and `denoise` is then that of the steps that were left.
     """
 
     load: float

@@ -44,7 +44,8 @@ def fold(before: JobStatus | None, event: Event) -> JobStatus:
         case _ if status.status == "Succeed":  # it shows the attempt that succeeded, and nothing of another
             return status
         case JobStarted():
-            after = _moved(status, (event.attempt, 0.0, None, 0))
+            resumed = event.resumed_from_step
+            after = _moved(status, (event.attempt, event.progress, "denoise" if resumed else None, resumed))
         case StageStarted():
             after = _moved(status, (event.attempt, event.progress, event.stage, 0))
         case StepCompleted():

@@ -10,6 +10,11 @@ FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
 SEED_MAX = 2**31 - 1
 JOB_ID_CHARS = 32
+VIDEO_SUFFIX = ".mp4"
+INPUTS, CHECKPOINTS = (
+    "inputs",
+    "checkpoints",
+)  # the folders of the scratch store: all in them is of use to one job alone
 
 JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
 Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
@@ -104,7 +109,12 @@ def _whole_side(side: float) -> int:
 
 
 def input_name(job_id: str) -> str:
-    return f"inputs/{job_id}.png"
+    return f"{INPUTS}/{job_id}.png"
+
+
+def conditions_name(job_id: str) -> str:
+    """The part of a job's checkpoints that is the same in all of them."""
+    return f"{CHECKPOINTS}/{job_id}-conditions.safetensors"
 
 
 def job_id_in(file_name: str) -> str:
@@ -113,7 +123,7 @@ def job_id_in(file_name: str) -> str:
 
 
 def video_name(job_id: str) -> str:
-    return f"{job_id}.mp4"
+    return job_id + VIDEO_SUFFIX
 
 
 def video_url(job_id: str) -> str:

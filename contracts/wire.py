@@ -1,4 +1,4 @@
-"""The only encoders and decoders of what travels on the broker: JSON, so that the nats CLI reads it."""
+"""The only encoders and decoders of what travels on the broker, and of records: JSON, so that the nats CLI reads it."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
@@ -9,6 +9,7 @@ import msgspec
 from contracts import subjects
 from contracts.cluster import ClusterStatus
 from contracts.events import Ending, Event, JobFailed, JobSubmitted
+from contracts.record import Record
 from contracts.status import JobStatus
 
 T = TypeVar("T", bound=Event)
@@ -41,10 +42,11 @@ def _decoder(kind: object) -> Callable[[bytes], Any]:
     return decode_or_say
 
 
-encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
+encode: Callable[[Event | JobStatus | ClusterStatus | Record], bytes] = msgspec.json.Encoder().encode
 decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
 decode_event: Callable[[bytes], Event] = _decoder(Event)
 decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
+decode_record: Callable[[bytes], Record] = _decoder(Record)
 decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
 _decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
 

@@ -12,12 +12,13 @@ from contracts.bus import Delivery
 from contracts.events import Event, Stage, StageStarted, StepCompleted, Timings
 from inference.claims import Planned
 from inference.progress import Pace, Progress
+from inference.wan.halfway import Halfway
 from inference.watch import LastWords
 
 REPORTS_WAITING_MAX = 256
 
-Why = Literal["ended", "taken over", "timed out", "told to stop"]
-LOST: tuple[Why, ...] = ("ended", "taken over")
+Why = Literal["ended", "taken over", "cut off", "timed out", "told to stop"]
+LOST: tuple[Why, ...] = ("ended", "taken over", "cut off")
 
 
 class Attempt:
@@ -27,16 +28,21 @@ class Attempt:
         run = planned.run
         self.delivery, self.planned = delivery, planned
         self.job_id, self.job, self.number = run.job_id, run.job, run.attempt
-        self.progress = Progress(pace, run.job, width=run.width, height=run.height)
+        self.progress = Progress(pace, run.job, width=run.width, height=run.height, ranks=run.plan)
+        if run.resumed is not None:
+            self.progress.resume("denoise", run.resumed_from_step / run.job.infer_steps)
         self.begun = False
-        self.confirmed = time.monotonic()
-        """When the log last said that the job is still this attempt's."""
+        self._confirmed = time.monotonic()
         self.why: Why | None = None
         self.words: LastWords | None = None
         self.failing, self.over = asyncio.Event(), asyncio.Event()
         """A rank has failed; its ending is published, or left to others."""
         self.leaving, self.came_out = asyncio.Event(), asyncio.Event()
         """The ranks are at the last thing that they do for it; they are out of it, however."""
+        self.halfway: Halfway | None = None
+        """What was taken of its state last, until it is kept."""
+        self.taken, self.kept = asyncio.Event(), asyncio.Event()
+        self.kept.set()
         self.news = asyncio.Event()
         self.reports: deque[Event] = deque(maxlen=REPORTS_WAITING_MAX)
         self._handed_back = False
@@ -44,8 +50,15 @@ class Attempt:
 
     @property
     def lost(self) -> bool:
-        """Whether the job has an ending, or somebody else at work on it: nothing more is to be said of it here."""
+        """Whether the job has, or may have, an ending or somebody else at work on it: nothing is to be said of it."""
         return self.why in LOST
+
+    def confirm(self) -> None:
+        """The log says that the job is still this attempt's."""
+        self._confirmed = time.monotonic()
+
+    def unconfirmed_for_s(self) -> float:
+        return time.monotonic() - self._confirmed
 
     def begin(self) -> None:
         """It has the ranks: from here on time counts."""
@@ -55,7 +68,8 @@ class Attempt:
     def passed(self, stage: Stage, step: int) -> None:
         """A boundary: a stage begins (step 0), or a step of it is done."""
         steps = self.job.infer_steps
-        value = self.progress.at(stage, step / steps)
+        resumed = self.planned.run.resumed_from_step if stage == "denoise" else 0
+        value = self.progress.at(stage, max(step, resumed) / steps)
         job_id, attempt, at = self.job_id, self.number, time.time()
         self.reports.append(
             StageStarted(job_id=job_id, at=at, attempt=attempt, stage=stage, progress=value)
@@ -68,6 +82,12 @@ class Attempt:
         if stage == "decode":
             self.leaving.set()
 
+    def took(self, halfway: Halfway) -> None:
+        """Its state after a step, to be kept."""
+        self.halfway = halfway
+        self.kept.clear()
+        self.taken.set()
+
     def mark(self, phase: str) -> None:
         """A part of the attempt begins that is timed by itself, and the one before it ends."""
         self._marks.append((phase, time.monotonic()))
@@ -78,7 +98,7 @@ class Attempt:
             return None
         ends = [*(at for _, at in self._marks[1:]), time.monotonic()]
         seconds = {phase: round(end - at, 3) for (phase, at), end in zip(self._marks, ends, strict=True)}
-        return Timings(load=round(self.planned.load_s, 3), **seconds)
+        return Timings(load=round(self.planned.load_s, 3), **{"encode": 0.0, **seconds})
 
     def failed(self, words: LastWords) -> None:
         """A rank says that it cannot go on; it may speak of an attempt that is over."""
@@ -100,7 +120,7 @@ class Attempt:
             await self.delivery.hand_back()
 
     def end(self) -> None:
-        for event in (self.leaving, self.over, self.news):
+        for event in (self.leaving, self.over, self.news, self.taken):
             event.set()
 
     def still_for_s(self) -> float:

@@ -4,6 +4,7 @@ The only place, beside `rank`, that knows which rank leads. Control travels on a
 never mixes with the model's collectives.
 """
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from contracts.events import Stage
 from inference import commands
 from inference.commands import Command, Run
 from inference.device import CONTROL_TIMEOUT_S
+from inference.wan.halfway import Halfway
 from inference.watch import LastWords, Watch
 
 REASON_BYTES_MAX = 512
@@ -35,6 +37,10 @@ class Leader(Protocol):
 
     def passed(self, stage: Stage, step: int) -> bool:
         """A boundary was reached; True to halt the job there."""
+        ...
+
+    def offered(self, take: Callable[[], Halfway]) -> None:
+        """The job could go on from here another time."""
         ...
 
 
@@ -66,6 +72,11 @@ class Group:
         self.stage = stage
         halt = self._leader is not None and self._leader.passed(stage, step)
         self._agree(reason="", halt=halt)
+
+    def offer(self, take: Callable[[], Halfway]) -> None:
+        """What this rank has of the job after a step is what every rank has: rank 0 may keep it."""
+        if self._leader is not None:
+            self._leader.offered(take)
 
     def fail(self, run: Run, reason: str) -> Failed:
         """Meet the others at their next boundary with an error; what all then agree on.

@@ -15,7 +15,9 @@ from contracts.bus import Expect, WrongSequence
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import Job, input_name, output_size, video_name
-from inference.commands import Run
+from inference.checkpoints import Checkpoints
+from inference.commands import Resumed, Run
+from inference.decisions import GiveUp, Known, next_move
 from inference.journal import Journal
 from inference.video import probe
 
@@ -25,11 +27,13 @@ UNREADABLE = "the job could not be read"
 class Limits(Struct, frozen=True):
     """What a job may use up: seconds over all its attempts, and attempts that were not handed back.
 
-    `stage_timeout_s` is how long a stage, or one step of `denoise`, may take before the ranks count as hanging.
+    A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; less where it was
+    measured before, but at least `stage_floor_s`.
     """
 
     task_timeout_s: float
     stage_timeout_s: float
+    stage_floor_s: float
     max_attempts: int
 
 
@@ -44,6 +48,7 @@ class Planned(Struct, frozen=True):
     is what it took to find all this out.
     """
 
+    submitted: JobSubmitted
     run: Run
     expect: Expect
     left_s: float
@@ -53,8 +58,17 @@ class Planned(Struct, frozen=True):
 
 
 class Claims:
-    def __init__(self, journal: Journal, videos: Store, scratch: Store, cluster: ClusterStatus, limits: Limits) -> None:
-        self._journal, self._videos, self._scratch = journal, videos, scratch
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        videos: Store,
+        scratch: Store,
+        checkpoints: Checkpoints,
+        cluster: ClusterStatus,
+        limits: Limits,
+    ) -> None:
+        self._journal, self._videos, self._scratch, self._checkpoints = journal, videos, scratch, checkpoints
         self._cluster, self._limits = cluster, limits
 
     async def plan(self, job_id: str, data: bytes) -> Planned:
@@ -64,24 +78,32 @@ class Claims:
         png = await self._scratch.read(input_name(job_id))
         recipe = _recipe(submitted.job, png or b"")
         made = png is not None and await self._is_made(video_name(job_id), recipe)
-        so_far, last = await self._journal.past(job_id)
-        if not made and so_far.burnt >= self._limits.max_attempts:
-            raise Hopeless(f"given up after {so_far.burnt} attempts")
-        if not made and (wrong := objections(submitted.job, [self._cluster])):
-            raise Hopeless("; ".join(objection.message for objection in wrong))
-        if png is None:
-            raise Hopeless("the input image is gone")
-        run = await asyncio.to_thread(_prepare, submitted, so_far.latest + 1, png, self._cluster)
+        past, last = await self._journal.past(job_id)
+        resumed = None if made else await self._checkpoints.latest(job_id, recipe)
+        known = Known(
+            past=past,
+            last_start=0 if last is None else last.sequence,
+            has_input=png is not None,
+            made=made,
+            checkpoint_step=0 if resumed is None else resumed.step,
+            wrong=[objection.message for objection in objections(submitted.job, [self._cluster])],
+        )
+        move = next_move(known, max_attempts=self._limits.max_attempts)
+        if isinstance(move, GiveUp):
+            raise Hopeless(move.reason)
+        assert png is not None
+        run = await asyncio.to_thread(_prepare, submitted, move.attempt, png, self._cluster, resumed)
         return Planned(
+            submitted=submitted,
             run=run,
-            expect=Expect(0 if last is None else last.sequence),
-            left_s=self._limits.task_timeout_s - so_far.spent_s,
+            expect=Expect(move.after),
+            left_s=self._limits.task_timeout_s - past.spent_s,
             recipe=recipe,
             made=made,
             load_s=time.monotonic() - began,
         )
 
-    async def claim(self, planned: Planned) -> bool:
+    async def claim(self, planned: Planned, progress: float) -> bool:
         """Publish `started` as the next attempt. False where another cluster was first: the job is theirs."""
         run = planned.run
         started = JobStarted(
@@ -93,6 +115,8 @@ class Claims:
             height=run.height,
             num_frames=run.job.num_frames,
             plan=run.plan,
+            resumed_from_step=run.resumed_from_step,
+            progress=progress,
         )
         try:
             await self._journal.write(started, expect=planned.expect)
@@ -137,7 +161,7 @@ def _recipe(job: Job, png: bytes) -> str:
     return hashlib.sha256(msgspec.json.encode(job) + png).hexdigest()
 
 
-def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus) -> Run:
+def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, resumed: Resumed | None) -> Run:
     """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
     job, job_id = submitted.job, submitted.job_id
     plan = plan_of(job, cluster) or cluster.plan  # none where a video is adopted that this cluster could not make
@@ -149,4 +173,4 @@ def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: Cluster
     width, height = output_size(job.image_size or cluster.default_size, job.keep_aspect, picture.width, picture.height)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     rgb = fitted.tobytes()
-    return Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb)
+    return Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb, resumed=resumed)

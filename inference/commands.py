@@ -7,10 +7,19 @@ from contracts.job import Job, JobId
 from contracts.plan import Plan
 
 
+class Resumed(Struct, frozen=True):
+    """The two files of a checkpoint, whole, and the steps that they have done."""
+
+    conditions: bytes
+    state: bytes
+    step: int
+
+
 class Run(Struct, frozen=True, kw_only=True, tag=True):
     """Generate this job, the ranks sharing it by this plan.
 
-    `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes.
+    `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes. `resumed` is what an attempt before
+    it has left, if anything.
     """
 
     job_id: JobId
@@ -20,6 +29,12 @@ class Run(Struct, frozen=True, kw_only=True, tag=True):
     width: int
     height: int
     rgb: bytes
+    resumed: Resumed | None = None
+
+    @property
+    def resumed_from_step(self) -> int:
+        """0 for a job that begins at its beginning."""
+        return 0 if self.resumed is None else self.resumed.step
 
 
 class Idle(Struct, frozen=True, tag=True):

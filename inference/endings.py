@@ -9,12 +9,14 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from contracts import log, subjects
+from contracts import log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Delivery, Expect, WrongSequence
 from contracts.events import Ending, JobFailed, JobReleased, JobSucceeded
 from contracts.job import input_name, video_name, video_path, video_url
+from contracts.record import Record, record_name
 from inference.attempt import Attempt
+from inference.checkpoints import Checkpoints
 from inference.journal import Journal
 from inference.video import probe
 
@@ -22,8 +24,11 @@ RELEASE_WITHIN_S = 5.0
 
 
 class Endings:
-    def __init__(self, journal: Journal, videos: Store, scratch: Store, instance: str) -> None:
+    def __init__(
+        self, journal: Journal, *, videos: Store, scratch: Store, checkpoints: Checkpoints, instance: str
+    ) -> None:
         self._journal, self._videos, self._scratch, self._instance = journal, videos, scratch, instance
+        self._checkpoints = checkpoints
 
     async def succeed(self, attempt: Attempt) -> None:
         """The video is there: say so. It goes again where the job has ended otherwise meanwhile."""
@@ -47,10 +52,19 @@ class Endings:
             seed=attempt.job.seed,
             timings=attempt.timings(),
         )
+        await self._write_record(Record(submitted=attempt.planned.submitted, ending=ending))
         winner = await self.end(ending)
         if not isinstance(winner, JobSucceeded):
+            await self._videos.delete(record_name(ending))
             await self._videos.delete(name)
         await self.finish(attempt.delivery, attempt.job_id)
+
+    async def _write_record(self, record: Record) -> None:
+        """Beside the video, before anybody may know of it; in place of what an attempt before this one has left."""
+        name, content = record_name(record.ending), wire.encode(record)
+        if not await self._videos.write(name, content):
+            await self._videos.delete(name)
+            await self._videos.write(name, content)
 
     async def fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
         await self.end(
@@ -81,6 +95,8 @@ class Endings:
         await delivery.acknowledge()
         with suppress(ValueError):  # an id that is no file name never had an input
             await self._scratch.delete(input_name(job_id))
+        with suppress(OSError):  # what stays is left to the sweeper
+            await self._checkpoints.remove(job_id)
 
 
 def _digest(path: Path) -> tuple[int, str]:

@@ -24,6 +24,7 @@ from contracts.cluster import ClusterStatus
 from contracts.job import video_name
 from inference import memory
 from inference.attempt import Attempt, Why
+from inference.checkpoints import Checkpoints
 from inference.claims import Claims, Hopeless, Limits
 from inference.desk import Desk
 from inference.endings import Endings
@@ -39,9 +40,11 @@ AGREE_WITHIN_S = 10.0
 """How long after a rank has failed the others may take to their next boundary, before they count as hanging."""
 HAND_BACK_S = 20.0  # torchrun kills its ranks 30 s after SIGTERM
 REPORT_WITHIN_S = 5.0
+SAVE_WITHIN_S = 10.0
 RETRY_PAUSE_S = 0.5
 STORE_PAUSE_S = 2.0
 DEFAULT_ACK_WAIT_S = 30.0
+SOFTLY: tuple[Why, ...] = ("told to stop", "cut off")  # others are to go on from here
 STORAGE_FULL = "storage_full"  # the first word of a reason, for programs
 
 
@@ -60,8 +63,10 @@ class Lead:
         self._broker, self._videos = broker, videos
         self._desk, self._watch, self._cluster, self._limits = desk, watch, cluster, limits
         self._journal = Journal(broker)
-        self._claims = Claims(self._journal, videos, scratch, cluster, limits)
-        self._endings = Endings(self._journal, videos, scratch, cluster.instance)
+        self._checkpoints = Checkpoints(scratch, cluster.model)
+        files = {"videos": videos, "scratch": scratch}
+        self._claims = Claims(self._journal, **files, checkpoints=self._checkpoints, cluster=cluster, limits=limits)
+        self._endings = Endings(self._journal, **files, checkpoints=self._checkpoints, instance=cluster.instance)
         self._pace = Pace()
         self._in_hand: dict[str, Attempt] = {}
         """By the job's id, in the order in which they came."""
@@ -137,7 +142,7 @@ class Lead:
         with log.bound(job_id=attempt.job_id, attempt=attempt.number):
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    for companion in (self._keep, self._tell, self._end_for_hanging_ranks):
+                    for companion in (self._keep, self._tell, self._save, self._end_for_hanging_ranks):
                         tasks.create_task(companion(attempt))
                     try:
                         async with self._ranks:
@@ -156,24 +161,28 @@ class Lead:
             return Left()
         attempt.begin()
         planned = attempt.planned
-        if not await self._claims.claim(planned):
+        if not await self._claims.claim(planned, attempt.progress.value):
             attempt.halt("taken over")
         if attempt.why is not None:
             return Left()
         if planned.made:
             return None
         run = planned.run
-        log.get().info("job_started", width=run.width, height=run.height, **structs.asdict(run.plan))
+        from_step = run.resumed_from_step
+        log.get().info(
+            "job_started", width=run.width, height=run.height, from_step=from_step, **structs.asdict(run.plan)
+        )
         time_is_up = asyncio.get_running_loop().call_later(planned.left_s, self._halt, attempt, "timed out")
         self._on_ranks = attempt
         try:
-            return await self._desk.run(run, attempt.passed, attempt.failed)
+            return await self._desk.run(run, attempt.passed, attempt.failed, attempt.took)
         finally:
             time_is_up.cancel()
             self._on_ranks = None
             attempt.came_out.set()
 
     async def _conclude(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        await lifetime.wait(attempt.kept, within_s=SAVE_WITHIN_S)
         match outcome:
             case Generated(video_CTHW):
                 await self._store(attempt, video_CTHW)
@@ -228,8 +237,8 @@ class Lead:
             case "timed out":
                 limit_s = self._limits.task_timeout_s
                 await self._give_up(attempt, f"it ran longer than the {limit_s:g} s that a job may")
-            case "taken over":
-                log.get().warning("job_taken_over")
+            case "taken over" | "cut off":  # somebody else's now, or whose the broker will say when it is back
+                log.get().warning("job_left", why=attempt.why)
             case _:
                 await self._endings.finish(attempt.delivery, attempt.job_id)
 
@@ -242,12 +251,15 @@ class Lead:
         """Keep the message ours while the job moves, and leave the job once it is lost."""
         beat_s = self._ack_wait_s / HEARTBEATS_AN_ACK_WAIT
         while not attempt.over.is_set():
-            if attempt.still_for_s() < self._limits.stage_timeout_s:
+            limit_s = attempt.progress.limit_s(self._limits.stage_floor_s, self._limits.stage_timeout_s)
+            if attempt.still_for_s() < limit_s:
                 await attempt.delivery.keep()
             else:
                 self._watch.go_down(f"nothing moved in {attempt.progress.stage} for {attempt.still_for_s():.0f} s")
             with suppress(Unavailable):
                 await self._confirm(attempt)
+            if attempt.unconfirmed_for_s() > self._ack_wait_s and not attempt.came_out.is_set():
+                self._halt(attempt, "cut off")
             await lifetime.wait(attempt.over, within_s=beat_s)
 
     async def _confirm(self, attempt: Attempt) -> None:
@@ -256,7 +268,7 @@ class Lead:
             self._halt(attempt, "ended")
         elif await self._journal.latest_attempt(attempt.job_id) > attempt.number:
             self._halt(attempt, "taken over")
-        attempt.confirmed = time.monotonic()
+        attempt.confirm()
 
     async def _tell(self, attempt: Attempt) -> None:
         """Publish what the attempt reports. A report that cannot be published in time is lost; an ending never is.
@@ -269,12 +281,30 @@ class Lead:
             while attempt.reports and not attempt.over.is_set():
                 report = attempt.reports.popleft()
                 try:
-                    if time.monotonic() - attempt.confirmed > self._ack_wait_s:
+                    if attempt.unconfirmed_for_s() > self._ack_wait_s:
                         await self._confirm(attempt)
                     if not attempt.lost:
                         await self._journal.write(report, within_s=REPORT_WITHIN_S)
                 except Unavailable as error:
                     log.get().warning("report_lost", error=str(error))
+
+    async def _save(self, attempt: Attempt) -> None:
+        """Keep what is taken of the running job's state, beside its steps. One that cannot be kept is lost, no more."""
+        while not attempt.over.is_set():
+            await attempt.taken.wait()
+            attempt.taken.clear()
+            halfway, attempt.halfway = attempt.halfway, None
+            if halfway is None:
+                continue
+            try:
+                if not attempt.lost:
+                    recipe = attempt.planned.recipe
+                    await self._checkpoints.write(attempt.job_id, attempt.number, recipe, halfway)
+            except OSError as error:
+                log.get().warning("checkpoint_not_kept", step=halfway.step, error=repr(error))
+            finally:
+                attempt.kept.set()
+                self._desk.kept()
 
     async def _end_for_hanging_ranks(self, attempt: Attempt) -> None:
         """A rank has failed and the others do not come to agree on it: the job ends without them, and so do they."""
@@ -296,7 +326,7 @@ class Lead:
         if attempt.halt(why):
             log.get().info("job_halted", why=why)
             if attempt is self._on_ranks:
-                self._desk.halt()
+                self._desk.halt(softly=why in SOFTLY)
 
     # -- the cluster -----------------------------------------------------------------------------------------------
 

@@ -52,7 +52,9 @@ class Settings(Struct, frozen=True):
     plan: tuple[Part, ...] = ()
     task_timeout: float = 1800
     stage_timeout: float = 900
+    stage_timeout_floor: float = 60
     max_attempts: int = 3
+    checkpoint_interval: float = 60.0
     attention_backend: str | None = None
     compile_blocks: bool = False
     fp8_linear: bool = False
@@ -123,7 +125,7 @@ def follow(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
 async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
     """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
     stop = lifetime.stop_on_signals()
-    desk = Desk()
+    desk = Desk(settings.checkpoint_interval)
     watch = Watch(store, settings.rank, settings.world_size, on_words=desk.heard, on_down=desk.goes_down)
     with watch.kept():
         loop_ended = start_loop(wan, meshes, desk, watch)
@@ -136,7 +138,12 @@ async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: 
                     desk=desk,
                     watch=watch,
                     cluster=describe(settings, wan, plan),
-                    limits=Limits(settings.task_timeout, settings.stage_timeout, settings.max_attempts),
+                    limits=Limits(
+                        task_timeout_s=settings.task_timeout,
+                        stage_timeout_s=settings.stage_timeout,
+                        stage_floor_s=settings.stage_timeout_floor,
+                        max_attempts=settings.max_attempts,
+                    ),
                 ).serve(stop)
         except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
             log.get().exception("lead_failed")

@@ -11,6 +11,7 @@ from inference import memory
 from inference.broadcast import Failed, Group, Halted
 from inference.commands import Idle, Run, Stop
 from inference.wan.generate import generate
+from inference.wan.halfway import decode
 from inference.wan.load import Wan
 from inference.wan.mesh import Meshes
 from inference.wan.shard import keep
@@ -63,7 +64,8 @@ def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     try:
         keep(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
-        video_CTHW = generate(wan, run.job, image, group.boundary, layout)
+        halfway = None if run.resumed is None else decode(run.resumed.conditions, run.resumed.state)
+        video_CTHW = generate(wan, run.job, image, group.boundary, layout, halfway=halfway, offer=group.offer)
         group.boundary("store", 0)
         return Generated(video_CTHW)
     except Halted:

@@ -5,6 +5,7 @@ and no clock.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from PIL import Image
@@ -15,27 +16,49 @@ from inference.wan import vae
 from inference.wan.attention_cache import AttentionCache, rule_for
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, encode_image, encode_text
 from inference.wan.guidance import Conditioning, predict_noise
+from inference.wan.halfway import Halfway
 from inference.wan.load import Wan
 from inference.wan.mesh import ALONE, Layout
 from inference.wan.parallelize import shared_tokens
-from inference.wan.solvers import advance, solver, timesteps
+from inference.wan.solvers import Scheduler, advance, memory_of, recall, solver, timesteps
 
 Boundary = Callable[[Stage, int], None]
+Offer = Callable[[Callable[[], Halfway]], None]
 
 
-def generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout = ALONE) -> torch.Tensor:
+def decline(_take: Callable[[], Halfway]) -> None:
+    """Nobody wants to go on from here another time."""
+
+
+def generate(
+    wan: Wan,
+    job: Job,
+    image: Image.Image,
+    boundary: Boundary,
+    layout: Layout = ALONE,
+    *,
+    halfway: Halfway | None = None,
+    offer: Offer = decline,
+) -> torch.Tensor:
     """The job's video: 3 × frames × height × width in [-1, 1], on the model's device.
 
     `image` has exactly the video's size. `boundary(stage, step)` is called before each stage with step 0, and after
     every denoising step with the number of steps done; what it raises ends the job, and the next one starts clean.
     Ranks that share the job by `layout` all call this, and all get the video.
+
+    `offer(take)` is called after every step, before its boundary, that the job could go on from another time: what
+    `take` returns is then given as `halfway`, and there is no stage `encode`.
     """
     boundary = _in_step(boundary, wan.device)
     with torch.inference_mode():
-        boundary("encode", 0)
-        given = encode(wan, job, image, layout)
+        if halfway is None:
+            boundary("encode", 0)
+            given = encode(wan, job, image, layout)
+        else:
+            halfway = halfway.to(wan.device)
+            given = halfway.given
         boundary("denoise", 0)
-        latents_BCTHW = denoise(wan, job, given, boundary, layout)
+        latents_BCTHW = denoise(wan, job, given, boundary, layout, halfway=halfway, offer=offer)
         boundary("decode", 0)
         return vae.decode(wan.vae, latents_BCTHW, layout.rows)
 
@@ -51,20 +74,41 @@ def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Co
     )
 
 
-def denoise(wan: Wan, job: Job, given: Conditioning, boundary: Boundary, layout: Layout = ALONE) -> torch.Tensor:
+def denoise(
+    wan: Wan,
+    job: Job,
+    given: Conditioning,
+    boundary: Boundary,
+    layout: Layout = ALONE,
+    *,
+    halfway: Halfway | None = None,
+    offer: Offer = decline,
+) -> torch.Tensor:
     """The job's latents: 1 × 16 × T × H/8 × W/8 in fp32."""
-    latents_BCTHW = noise_like(given.first_frame_BCTHW, job.seed, channels=wan.vae.config["z_dim"])
     scheduler = solver(job.sample_solver, job.infer_steps, job.sample_shift, wan.device)
-    cache = AttentionCache(rule_for(job))
+    if halfway is None:
+        done = 0
+        latents_BCTHW = noise_like(given.first_frame_BCTHW, job.seed, channels=wan.vae.config["z_dim"])
+    else:
+        done, latents_BCTHW = halfway.step, halfway.latents_BCTHW
+        recall(scheduler, halfway.memory, done)
+    rule = rule_for(job)
+    cache = AttentionCache(rule)
     with shared_tokens(wan.transformer, layout.tokens), cache.over(wan.transformer):
-        for step, timestep in enumerate(timesteps(scheduler)):
+        for step, timestep in enumerate(timesteps(scheduler)[done:], start=done):
             noise_BCTHW = predict_noise(
                 wan.transformer, latents_BCTHW, timestep, given, job.guidance_scale,
                 step=step, cache=cache, cfg=layout.cfg,
             )  # fmt: skip
             latents_BCTHW = advance(scheduler, noise_BCTHW, timestep, latents_BCTHW)
+            if rule is None or not rule.reuses(step + 1):
+                offer(partial(_halfway, step + 1, latents_BCTHW, scheduler, given))
             boundary("denoise", step + 1)
     return latents_BCTHW
+
+
+def _halfway(step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, given: Conditioning) -> Halfway:
+    return Halfway(step, latents_BCTHW, memory_of(scheduler), given)
 
 
 def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """The three solvers, on exactly the sigmas of Wan2.1. Knows no model and no latents."""
 
+from dataclasses import dataclass, field
 from typing import Any, assert_never
 
 import numpy as np
@@ -11,8 +12,21 @@ from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepSchedu
 from contracts.job import Solver
 
 TRAIN_TIMESTEPS = 1000
+COUNTS = ("lower_order_nums", "this_order")
 
 Scheduler = UniPCMultistepScheduler | DPMSolverMultistepScheduler | FlowMatchEulerDiscreteScheduler
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What a multistep solver remembers of the steps before: tensors and counts, by diffusers' names; Euler nothing.
+
+    `outputs` are the last predictions, the newest last, None where there were fewer steps than it could use.
+    """
+
+    outputs: tuple[torch.Tensor | None, ...] = ()
+    last_sample: torch.Tensor | None = None
+    counts: dict[str, int] = field(default_factory=dict[str, int])
 
 
 def solver(name: Solver, steps: int, shift: float, device: torch.device | None = None) -> Scheduler:
@@ -41,6 +55,29 @@ def timesteps(scheduler: Scheduler) -> torch.Tensor:
 def advance(scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
     """The latents one step on. The three agree on `step`, but their annotations do not."""
     return scheduler.step(noise, timestep, latents, return_dict=False)[0]
+
+
+def memory_of(scheduler: Any) -> Memory:
+    return Memory(
+        outputs=tuple(getattr(scheduler, "model_outputs", ())),
+        last_sample=getattr(scheduler, "last_sample", None),
+        counts={name: getattr(scheduler, name) for name in COUNTS if hasattr(scheduler, name)},
+    )
+
+
+def recall(scheduler: Any, memory: Memory, step: int) -> None:
+    """Put a scheduler at its first step to where another one was after `step` steps, at least one."""
+    scheduler._step_index = step  # noqa: SLF001  # `set_begin_index` would forget it again
+    for name, count in memory.counts.items():
+        setattr(scheduler, name, count)
+    if memory.outputs:
+        scheduler.model_outputs = list(memory.outputs)
+    if memory.last_sample is not None:
+        scheduler.last_sample = memory.last_sample
+    if hasattr(scheduler, "timestep_list"):
+        room = len(scheduler.timestep_list)
+        passed = list(scheduler.timesteps[max(0, step - room) : step])
+        scheduler.timestep_list = [None] * (room - len(passed)) + passed
 
 
 def _unipc(steps: int, shift: float, device: torch.device | None) -> UniPCMultistepScheduler:

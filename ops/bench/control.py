@@ -13,6 +13,7 @@ from torch.distributed.distributed_c10d import Store
 
 from contracts import wire
 from contracts.bus import Expect
+from contracts.events import JobSubmitted
 from contracts.job import Job, parse_size
 from contracts.plan import Plan
 from inference.attempt import Attempt
@@ -52,11 +53,12 @@ async def _lead(watch: Watch, setup: Setup) -> list[float]:
         job_id="0" * 32, attempt=1, job=JOB, plan=Plan(cfg_size=1, ulysses_size=1),
         width=width, height=height, rgb=b"",
     )  # fmt: skip
-    planned = Planned(run=run, expect=Expect(0), left_s=0, recipe="", made=False, load_s=0)
+    submitted = JobSubmitted(job_id=run.job_id, created_at=0, job=JOB)
+    planned = Planned(submitted=submitted, run=run, expect=Expect(0), left_s=0, recipe="", made=False, load_s=0)
     attempt = Attempt(NOBODY, planned, Pace())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))
-        tasks.create_task(desk.run(run, attempt.passed, attempt.failed))
+        tasks.create_task(desk.run(run, attempt.passed, attempt.failed, attempt.took))
         steps_ms = await asyncio.to_thread(_loop, desk, watch, setup.count)
         attempt.end()
     return steps_ms

@@ -24,10 +24,10 @@ from ops.bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
 
-BY_ITSELF = ("loop", "mp4", "card", "queue")
+BY_ITSELF = ("loop", "mp4", "card", "queue", "checkpoint")
 BY_RANKS = ("control", "plans")
-ON_A_CPU = ("loop", "mp4", "queue", "control", "plans")
-ON_A_CARD = ("card",)
+ON_A_CPU = ("loop", "mp4", "queue", "checkpoint", "control", "plans")
+ON_A_CARD = ("card", "checkpoint")
 
 
 class Report(Struct, frozen=True):

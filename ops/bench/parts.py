@@ -13,7 +13,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from inference import device
-from ops.bench import card, control, loop, mp4, plans, queue
+from ops.bench import card, checkpoint, control, loop, mp4, plans, queue
 from ops.bench.row import Row, tell
 from ops.bench.setup import Setup
 
@@ -22,6 +22,7 @@ BY_ITSELF: dict[str, Callable[[Setup], Iterator[Row]]] = {
     "mp4": mp4.measure,
     "card": card.measure,
     "queue": queue.measure,
+    "checkpoint": checkpoint.measure,
 }
 BY_RANKS: dict[str, Callable[[Setup, Store], Iterator[Row]]] = {
     "control": control.measure,

@@ -32,6 +32,10 @@ class Gone(Exception):
     """It was there, and has been removed for good."""
 
 
+class Damaged(Exception):
+    """The stored file is not the one that was made."""
+
+
 class NoSuchPart(Exception):
     """A range that begins beyond the end. `headers` tell how much there is."""
 
@@ -122,6 +126,11 @@ def on_gone(_: _Request, error: Gone) -> _Response:
     return _answer(410, ErrorBody("GONE", str(error)))
 
 
+def on_damaged(_: _Request, error: Damaged) -> _Response:
+    log.get().error("video_damaged", error=str(error))
+    return _answer(500, InternalBody("VIDEO_DAMAGED", "the stored video is damaged", log.request_id()))
+
+
 def on_no_such_part(_: _Request, error: NoSuchPart) -> _Response:
     body = ErrorBody("RANGE_NOT_SATISFIABLE", f"the video has {error.size_bytes} bytes")
     return _answer(416, body, **error.headers)
@@ -173,6 +182,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     Busy: on_busy,
     NotFound: on_not_found,
     Gone: on_gone,
+    Damaged: on_damaged,
     NoSuchPart: on_no_such_part,
     AlreadyFinished: on_finished,
     KeyReused: on_key_reused,

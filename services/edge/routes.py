@@ -11,11 +11,13 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from nats.js.errors import APIError
 
-from contracts import subjects
+from contracts import log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
+from contracts.events import JobSucceeded
 from contracts.job import JobId, JobRequest, video_name
+from contracts.record import video_record_name
 from contracts.status import JobStatus
 from services.edge import health, videos
 from services.edge.errors import Busy, ErrorBody, Gone, NotFound
@@ -119,8 +121,9 @@ async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
         raise NotFound("no such video")
     succeeded = await _succeeded(edge, match[1])
     try:
-        name = video_name(match[1])
-        return await videos.serve(edge.videos, name, method=request.method, headers=dict(request.headers))
+        size_bytes = await _recorded_bytes(edge, match[1])
+        name, headers = video_name(match[1]), dict(request.headers)
+        return await videos.serve(edge.videos, name, method=request.method, headers=headers, size_bytes=size_bytes)
     except FileNotFoundError as error:
         raise Gone("the video was removed to make room") if succeeded else NotFound("no such video") from error
 
@@ -133,6 +136,17 @@ async def _succeeded(edge: Edge, job_id: str) -> bool:
     if known.status != "Succeed":
         raise NotFound("this job has no video")
     return True
+
+
+async def _recorded_bytes(edge: Edge, job_id: str) -> int | None:
+    """How long the video was when it was made; None where there is no record of it."""
+    content = await edge.videos.read(video_record_name(job_id))
+    try:
+        ending = None if content is None else wire.decode_record(content).ending
+    except wire.Undecodable as error:
+        log.get().error("record_unreadable", job_id=job_id, error=str(error))
+        return None
+    return ending.size_bytes if isinstance(ending, JobSucceeded) else None
 
 
 @get("/livez")

@@ -10,14 +10,21 @@ from litestar import Response
 from litestar.response import Stream
 
 from contracts.blobs import Store
-from services.edge.errors import NoSuchPart
+from services.edge.errors import Damaged, NoSuchPart
 
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
-async def serve(store: Store, name: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
-    """The file, a part of it (206) or nothing new (304). Raises `NoSuchPart` or `FileNotFoundError`."""
+async def serve(
+    store: Store, name: str, *, method: str, headers: dict[str, str], size_bytes: int | None = None
+) -> Response[Any]:
+    """The file, a part of it (206) or nothing new (304).
+
+    `size_bytes` is how long it should be, where that is known. Raises `Damaged`, `NoSuchPart` or `FileNotFoundError`.
+    """
     file = await store.facts(name)
+    if size_bytes not in (None, file.size_bytes):
+        raise Damaged(f"{name} has {file.size_bytes} bytes, was made with {size_bytes}")
     etag = f'"{file.etag}"'
     common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
     if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":

@@ -11,6 +11,7 @@ from contracts import blobs, bus, env, lifetime, log, subjects
 from contracts.bus import Bus, Unavailable
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
+from services.state.records import Records
 from services.state.retention import Limits, Retention
 
 GB = 1e9
@@ -41,21 +42,23 @@ async def serve(settings: Settings) -> bool:
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
         log.get().info("state_ready")
+        videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
+        records = Records(broker, videos)
+        retention = Retention(broker, videos, scratch, settings.limits)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(materialise(broker, retention_s=settings.task_retention, stop=stop))
-            tasks.create_task(clean_up(broker, settings, stop))
+            tasks.create_task(materialise(broker, records, retention_s=settings.task_retention, stop=stop))
+            tasks.create_task(clean_up(broker, retention, records, every_s=settings.cleanup_interval, stop=stop))
         log.get().info("state_stopped")
         return not broker.lost
 
 
-async def clean_up(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
+async def clean_up(broker: Bus, retention: Retention, records: Records, *, every_s: float, stop: asyncio.Event) -> None:
     """Reconcile and remove, at once and then every so often. What fails is tried again soon."""
-    videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
-    retention = Retention(broker, videos, scratch, settings.limits)
     while not stop.is_set():
-        pause_s = settings.cleanup_interval
+        pause_s = every_s
         try:
             await retention.apply(await reconcile(broker))
+            await records.fill()
         except (Unavailable, OSError) as error:
             log.get().warning("clean_up_put_off", error=repr(error))
             pause_s = min(pause_s, RETRY_PAUSE_S)

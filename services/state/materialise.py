@@ -8,30 +8,34 @@ import time
 
 from contracts import lifetime, log, subjects, wire
 from contracts.bus import Bus, Delivery, Stored, Unavailable, WrongSequence
-from contracts.events import Event
+from contracts.events import Ending, Event
 from contracts.fold import fold, fold_all
 from contracts.status import JobStatus
+from services.state.records import Records
 
 RETRY_PAUSE_S = 0.5
 WRITES_MAX = 20
 TTL_MIN_S = 1  # the broker takes no less
 
 
-async def materialise(broker: Bus, *, retention_s: float, stop: asyncio.Event) -> None:
-    """Fold events until `stop`. An event that cannot be read is set aside, loudly, and the stream goes on."""
+async def materialise(broker: Bus, records: Records, *, retention_s: float, stop: asyncio.Event) -> None:
+    """Fold events until `stop`, and have a record kept of each ending.
+
+    An event that cannot be read is set aside, loudly, and the stream goes on.
+    """
     while not stop.is_set():
         delivery = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
         if delivery is None:
             continue
         try:
-            await _apply(broker, delivery, retention_s)
+            await _apply(broker, records, delivery, retention_s)
             await delivery.acknowledge()
         except Unavailable as error:  # not acknowledged: it comes again
             log.get().warning("event_not_applied", subject=delivery.subject, error=str(error))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
 
 
-async def _apply(broker: Bus, delivery: Delivery, retention_s: float) -> None:
+async def _apply(broker: Bus, records: Records, delivery: Delivery, retention_s: float) -> None:
     try:
         event = wire.event_in(delivery)
     except wire.Undecodable as error:
@@ -45,6 +49,8 @@ async def _apply(broker: Bus, delivery: Delivery, retention_s: float) -> None:
             await _write_over(broker, event, retention_s)
         except WrongSequence:  # another instance was quicker: fold over what it wrote
             continue
+        if isinstance(event, Ending):
+            await records.keep(event)
         return
     raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
 

@@ -4,16 +4,16 @@ Knows files and endings; statuses expire by themselves. Nothing of an unfinished
 is being accepted at this moment has an input already and is not in the queue yet.
 """
 
+import math
+
 from msgspec import Struct
 
 from contracts import log, subjects, wire
-from contracts.blobs import Store
+from contracts.blobs import File, Store
 from contracts.bus import Bus
 from contracts.events import Ending, JobCancelled, JobFailed, JobSucceeded
-from contracts.job import job_id_in
-
-OF_ONE_JOB = ("inputs", "checkpoints")
-"""The folders of the scratch store, each file of which is of use to one job alone."""
+from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, job_id_in
+from contracts.record import SUFFIX, WITHOUT_VIDEO, video_record_name
 
 
 class Limits(Struct, frozen=True):
@@ -34,7 +34,8 @@ class Retention:
         """Remove what is over the limits. `unfinished` are the jobs that nothing is taken from."""
         await self._drop_unwanted_videos()
         await self._make_room(unfinished)
-        for folder in OF_ONE_JOB:
+        await self._drop_old_records()
+        for folder in (INPUTS, CHECKPOINTS):
             for file in await self._scratch.files(folder):
                 if job_id_in(file.name) not in unfinished:
                     await self._remove(self._scratch, file.name, self._limits.leftover_s, why="leftover")
@@ -44,7 +45,7 @@ class Retention:
 
     async def _drop_unwanted_videos(self) -> None:
         """Those of cancelled and failed jobs: left by a cluster that died between file and ending."""
-        names = {file.name for file in await self._videos.files()}
+        names = {video.name for video in await self._all_videos()}
         self._wanted &= names
         for name in names - self._wanted:
             match await self._ending(job_id_in(name)):
@@ -52,8 +53,22 @@ class Retention:
                     self._wanted.add(name)
                 case JobFailed() | JobCancelled():
                     await self._remove(self._videos, name, 0, why="no_success")
+                    await self._remove(self._videos, video_record_name(job_id_in(name)), 0, why="no_success")
                 case _:  # not ended yet, or longer ago than the log goes back
                     continue
+
+    async def _drop_old_records(self) -> None:
+        """Those that are older than the log would be, and have no video beside them."""
+        log_s = (await self._broker.stream(subjects.EVENTS_STREAM)).config.max_age or math.inf
+        with_video = {job_id_in(video.name) for video in await self._all_videos()}
+        for folder in ("", WITHOUT_VIDEO):
+            for file in await self._videos.files(folder):
+                if file.name.endswith(SUFFIX) and job_id_in(file.name) not in with_video:
+                    await self._remove(self._videos, file.name, log_s, why="forgotten")
+
+    async def _all_videos(self) -> list[File]:
+        """Oldest first."""
+        return [file for file in await self._videos.files() if file.name.endswith(VIDEO_SUFFIX)]
 
     async def _ending(self, job_id: str) -> Ending | None:
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
@@ -61,7 +76,7 @@ class Retention:
 
     async def _make_room(self, unfinished: set[str]) -> None:
         """Remove videos, the oldest first, until the rest is within its limit or may not be touched."""
-        videos = await self._videos.files()
+        videos = await self._all_videos()
         excess_bytes = sum(video.size_bytes for video in videos) - self._limits.videos_bytes_max
         for video in videos:
             if excess_bytes <= 0:

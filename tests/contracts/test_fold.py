@@ -24,8 +24,11 @@ def submitted(at: float = 100.0) -> JobSubmitted:
     return JobSubmitted(job_id=ID, created_at=at, job=JOB)
 
 
-def started(attempt: int, at: float) -> JobStarted:
-    return JobStarted(job_id=ID, at=at, attempt=attempt, instance="i", width=256, height=144, num_frames=25)
+def started(attempt: int, at: float, from_step: int = 0, progress: float = 0.0) -> JobStarted:
+    return JobStarted(
+        job_id=ID, at=at, attempt=attempt, instance="i", width=256, height=144, num_frames=25,
+        resumed_from_step=from_step, progress=progress,
+    )  # fmt: skip
 
 
 def stage(attempt: int, at: float, progress: float) -> StageStarted:
@@ -71,6 +74,7 @@ _attempt = st.integers(1, 4)
 _progress = st.floats(0, 0.99)
 _open_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(started, _attempt, _at),
+    st.builds(started, _attempt, _at, st.integers(1, 20), _progress),
     st.builds(stage, _attempt, _at, _progress),
     st.builds(step, _attempt, _at, st.integers(1, 20), _progress),
     st.builds(released, _attempt, _at),
@@ -153,3 +157,12 @@ def test_a_failed_job_says_why() -> None:
     status = fold_all([submitted(), started(1, 101), failed(1, 102)])
     assert status is not None
     assert (status.status, status.reason, status.results) == ("Failed", "no room", None)
+
+
+def test_an_attempt_that_goes_on_from_a_checkpoint_shows_the_job_where_it_goes_on() -> None:
+    log: list[Event] = [submitted(), started(1, 101), step(1, 102, 17, 0.8), started(2, 120, 15, 0.7)]
+    status = fold_all(log)
+    assert status is not None
+    assert (status.attempt, status.stage, status.step, status.progress) == (2, "denoise", 15, 0.7)
+    again = fold(status, StageStarted(job_id=ID, at=121, attempt=2, stage="denoise", progress=0.7))
+    assert (again.stage, again.step, again.progress) == ("denoise", 15, 0.7)

@@ -4,6 +4,7 @@ import os
 import resource
 import signal
 import time
+from collections.abc import Callable
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from inference.__main__ import rank
 from inference.attempt import Attempt
 from inference.endings import Endings
 from inference.video import write_mp4
-from inference.wan.generate import Boundary, generate
+from inference.wan.generate import Boundary, Offer, generate
+from inference.wan.halfway import Halfway
 from inference.wan.load import Wan
 from inference.wan.mesh import Layout
 
 AT_STEP = 3
+LAST_STEP = 15
+SAVED_WITHIN_S = 20.0
 LEFT_BYTES = 64 * 2**20
 SECONDS = float(os.environ.get("FAULT_SECONDS", "1"))
 
@@ -37,6 +41,7 @@ class Fault(IntEnum):
     SLOW_DECODE = 9005
     SLOW_STORE = 9006
     DIES_BEFORE_ENDING = 9007
+    DIES_ONCE = 9008
     NO_MEMORY_ENCODE = 9101
     NO_MEMORY_DENOISE = 9102
     NO_MEMORY_DECODE = 9103
@@ -46,7 +51,9 @@ class Fault(IntEnum):
     NO_MEMORY_DECODE_ON_ONE = 9203
 
 
-def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout) -> torch.Tensor:
+def faulty_generate(
+    wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout, *, halfway: Halfway | None, offer: Offer
+) -> torch.Tensor:
     handles: list[Any] = []
 
     def break_down(*_: object) -> None:
@@ -70,13 +77,40 @@ def faulty_generate(wan: Wan, job: Job, image: Image.Image, boundary: Boundary, 
     if (part := starved(wan, job.seed)) is not None:
         handles.append(part.register_forward_pre_hook(run_out_of_memory))
     try:
-        video = generate(wan, job, image, faulty, layout)
+        video = generate(wan, job, image, faulty, layout, halfway=halfway, offer=dying(offer, job.seed))
     finally:
         for handle in handles:
             handle.remove()
     if job.seed == Fault.SLOW_DECODE:
         time.sleep(SECONDS)
     return video
+
+
+def dying(offer: Offer, seed: int) -> Offer:
+    def offer_and_die(take: Callable[[], Halfway]) -> None:
+        offer(take)
+        if seed == Fault.DIES_ONCE:
+            die_once(take().step)
+
+    return offer_and_die
+
+
+def die_once(step: int) -> None:
+    """After the last step, as soon as its state is safe: it is written beside the next step."""
+    died = Path(os.environ["TMPDIR"]) / "died"
+    if os.environ["RANK"] != "0" or step not in (LAST_STEP - 1, LAST_STEP) or died.exists():
+        return
+    wait_for_checkpoint(step)
+    if step == LAST_STEP:
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def wait_for_checkpoint(step: int) -> None:
+    deadline = time.monotonic() + SAVED_WITHIN_S
+    while not list(Path(os.environ["SCRATCH_STORE_URL"]).glob(f"checkpoints/*-{step}-*")):
+        assert time.monotonic() < deadline, "no checkpoint"
+        time.sleep(0.01)
 
 
 def starved(wan: Wan, seed: int | None) -> torch.nn.Module | None:

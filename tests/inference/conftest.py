@@ -14,6 +14,7 @@ from contracts.job import Job
 from inference.pocket.build import PocketShape, build
 from inference.wan.card import ModelCard
 from inference.wan.generate import Boundary, denoise, encode
+from inference.wan.halfway import Halfway
 from inference.wan.load import Wan, load
 from inference.wan.mesh import ALONE, Layout
 
@@ -83,6 +84,17 @@ def latents(
     """What `generate` decodes."""
     with torch.inference_mode():
         return denoise(wan, job, encode(wan, job, picture, layout), boundary, layout)
+
+
+def halves(wan: Wan, job: Job, picture: Image.Image) -> tuple[torch.Tensor, list[Halfway]]:
+    """The job's latents, and all that it could have gone on from."""
+    offered: list[Halfway] = []
+
+    def offer(take: Callable[[], Halfway]) -> None:
+        offered.append(take())
+
+    with torch.inference_mode():
+        return denoise(wan, job, encode(wan, job, picture), go_on, offer=offer), offered
 
 
 def calls(module: torch.nn.Module, run: Callable[[], object]) -> int:

@@ -1,6 +1,7 @@
 """A rank of test_broadcast.py: scripted jobs, in which rank 1 alone may fail. Prints what it agreed on in each."""
 
 import sys
+from collections.abc import Callable
 
 import torch
 import torch.distributed as dist
@@ -11,6 +12,7 @@ from contracts.plan import Plan
 from inference import device
 from inference.broadcast import Failed, Group, Halted
 from inference.commands import Command, Idle, Run, Stop
+from inference.wan.halfway import Halfway
 from inference.watch import Watch
 
 RUN = Run(
@@ -36,6 +38,9 @@ class Script:
 
     def passed(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
         return step == self.halt_at
+
+    def offered(self, take: Callable[[], Halfway]) -> None:  # noqa: ARG002  # the protocol
+        raise AssertionError("no job is at work")
 
 
 NEVER = 99

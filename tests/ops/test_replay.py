@@ -1,7 +1,4 @@
-import asyncio
 import time
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 
 import pytest
 
@@ -9,27 +6,13 @@ from contracts import subjects, wire
 from contracts.bus import Bus
 from contracts.status import JobStatus
 from ops.replay import Replayed, Stuck, replay
-from services.state.materialise import materialise
 from tests.conftest import eventually
 from tests.contracts.test_fold import ID, started, step, submitted, succeeded
 from tests.ops.test_events import publish
+from tests.services.state.test_materialise import state, status
 
 NOW = time.time()
 LOG = [submitted(NOW), started(1, NOW), *(step(1, NOW + n, n, n / 25) for n in range(1, 21)), succeeded(1, NOW + 30)]
-
-
-@asynccontextmanager
-async def state(link: Bus) -> AsyncGenerator[None, None]:
-    stop = asyncio.Event()
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(materialise(link, retention_s=1000, stop=stop))
-        yield
-        stop.set()
-
-
-async def status(link: Bus) -> JobStatus | None:
-    found = await link.get(subjects.STATUS_BUCKET, ID)
-    return None if found is None else wire.decode_status(found.data)
 
 
 async def ended(link: Bus) -> bool:
@@ -38,7 +21,7 @@ async def ended(link: Bus) -> bool:
 
 
 async def test_every_status_comes_back_from_the_log_as_it_was(link: Bus) -> None:
-    async with state(link):
+    async with state(link, retention_s=1000):
         await publish(link, *LOG)
         await eventually(lambda: ended(link))
         before = await status(link)
@@ -47,7 +30,7 @@ async def test_every_status_comes_back_from_the_log_as_it_was(link: Bus) -> None
 
 
 async def test_a_status_that_was_wrong_is_right_afterwards(link: Bus) -> None:
-    async with state(link):
+    async with state(link, retention_s=1000):
         await publish(link, *LOG)
         await eventually(lambda: ended(link))
         await link.put_last(subjects.STATUS_BUCKET, ID, wire.encode(JobStatus(job_id=ID, status="Failed")))

@@ -17,7 +17,8 @@ from torch import nn
 from contracts.job import Job
 from contracts.plan import Plan, degrees
 from inference import device
-from inference.wan.generate import generate
+from inference.wan.generate import denoise, generate
+from inference.wan.halfway import Halfway, Origin, decode, encode_conditions, encode_step
 from inference.wan.load import Wan, load
 from inference.wan.mesh import Layout, Meshes
 from inference.wan.rows import rows_mesh
@@ -85,6 +86,16 @@ class Rank:
         cfg, ulysses = degrees(self.world_size, self.wan.heads)[0]
         return {"cfg_size": cfg, "ulysses_size": ulysses}
 
+    def go_on_from(self, folder: Path) -> None:
+        """What one rank alone has left, and what any of these leaves."""
+        for name, (asked, size) in JOBS.items():
+            left = left_in(folder, name)
+            for cfg, ulysses in plans(self.world_size, self.wan.heads, asked):
+                layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses)
+                with torch.inference_mode():
+                    ended = denoise(self.wan, asked, left.given, go_on, layout, halfway=left)
+                self.results[f"{cfg}x{ulysses} {name} resumed"] = ended
+
     def hooks(self) -> int:
         return hooks_of(self.wan.transformer) + hooks_of(self.wan.vae)
 
@@ -96,6 +107,17 @@ class Rank:
         passes = calls(self.wan.transformer, lambda: latents(self.wan, job(), image(64, 48), layout=layout))
         watch.remove()
         self.results["passes"], self.results["tokens"] = torch.tensor(passes), torch.tensor(tokens[0])
+
+
+def leave_in(folder: Path, name: str, halfway: Halfway) -> None:
+    origin = Origin(name, "tiny")
+    conditions = encode_conditions(halfway.given, origin)
+    (folder / f"{name}.conditions").write_bytes(conditions)
+    (folder / f"{name}.state").write_bytes(encode_step(halfway, origin, conditions))
+
+
+def left_in(folder: Path, name: str) -> Halfway:
+    return decode((folder / f"{name}.conditions").read_bytes(), (folder / f"{name}.state").read_bytes())
 
 
 def names(ranks: int, ending: str) -> list[str]:
@@ -143,6 +165,7 @@ def main(checkpoint: Path, folder: Path) -> None:
         rank.break_jobs()
         rank.run_every_plan(" again", dit_fsdp=True, t5_fsdp=True)
         rank.count()
+        rank.go_on_from(folder)
         rank.results["more groups"] = torch.tensor(len(dist.distributed_c10d._world.pg_map) - groups)
         rank.results["more hooks"] = torch.tensor(rank.hooks() - hooks)
         rank.results["slowest change"] = torch.tensor(rank.slowest_change_s)

@@ -8,8 +8,8 @@ import torch
 
 from inference.wan.generate import generate
 from inference.wan.load import Wan
-from tests.inference.conftest import TINY, go_on, image, job, latents
-from tests.inference.wan.latents_of_a_rank import BANDED, JOBS, names, plans
+from tests.inference.conftest import TINY, go_on, halves, image, job, latents
+from tests.inference.wan.latents_of_a_rank import BANDED, JOBS, leave_in, names, plans
 from tests.inference.wan.ranks import TORCHRUN_S, run_ranks
 
 MODULE = "tests.inference.wan.latents_of_a_rank"
@@ -31,9 +31,15 @@ class Cluster:
 
 
 @pytest.fixture(scope="module", params=[2, 4], ids="{} ranks".format)
-def cluster(request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Cluster:
-    """What the ranks of one cluster left behind, each by itself."""
-    return Cluster(request.param, run_ranks(MODULE, request.param, checkpoint, tmp_path_factory.mktemp("ranks")))
+def cluster(
+    request: pytest.FixtureRequest, checkpoint: Path, wan: Wan, tmp_path_factory: pytest.TempPathFactory
+) -> Cluster:
+    """What the ranks of one cluster left behind, each by itself; they also go on from what one rank left half-way."""
+    folder = tmp_path_factory.mktemp("ranks")
+    torch.set_num_threads(1)  # as the ranks have it
+    for name, (asked, size) in JOBS.items():
+        leave_in(folder, name, halves(wan, asked, image(*size))[1][1])
+    return Cluster(request.param, run_ranks(MODULE, request.param, checkpoint, folder))
 
 
 @pytest.mark.parametrize("name", JOBS)
@@ -45,6 +51,15 @@ def test_by_every_plan_the_latents_are_those_of_one_rank_bit_for_bit(name: str, 
         for cfg, ulysses in plans(cluster.ranks, TINY.heads, asked):
             for of_rank in cluster.of(f"{cfg}x{ulysses} {name}{ending}"):
                 assert torch.equal(of_rank, alone), (cfg, ulysses, ending)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_by_every_plan_a_job_goes_on_from_where_one_rank_left_it(name: str, cluster: Cluster, wan: Wan) -> None:
+    asked, size = JOBS[name]
+    alone = latents(wan, asked, image(*size))
+    for cfg, ulysses in plans(cluster.ranks, TINY.heads, asked):
+        for of_rank in cluster.of(f"{cfg}x{ulysses} {name} resumed"):
+            assert torch.equal(of_rank, alone), (cfg, ulysses)
 
 
 @pytest.mark.parametrize("size", BANDED, ids=str)

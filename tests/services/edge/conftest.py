@@ -80,8 +80,10 @@ async def edge(edges: Callable[..., Edge], link: Bus, client: aiohttp.ClientSess
     return edge
 
 
-async def post(client: aiohttp.ClientSession, url: str, body: Any) -> tuple[int, Any]:
-    async with client.post(url, json=body) as answer:
+async def post(
+    client: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    async with client.post(url, json=body, headers=headers) as answer:
         return answer.status, await answer.json()
 
 

@@ -2,27 +2,34 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 
 from contracts import subjects, wire
+from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.events import Event
 from contracts.status import JobStatus
 from services.state.materialise import materialise
+from services.state.records import Records
 from tests.conftest import eventually
 from tests.contracts.test_fold import ID, cancelled, released, started, step, submitted, succeeded
 
 RETENTION_S = 100.0
+NOWHERE = Path("/proc/nowhere")  # a store that fails: folding goes on without records
 NOW = time.time() + 3600  # so that what ends then has not expired, however late the test runs
 
 
 @asynccontextmanager
-async def state(link: Bus, *, instances: int = 1, retention_s: float = RETENTION_S) -> AsyncGenerator[None, None]:
+async def state(
+    link: Bus, *, instances: int = 1, retention_s: float = RETENTION_S, videos: Path = NOWHERE
+) -> AsyncGenerator[None, None]:
     stop = asyncio.Event()
+    records = Records(link, Folder(videos))
     async with asyncio.TaskGroup() as tasks:
         for _ in range(instances):
-            tasks.create_task(materialise(link, retention_s=retention_s, stop=stop))
+            tasks.create_task(materialise(link, records, retention_s=retention_s, stop=stop))
         yield
         stop.set()
 

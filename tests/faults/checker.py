@@ -1,0 +1,85 @@
+"""Reads log, bucket, stores, queue and what HTTP answers, and judges whether a job came out as it must."""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts import subjects, wire
+from contracts.events import Ending, JobStarted, JobSubmitted, JobSucceeded
+from contracts.fold import fold_all
+from contracts.record import record_name
+from contracts.status import JobStatus
+from inference.video import probe
+from tests.conftest import eventually
+from tests.faults.service import BOUND_S, LEFTOVER_S, Service
+
+
+async def check(service: Service, job_id: str, *, made: str | None, endings: Sequence[str] = ("Succeed",)) -> JobStatus:
+    """The job has ended in one of these ways, once, and everything agrees on it.
+
+    `made` is the SHA-256 of the video that a job which nothing happens to has: it is the same one, bit for bit.
+    """
+    status = await service.ended(job_id)
+    assert status.status in endings, (status.status, status.reason)
+    async with service.link() as link:
+        await eventually(lambda: _left_the_queue(service, job_id), within_s=BOUND_S)
+        log = await service.log(link, job_id)
+    ended = [event for event in log if isinstance(event, Ending)]
+    assert len(ended) == 1, f"{len(ended)} endings"
+    assert sum(isinstance(event, JobSubmitted) for event in log) == 1, "it was doubled"
+    numbers = [event.attempt for event in log if isinstance(event, JobStarted)]
+    assert numbers == list(range(1, len(numbers) + 1)), numbers
+    await _status_is(service, job_id, fold_all(log))
+    record = service.videos / record_name(ended[0])
+    await eventually(record.exists, within_s=BOUND_S)
+    assert wire.decode_record(record.read_bytes()).ending == ended[0], "the record tells another story"
+    if isinstance(ended[0], JobSucceeded):
+        await _check_video(service, ended[0], made)
+    else:
+        assert await service.get(f"/videos/{job_id}.mp4") == 404
+        assert not (service.videos / f"{job_id}.mp4").exists()
+    return status
+
+
+async def _left_the_queue(service: Service, job_id: str) -> bool:
+    async with service.link() as link:
+        return await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id)) is None
+
+
+async def _status_is(service: Service, job_id: str, expected: JobStatus | None) -> None:
+    async def same() -> bool:
+        return await service.status(job_id) == expected
+
+    await eventually(same, within_s=BOUND_S)
+
+
+async def _check_video(service: Service, ending: JobSucceeded, made: str | None) -> None:
+    content = await service.bytes(f"/videos/{ending.job_id}.mp4")
+    assert content is not None, "a video that cannot be had"
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest == ending.sha256, "the video is not the one that was made"
+    assert made in (None, digest), "an interrupted job's video is not the uninterrupted one's"
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(content)
+        file.flush()
+        facts = probe(Path(file.name))
+    assert (facts.num_frames, len(content)) == (ending.num_frames, ending.size_bytes)
+
+
+async def nothing_is_left(service: Service, job_ids: set[str]) -> None:
+    """Of inputs, checkpoints and half-written files; and no file that nobody knows."""
+
+    def left() -> list[Path]:
+        drafts = [*service.videos.glob(".tmp/*"), *service.scratch.glob(".tmp/*")]
+        return [*drafts, *service.scratch.glob("inputs/*"), *service.scratch.glob("checkpoints/*")]
+
+    await eventually(lambda: not left(), within_s=3 * LEFTOVER_S + BOUND_S)
+    known = {path.stem for path in service.videos.glob("*.mp4")}
+    assert known <= job_ids, known - job_ids
+
+
+def descriptors(service: Service) -> dict[str, int]:
+    """How many files and sockets each lasting process holds."""
+    pids = {name: service.pids(name)[0] for name in ("edge", "state", "broker", "rank 0")}
+    return {name: len(list(Path(f"/proc/{pid}/fd").iterdir())) for name, pid in pids.items()}

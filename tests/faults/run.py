@@ -1,0 +1,95 @@
+"""Every fault at every phase of a job's life: `python -m tests.faults.run [SHARD/SHARDS] [WORDS…]`. Prints a table.
+
+A shard is every so manieth trial; WORDS keep those trials whose fault or phase has one of them.
+"""
+
+import asyncio
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts import subjects
+from contracts.events import JobSucceeded
+from tests.faults import checker
+from tests.faults.service import Service, running
+from tests.faults.trials import Reference, Trial, all_trials, undisturbed
+
+TRIAL_S_MAX = 400.0
+MORE_DESCRIPTORS_MAX = 20
+
+
+async def run(trials: Sequence[Trial], service: Service) -> list[str]:
+    """Run them all, print the table, and return what went wrong."""
+    seconds: dict[str, list[float]] = defaultdict(list)
+    wrong: list[str] = []
+    Reference.made = None
+    Reference.made = await digest(service, await undisturbed(service))
+    await undisturbed(service)
+    before = checker.descriptors(service)
+    for number, trial in enumerate(trials, start=1):
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(TRIAL_S_MAX):
+                seconds[trial.fault].append(await trial.run(service))
+            how = f"went on after {seconds[trial.fault][-1]:.1f} s"
+        except* (AssertionError, TimeoutError, OSError) as errors:
+            how = f"FAILED: {errors.exceptions[0]!r:.300}"
+            wrong.append(f"{trial.fault}, {trial.phase}: {errors.exceptions[0]!r:.1000}")
+        took_s = time.monotonic() - began
+        print(f"{number}/{len(trials)} {trial.fault}, {trial.phase}: {how} ({took_s:.1f} s)", flush=True)
+    if not wrong:
+        await checker.nothing_is_left(service, await known(service))
+    after = checker.descriptors(service)
+    wrong += [
+        f"{name} holds {after[name]} descriptors, {count} before"
+        for name, count in before.items()
+        if after[name] > count + MORE_DESCRIPTORS_MAX
+    ]
+    print(table(seconds))
+    print(f"descriptors before and after: {before}, {after}")
+    return wrong
+
+
+async def digest(service: Service, job_id: str) -> str:
+    async with service.link() as link:
+        return next(event.sha256 for event in await service.log(link, job_id) if isinstance(event, JobSucceeded))
+
+
+async def known(service: Service) -> set[str]:
+    async with service.link() as link:
+        endings = await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+    return {subjects.job_id_of(ending.subject) for ending in endings}
+
+
+def table(seconds: dict[str, list[float]]) -> str:
+    lines = ["| fault | trials | jobs lost | jobs doubled | hands needed | seconds until work went on: median, worst |"]
+    lines.append("|---|---|---|---|---|---|")
+    for fault, took in seconds.items():
+        lines.append(f"| {fault} | {len(took)} | 0 | 0 | 0 | {statistics.median(took):.1f}, {max(took):.1f} |")
+    return "\n".join(lines)
+
+
+def chosen(arguments: Sequence[str]) -> list[Trial]:
+    words = [word for word in arguments if "/" not in word]
+    shard, shards = next((map(int, word.split("/")) for word in arguments if "/" in word), (1, 1))
+    trials = list(all_trials())[shard - 1 :: shards]
+    return [trial for trial in trials if not words or any(word in f"{trial.fault}, {trial.phase}" for word in words)]
+
+
+async def main(arguments: Sequence[str]) -> None:
+    began = time.monotonic()
+    trials = chosen(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        async with running(Path(folder)) as service:
+            wrong = await run(trials, service)
+    print(f"{len(trials)} trials in {(time.monotonic() - began) / 60:.0f} minutes, {len(wrong)} went wrong")
+    if wrong:
+        sys.exit("\n".join(wrong))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1:]))

@@ -1,0 +1,430 @@
+"""The faults, and the moments at which each happens to a job. A trial is one of both; it fails by `AssertionError`."""
+
+import asyncio
+import itertools
+import os
+import random
+import signal
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from contracts import subjects, wire
+from contracts.events import JobStarted
+from contracts.subjects import bucket_stream
+from tests.conftest import eventually
+from tests.faults import checker
+from tests.faults.proxy import Mode
+from tests.faults.service import ACK_WAIT_S, KILLABLE, PHASES, ROLES, Service, Submitted, alive
+
+SLEEP_S = 3 * ACK_WAIT_S
+NETWORK_S = 6.0
+STORM_PAUSE_S = 0.3
+AWAY_S = (0.0, 5.0, 60.0)
+HOUR_S = 3600.0
+LOAD = 6
+
+
+@dataclass(frozen=True)
+class Trial:
+    fault: str
+    phase: str
+    run: Callable[[Service], Awaitable[float]]
+    """Seconds from the end of the fault until work went on."""
+
+
+class Reference:
+    """The SHA-256 of the video that a job has which nothing happens to."""
+
+    made: str | None = None
+
+
+def key() -> Submitted:
+    return Submitted(uuid.uuid4().hex)
+
+
+async def undisturbed(service: Service) -> str:
+    job_id = await service.submit(key())
+    await checker.check(service, job_id, made=Reference.made)
+    return job_id
+
+
+async def in_phase(
+    service: Service,
+    phase: str,
+    fault: Callable[[Callable[[], None]], Awaitable[None]],
+    *,
+    endings: Sequence[str] = ("Succeed",),
+    same: bool = True,
+) -> float:
+    """Have it happen to a job at that moment. `fault` is given what lets the held process go on, and calls it once."""
+    service.hold(phase)
+    submitted = key()
+    async with asyncio.TaskGroup() as tasks:
+        client = tasks.create_task(service.submit(submitted))
+        try:
+            await service.reached(phase)
+            await fault(lambda: service.release(phase))
+        finally:
+            service.release(phase)
+        over = time.time()
+        job_id = await client
+    await went_on(service, job_id, over)
+    took_s = time.time() - over
+    await checker.check(service, job_id, made=Reference.made if same else None, endings=endings)
+    await service.at_rest()
+    return took_s
+
+
+async def went_on(service: Service, job_id: str, since: float) -> None:
+    """The log says something new of the job, or its status is an ending."""
+
+    async def moved() -> bool:
+        status = await service.status(job_id)
+        return status is not None and (status.ended or status.updated_at > since)
+
+    await eventually(moved, within_s=120)
+
+
+# -- processes ---------------------------------------------------------------------------------------------------------
+
+
+def kill(name: str, phase: str) -> Trial:
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            pids = service.pids(name)
+            for pid in pids:
+                os.kill(pid, signal.SIGKILL)
+            await eventually(lambda: not any(alive(pid) for pid in pids))
+            go_on()
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"kill -9 of {name}", phase, run)
+
+
+def terminate(name: str, phase: str) -> Trial:
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            pids = service.pids(name)
+            for pid in pids:
+                os.kill(pid, signal.SIGTERM)
+            go_on()
+            await eventually(lambda: not any(alive(pid) for pid in pids), within_s=60)
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"SIGTERM of {name}", phase, run)
+
+
+def sleep(name: str, phase: str) -> Trial:
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            pids = service.pids(name)
+            for pid in pids:
+                os.kill(pid, signal.SIGSTOP)
+            go_on()
+            await asyncio.sleep(SLEEP_S)
+            assert all(state_of(pid) == "T" for pid in pids), "it did not sleep"
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"SIGSTOP of {name} beyond ack_wait", phase, run)
+
+
+def state_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def broker_away(seconds: float, phase: str) -> Trial:
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            service.paused.add("broker")
+            service.broker.kill()
+            go_on()
+            await asyncio.sleep(seconds)
+            service.paused.discard("broker")
+            await eventually(lambda: service.broker.alive)
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"broker away for {seconds:g} s", phase, run)
+
+
+# -- the network -------------------------------------------------------------------------------------------------------
+
+
+def network(role: str, mode: Mode, phase: str) -> Trial:
+    async def run(service: Service) -> float:
+        proxy = service.proxies[role]
+
+        async def fault(go_on: Callable[[], None]) -> None:
+            before = proxy.hits
+            proxy.set(mode)
+            go_on()
+            await asyncio.sleep(NETWORK_S)
+            proxy.set("pass")
+            assert proxy.hits > before, "nothing was held up"
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"{role} to broker: {mode}", phase, run)
+
+
+def reset_storm(role: str, phase: str) -> Trial:
+    async def run(service: Service) -> float:
+        proxy = service.proxies[role]
+
+        async def fault(go_on: Callable[[], None]) -> None:
+            before = proxy.hits
+            go_on()
+            until = time.monotonic() + NETWORK_S
+            while time.monotonic() < until:
+                proxy.cut()
+                await asyncio.sleep(STORM_PAUSE_S)
+            assert proxy.hits > before, "nothing was reset"
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"{role} to broker: reset storm", phase, run)
+
+
+# -- files and streams -------------------------------------------------------------------------------------------------
+
+
+def store_full(options: str, what: str) -> Trial:
+    """A file system without room, or that cannot be written to, lies over the videos for a while."""
+
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            await command("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(service.videos))
+            try:
+                go_on()
+                await eventually(lambda: "video_not_stored" in service.processes["cluster"].text, within_s=60)
+            finally:
+                await command("umount", str(service.videos))
+
+        return await in_phase(service, "decoding", fault, endings=("Failed", "Succeed"), same=False)
+
+    return Trial(what, "decoding", run)
+
+
+async def command(*words: str) -> None:
+    process = await asyncio.create_subprocess_exec(*words)
+    assert await process.wait() == 0, words
+
+
+def flipped_checkpoint(part: str) -> Trial:
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            service.paused.add("cluster")
+            told = service.processes["cluster"].text.count("checkpoint_unusable")
+            for pid in service.pids("cluster"):
+                os.kill(pid, signal.SIGKILL)
+            await eventually(lambda: not service.ranks())
+            files = list(service.scratch.glob("checkpoints/*"))
+            chosen = next(file for file in files if ("conditions" in file.name) == (part == "conditions"))
+            flip(chosen)
+            service.paused.discard("cluster")
+            go_on()
+            await eventually(lambda: service.processes["cluster"].text.count("checkpoint_unusable") > told, within_s=60)
+
+        took_s = await in_phase(service, "denoising", fault)
+        async with service.link() as link:
+            stored = await link.read(subjects.EVENTS_STREAM, "video.events.*.started")
+        last = wire.decode_event(stored[-1].data)
+        assert isinstance(last, JobStarted)
+        assert (last.attempt, last.resumed_from_step) == (2, 0), "it did not start over"
+        return took_s
+
+    return Trial(f"a byte of the checkpoint's {part} flipped", "denoising", run)
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0x01
+    file.write_bytes(content)
+
+
+def shortened_video() -> Trial:
+    async def run(service: Service) -> float:
+        job_id = await undisturbed(service)
+        file = service.videos / f"{job_id}.mp4"
+        whole = file.read_bytes()
+        file.write_bytes(whole[:-1])
+        assert await service.get(f"/videos/{job_id}.mp4") == 500, "damage was hidden"
+        file.write_bytes(whole)
+        await checker.check(service, job_id, made=Reference.made)
+        return 0.0
+
+    return Trial("a byte of the mp4 cut off", "ended", run)
+
+
+def deleted(what: str, phase: str) -> Trial:
+    """By hand; the fault lasts until the broker is provisioned again."""
+
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            async with service.link() as link:
+                if what == "bucket":
+                    await link.admin.delete_stream(bucket_stream(subjects.STATUS_BUCKET))
+                else:
+                    await link.admin.delete_consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
+            go_on()
+            await asyncio.sleep(1)
+            await service.provision()
+
+        return await in_phase(service, phase, fault)
+
+    return Trial(f"the {what} deleted", phase, run)
+
+
+def events_again() -> Trial:
+    """All of a job's events once more, twice, in any order; and some that nobody knows."""
+
+    async def run(service: Service) -> float:
+        job_id = await undisturbed(service)
+        before = await service.status(job_id)
+        async with service.link() as link:
+            stored = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+            again = [each for each in stored if not subjects.is_ending(each.subject)] * 2
+            random.Random(0).shuffle(again)
+            for number, each in enumerate(again):
+                await link.publish(each.subject, each.data, message_id=f"{job_id}.again.{number}", within_s=5)
+            unknown = [b"\x00\xff", b'{"type":"JobTeleported"}', b'{"type":"StepCompleted","version":9}', b"[" * 50_000]
+            for content in unknown:
+                await link.publish(f"video.events.{job_id}.step", content, within_s=5)
+            await eventually(lambda: caught_up(service), within_s=60)
+        assert await service.status(job_id) == before
+        await undisturbed(service)
+        return 0.0
+
+    return Trial("events repeated, out of order, unknown", "ended", run)
+
+
+async def caught_up(service: Service) -> bool:
+    async with service.link() as link:
+        consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+        return consumer.num_pending == 0 and consumer.num_ack_pending == 0
+
+
+# -- several, clocks, orders -------------------------------------------------------------------------------------------
+
+
+def two_of_one_name() -> Trial:
+    async def run(service: Service) -> float:
+        other = service.process("cluster")
+        other.start()
+        try:
+            jobs = await asyncio.gather(*(service.submit(key()) for _ in range(LOAD)))
+            for job_id in jobs:
+                await checker.check(service, job_id, made=Reference.made)
+        finally:
+            await asyncio.to_thread(other.stop)
+        await service.at_rest()
+        return 0.0
+
+    return Trial("two clusters of one name", "under load", run)
+
+
+def clock(role: str, offset_s: float) -> Trial:
+    async def run(service: Service) -> float:
+        await swap(service, role, service.process(role, CLOCK_OFFSET=f"{offset_s:g}"))
+        try:
+            job_id = await service.submit(key())
+            await checker.check(service, job_id, made=Reference.made)
+        finally:
+            await swap(service, role, service.process(role))
+        return 0.0
+
+    return Trial(f"clock of {role} {offset_s / HOUR_S:+g} h", "all of it", run)
+
+
+async def swap(service: Service, role: str, process: "object") -> None:
+    service.paused.add(role)
+    await asyncio.to_thread(service.processes[role].stop)
+    service.processes[role] = process  # pyright: ignore[reportArgumentType]
+    service.paused.discard(role)
+    await eventually(lambda: service.processes[role].alive)
+    await service.at_rest()
+
+
+def start_order(order: Sequence[str]) -> Trial:
+    async def run(service: Service) -> float:
+        service.paused |= {*ROLES, "broker"}
+        for role in ROLES:
+            await asyncio.to_thread(service.processes[role].stop)
+        service.broker.kill()
+        began = time.time()
+        for name in order:
+            service.paused.discard(name)
+            await asyncio.sleep(0.5)
+        await service.at_rest()
+        took_s = time.time() - began
+        await undisturbed(service)
+        return took_s
+
+    return Trial("start in any order", ", ".join(order), run)
+
+
+def rolling_restart() -> Trial:
+    async def run(service: Service) -> float:
+        jobs = [asyncio.create_task(service.submit(key())) for _ in range(LOAD)]
+        for role in ROLES:
+            await asyncio.to_thread(service.processes[role].stop)
+            await eventually(lambda role=role: service.processes[role].alive)
+            await service.at_rest()
+        for job in jobs:
+            await checker.check(service, await job, made=Reference.made)
+        return 0.0
+
+    return Trial("rolling restart", "under load", run)
+
+
+# -- all of them -------------------------------------------------------------------------------------------------------
+
+MODES: tuple[Mode, ...] = ("drop", "half", "delay")
+SLEEPERS = ("cluster", "rank 1", "broker", "state", "edge")
+
+
+def all_trials() -> Iterator[Trial]:
+    yield from (kill(name, phase) for name in KILLABLE for phase in PHASES)
+    yield from (terminate(name, phase) for name in ("edge", "state", "torchrun", "broker") for phase in PHASES)
+    yield from (sleep(name, phase) for name in SLEEPERS for phase in ("waiting", "denoising", "no ending"))
+    yield from (
+        broker_away(seconds, phase) for seconds in AWAY_S for phase in ("not answered", "denoising", "no ending")
+    )
+    for role, phase in (
+        ("edge", "request read"),
+        ("state", "not folded"),
+        ("cluster", "denoising"),
+        ("cluster", "no ending"),
+    ):
+        yield from (network(role, mode, phase) for mode in MODES)
+        yield reset_storm(role, phase)
+    yield store_full("size=8k", "video store full")
+    yield store_full("ro", "video store read-only")
+    yield from (flipped_checkpoint(part) for part in ("conditions", "state"))
+    yield shortened_video()
+    yield from (deleted(what, phase) for what in ("bucket", "consumer") for phase in ("waiting", "denoising"))
+    yield events_again()
+    yield two_of_one_name()
+    yield from (clock(role, offset) for role in ROLES for offset in (HOUR_S, -HOUR_S))
+    yield from (start_order(order) for order in itertools.permutations(("broker", *ROLES)))
+    yield rolling_restart()
+
+
+def few_trials() -> Iterator[Trial]:
+    """Some minutes of them: what no other test of the suite does."""
+    yield kill("edge", "not answered")
+    yield kill("state", "not folded")
+    yield kill("broker", "no ending")
+    yield kill("rank 0", "decoding")
+    yield network("cluster", "drop", "denoising")
+    yield flipped_checkpoint("state")
+    yield shortened_video()
+    yield events_again()

@@ -1,0 +1,85 @@
+"""Checkpoints in a folder: the newest counts, and what cannot be used is reported and counts as none."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from structlog.testing import capture_logs
+
+from contracts.blobs import Folder
+from contracts.job import CHECKPOINTS, conditions_name
+from inference.checkpoints import Checkpoints
+from inference.wan.guidance import Conditioning
+from inference.wan.halfway import Halfway, decode
+from inference.wan.solvers import Memory
+from tests.contracts.test_fold import ID
+
+RECIPE = "a recipe"
+
+
+def halfway(step: int) -> Halfway:
+    given = Conditioning(
+        torch.ones(1, 4, 8, dtype=torch.bfloat16), None, torch.ones(1, 2, 8), torch.ones(1, 20, 3, 6, 8)
+    )
+    latents = torch.full((1, 16, 3, 6, 8), float(step))
+    return Halfway(step, latents, Memory((None, latents), latents, {"lower_order_nums": 1, "this_order": 1}), given)
+
+
+@pytest.fixture
+def checkpoints(tmp_path: Path) -> Checkpoints:
+    return Checkpoints(Folder(tmp_path), "tiny")
+
+
+def kept(folder: Path) -> list[str]:
+    return sorted(file.name for file in (folder / CHECKPOINTS).iterdir())
+
+
+async def test_the_newest_is_what_a_job_goes_on_from_and_the_only_one_kept(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    assert await checkpoints.latest(ID, RECIPE) is None
+    for step in (3, 9, 10):
+        await checkpoints.write(ID, 1, RECIPE, halfway(step))
+    found = await checkpoints.latest(ID, RECIPE)
+    assert found is not None
+    assert found.step == 10
+    assert torch.equal(decode(found.conditions, found.state).latents_BCTHW, halfway(10).latents_BCTHW)
+    assert len(kept(tmp_path)) == 2
+    await checkpoints.remove(ID)
+    assert kept(tmp_path) == []
+
+
+@pytest.mark.parametrize("part", ["conditions", "1-5"])
+async def test_a_flipped_byte_anywhere_is_found_and_reported(
+    checkpoints: Checkpoints, tmp_path: Path, part: str
+) -> None:
+    await checkpoints.write(ID, 1, RECIPE, halfway(5))
+    file = next(file for file in (tmp_path / CHECKPOINTS).iterdir() if part in file.name)
+    whole = bytearray(file.read_bytes())
+    for at in range(0, len(whole), len(whole) // 20):
+        flipped = bytearray(whole)
+        flipped[at] ^= 0x10
+        file.write_bytes(flipped)
+        with capture_logs() as told:
+            assert await checkpoints.latest(ID, RECIPE) is None
+        assert [line["event"] for line in told] == ["checkpoint_unusable"]
+    file.unlink()
+    assert await checkpoints.latest(ID, RECIPE) is None
+
+
+async def test_another_jobs_or_another_models_checkpoint_is_not_used(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    await checkpoints.write(ID, 1, RECIPE, halfway(5))
+    assert await checkpoints.latest(ID, "another recipe") is None
+    assert await Checkpoints(Folder(tmp_path), "another model").latest(ID, RECIPE) is None
+    assert await checkpoints.latest(ID.replace("0", "f"), RECIPE) is None
+
+
+async def test_conditions_of_another_plan_make_way_for_those_that_belong_to_the_state(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
+    await checkpoints.write(ID, 1, RECIPE, halfway(5))
+    (tmp_path / conditions_name(ID)).write_bytes(b"of another plan")
+    await checkpoints.write(ID, 2, RECIPE, halfway(7))
+    found = await checkpoints.latest(ID, RECIPE)
+    assert found is not None
+    assert found.step == 7

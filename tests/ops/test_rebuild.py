@@ -1,0 +1,75 @@
+"""The broker's disk is gone: what had ended comes back from beside the videos."""
+
+import shutil
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from contracts import bus, subjects, wire
+from contracts.blobs import Folder
+from contracts.bus import Bus
+from contracts.events import Ending, Event
+from contracts.record import Record, record_name
+from contracts.status import JobStatus
+from ops import provision
+from ops.rebuild import Rebuilt, rebuild
+from tests.conftest import Broker, provision_settings
+from tests.contracts.test_fold import cancelled, failed, started, submitted, succeeded
+from tests.ops.test_events import publish
+from tests.services.state.test_materialise import caught_up, state
+
+NOW = time.time()
+ENDINGS: list[Ending] = [succeeded(1, NOW + 1), failed(1, NOW + 2), cancelled(NOW + 3)]
+
+
+def life(number: int) -> list[Event]:
+    """A job of its own, from its submission to one of the three endings."""
+    job_id = f"{number:032x}"
+    events = [submitted(NOW), started(1, NOW), ENDINGS[number % 3]]
+    return [replace(event, job_id=job_id) for event in events]
+
+
+async def statuses(link: Bus) -> list[JobStatus]:
+    return [wire.decode_status(value) for value in await link.values(subjects.STATUS_BUCKET)]
+
+
+async def test_every_ended_job_has_its_status_again_after_the_broker_lost_everything(
+    broker: Broker, link: Bus, tmp_path: Path
+) -> None:
+    videos = Folder(tmp_path / "videos")
+    async with state(link, videos=videos.root, retention_s=1000):
+        for number in range(9):
+            log = life(number)
+            await publish(link, *log)
+            if number % 3 == 0:  # as rank 0 does
+                record = Record(submitted=submitted(NOW), ending=succeeded(1, NOW + 1))
+                record = replace(record, submitted=log[0], ending=log[2])
+                await videos.write(record_name(record.ending), wire.encode(record))
+        await caught_up(link)
+        before = sorted(await statuses(link), key=lambda status: status.job_id)
+    await link.end()
+    broker.kill()
+    shutil.rmtree(broker.store)
+    broker.start()
+    async with bus.connect(broker.url, name="rebuild") as afresh:
+        await provision.provision(afresh, provision_settings(broker))
+        assert await rebuild(afresh, videos) == Rebuilt(restored=9, known=0, unreadable=[])
+        async with state(afresh, retention_s=1000):
+            await caught_up(afresh)
+            after = sorted(await statuses(afresh), key=lambda status: status.job_id)
+        assert [restored(status) for status in before] == after
+        assert await rebuild(afresh, videos) == Rebuilt(restored=0, known=9, unreadable=[])
+
+
+def restored(status: JobStatus) -> JobStatus:
+    """A job that did not succeed keeps no trace of its attempts."""
+    return status if status.status == "Succeed" else replace(status, attempt=0, progress=0.0)
+
+
+async def test_a_damaged_record_is_named_and_harms_no_other(link: Bus, tmp_path: Path) -> None:
+    videos = Folder(tmp_path)
+    good, bad = failed(1, NOW), succeeded(1, NOW)
+    await videos.write(record_name(good), wire.encode(Record(submitted=submitted(NOW), ending=good)))
+    await videos.write(record_name(bad), b"{")
+    assert await rebuild(link, videos) == Rebuilt(restored=1, known=0, unreadable=[record_name(bad)])

@@ -1,0 +1,70 @@
+"""Records of ended jobs: written with the ending, or later where the store failed meanwhile."""
+
+import time
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from contracts import wire
+from contracts.blobs import Folder
+from contracts.bus import Bus
+from contracts.events import Ending
+from contracts.record import WITHOUT_VIDEO, Record, record_name
+from services.state.records import Records
+from services.state.retention import Retention
+from tests.contracts.test_fold import cancelled, failed, started, submitted, succeeded
+from tests.services.state.test_materialise import caught_up, publish, state
+from tests.services.state.test_retention import LIMITS, made_old
+
+NOW = time.time()
+LOG_S = 3 * 24 * 3600
+
+
+def read(folder: Path, ending: Ending) -> Record:
+    return wire.decode_record((folder / record_name(ending)).read_bytes())
+
+
+async def test_a_job_without_a_video_has_its_record_once_it_has_ended(link: Bus, tmp_path: Path) -> None:
+    async with state(link, videos=tmp_path):
+        await publish(link, submitted(NOW), started(1, NOW), failed(1, NOW + 1))
+        await caught_up(link)
+    assert read(tmp_path, failed(1, NOW + 1)) == Record(submitted=submitted(NOW), ending=failed(1, NOW + 1))
+
+
+async def test_what_a_full_store_did_not_take_is_written_later(link: Bus, tmp_path: Path) -> None:
+    (tmp_path / WITHOUT_VIDEO).touch()  # in the way of the folder
+    async with state(link, videos=tmp_path):
+        await publish(link, submitted(NOW), cancelled(NOW + 1))
+        await caught_up(link)
+    (tmp_path / WITHOUT_VIDEO).unlink()
+    records = Records(link, Folder(tmp_path))
+    for _ in range(2):
+        await records.fill()
+        assert read(tmp_path, cancelled(NOW + 1)).submitted == submitted(NOW)
+
+
+async def test_a_record_beside_a_video_stays_as_rank_0_wrote_it_and_is_made_where_it_is_missing(
+    link: Bus, tmp_path: Path
+) -> None:
+    ending = succeeded(1, NOW)
+    await publish(link, submitted(NOW), ending)
+    records = Records(link, Folder(tmp_path))
+    await records.fill()
+    assert read(tmp_path, ending).ending == ending
+    (tmp_path / record_name(ending)).write_bytes(b"as it was")
+    await records.fill()
+    assert (tmp_path / record_name(ending)).read_bytes() == b"as it was"
+
+
+async def test_a_record_goes_when_the_log_would_have_forgotten_the_job_but_not_from_beside_its_video(
+    link: Bus, tmp_path: Path
+) -> None:
+    store = Folder(tmp_path)
+    without, beside = record_name(replace(failed(1, NOW), job_id="f" * 32)), record_name(succeeded(1, NOW))
+    for name in (without, beside):
+        await store.write(name, b"{}")
+        made_old(store.path(name), LOG_S + 60)
+    await store.write(beside.replace(".json", ".mp4"), b"a video")
+    await Retention(link, store, Folder(tmp_path / "scratch"), LIMITS).apply(set())
+    assert [file.name for file in await store.files(WITHOUT_VIDEO)] == []
+    assert await store.exists(beside)
