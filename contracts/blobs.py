@@ -8,6 +8,7 @@ import asyncio
 import errno
 import os
 import re
+import shutil
 import stat
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -79,8 +80,8 @@ class Store(Protocol):
         """Delete a file, if it is there and the store lets us: what stays is left to the sweeper."""
         ...
 
-    async def writable(self) -> bool:
-        """Whether something could be written now."""
+    async def writable(self, room_bytes: int = 0) -> bool:
+        """Whether something could be written now, and as much as this would find room. A bucket always has room."""
         ...
 
     async def files(self, inside: str = "") -> list[File]:
@@ -200,14 +201,14 @@ class Folder:
         except OSError as error:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
 
-    async def writable(self) -> bool:
+    async def writable(self, room_bytes: int = 0) -> bool:
         def probe() -> bool:
             try:
                 with self.draft("probe.bin") as draft:
                     draft.write_bytes(b"1")
+                return shutil.disk_usage(self._temporary).free >= room_bytes
             except OSError:
                 return False
-            return True
 
         return await asyncio.to_thread(probe)
 

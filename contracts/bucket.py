@@ -103,7 +103,7 @@ class Bucket:
         except OSError as error:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
 
-    async def writable(self) -> bool:
+    async def writable(self, room_bytes: int = 0) -> bool:  # noqa: ARG002  # the protocol
         try:
             with _as_os_error():
                 await obstore.put_async(self._store, _PROBE, b"1", mode="overwrite", use_multipart=False)

@@ -28,12 +28,13 @@ class Limits(Struct, frozen=True):
     """What a job may use up: seconds over all its attempts, and attempts that were not handed back.
 
     A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; less where it was
-    measured before, but at least `stage_floor_s`.
+    measured before, but at least `stage_floor_s`. None is begun without `room_bytes` free where the videos are.
     """
 
     task_timeout_s: float
     stage_timeout_s: float
     stage_floor_s: float
+    room_bytes: int
     max_attempts: int
 
 

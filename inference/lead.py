@@ -106,7 +106,7 @@ class Lead:
     async def _next(self, stop: asyncio.Event) -> Attempt | None:
         """The next job of the queue, read and ready to be claimed; None where there is none that wants running."""
         try:
-            if not await self._videos.writable():
+            if not await self._videos.writable(self._limits.room_bytes):
                 log.get().warning("video_store_full_or_read_only")
                 await lifetime.wait(stop, within_s=STORE_PAUSE_S)
                 return None

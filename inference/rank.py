@@ -36,6 +36,7 @@ from inference.watch import Watch
 from inference.worker import serve
 
 LOOP_ENDS_WITHIN_S = 10.0
+GB = 1e9
 
 
 class Settings(Struct, frozen=True):
@@ -55,6 +56,7 @@ class Settings(Struct, frozen=True):
     stage_timeout_floor: float = 60
     max_attempts: int = 3
     checkpoint_interval: float = 60.0
+    min_free_space: float = 0.1
     attention_backend: str | None = None
     compile_blocks: bool = False
     fp8_linear: bool = False
@@ -142,6 +144,7 @@ async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: 
                         task_timeout_s=settings.task_timeout,
                         stage_timeout_s=settings.stage_timeout,
                         stage_floor_s=settings.stage_timeout_floor,
+                        room_bytes=int(settings.min_free_space * GB),
                         max_attempts=settings.max_attempts,
                     ),
                 ).serve(stop)

@@ -10,6 +10,8 @@ from contracts.blobs import Folder
 async def test_a_folder_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     folder = Folder(tmp_path)
     assert await folder.writable()
+    assert await folder.writable(room_bytes=1)
+    assert not await folder.writable(room_bytes=2**60)
     (tmp_path / ".tmp").rmdir()
     (tmp_path / ".tmp").touch()
     assert not await folder.writable()

@@ -14,6 +14,8 @@ from inference.video import probe
 from tests.conftest import eventually
 from tests.faults.service import BOUND_S, LEFTOVER_S, Service
 
+LASTING = ("edge", "state", "broker", "rank 0")
+
 
 async def check(service: Service, job_id: str, *, made: str | None, endings: Sequence[str] = ("Succeed",)) -> JobStatus:
     """The job has ended in one of these ways, once, and everything agrees on it.
@@ -79,7 +81,17 @@ async def nothing_is_left(service: Service, job_ids: set[str]) -> None:
     assert known <= job_ids, known - job_ids
 
 
+def megabytes(service: Service) -> dict[str, int]:
+    """Of main memory that each lasting process holds."""
+    pids = {name: service.pids(name)[0] for name in LASTING}
+    return {name: int(_status_of(pid, "VmRSS").split()[1]) // 1024 for name, pid in pids.items()}
+
+
+def _status_of(pid: int, field: str) -> str:
+    return next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
+
+
 def descriptors(service: Service) -> dict[str, int]:
     """How many files and sockets each lasting process holds."""
-    pids = {name: service.pids(name)[0] for name in ("edge", "state", "broker", "rank 0")}
+    pids = {name: service.pids(name)[0] for name in LASTING}
     return {name: len(list(Path(f"/proc/{pid}/fd").iterdir())) for name, pid in pids.items()}

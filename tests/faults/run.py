@@ -20,6 +20,7 @@ from tests.faults.trials import Reference, Trial, all_trials, undisturbed
 
 TRIAL_S_MAX = 400.0
 MORE_DESCRIPTORS_MAX = 20
+MORE_MEGABYTES_MAX = 200
 
 
 async def run(trials: Sequence[Trial], service: Service) -> list[str]:
@@ -29,7 +30,7 @@ async def run(trials: Sequence[Trial], service: Service) -> list[str]:
     Reference.made = None
     Reference.made = await digest(service, await undisturbed(service))
     await undisturbed(service)
-    before = checker.descriptors(service)
+    before, held = checker.descriptors(service), checker.megabytes(service)
     for number, trial in enumerate(trials, start=1):
         began = time.monotonic()
         try:
@@ -39,19 +40,25 @@ async def run(trials: Sequence[Trial], service: Service) -> list[str]:
         except* (AssertionError, TimeoutError, OSError) as errors:
             how = f"FAILED: {errors.exceptions[0]!r:.300}"
             wrong.append(f"{trial.fault}, {trial.phase}: {errors.exceptions[0]!r:.1000}")
+            await service.undo()
         took_s = time.monotonic() - began
         print(f"{number}/{len(trials)} {trial.fault}, {trial.phase}: {how} ({took_s:.1f} s)", flush=True)
     if not wrong:
         await checker.nothing_is_left(service, await known(service))
-    after = checker.descriptors(service)
-    wrong += [
-        f"{name} holds {after[name]} descriptors, {count} before"
-        for name, count in before.items()
-        if after[name] > count + MORE_DESCRIPTORS_MAX
-    ]
+    after, holds = checker.descriptors(service), checker.megabytes(service)
+    wrong += more(before, after, MORE_DESCRIPTORS_MAX, "descriptors") + more(held, holds, MORE_MEGABYTES_MAX, "MB")
     print(table(seconds))
     print(f"descriptors before and after: {before}, {after}")
+    print(f"MB of memory before and after: {held}, {holds}")
     return wrong
+
+
+def more(before: dict[str, int], after: dict[str, int], allowed: int, what: str) -> list[str]:
+    return [
+        f"{name} holds {after[name]} {what}, {count} before"
+        for name, count in before.items()
+        if after[name] > count + allowed
+    ]
 
 
 async def digest(service: Service, job_id: str) -> str:

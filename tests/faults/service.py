@@ -101,6 +101,7 @@ class Service:
             "LEFTOVER_MIN_AGE": f"{LEFTOVER_S:g}",
             "VIDEO_MIN_AGE": "0",
             "MAX_ATTEMPTS": "10",
+            "MIN_FREE_SPACE": "0",
         }
         name = "rank" if role == "cluster" else role
         return Process([*arguments, name], self.folder / f"{role}.log", **{**shared, **variables})
@@ -152,6 +153,20 @@ class Service:
     async def clusters(self) -> int:
         body = await self.json("/health")
         return len(body["clusters"]) if body else 0
+
+    async def undo(self) -> None:
+        """Whatever a trial that broke off has left in the way of the next one."""
+        for phase in PHASES:
+            self.release(phase)
+        for proxy in self.proxies.values():
+            proxy.set("pass")
+        self.paused.clear()
+        if self.broker.alive:
+            self.broker.send(signal.SIGCONT)
+        for role in ROLES:
+            for pid in self.pids(role) if self.processes[role].alive else ():
+                os.kill(pid, signal.SIGCONT)
+        await self.at_rest()
 
     # -- processes -------------------------------------------------------------------------------------------------
 

@@ -147,6 +147,10 @@ def broker_away(seconds: float, phase: str) -> Trial:
             service.broker.kill()
             go_on()
             await asyncio.sleep(seconds)
+            if seconds:
+                assert await service.get("/readyz") == 503, "ready without a broker"
+                assert await service.get("/health") == 503, "healthy without a broker"
+                assert await service.get("/livez") == 200
             service.paused.discard("broker")
             await eventually(lambda: service.broker.alive)
 

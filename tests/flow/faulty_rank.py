@@ -89,28 +89,18 @@ def faulty_generate(
 def dying(offer: Offer, seed: int) -> Offer:
     def offer_and_die(take: Callable[[], Halfway]) -> None:
         offer(take)
-        if seed == Fault.DIES_ONCE:
-            die_once(take().step)
-
-    return offer_and_die
-
-
-def die_once(step: int) -> None:
-    """After the last step, as soon as its state is safe: it is written beside the next step."""
-    died = Path(os.environ["TMPDIR"]) / "died"
-    if os.environ["RANK"] != "0" or step not in (LAST_STEP - 1, LAST_STEP) or died.exists():
-        return
-    wait_for_checkpoint(step)
-    if step == LAST_STEP:
+        died = Path(os.environ["TMPDIR"]) / "died"
+        if seed != Fault.DIES_ONCE or os.environ["RANK"] != "0" or take().step != LAST_STEP or died.exists():
+            return
+        deadline = time.monotonic() + SAVED_WITHIN_S
+        while not list(Path(os.environ["SCRATCH_STORE_URL"]).glob(f"checkpoints/*-{LAST_STEP}-*")):
+            assert time.monotonic() < deadline, "no checkpoint"
+            time.sleep(0.01)
+            offer(take)  # it is not taken while the one before it is being written
         died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
-
-def wait_for_checkpoint(step: int) -> None:
-    deadline = time.monotonic() + SAVED_WITHIN_S
-    while not list(Path(os.environ["SCRATCH_STORE_URL"]).glob(f"checkpoints/*-{step}-*")):
-        assert time.monotonic() < deadline, "no checkpoint"
-        time.sleep(0.01)
+    return offer_and_die
 
 
 def starved(wan: Wan, seed: int | None) -> torch.nn.Module | None:

@@ -61,7 +61,7 @@ async def test_a_cancelled_job_has_one_ending_and_no_slot_and_no_file(
     assert (await log_of(link, job_id)).count("finished.cancelled") == 1
     async with client.get(f"{road.edge.url}/videos/{job_id}.mp4") as answer:
         assert answer.status == 404
-    await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*")))
+    await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*.mp4")))
     assert await cancel(road, client, after) == (
         409,
         {"error": "ALREADY_FINISHED", "message": "the job has ended: Succeed", "status": "Succeed"},
@@ -136,7 +136,7 @@ async def test_the_next_job_has_the_ranks_while_a_video_is_written_and_both_can_
     assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
     for job_id in (first, second):
         assert (await log_of(link, job_id)) == ["submitted", "started", "finished.cancelled"]
-        await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*")))  # noqa: B023
+        await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*.mp4")))  # noqa: B023
 
 
 def restarted(road: Road, **variables: str) -> Process:
@@ -256,7 +256,9 @@ async def test_a_video_that_has_no_room_fails_its_job_and_the_next_fits_when_the
         pytest.skip("this system lets nobody make a file system of their own")
     await asyncio.to_thread(road.cluster.stop)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "-m", "inference"]
-    road.cluster = Process(["-c", IN_A_SMALL_STORE, *torchrun], road.folder / "small.log", **road.variables)
+    road.cluster = Process(
+        ["-c", IN_A_SMALL_STORE, *torchrun], road.folder / "small.log", **road.variables, MIN_FREE_SPACE="0"
+    )
     road.start(road.cluster)
     big = await road.submit(client, image_size="128*96")
     failed = await road.ended(client, big, within_s=WITHIN_S)
