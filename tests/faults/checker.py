@@ -12,7 +12,7 @@ from contracts.record import record_name
 from contracts.status import JobStatus
 from inference.video import probe
 from tests.conftest import eventually
-from tests.faults.service import BOUND_S, LEFTOVER_S, Service
+from tests.faults.service import BOUND_S, LEFTOVER_S, Doubled, Lost, Service
 
 LASTING = ("edge", "state", "broker", "rank 0")
 
@@ -28,8 +28,8 @@ async def check(service: Service, job_id: str, *, made: str | None, endings: Seq
         await eventually(lambda: _left_the_queue(service, job_id), within_s=BOUND_S)
         log = await service.log(link, job_id)
     ended = [event for event in log if isinstance(event, Ending)]
-    assert len(ended) == 1, f"{len(ended)} endings"
-    assert sum(isinstance(event, JobSubmitted) for event in log) == 1, "it was doubled"
+    if len(ended) != 1 or sum(isinstance(event, JobSubmitted) for event in log) != 1:
+        raise Doubled(f"{len(ended)} endings of {len(log)} events")
     numbers = [event.attempt for event in log if isinstance(event, JobStarted)]
     assert numbers == list(range(1, len(numbers) + 1)), numbers
     await _status_is(service, job_id, fold_all(log))
@@ -58,7 +58,8 @@ async def _status_is(service: Service, job_id: str, expected: JobStatus | None) 
 
 async def _check_video(service: Service, ending: JobSucceeded, made: str | None) -> None:
     content = await service.bytes(f"/videos/{ending.job_id}.mp4")
-    assert content is not None, "a video that cannot be had"
+    if content is None:
+        raise Lost("a video that cannot be had")
     digest = hashlib.sha256(content).hexdigest()
     assert digest == ending.sha256, "the video is not the one that was made"
     assert made in (None, digest), "an interrupted job's video is not the uninterrupted one's"

@@ -10,12 +10,13 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from contracts import subjects
 from contracts.events import JobSucceeded
 from tests.faults import checker
-from tests.faults.service import Service, running
+from tests.faults.service import Doubled, Lost, NeedsAHand, Service, running
 from tests.faults.trials import Reference, Trial, all_trials, undisturbed
 
 TRIAL_S_MAX = 400.0
@@ -23,9 +24,20 @@ MORE_DESCRIPTORS_MAX = 20
 MORE_MEGABYTES_MAX = 200
 
 
+@dataclass
+class Kept:
+    """What came of the trials of one fault."""
+
+    seconds: list[float] = field(default_factory=list[float])
+    errors: list[BaseException] = field(default_factory=list[BaseException])
+
+    def count(self, kind: type[BaseException]) -> int:
+        return sum(isinstance(error, kind) for error in self.errors)
+
+
 async def run(trials: Sequence[Trial], service: Service) -> list[str]:
     """Run them all, print the table, and return what went wrong."""
-    seconds: dict[str, list[float]] = defaultdict(list)
+    kept: dict[str, Kept] = defaultdict(Kept)
     wrong: list[str] = []
     Reference.made = None
     Reference.made = await digest(service, await undisturbed(service))
@@ -35,11 +47,14 @@ async def run(trials: Sequence[Trial], service: Service) -> list[str]:
         began = time.monotonic()
         try:
             async with asyncio.timeout(TRIAL_S_MAX):
-                seconds[trial.fault].append(await trial.run(service))
-            how = f"went on after {seconds[trial.fault][-1]:.1f} s"
+                seconds = await trial.run(service)
+            kept[trial.fault].seconds.append(seconds)
+            how = f"went on after {seconds:.1f} s"
         except* (AssertionError, TimeoutError, OSError) as errors:
-            how = f"FAILED: {errors.exceptions[0]!r:.300}"
-            wrong.append(f"{trial.fault}, {trial.phase}: {errors.exceptions[0]!r:.1000}")
+            error = first_of(errors)
+            how = f"FAILED: {error!r:.300}"
+            kept[trial.fault].errors.append(error)
+            wrong.append(f"{trial.fault}, {trial.phase}: {error!r:.1000}")
             await service.undo()
         took_s = time.monotonic() - began
         print(f"{number}/{len(trials)} {trial.fault}, {trial.phase}: {how} ({took_s:.1f} s)", flush=True)
@@ -47,7 +62,7 @@ async def run(trials: Sequence[Trial], service: Service) -> list[str]:
         await checker.nothing_is_left(service, await known(service))
     after, holds = checker.descriptors(service), checker.megabytes(service)
     wrong += more(before, after, MORE_DESCRIPTORS_MAX, "descriptors") + more(held, holds, MORE_MEGABYTES_MAX, "MB")
-    print(table(seconds))
+    print(table(kept))
     print(f"descriptors before and after: {before}, {after}")
     print(f"MB of memory before and after: {held}, {holds}")
     return wrong
@@ -72,11 +87,21 @@ async def known(service: Service) -> set[str]:
     return {subjects.job_id_of(ending.subject) for ending in endings}
 
 
-def table(seconds: dict[str, list[float]]) -> str:
-    lines = ["| fault | trials | jobs lost | jobs doubled | hands needed | seconds until work went on: median, worst |"]
-    lines.append("|---|---|---|---|---|---|")
-    for fault, took in seconds.items():
-        lines.append(f"| {fault} | {len(took)} | 0 | 0 | 0 | {statistics.median(took):.1f}, {max(took):.1f} |")
+def first_of(error: BaseException) -> BaseException:
+    """What lies inside groups of one."""
+    return first_of(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def table(kept: dict[str, Kept]) -> str:
+    head = "fault | trials | jobs lost | jobs doubled | hands needed | otherwise wrong | seconds until work went on"
+    lines = [f"| {head}: median, worst |", "|---" * 7 + "|"]
+    for fault, outcome in kept.items():
+        counts = [outcome.count(kind) for kind in (Lost, Doubled, NeedsAHand)]
+        other = len(outcome.errors) - sum(counts)
+        took = outcome.seconds
+        seconds = f"{statistics.median(took):.1f}, {max(took):.1f}" if took else ""
+        cells = [fault, len(took) + len(outcome.errors), *counts, other, seconds]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

@@ -53,6 +53,18 @@ class Submitted:
     answered: asyncio.Event = field(default_factory=asyncio.Event)
 
 
+class Lost(AssertionError):
+    """A job that was taken has no ending, or not what belongs to it."""
+
+
+class Doubled(AssertionError):
+    """Something happened twice that must happen once."""
+
+
+class NeedsAHand(AssertionError):
+    """The service does not come to rest by itself."""
+
+
 class Service:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -148,7 +160,10 @@ class Service:
         async def well() -> bool:
             return len(self.ranks()) == RANKS and await self.get("/readyz") == 200 and await self.clusters() == 1
 
-        await eventually(well, within_s=BOUND_S)
+        try:
+            await eventually(well, within_s=BOUND_S)
+        except AssertionError as error:
+            raise NeedsAHand("not all of it runs again") from error
 
     async def clusters(self) -> int:
         body = await self.json("/health")
@@ -269,7 +284,10 @@ class Service:
             status = await self.status(job_id)
             return status if status is not None and status.ended else None
 
-        found = await eventually(look, within_s=BOUND_S)
+        try:
+            found = await eventually(look, within_s=BOUND_S)
+        except AssertionError as error:
+            raise Lost(f"no ending: {await self.status(job_id)}") from error
         assert found is not None
         return found
 

@@ -18,6 +18,8 @@ from tests.flow.faulty_rank import LAST_STEP, Fault
 
 pytestmark = pytest.mark.timeout(600)
 
+INTERRUPTED = {**LONG, "infer_steps": 50, "num_frames": 41}
+
 
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
@@ -69,7 +71,7 @@ async def test_a_job_whose_cluster_is_killed_goes_on_at_the_step_where_it_was(
 async def test_a_stopped_cluster_leaves_its_last_step_to_the_next_one(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    job_id = await road.submit(client, **LONG)
+    job_id = await road.submit(client, **INTERRUPTED)
     await road.at_step(client, job_id, 2)
     await asyncio.to_thread(road.cluster.stop)
     done = max(event.step for event in await events(link, job_id) if isinstance(event, StepCompleted))
@@ -82,7 +84,7 @@ async def test_a_stopped_cluster_leaves_its_last_step_to_the_next_one(
 async def test_a_cluster_that_is_cut_off_leaves_the_job_and_goes_on_with_it_later(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    job_id = await road.submit(client, **LONG)
+    job_id = await road.submit(client, **INTERRUPTED)
     await road.at_step(client, job_id, 2)
     before = road.cluster.text.count("job_left")
     road.broker.send(signal.SIGSTOP)
