@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from ops.bench.row import Row, Series
 
+MEGABYTE = 1e6
 HEAD = ("part", "what", "over", "under", "ratio", "spread", "aim", "met")
 
 
@@ -20,13 +21,14 @@ def _cells(row: Row) -> tuple[str, ...]:
     lower, upper = row.spread
     aim = "" if row.aim is None else f"{row.aim.sign} {row.aim.value:g}"
     alone = row.under is None
+    unit = MEGABYTE if alone and row.unit == "bytes" else 1
     return (
         row.part,
         row.what,
         _value(row.over, row.unit),
         "" if row.under is None else _value(row.under, row.unit),
         "" if alone else f"{row.ratio:.3f}",
-        f"{lower:.3f}-{upper:.3f}",
+        f"{lower / unit:.3f}-{upper / unit:.3f}",
         f"{aim} {row.unit}" if alone else aim,
         row.verdict,
     )
@@ -34,5 +36,5 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 def _value(series: Series, unit: str) -> str:
     if unit == "bytes":
-        return f"{series.name}: {series.median / 1e6:.0f} MB"
+        return f"{series.name}: {series.median / MEGABYTE:.0f} MB"
     return f"{series.name}: {series.median:.3g} {unit}"

@@ -22,7 +22,7 @@ import aiohttp
 
 from contracts import bus, subjects, wire
 from contracts.bus import Bus, Unavailable
-from contracts.events import Ending, Event, JobSubmitted, JobSucceeded
+from contracts.events import Ending, Event, JobStarted, JobSubmitted, JobSucceeded
 from inference.pocket.build import build
 from ops import provision
 from tests.conftest import Process, eventually, free_port
@@ -39,6 +39,7 @@ ENDED_WITHIN_S = 900.0
 SUBMITTED_WITHIN_S = 900.0
 RETRY_S = 0.5
 CLIENTS = 8
+JOB = {"prompt": PROMPT, "image_url": picture(), "image_size": "128*96", "num_frames": 25, "infer_steps": 30}
 
 
 class Lasting(Protocol):
@@ -95,6 +96,7 @@ class Fleet:
             name = draw.choice(list(self.lasting))
             if name.startswith("broker"):
                 await self.brokers.together()
+            await eventually(lambda name=name: self.lasting[name].alive)
             os.kill(self.lasting[name].pid, signal.SIGKILL)
             self.killed[name.split()[0]] += 1
             await asyncio.sleep(KILL_EVERY_S)
@@ -112,7 +114,7 @@ class Client:
         self._session, self._ports = session, ports
 
     async def submit(self, seed: int) -> str:
-        body = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25, "infer_steps": 20, "seed": seed}
+        body = {**JOB, "seed": seed}
         headers = {"Idempotency-Key": uuid.uuid4().hex}
         deadline = time.monotonic() + SUBMITTED_WITHIN_S
         for turn in range(sys.maxsize):
@@ -152,16 +154,18 @@ async def run(fleet: Fleet, count: int, seconds: float, seed: int) -> None:
         client = Client(session, fleet.ports)
         jobs = tasks.create_task(client.submit_all(count))
         await fleet.kill(seconds, seed)
-        calm = time.monotonic()
+        calm = time.time()
         job_ids = await jobs
         async with bus.connect(fleet.brokers.url, name="checker") as link:
             await eventually(lambda: all_ended(link, set(job_ids)), within_s=ENDED_WITHIN_S)
-            took_s = time.monotonic() - calm
-            judge(await logs(link), job_ids, fleet.folder / "videos")
-            stall_s = longest_stall_s(await logs(link))
+            log = await logs(link)
         over.set()
-    print(f"{count} jobs succeeded, once each, {took_s:.0f} s after the last kill; killed: {dict(fleet.killed)}")
-    print(f"nothing moved for {stall_s:.1f} s at the longest")
+    judge(log, job_ids, fleet.folder / "videos")
+    after_s = max(at for at, event in log if isinstance(event, Ending)) - calm
+    attempts = sum(isinstance(event, JobStarted) for _, event in log)
+    print(f"{count} jobs succeeded, once each, in {attempts} attempts; killed: {dict(fleet.killed)}")
+    print(f"the last one ended {after_s:.0f} s after the last kill's ten seconds")
+    print(f"nothing moved for {longest_stall_s(log):.1f} s at the longest")
 
 
 async def all_ended(link: Bus, job_ids: set[str]) -> bool:
