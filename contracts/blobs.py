@@ -108,9 +108,13 @@ def store(url: str) -> Store:
     return Folder(Path(url).resolve())
 
 
+def is_name(text: str) -> bool:
+    return _NAME.fullmatch(text) is not None
+
+
 def checked(name: str) -> str:
     """The name, where it is one. Raises `ValueError`."""
-    if not _NAME.fullmatch(name):
+    if not is_name(name):
         raise ValueError(f"not a file name: {name[:80]!r}")
     return name
 
@@ -220,7 +224,7 @@ class Folder:
                 _file(f"{inside}/{path.name}" if inside else path.name, facts)
                 for path, facts in _regular_files(self.root / inside)
             ]
-            return sorted((file for file in found if _NAME.fullmatch(file.name)), key=lambda file: file.modified_at)
+            return sorted((file for file in found if is_name(file.name)), key=lambda file: file.modified_at)
 
         return await asyncio.to_thread(look)
 

@@ -18,7 +18,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from contracts import log
-from contracts.blobs import CHUNK_BYTES, File, checked
+from contracts.blobs import CHUNK_BYTES, File, checked, is_name
 
 CONNECT_WITHIN = timedelta(seconds=5)
 ANSWER_WITHIN = timedelta(seconds=60)  # the largest object in one request
@@ -117,7 +117,7 @@ class Bucket:
         with _as_os_error():
             found = await obstore.list_with_delimiter_async(self._store, inside or None)
         files = [_file(str(facts["path"]), facts) for facts in found["objects"] if facts["path"] != _PROBE]
-        return sorted(files, key=lambda file: file.modified_at)
+        return sorted((file for file in files if is_name(file.name)), key=lambda file: file.modified_at)
 
     async def delete_old(self, name: str, *, age_s: float) -> bool:
         with suppress(FileNotFoundError):

@@ -1,6 +1,7 @@
 """A job: what a client may ask for, and every limit on it. Knows no broker, no HTTP, no model."""
 
 import math
+import re
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -17,6 +18,7 @@ INPUTS, CHECKPOINTS = (
 )  # the folders of the scratch store: all in them is of use to one job alone
 
 JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
+_JOB_ID = re.compile(r"[0-9a-f]{32}")
 Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
 ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
@@ -112,9 +114,9 @@ def input_name(job_id: str) -> str:
     return f"{INPUTS}/{job_id}.png"
 
 
-def conditions_name(job_id: str) -> str:
-    """The part of a job's checkpoints that is the same in all of them."""
-    return f"{CHECKPOINTS}/{job_id}-conditions.safetensors"
+def is_job_id(text: str) -> bool:
+    """Whether it is one of ours; a subject may have anything in its place."""
+    return _JOB_ID.fullmatch(text) is not None
 
 
 def job_id_in(file_name: str) -> str:

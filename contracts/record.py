@@ -6,6 +6,7 @@ Beside a video it has the video's name; that of a job without one lies in a fold
 from msgspec import Struct
 
 from contracts.events import Ending, JobSubmitted, JobSucceeded
+from contracts.job import is_job_id
 
 FORMAT = 1
 WITHOUT_VIDEO = "jobs"  # the folder
@@ -18,6 +19,12 @@ class Record(Struct, frozen=True, kw_only=True):
     submitted: JobSubmitted | None
     ending: Ending
     format: int = FORMAT
+
+
+def is_record(name: str) -> bool:
+    """Whether a file of the store has the name of one."""
+    folder, _, file = name.rpartition("/")
+    return folder in ("", WITHOUT_VIDEO) and file.endswith(SUFFIX) and is_job_id(file.removesuffix(SUFFIX))
 
 
 def video_record_name(job_id: str) -> str:

@@ -60,11 +60,17 @@ class Endings:
         await self.finish(attempt.delivery, attempt.job_id)
 
     async def _write_record(self, record: Record) -> None:
-        """Beside the video, before anybody may know of it; in place of what an attempt before this one has left."""
+        """Beside the video, before anybody may know of it; in place of what an attempt before this one has left.
+
+        Where there is no room for it, state writes it later.
+        """
         name, content = record_name(record.ending), wire.encode(record)
-        if not await self._videos.write(name, content):
-            await self._videos.delete(name)
-            await self._videos.write(name, content)
+        try:
+            if not await self._videos.write(name, content):
+                await self._videos.delete(name)
+                await self._videos.write(name, content)
+        except OSError as error:
+            log.get().warning("record_put_off", error=repr(error))
 
     async def fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
         await self.end(
@@ -95,7 +101,7 @@ class Endings:
         await delivery.acknowledge()
         with suppress(ValueError):  # an id that is no file name never had an input
             await self._scratch.delete(input_name(job_id))
-        with suppress(OSError):  # what stays is left to the sweeper
+        with suppress(OSError, ValueError):  # what stays is left to the sweeper
             await self._checkpoints.remove(job_id)
 
 

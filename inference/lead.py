@@ -297,7 +297,7 @@ class Lead:
             if halfway is None:
                 continue
             try:
-                if not attempt.lost:
+                if attempt.why not in ("ended", "taken over"):
                     recipe = attempt.planned.recipe
                     await self._checkpoints.write(attempt.job_id, attempt.number, recipe, halfway)
             except OSError as error:

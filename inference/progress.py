@@ -72,9 +72,8 @@ class Progress:
 
     def resume(self, stage: Stage, fraction: float) -> None:
         """The attempt goes on from here."""
-        self.stage = stage
+        self.stage, self._entered_at = stage, fraction
         self.at(stage, fraction)
-        self._entered_at = fraction
 
     def begin(self) -> None:
         """The attempt has waited until now, and moves from here on."""
@@ -83,7 +82,7 @@ class Progress:
     def at(self, stage: Stage, fraction: float) -> float:
         """The value at this much (0 to 1) of a stage; entering a stage teaches how long the one before took."""
         now = time.monotonic()
-        if self.value > 0 or stage != self.stage:
+        if stage != self.stage or fraction > self._entered_at:  # not where it only begins or goes on
             self._pace.took((self.stage, *self._shape), now - self.moved)
         self.moved = now
         if stage != self.stage:

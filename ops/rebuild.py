@@ -13,7 +13,7 @@ from contracts import blobs, env, log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus, Expect, WrongSequence
 from contracts.events import Event
-from contracts.record import SUFFIX, WITHOUT_VIDEO, Record
+from contracts.record import WITHOUT_VIDEO, Record, is_record
 from ops.broker import Settings as Broker
 from ops.broker import connected
 
@@ -55,11 +55,11 @@ async def rebuild(broker: Bus, videos: Store) -> Rebuilt:
 async def _names(videos: Store) -> list[str]:
     """Oldest first, as the jobs ended."""
     files = [file for folder in ("", WITHOUT_VIDEO) for file in await videos.files(folder)]
-    return [file.name for file in sorted(files, key=lambda file: file.modified_at) if file.name.endswith(SUFFIX)]
+    return [file.name for file in sorted(files, key=lambda file: file.modified_at) if is_record(file.name)]
 
 
 async def _restore(broker: Bus, record: Record) -> bool:
-    """The submission first: the log never has an ending of a job that it does not know. False where it is known."""
+    """The submission first, where it is known. False where the log has an ending already."""
     if record.submitted is not None:
         await _publish(broker, record.submitted, subjects.submission_of(record.ending.job_id))
     return await _publish(broker, record.ending, subjects.endings_of(record.ending.job_id))

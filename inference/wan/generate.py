@@ -55,7 +55,7 @@ def generate(
             boundary("encode", 0)
             given = encode(wan, job, image, layout)
         else:
-            halfway = halfway.to(wan.device)
+            halfway = halfway.to(wan.device, wan.transformer.dtype)
             given = halfway.given
         boundary("denoise", 0)
         latents_BCTHW = denoise(wan, job, given, boundary, layout, halfway=halfway, offer=offer)

@@ -31,7 +31,9 @@ class Halfway:
     memory: Memory
     given: Conditioning
 
-    def to(self, device: torch.device) -> "Halfway":
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Halfway":
+        """On that device, and what text and picture say in that type: the one of the transformer there."""
+
         def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device)
 
@@ -41,9 +43,9 @@ class Halfway:
             latents_BCTHW=self.latents_BCTHW.to(device),
             memory=Memory(tuple(map(moved, memory.outputs)), moved(memory.last_sample), memory.counts),
             given=Conditioning(
-                prompt_BLD=given.prompt_BLD.to(device),
-                negative_BLD=moved(given.negative_BLD),
-                image_BLD=given.image_BLD.to(device),
+                prompt_BLD=given.prompt_BLD.to(device, dtype),
+                negative_BLD=None if given.negative_BLD is None else given.negative_BLD.to(device, dtype),
+                image_BLD=given.image_BLD.to(device, dtype),
                 first_frame_BCTHW=given.first_frame_BCTHW.to(device),
             ),
         )
@@ -81,11 +83,11 @@ def encode_conditions(given: Conditioning, origin: Origin) -> bytes:
     return _saved(tensors, _Facts(FORMAT, origin))
 
 
-def encode_step(halfway: Halfway, origin: Origin, conditions: bytes) -> bytes:
-    """What a step changes, as safetensors, bound to the conditions that it belongs to."""
+def encode_step(halfway: Halfway, origin: Origin, conditions_digest: str) -> bytes:
+    """What a step changes, as safetensors, bound to the conditions that it belongs to, by their `digest`."""
     tensors = {"latents": halfway.latents_BCTHW, **dict(_remembered(halfway.memory))}
     outputs, counts = len(halfway.memory.outputs), halfway.memory.counts
-    facts = _Facts(FORMAT, origin, halfway.step, counts, outputs, digest(conditions))
+    facts = _Facts(FORMAT, origin, halfway.step, counts, outputs, conditions_digest)
     return _saved(tensors, facts)
 
 

@@ -3,11 +3,16 @@
 Rank 0 writes that of a video itself, before the ending; the others are written here, and what is missing.
 """
 
+import asyncio
+
 from contracts import log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus
 from contracts.events import Ending, JobSubmitted, JobSucceeded
+from contracts.job import is_job_id
 from contracts.record import WITHOUT_VIDEO, Record, record_name
+
+KEEP_WITHIN_S = 1.0  # the statuses wait for it
 
 
 class Records:
@@ -15,11 +20,12 @@ class Records:
         self._broker, self._videos = broker, videos
 
     async def keep(self, ending: Ending) -> None:
-        """Write the record of a job without a video. Where the store fails it is written later, by `fill`."""
-        if isinstance(ending, JobSucceeded):
+        """Write the record of a job without a video. Where the store fails or is slow, `fill` does it later."""
+        if isinstance(ending, JobSucceeded) or not is_job_id(ending.job_id):
             return
         try:
-            await self._write(ending)
+            async with asyncio.timeout(KEEP_WITHIN_S):
+                await self._write(ending)
         except OSError as error:
             log.get().warning("record_put_off", job_id=ending.job_id, error=repr(error))
 
@@ -28,7 +34,7 @@ class Records:
         there = {file.name for folder in ("", WITHOUT_VIDEO) for file in await self._videos.files(folder)}
         for stored in await self._broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS):
             ending = wire.ending_in(stored)
-            if record_name(ending) not in there:
+            if is_job_id(ending.job_id) and record_name(ending) not in there:
                 await self._write(ending)
 
     async def _write(self, ending: Ending) -> None:

@@ -13,7 +13,7 @@ from contracts.blobs import File, Store
 from contracts.bus import Bus
 from contracts.events import Ending, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, job_id_in
-from contracts.record import SUFFIX, WITHOUT_VIDEO, video_record_name
+from contracts.record import WITHOUT_VIDEO, is_record, video_record_name
 
 
 class Limits(Struct, frozen=True):
@@ -52,8 +52,8 @@ class Retention:
                 case JobSucceeded():
                     self._wanted.add(name)
                 case JobFailed() | JobCancelled():
-                    await self._remove(self._videos, name, 0, why="no_success")
                     await self._remove(self._videos, video_record_name(job_id_in(name)), 0, why="no_success")
+                    await self._remove(self._videos, name, 0, why="no_success")
                 case _:  # not ended yet, or longer ago than the log goes back
                     continue
 
@@ -63,7 +63,7 @@ class Retention:
         with_video = {job_id_in(video.name) for video in await self._all_videos()}
         for folder in ("", WITHOUT_VIDEO):
             for file in await self._videos.files(folder):
-                if file.name.endswith(SUFFIX) and job_id_in(file.name) not in with_video:
+                if is_record(file.name) and job_id_in(file.name) not in with_video:
                     await self._remove(self._videos, file.name, log_s, why="forgotten")
 
     async def _all_videos(self) -> list[File]:

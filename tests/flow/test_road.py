@@ -147,6 +147,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
         job = Job(prompt="a boat at sea", num_frames=25, seed=1, **fields)
         return wire.encode(JobSubmitted(job_id=f"{n:032x}", created_at=time.time(), job=job))
 
+    await link.publish(subjects.job("test:1"), b"garbage", within_s=5)  # no id of ours, and no file name
     reasons = {
         await enqueue(1, b"garbage"): "the job could not be read",
         await enqueue(2, submission(2)): "the input image is gone",
@@ -166,6 +167,8 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
         assert ended["reason"].startswith(reason)
     for job_id in fine:
         assert (await road.ended(client, job_id))["status"] == "Succeed"
+    assert await link.last(subjects.JOBS_STREAM, subjects.job("test:1")) is None
+    assert "lead_failed" not in road.cluster.text
     assert (await link.stream(subjects.JOBS_STREAM)).state.messages == 0
 
 

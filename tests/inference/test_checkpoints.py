@@ -7,7 +7,7 @@ import torch
 from structlog.testing import capture_logs
 
 from contracts.blobs import Folder
-from contracts.job import CHECKPOINTS, conditions_name
+from contracts.job import CHECKPOINTS
 from inference.checkpoints import Checkpoints
 from inference.wan.guidance import Conditioning
 from inference.wan.halfway import Halfway, decode
@@ -74,12 +74,21 @@ async def test_another_jobs_or_another_models_checkpoint_is_not_used(checkpoints
     assert await checkpoints.latest(ID.replace("0", "f"), RECIPE) is None
 
 
-async def test_conditions_of_another_plan_make_way_for_those_that_belong_to_the_state(
+async def test_what_no_step_changes_is_written_once_an_attempt(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    await checkpoints.write(ID, 1, RECIPE, halfway(5))
+    conditions = tmp_path / CHECKPOINTS / f"{ID}-1-conditions.safetensors"
+    before = conditions.stat()
+    await checkpoints.write(ID, 1, RECIPE, halfway(6))
+    assert conditions.stat() == before
+    await checkpoints.write(ID, 2, RECIPE, halfway(7))
+    assert [name.split("-")[1] for name in kept(tmp_path)] == ["2", "2"]
+
+
+async def test_an_attempt_that_slept_takes_nothing_from_the_one_after_it(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
-    await checkpoints.write(ID, 1, RECIPE, halfway(5))
-    (tmp_path / conditions_name(ID)).write_bytes(b"of another plan")
-    await checkpoints.write(ID, 2, RECIPE, halfway(7))
+    await checkpoints.write(ID, 2, RECIPE, halfway(12))
+    await Checkpoints(Folder(tmp_path), "tiny").write(ID, 1, RECIPE, halfway(5))
     found = await checkpoints.latest(ID, RECIPE)
     assert found is not None
-    assert found.step == 7
+    assert found.step == 12

@@ -55,6 +55,9 @@ def test_an_attempt_goes_on_where_the_one_before_it_was(monkeypatch: pytest.Monk
     second.resume("denoise", 0.75)
     assert second.value == reached
     second.begin()
+    now = 1.0
+    second.at("denoise", 0.75)
+    assert second.limit_s(floor_s=60, cap_s=900) == 900, "to read a checkpoint is no step"
     now = 5.0
     second.at("decode", 0)
     assert pace.expected_s("denoise", JOB, PIXELS) == pytest.approx(20.0)

@@ -18,7 +18,7 @@ from contracts.job import Job
 from contracts.plan import Plan, degrees
 from inference import device
 from inference.wan.generate import denoise, generate
-from inference.wan.halfway import Halfway, Origin, decode, encode_conditions, encode_step
+from inference.wan.halfway import Halfway, Origin, decode, digest, encode_conditions, encode_step
 from inference.wan.load import Wan, load
 from inference.wan.mesh import Layout, Meshes
 from inference.wan.rows import rows_mesh
@@ -113,7 +113,7 @@ def leave_in(folder: Path, name: str, halfway: Halfway) -> None:
     origin = Origin(name, "tiny")
     conditions = encode_conditions(halfway.given, origin)
     (folder / f"{name}.conditions").write_bytes(conditions)
-    (folder / f"{name}.state").write_bytes(encode_step(halfway, origin, conditions))
+    (folder / f"{name}.state").write_bytes(encode_step(halfway, origin, digest(conditions)))
 
 
 def left_in(folder: Path, name: str) -> Halfway:

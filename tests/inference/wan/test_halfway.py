@@ -15,6 +15,7 @@ from inference.wan.halfway import (
     Unusable,
     check,
     decode,
+    digest,
     encode_conditions,
     encode_step,
 )
@@ -29,7 +30,7 @@ ORIGIN = Origin(recipe="a recipe", model="tiny")
 
 def files(halfway: Halfway, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
     conditions = encode_conditions(halfway.given, origin)
-    return conditions, encode_step(halfway, origin, conditions)
+    return conditions, encode_step(halfway, origin, digest(conditions))
 
 
 def again(wan: Wan, asked: Job, halfway: Halfway) -> torch.Tensor:
@@ -98,3 +99,10 @@ def test_what_is_no_halfway_is_damaged_and_nothing_worse(content: bytes) -> None
         check(content, content, ORIGIN)
     with pytest.raises(Unusable, match="damaged"):
         decode(content, content)
+
+
+def test_what_a_card_has_left_in_half_precision_goes_on_in_full(wan: Wan) -> None:
+    _, offered = halves(wan, job(), image())
+    half = offered[1].to(torch.device("cpu"), torch.bfloat16)
+    video = generate(wan, job(), image(), go_on, halfway=decode(*files(half)))
+    assert video.isfinite().all()

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from contracts import wire
@@ -12,7 +13,7 @@ from contracts.events import Ending
 from contracts.record import WITHOUT_VIDEO, Record, record_name
 from services.state.records import Records
 from services.state.retention import Retention
-from tests.contracts.test_fold import cancelled, failed, started, submitted, succeeded
+from tests.contracts.test_fold import ID, cancelled, failed, started, submitted, succeeded
 from tests.services.state.test_materialise import caught_up, publish, state
 from tests.services.state.test_retention import LIMITS, made_old
 
@@ -68,3 +69,15 @@ async def test_a_record_goes_when_the_log_would_have_forgotten_the_job_but_not_f
     await Retention(link, store, Folder(tmp_path / "scratch"), LIMITS).apply(set())
     assert [file.name for file in await store.files(WITHOUT_VIDEO)] == []
     assert await store.exists(beside)
+
+
+@pytest.mark.parametrize("job_id", ["abc", "test:1", "x" * 60])
+async def test_an_ending_of_what_is_no_job_has_no_record_and_harms_no_other(
+    link: Bus, tmp_path: Path, job_id: str
+) -> None:
+    async with state(link, videos=tmp_path):
+        await link.publish(f"video.events.{job_id}.finished.failed", b"garbage", within_s=5)
+        await publish(link, submitted(NOW), failed(1, NOW + 1))
+        await caught_up(link)
+    await Records(link, Folder(tmp_path)).fill()
+    assert [file.name for file in (tmp_path / WITHOUT_VIDEO).iterdir()] == [f"{ID}.json"]
