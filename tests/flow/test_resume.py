@@ -84,7 +84,7 @@ async def test_a_stopped_cluster_leaves_its_last_step_to_the_next_one(
 async def test_a_cluster_that_is_cut_off_leaves_the_job_and_goes_on_with_it_later(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    job_id = await road.submit(client, **INTERRUPTED)
+    job_id = await road.submit(client, **LONG)
     await road.at_step(client, job_id, 2)
     before = road.cluster.text.count("job_left")
     road.broker.send(signal.SIGSTOP)
