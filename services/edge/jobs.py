@@ -139,13 +139,15 @@ class Jobs:
 
     async def _current(self, job_id: str) -> JobStatus:
         status = await self.known(job_id)
-        if status is None or (self._seems_old(status) and await self._in_bucket(job_id) is None):
+        if status is None or (status.ended and await self._ended_too_long_ago(job_id)):
             raise NotFound("no such job, or it ended too long ago")
         return status
 
-    def _seems_old(self, status: JobStatus) -> bool:
-        """By this machine's clock, which may be wrong; the bucket goes by the broker's."""
-        return status.ended and status.updated_at + self._retention_s < time.time()
+    async def _ended_too_long_ago(self, job_id: str) -> bool:
+        """What the bucket still has has not; else by when the broker stored the ending, and this machine's clock."""
+        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=False)
+        old = stored is not None and stored.at + self._retention_s < time.time()
+        return old and await self._in_bucket(job_id) is None
 
     async def known(self, job_id: str) -> JobStatus | None:
         """The job for as long as anything knows it, however long ago it ended.

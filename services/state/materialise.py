@@ -57,11 +57,12 @@ async def _apply(broker: Bus, records: Records, delivery: Delivery, retention_s:
 
 async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
     stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
-    before = _readable(stored) or await _forgotten(broker, event.job_id)
+    ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(event.job_id))
+    before = _readable(stored) or _forgotten(ending)
     after = fold(before, event)
     if stored is not None and after == before:
         return
-    ttl_s = _time_to_live_s(after, retention_s)
+    ttl_s = None if ending is None or not after.ended else _time_to_live_s(ending, retention_s)
     if ttl_s is not None and ttl_s < TTL_MIN_S:
         if stored is None:
             return
@@ -80,12 +81,11 @@ def _readable(stored: Stored | None) -> JobStatus | None:
         return None
 
 
-async def _forgotten(broker: Bus, job_id: str) -> JobStatus | None:
+def _forgotten(ending: Stored | None) -> JobStatus | None:
     """What a bucket without the job may have forgotten: its ending, so that a late event does not revive it."""
-    ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
     return None if ending is None else fold_all([wire.ending_in(ending)])
 
 
-def _time_to_live_s(status: JobStatus, retention_s: float) -> int | None:
-    """None for a job that has not ended: its status stays."""
-    return int(status.updated_at + retention_s - time.time()) if status.ended else None
+def _time_to_live_s(ending: Stored, retention_s: float) -> int:
+    """From when the broker stored it: the clock of whoever published it may be wrong."""
+    return int(ending.at + retention_s - time.time())

@@ -39,6 +39,12 @@ async def publish(link: Bus, *events: Event) -> None:
         await link.publish(subjects.event(event), wire.encode(event), within_s=2)
 
 
+async def an_age() -> None:
+    """Longer than a status is kept where `retention_s` is 1."""
+    until = time.time() + 2
+    await eventually(lambda: time.time() > until)
+
+
 async def caught_up(link: Bus) -> None:
     async def done() -> bool:
         consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
@@ -105,9 +111,10 @@ async def test_what_the_bucket_says_of_a_job_that_ended_long_ago_unseen_goes(lin
     async with state(link):
         await publish(link, submitted())
         await caught_up(link)
-    await publish(link, cancelled(1.0))
+    await publish(link, cancelled(NOW))
     assert await status(link) is not None
-    async with state(link):
+    await an_age()
+    async with state(link, retention_s=1):
         await caught_up(link)
 
     async def gone() -> bool:
@@ -117,8 +124,9 @@ async def test_what_the_bucket_says_of_a_job_that_ended_long_ago_unseen_goes(lin
 
 
 async def test_a_late_event_does_not_revive_an_expired_job(link: Bus) -> None:
-    async with state(link):
-        await publish(link, submitted(), cancelled(1.0), step(1, 2.0, 3, 0.3), released(1, 3.0))
+    await publish(link, submitted(), cancelled(NOW), step(1, 2.0, 3, 0.3), released(1, 3.0))
+    await an_age()
+    async with state(link, retention_s=1):
         await caught_up(link)
     assert await status(link) is None
 
