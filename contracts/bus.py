@@ -263,6 +263,11 @@ class Bus:
             found += messages
         return found
 
+    async def subjects(self, stream: str, pattern: str) -> list[str]:
+        """Every subject of a stream that matches and has a message (of the leader, up to 100,000 of them)."""
+        info = await self._ask(lambda: self._js.stream_info(stream, subjects_filter=pattern))
+        return list(info.state.subjects or ())
+
     async def count_after(self, stream: str, pattern: str, sequence: int) -> int | None:
         """How many messages on a pattern come after that sequence; None where it is not (or no longer) there."""
         request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}

@@ -25,8 +25,10 @@ INFERENCE_DURABLE = "inference"
 STATE_DURABLE = "state"
 
 LANE = "default"
+LANE_OF_THE_LOST = "lost"  # of jobs that the queue had lost
 ALL_JOBS = "video.jobs.*.*"
 ALL_EVENTS = "video.events.>"
+ALL_SUBMISSIONS = "video.events.*.submitted"
 ALL_ENDINGS = "video.events.*.finished.*"
 ALL_LIVE = "video.live.>"
 JOBS_INTO_LOG = "video.events.{{wildcard(2)}}.submitted"

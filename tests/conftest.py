@@ -61,13 +61,23 @@ class Broker:
 
     @property
     def environment(self) -> dict[str, str]:
+        """For who speaks to it."""
         return {"NATS_URL": self.url, "NATS_MONITOR_URLS": self.monitor_url}
+
+    @property
+    def command(self) -> list[str]:
+        return [str(NATS_SERVER), "-c", "ops/nats/nats-server.conf"]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {}
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [NATS_SERVER, "-c", "ops/nats/nats-server.conf"],
+            self.command,
             cwd=REPOSITORY,
             env={
+                **self.variables,
                 "NATS_LISTEN": f"127.0.0.1:{self.port}",
                 "NATS_MONITOR": f"127.0.0.1:{self.monitor_port}",
                 "NATS_STORE": str(self.store),
@@ -90,8 +100,11 @@ class Broker:
         self._process.send_signal(number)
 
     def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> None:
         assert self._process is not None
-        self._process.kill()
         self._process.wait()
 
 

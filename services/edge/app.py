@@ -22,6 +22,7 @@ from services.edge.hosts import is_served
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.routes import ROUTES, Edge
+from services.edge.videos import Videos
 
 FETCHES_MAX = 8
 PATH_CHARS_MAX = 120
@@ -62,7 +63,7 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
                 jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
                 outbound=outbound,
                 normaliser=Normaliser(),
-                videos=videos,
+                videos=Videos(videos),
                 fetches=asyncio.Semaphore(FETCHES_MAX),
                 began=time.monotonic(),
                 draining=draining,

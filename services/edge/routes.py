@@ -11,21 +11,19 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from nats.js.errors import APIError
 
-from contracts import log, subjects, wire
-from contracts.blobs import Store
+from contracts import subjects
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
-from contracts.events import JobSucceeded
-from contracts.job import JobId, JobRequest, video_name
-from contracts.record import video_record_name
+from contracts.job import JobId, JobRequest
 from contracts.status import JobStatus
-from services.edge import health, videos
+from services.edge import health
 from services.edge.errors import Busy, ErrorBody, Gone, NotFound
 from services.edge.fetch import Outbound, decode_data_uri
 from services.edge.idempotency import key_in
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.submission import Invalid, parse
+from services.edge.videos import Videos
 
 SUBMISSION_BYTES_MAX = 30 * 1024 * 1024  # an image of 20 MB as base64, and the fields
 SMALL_BODY_BYTES_MAX = 64 * 1024
@@ -45,7 +43,7 @@ class Edge:
     jobs: Jobs
     outbound: Outbound
     normaliser: Normaliser
-    videos: Store
+    videos: Videos
     fetches: asyncio.Semaphore
     began: float
     draining: asyncio.Event
@@ -121,9 +119,7 @@ async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
         raise NotFound("no such video")
     succeeded = await _succeeded(edge, match[1])
     try:
-        size_bytes = await _recorded_bytes(edge, match[1])
-        name, headers = video_name(match[1]), dict(request.headers)
-        return await videos.serve(edge.videos, name, method=request.method, headers=headers, size_bytes=size_bytes)
+        return await edge.videos.serve(match[1], method=request.method, headers=dict(request.headers))
     except FileNotFoundError as error:
         raise Gone("the video was removed to make room") if succeeded else NotFound("no such video") from error
 
@@ -136,17 +132,6 @@ async def _succeeded(edge: Edge, job_id: str) -> bool:
     if known.status != "Succeed":
         raise NotFound("this job has no video")
     return True
-
-
-async def _recorded_bytes(edge: Edge, job_id: str) -> int | None:
-    """How long the video was when it was made; None where there is no record of it."""
-    content = await edge.videos.read(video_record_name(job_id))
-    try:
-        ending = None if content is None else wire.decode_record(content).ending
-    except wire.Undecodable as error:
-        log.get().error("record_unreadable", job_id=job_id, error=str(error))
-        return None
-    return ending.size_bytes if isinstance(ending, JobSucceeded) else None
 
 
 @get("/livez")

@@ -1,48 +1,88 @@
-"""Serving one whole file: Range, HEAD, ETag (RFC 9110). Knows files, not jobs.
+"""Serving a video: Range, HEAD, ETag (RFC 9110), and whether it is the one that was made.
 
 Litestar has none of it, and without 206 answers a browser neither seeks nor, some of them, plays.
 """
 
+import hashlib
 import re
 from typing import Any
 
 from litestar import Response
 from litestar.response import Stream
 
-from contracts.blobs import Store
+from contracts import log, wire
+from contracts.blobs import File, Store
+from contracts.events import JobSucceeded
+from contracts.job import video_name
+from contracts.record import video_record_name
 from services.edge.errors import Damaged, NoSuchPart
 
+CHECKED_MAX = 10_000
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
-async def serve(
-    store: Store, name: str, *, method: str, headers: dict[str, str], size_bytes: int | None = None
-) -> Response[Any]:
-    """The file, a part of it (206) or nothing new (304).
+class Videos:
+    """Those of a store. Each is compared with its record before it is first served, and again when it changes."""
 
-    `size_bytes` is how long it should be, where that is known. Raises `Damaged`, `NoSuchPart` or `FileNotFoundError`.
-    """
-    file = await store.facts(name)
-    if size_bytes not in (None, file.size_bytes):
-        raise Damaged(f"{name} has {file.size_bytes} bytes, was made with {size_bytes}")
-    etag = f'"{file.etag}"'
-    common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-    if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":
-        return Response(None, status_code=304, headers=common)
-    whole = range(file.size_bytes)
-    part = _part(headers["range"], whole) if _counts(headers, etag) else None
-    if part is None:
-        status, part = 200, whole
-    elif part:
-        status, common["Content-Range"] = 206, f"bytes {part.start}-{part.stop - 1}/{file.size_bytes}"
-    else:
-        raise NoSuchPart(file.size_bytes, common)
-    return Stream(
-        store.stream(name, part) if method == "GET" and part else iter(()),
-        status_code=status,
-        media_type="video/mp4",
-        headers={**common, "Content-Length": str(len(part))},
-    )
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._checked: dict[str, str] = {}
+        """The ETag of every video that was found as it was made, or that has no record."""
+
+    async def serve(self, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
+        """The video of a job, a part of it (206) or nothing new (304).
+
+        Raises `Damaged`, `NoSuchPart` or `FileNotFoundError`.
+        """
+        name = video_name(job_id)
+        file = await self._store.facts(name)
+        if self._checked.get(job_id) != file.etag:
+            await self._check(job_id, file)
+        etag = f'"{file.etag}"'
+        common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
+        if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":
+            return Response(None, status_code=304, headers=common)
+        whole = range(file.size_bytes)
+        part = _part(headers["range"], whole) if _counts(headers, etag) else None
+        if part is None:
+            status, part = 200, whole
+        elif part:
+            status, common["Content-Range"] = 206, f"bytes {part.start}-{part.stop - 1}/{file.size_bytes}"
+        else:
+            raise NoSuchPart(file.size_bytes, common)
+        return Stream(
+            self._store.stream(name, part) if method == "GET" and part else iter(()),
+            status_code=status,
+            media_type="video/mp4",
+            headers={**common, "Content-Length": str(len(part))},
+        )
+
+    async def _check(self, job_id: str, file: File) -> None:
+        made = await self._as_made(job_id)
+        if made is not None:
+            if file.size_bytes != made.size_bytes:
+                raise Damaged(f"{file.name} has {file.size_bytes} bytes, was made with {made.size_bytes}")
+            if await self._sha256(file) != made.sha256:
+                raise Damaged(f"{file.name} has another content than it was made with")
+        if len(self._checked) >= CHECKED_MAX:
+            self._checked.pop(next(iter(self._checked)))
+        self._checked[job_id] = file.etag
+
+    async def _as_made(self, job_id: str) -> JobSucceeded | None:
+        """None where there is no record of it."""
+        content = await self._store.read(video_record_name(job_id))
+        try:
+            ending = None if content is None else wire.decode_record(content).ending
+        except wire.Undecodable as error:
+            log.get().error("record_unreadable", job_id=job_id, error=str(error))
+            return None
+        return ending if isinstance(ending, JobSucceeded) else None
+
+    async def _sha256(self, file: File) -> str:
+        digest = hashlib.sha256()
+        async for chunk in self._store.stream(file.name, range(file.size_bytes)):
+            digest.update(chunk)
+        return digest.hexdigest()
 
 
 def _counts(headers: dict[str, str], etag: str) -> bool:

@@ -57,7 +57,7 @@ async def clean_up(broker: Bus, retention: Retention, records: Records, *, every
     while not stop.is_set():
         pause_s = every_s
         try:
-            await retention.apply(await reconcile(broker))
+            await retention.apply(await reconcile(broker, records))
             await records.fill()
         except (Unavailable, OSError) as error:
             log.get().warning("clean_up_put_off", error=repr(error))

@@ -1,36 +1,86 @@
-"""Mends what a crash tore apart between queue and log. Decides nothing: it only finishes what was begun.
+"""Mends what a crash or a damaged disk tore apart between queue and log. Decides nothing: it finishes what was begun.
 
-Two gaps are possible, since the broker does neither pair in one step: an accepted job whose copy never reached the log,
-and a job whose ending is in the log and which is still in the queue.
+Three gaps are possible. The broker does neither of two pairs in one step: an accepted job whose copy never reached the
+log, and a job whose ending is in the log and which is still in the queue. And a broker that finds a block of its disk
+damaged goes on without what lay behind the damage: a job of the log that has no ending and is not in the queue.
 """
 
-from contracts import log, subjects
-from contracts.bus import Bus, Stored
+from contracts import log, subjects, wire
+from contracts.bus import Bus, Expect, Refused, Stored, WrongSequence
+from contracts.events import Ending
+from contracts.job import is_job_id
+from services.state.records import Records
 
 PUBLISH_WITHIN_S = 5.0
 
 
-async def reconcile(broker: Bus) -> set[str]:
-    """Close both gaps, and return the ids of the jobs that are unfinished. Safe to run twice, or at the same time."""
+async def reconcile(broker: Bus, records: Records) -> set[str]:
+    """Close the gaps, and return the ids of the jobs that are unfinished. Safe to run twice, or at the same time.
+
+    The order of the reads is what makes it true: a job is in the queue before the log, and leaves it after its ending
+    is in the log.
+    """
+    submissions = await broker.subjects(subjects.EVENTS_STREAM, subjects.ALL_SUBMISSIONS)
+    logged = {subjects.job_id_of(subject) for subject in submissions}
     queue = {subjects.job_id_of(job.subject): job for job in await broker.read(subjects.JOBS_STREAM, subjects.ALL_JOBS)}
-    ended = await _in_log(broker, [subjects.endings_of(job_id) for job_id in queue])
-    for job_id in ended:
+    endings = await broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+    ended = {subjects.job_id_of(ending.subject) for ending in endings}
+    for job_id in queue.keys() & ended:
         await broker.delete(subjects.JOBS_STREAM, queue[job_id].sequence)
         log.get().warning("ended_job_taken_from_queue", job_id=job_id)
     unfinished = queue.keys() - ended
-    copied = await _in_log(broker, [subjects.submission_of(job_id) for job_id in unfinished])
-    for job_id in unfinished - copied:
+    for job_id in unfinished - logged:
         await _copy(broker, queue[job_id], job_id)
-    return unfinished
-
-
-async def _in_log(broker: Bus, patterns: list[str]) -> set[str]:
-    """The jobs of which the log holds an event on one of these patterns."""
-    events = await broker.last_of_each(subjects.EVENTS_STREAM, patterns)
-    return {subjects.job_id_of(event.subject) for event in events}
+    lost = {job_id for job_id in logged - ended - queue.keys() if is_job_id(job_id)}
+    for job_id in lost:
+        await _bring_back(broker, records, job_id)
+    return unfinished | lost
 
 
 async def _copy(broker: Bus, queued: Stored, job_id: str) -> None:
     """What the broker was to do: with the same message id, should its own copy still be on the way."""
+    if await broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id)) is not None:
+        return  # it came after the log was read
     await broker.publish(subjects.submission_of(job_id), queued.data, message_id=job_id, within_s=PUBLISH_WITHIN_S)
     log.get().warning("submission_copied_into_log", job_id=job_id)
+
+
+async def _bring_back(broker: Bus, records: Records, job_id: str) -> None:
+    """Its ending into the log, where a record knows one; else the job into the queue."""
+    ending = await records.ending_of(job_id)
+    try:
+        if ending is not None:
+            await _publish_again(broker, ending)
+        else:
+            await _queue_again(broker, job_id)
+    except Refused as error:  # somebody else was quicker, or the queue has no room yet
+        log.get().warning("lost_job_left", job_id=job_id, error=repr(error))
+    else:
+        log.get().warning("lost_job_brought_back", job_id=job_id, ended=ending is not None)
+
+
+async def _publish_again(broker: Bus, ending: Ending) -> None:
+    """Unless there is one. A damaged one that the broker counts, and can neither read nor delete, is none."""
+    there = subjects.endings_of(ending.job_id)
+    for expect in (Expect(0, there), None):
+        try:
+            await broker.publish(
+                subjects.event(ending),
+                wire.encode(ending),
+                message_id=f"{subjects.message_id(ending)}.rebuilt",
+                expect=expect,
+                within_s=PUBLISH_WITHIN_S,
+            )
+        except WrongSequence:
+            if await broker.last(subjects.EVENTS_STREAM, there) is not None:
+                raise
+        else:
+            return
+
+
+async def _queue_again(broker: Bus, job_id: str) -> None:
+    """In a lane of its own: a damaged message keeps its subject."""
+    submitted = await broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
+    if submitted is not None:
+        subject = subjects.job(job_id, subjects.LANE_OF_THE_LOST)
+        await broker.publish(subject, submitted.data, message_id=job_id, within_s=PUBLISH_WITHIN_S)

@@ -4,13 +4,14 @@ Rank 0 writes that of a video itself, before the ending; the others are written 
 """
 
 import asyncio
+from contextlib import suppress
 
 from contracts import log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus
 from contracts.events import Ending, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id
-from contracts.record import WITHOUT_VIDEO, Record, record_name
+from contracts.record import WITHOUT_VIDEO, Record, record_name, video_record_name
 
 KEEP_WITHIN_S = 1.0  # the statuses wait for it
 
@@ -36,6 +37,16 @@ class Records:
             ending = wire.ending_in(stored)
             if is_job_id(ending.job_id) and record_name(ending) not in there:
                 await self._write(ending)
+
+    async def ending_of(self, job_id: str) -> Ending | None:
+        """How a job ended, by its record. One without a video says more: rank 0 writes the other before the ending."""
+        name = video_record_name(job_id)
+        for each in (f"{WITHOUT_VIDEO}/{name}", name):
+            content = await self._videos.read(each)
+            with suppress(wire.Undecodable):
+                if content is not None:
+                    return wire.decode_record(content).ending
+        return None
 
     async def _write(self, ending: Ending) -> None:
         submitted = await self._submission(ending.job_id)

@@ -26,6 +26,7 @@ async def check(service: Service, job_id: str, *, made: str | None, endings: Seq
     assert status.status in endings, (status.status, status.reason)
     async with service.link() as link:
         await eventually(lambda: _left_the_queue(service, job_id), within_s=BOUND_S)
+        await eventually(lambda: link.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)), within_s=BOUND_S)
         log = await service.log(link, job_id)
     ended = [event for event in log if isinstance(event, Ending)]
     if len(ended) != 1 or sum(isinstance(event, JobSubmitted) for event in log) != 1:

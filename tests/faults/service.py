@@ -6,9 +6,10 @@ A keeper starts again what ends, as supervisord does. Every process can be held 
 import asyncio
 import os
 import signal
+import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,14 @@ from contracts.fold import fold_all
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
-from tests.conftest import Broker, Process, eventually, free_port, provision_settings
+from tests.conftest import Broker, Process, environment, eventually, free_port, provision_settings
 from tests.faults.proxy import Proxy
 from tests.flow.conftest import MODEL, RANKS
 from tests.services.edge.conftest import PROMPT, picture, post
 
 ACK_WAIT_S = 2.0
 LEFTOVER_S = 15.0
+UNWELL_S_MAX = 3.0
 KEEPER_POLL_S = 0.2
 POLL_S = 0.05
 BOUND_S = 120.0
@@ -65,12 +67,44 @@ class NeedsAHand(AssertionError):
     """The service does not come to rest by itself."""
 
 
+class KeptBroker(Broker):
+    """As supervisord runs it: who keeps it ends it once it has been unwell for too long."""
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "ops.liveness", f"{self.monitor_url}/healthz", *super().command]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return environment(UNWELL_MAX=f"{UNWELL_S_MAX:g}")
+
+    @property
+    def pid(self) -> int:
+        """Of the broker itself, as soon as there is one."""
+        keeper = super().pid
+        deadline = time.monotonic() + BOUND_S
+        while self.alive and time.monotonic() < deadline:
+            for child in Path(f"/proc/{keeper}/task/{keeper}/children").read_text().split():
+                if Path(f"/proc/{child}/comm").read_text().strip() == "nats-server":
+                    return int(child)
+            time.sleep(POLL_S)
+        raise ProcessLookupError("the broker has ended, or does not start")
+
+    def send(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        with suppress(OSError):  # it ends by itself
+            self.send(signal.SIGKILL)
+        self.wait()
+
+
 class Service:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.held = folder / "held"
         self.held.mkdir(parents=True)
-        self.broker = Broker(folder / "jetstream")
+        self.broker = KeptBroker(folder / "jetstream")
         self.proxies = {role: Proxy(self.broker.port) for role in ROLES}
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"

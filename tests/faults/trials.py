@@ -4,14 +4,19 @@ import asyncio
 import itertools
 import os
 import random
+import shutil
 import signal
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import aiohttp
+
 from contracts import subjects, wire
+from contracts.bus import Bus, Stored, Unavailable
 from contracts.events import JobStarted
 from contracts.subjects import bucket_stream
 from tests.conftest import eventually
@@ -222,6 +227,103 @@ async def command(*words: str) -> None:
     assert await process.wait() == 0, words
 
 
+def broker_store_full(phase: str) -> Trial:
+    """Its file system has no room for a while: it refuses what is published, and is started again by itself."""
+
+    async def run(service: Service) -> float:
+        store, aside = service.broker.store, service.folder / f"aside-{uuid.uuid4().hex}"
+
+        async def fault(go_on: Callable[[], None]) -> None:
+            fill(store / "filler")
+            go_on()
+            async with service.link() as link:
+                await eventually(lambda: refuses(service, link), within_s=60)
+            (store / "filler").unlink()
+
+        await copied(service, store, aside)
+        await command("mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(store))
+        try:
+            await copied(service, aside, store)
+            return await in_phase(service, phase, fault)
+        finally:
+            await copied(service, store, aside)
+            await command("umount", str(store))
+            await asyncio.to_thread(shutil.rmtree, store)
+            await copied(service, aside, store)
+
+    return Trial("broker store full", phase, run)
+
+
+async def copied(service: Service, source: Path, target: Path) -> None:
+    """Whatever the broker has stored, while it is down."""
+    service.paused.add("broker")
+    service.broker.kill()
+    await asyncio.to_thread(shutil.copytree, source, target, dirs_exist_ok=True)
+    if target == service.broker.store:
+        service.paused.discard("broker")
+        await service.at_rest()
+
+
+def fill(file: Path) -> None:
+    """Until there is no room left."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT)
+    try:
+        with suppress(OSError):
+            while True:
+                os.write(descriptor, bytes(4096))
+    finally:
+        os.close(descriptor)
+
+
+async def refuses(service: Service, link: Bus) -> bool:
+    """Whether the broker says that it had no room; what it stores meanwhile uses up the last of it."""
+    with suppress(Unavailable):
+        await link.publish("video.events.filler.step", bytes(16 * 1024), within_s=0.5)
+    try:
+        async with service.client.get(f"{service.broker.monitor_url}/healthz") as answer:
+            return "no space left" in await answer.text()
+    except aiohttp.ClientError:
+        return False
+
+
+def flipped_block(stream: str, kind: str, phase: str, *, number: int) -> Trial:
+    """A byte of the job's message of that kind, on the broker's disk, while it is down; SIGTERM trusts its index."""
+
+    async def run(service: Service) -> float:
+        async def fault(go_on: Callable[[], None]) -> None:
+            async with service.link() as link:
+                stored = await link.read(stream, f"video.{kind}")
+            chosen = stored[-1]
+            before = service.broker.pid
+            service.paused.add("broker")
+            service.broker.send(number)
+            service.broker.wait()
+            flip_message(service.broker.store, stream, chosen)
+            service.paused.discard("broker")
+            await eventually(lambda: service.broker.alive and service.broker.pid != before)
+            async with service.link() as link:
+                found = await link.read(stream, chosen.subject)
+            assert chosen.sequence not in [each.sequence for each in found], "the broker did not lose it"
+            go_on()
+
+        return await in_phase(service, phase, fault)
+
+    how = signal.Signals(number).name
+    return Trial(f"a byte of {stream} flipped, broker ended by {how}", f"{phase}, {kind}", run)
+
+
+def flip_message(store: Path, stream: str, message: Stored) -> None:
+    """One byte of its content, in the block that holds it."""
+    for block in store.glob(f"**/streams/{stream}/msgs/*.blk"):
+        content = bytearray(block.read_bytes())
+        begins = content.rfind(message.data, content.find(message.subject.encode()))
+        if begins >= 0:
+            content[begins + len(message.data) // 2] ^= 0x01
+            block.write_bytes(content)
+            return
+    raise AssertionError("no block holds the message")
+
+
 def flipped_checkpoint(part: str) -> Trial:
     async def run(service: Service) -> float:
         async def fault(go_on: Callable[[], None]) -> None:
@@ -254,18 +356,22 @@ def flip(file: Path) -> None:
     file.write_bytes(content)
 
 
-def shortened_video() -> Trial:
+def damaged_video(damage: Callable[[Path], None], what: str) -> Trial:
     async def run(service: Service) -> float:
         job_id = await undisturbed(service)
         file = service.videos / f"{job_id}.mp4"
         whole = file.read_bytes()
-        file.write_bytes(whole[:-1])
+        damage(file)
         assert await service.get(f"/videos/{job_id}.mp4") == 500, "damage was hidden"
         file.write_bytes(whole)
         await checker.check(service, job_id, made=Reference.made)
         return 0.0
 
-    return Trial("a byte of the mp4 cut off", "ended", run)
+    return Trial(f"a byte of the mp4 {what}", "ended", run)
+
+
+def shorten(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:-1])
 
 
 def deleted(what: str, phase: str) -> Trial:
@@ -410,10 +516,18 @@ def all_trials() -> Iterator[Trial]:
     ):
         yield from (network(role, mode, phase) for mode in MODES)
         yield reset_storm(role, phase)
+    yield from (broker_store_full(phase) for phase in ("not answered", "denoising", "no ending"))
+    for number in (signal.SIGKILL, signal.SIGTERM):
+        yield from (
+            flipped_block(subjects.JOBS_STREAM, "jobs.*.*", phase, number=number) for phase in ("waiting", "denoising")
+        )
+        yield flipped_block(subjects.EVENTS_STREAM, "events.*.step", "denoising", number=number)
+        yield flipped_block(subjects.EVENTS_STREAM, "events.*.finished.*", "not folded", number=number)
     yield store_full("size=8k", "video store full")
     yield store_full("ro", "video store read-only")
     yield from (flipped_checkpoint(part) for part in ("conditions", "state"))
-    yield shortened_video()
+    yield damaged_video(shorten, "cut off")
+    yield damaged_video(flip, "flipped")
     yield from (deleted(what, phase) for what in ("bucket", "consumer") for phase in ("waiting", "denoising"))
     yield events_again()
     yield two_of_one_name()
@@ -430,5 +544,5 @@ def few_trials() -> Iterator[Trial]:
     yield kill("rank 0", "decoding")
     yield network("cluster", "drop", "denoising")
     yield flipped_checkpoint("state")
-    yield shortened_video()
+    yield damaged_video(flip, "flipped")
     yield events_again()

@@ -1,12 +1,18 @@
+import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from litestar.response import Stream
+from msgspec.structs import replace
 
+from contracts import wire
 from contracts.blobs import Folder
-from services.edge import videos
-from services.edge.errors import NoSuchPart
+from contracts.job import video_name
+from contracts.record import Record, record_name
+from services.edge.errors import Damaged, NoSuchPart
+from services.edge.videos import Videos
+from tests.contracts.test_fold import ID, succeeded
 
 SIZE = 1000
 CONTENT = bytes(n % 251 for n in range(SIZE))
@@ -14,7 +20,7 @@ CONTENT = bytes(n % 251 for n in range(SIZE))
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    path = tmp_path / "a.mp4"
+    path = tmp_path / video_name(ID)
     path.write_bytes(CONTENT)
     return path
 
@@ -22,7 +28,7 @@ def file(tmp_path: Path) -> Path:
 async def answer(file: Path, **headers: str) -> tuple[int, str | None, bytes]:
     """Status, Content-Range and body of a GET with these headers."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = await videos.serve(Folder(file.parent), file.name, method="GET", headers=names)
+    response = await Videos(Folder(file.parent)).serve(ID, method="GET", headers=names)
     body = b""
     if isinstance(response, Stream):
         assert isinstance(response.iterator, AsyncIterator)
@@ -66,9 +72,28 @@ async def test_a_malformed_range_and_several_at_once_are_the_whole_file(file: Pa
 
 
 async def test_an_etag_saves_the_body_and_guards_a_range(file: Path) -> None:
-    etag = (await videos.serve(Folder(file.parent), file.name, method="HEAD", headers={})).headers["ETag"]
+    etag = (await Videos(Folder(file.parent)).serve(ID, method="HEAD", headers={})).headers["ETag"]
     assert (await answer(file, if_none_match=etag))[0] == 304
     assert (await answer(file, if_none_match=f'"other", W/{etag}'))[0] == 304
     assert (await answer(file, if_none_match='"other"'))[0] == 200
     assert (await answer(file, range="bytes=0-1", if_range=etag))[0] == 206
     assert (await answer(file, range="bytes=0-1", if_range='"other"'))[0] == 200
+
+
+def overwrite(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("damaged", [CONTENT[:-1], CONTENT + b"x", CONTENT[:500] + b"!" + CONTENT[501:]])
+async def test_a_file_that_is_not_the_one_that_was_made_is_not_served(file: Path, damaged: bytes) -> None:
+    videos = Videos(Folder(file.parent))
+    ending = replace(succeeded(1, 2.0), size_bytes=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest())
+    (file.parent / record_name(ending)).write_bytes(wire.encode(Record(submitted=None, ending=ending)))
+    for _ in range(2):
+        assert (await videos.serve(ID, method="GET", headers={})).status_code == 200
+    overwrite(file, damaged)
+    for method in ("GET", "HEAD", "GET"):
+        with pytest.raises(Damaged):
+            await videos.serve(ID, method=method, headers={})
+    overwrite(file, CONTENT)
+    assert (await videos.serve(ID, method="GET", headers={})).status_code == 200

@@ -1,14 +1,26 @@
 import asyncio
+from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from contracts import subjects, wire
+from contracts.blobs import Folder
 from contracts.bus import Bus
+from contracts.events import Ending
+from contracts.record import Record, record_name
+from ops import provision
 from services.state.reconcile import reconcile
+from services.state.records import Records
 from tests.conftest import Broker
-from tests.contracts.test_fold import ID, cancelled, submitted
+from tests.contracts.test_fold import ID, cancelled, failed, submitted, succeeded
 
 OTHER = "f" * 32
+
+
+@pytest.fixture
+def records(link: Bus, tmp_path: Path) -> Records:
+    return Records(link, Folder(tmp_path / "videos"))
 
 
 async def enqueue(link: Bus, job_id: str) -> bytes:
@@ -21,7 +33,9 @@ async def lose_the_copy(link: Bus, job_id: str) -> None:
     await link.admin.purge_stream(subjects.EVENTS_STREAM, subject=subjects.submission_of(job_id))
 
 
-async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(broker: Broker, link: Bus) -> None:
+async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(
+    broker: Broker, link: Bus, records: Records
+) -> None:
     """As a broker leaves it that dies between storing a job and copying it."""
     payload = await enqueue(link, ID)
     await enqueue(link, OTHER)
@@ -30,7 +44,7 @@ async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(broker: B
     broker.start()
     await link.wait_for_streams(subjects.EVENTS_STREAM, stop=asyncio.Event())
     for _ in range(2):
-        assert await reconcile(link) == {ID, OTHER}
+        assert await reconcile(link, records) == {ID, OTHER}
     for job_id in (ID, OTHER):
         copies = await link.read(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
         assert len(copies) == 1
@@ -38,20 +52,66 @@ async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(broker: B
     assert copy is not None and copy.data == payload
 
 
-async def test_a_copy_that_is_only_late_does_not_come_twice(link: Bus) -> None:
+async def test_a_copy_that_is_only_late_does_not_come_twice(link: Bus, records: Records) -> None:
     """The same message id: where the broker has the copy on its way, ours is the repeat."""
     await enqueue(link, ID)
     await lose_the_copy(link, ID)  # the broker still knows its message id
-    await reconcile(link)
+    await reconcile(link, records)
     assert await link.read(subjects.EVENTS_STREAM, subjects.submission_of(ID)) == []
 
 
 @pytest.mark.parametrize("garbage", [False, True])
-async def test_an_ended_job_is_taken_from_the_queue(link: Bus, garbage: bool) -> None:
+async def test_an_ended_job_is_taken_from_the_queue(link: Bus, records: Records, garbage: bool) -> None:
     await enqueue(link, ID)
     await enqueue(link, OTHER)
     ending = cancelled(1.0)
     await link.publish(subjects.event(ending), b"{" if garbage else wire.encode(ending), within_s=2)
-    assert await reconcile(link) == {OTHER}
+    assert await reconcile(link, records) == {OTHER}
     queued = await link.read(subjects.JOBS_STREAM, subjects.ALL_JOBS)
     assert [subjects.job_id_of(job.subject) for job in queued] == [OTHER]
+
+
+async def lose_from_the_queue(link: Bus, job_id: str) -> None:
+    """As a broker does that finds the block damaged: it forgets the message, and its id."""
+    await link.admin.delete_stream(subjects.JOBS_STREAM)
+    await provision.provision(link, provision.Settings(nats_durability_unchecked=True))
+    await enqueue(link, OTHER)
+
+
+async def test_a_job_that_the_queue_has_lost_comes_back_into_it_once(link: Bus, records: Records) -> None:
+    payload = await enqueue(link, ID)
+    await lose_from_the_queue(link, ID)
+    for _ in range(2):
+        assert await reconcile(link, records) == {ID, OTHER}
+    queued = await link.read(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID))
+    assert [job.data for job in queued] == [payload]
+    assert len(await link.read(subjects.EVENTS_STREAM, subjects.submission_of(ID))) == 1
+
+
+async def test_a_lost_job_comes_back_once_the_queue_has_room(link: Bus, records: Records) -> None:
+    await enqueue(link, ID)
+    await link.admin.delete_stream(subjects.JOBS_STREAM)
+    await provision.provision(link, provision.Settings(nats_durability_unchecked=True, max_concurrent_tasks=1))
+    await enqueue(link, OTHER)
+    assert await reconcile(link, records) == {ID, OTHER}
+    assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is None
+    await link.admin.purge_stream(subjects.JOBS_STREAM)
+    ending = replace(cancelled(1.0), job_id=OTHER)
+    await link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
+    assert await reconcile(link, records) == {ID}
+    assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is not None
+
+
+@pytest.mark.parametrize("ending", [succeeded(1, 2.0), failed(1, 2.0), cancelled(2.0)])
+async def test_a_job_whose_ending_the_log_has_lost_does_not_run_again(
+    link: Bus, records: Records, tmp_path: Path, ending: Ending
+) -> None:
+    await enqueue(link, ID)
+    await lose_from_the_queue(link, ID)
+    videos = Folder(tmp_path / "videos")
+    await videos.write(record_name(ending), wire.encode(Record(submitted=submitted(), ending=ending)))
+    for _ in range(2):
+        await reconcile(link, records)
+    assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is None
+    endings = await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))
+    assert [wire.decode_event(each.data) for each in endings] == [ending]

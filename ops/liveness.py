@@ -1,0 +1,78 @@
+"""`python -m ops.liveness URL COMMAND…` runs that command, and ends it once it has been unwell for too long.
+
+A nats-server whose disk was full refuses every write until it is started again, however much room there is by then; it
+says so at /healthz. Whoever keeps this process starts both again. Knows nothing else of what it runs.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from contracts import env, log
+
+POLL_S = 0.25
+ANSWER_WITHIN_S = 2.0
+STOP_WITHIN_S = 10.0
+
+
+Seconds = Annotated[float, Meta(gt=0)]
+
+
+class Settings(Struct, frozen=True):
+    """In seconds: how long it may take to be well at first, and to be so again."""
+
+    starting_max: Seconds = 600
+    unwell_max: Seconds = 30
+
+
+def main(url: str, command: Sequence[str], settings: Settings) -> int:
+    """The exit code of the command; it ends with this process, whatever becomes of either."""
+    child = subprocess.Popen([sys.executable, "-m", "ops.tether", *command])
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    deadline = time.monotonic() + settings.starting_max
+    while not _ended(child, within_s=POLL_S):
+        if _well(url):
+            deadline = time.monotonic() + settings.unwell_max
+        elif time.monotonic() > deadline:
+            log.get().error("unwell_for_too_long", url=url)
+            _end(child)
+    return child.returncode
+
+
+def _well(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S):  # noqa: S310  # an address of ours
+            return True
+    except OSError:  # an answer that says no is one, too
+        return False
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    if not _ended(child, within_s=STOP_WITHIN_S):
+        child.kill()
+        child.wait()
+
+
+def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> bool:
+    try:
+        child.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    log.configure("liveness")
+    sys.exit(main(sys.argv[1], sys.argv[2:], env.read(Settings)))
