@@ -47,18 +47,22 @@ async def serve(settings: Settings) -> bool:
         retention = Retention(broker, videos, scratch, settings.limits)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(materialise(broker, records, retention_s=settings.task_retention, stop=stop))
-            tasks.create_task(clean_up(broker, retention, records, every_s=settings.cleanup_interval, stop=stop))
+            tasks.create_task(clean_up(broker, retention, records, settings, stop=stop))
         log.get().info("state_stopped")
         return not broker.lost
 
 
-async def clean_up(broker: Bus, retention: Retention, records: Records, *, every_s: float, stop: asyncio.Event) -> None:
-    """Reconcile and remove, at once and then every so often. What fails is tried again soon."""
+async def clean_up(
+    broker: Bus, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
+) -> None:
+    """Reconcile, remove and restore, at once and then every so often. What fails is tried again soon."""
     while not stop.is_set():
-        pause_s = every_s
+        pause_s = settings.cleanup_interval
         try:
-            await retention.apply(await reconcile(broker, records))
+            unfinished = await reconcile(broker, records)
+            await retention.apply(unfinished)
             await records.fill()
+            await records.restore(unfinished, settled_s=settings.leftover_min_age)
         except (Unavailable, OSError) as error:
             log.get().warning("clean_up_put_off", error=repr(error))
             pause_s = min(pause_s, RETRY_PAUSE_S)

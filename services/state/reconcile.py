@@ -5,9 +5,8 @@ log, and a job whose ending is in the log and which is still in the queue. And a
 damaged goes on without what lay behind the damage: a job of the log that has no ending and is not in the queue.
 """
 
-from contracts import log, subjects, wire
-from contracts.bus import Bus, Expect, Refused, Stored, WrongSequence
-from contracts.events import Ending
+from contracts import log, subjects
+from contracts.bus import Bus, Refused, Stored
 from contracts.job import is_job_id
 from services.state.records import Records
 
@@ -47,35 +46,14 @@ async def _copy(broker: Bus, queued: Stored, job_id: str) -> None:
 
 async def _bring_back(broker: Bus, records: Records, job_id: str) -> None:
     """Its ending into the log, where a record knows one; else the job into the queue."""
-    ending = await records.ending_of(job_id)
     try:
-        if ending is not None:
-            await _publish_again(broker, ending)
-        else:
+        ended = await records.bring_back(job_id)
+        if not ended:
             await _queue_again(broker, job_id)
-    except Refused as error:  # somebody else was quicker, or the queue has no room yet
+    except Refused as error:  # the queue has no room yet, or somebody else was quicker
         log.get().warning("lost_job_left", job_id=job_id, error=repr(error))
     else:
-        log.get().warning("lost_job_brought_back", job_id=job_id, ended=ending is not None)
-
-
-async def _publish_again(broker: Bus, ending: Ending) -> None:
-    """Unless there is one. A damaged one that the broker counts, and can neither read nor delete, is none."""
-    there = subjects.endings_of(ending.job_id)
-    for expect in (Expect(0, there), None):
-        try:
-            await broker.publish(
-                subjects.event(ending),
-                wire.encode(ending),
-                message_id=f"{subjects.message_id(ending)}.rebuilt",
-                expect=expect,
-                within_s=PUBLISH_WITHIN_S,
-            )
-        except WrongSequence:
-            if await broker.last(subjects.EVENTS_STREAM, there) is not None:
-                raise
-        else:
-            return
+        log.get().warning("lost_job_brought_back", job_id=job_id, ended=ended)
 
 
 async def _queue_again(broker: Bus, job_id: str) -> None:

@@ -71,16 +71,26 @@ async def _check_video(service: Service, ending: JobSucceeded, made: str | None)
     assert (facts.num_frames, len(content)) == (ending.num_frames, ending.size_bytes)
 
 
-async def nothing_is_left(service: Service, job_ids: set[str]) -> None:
-    """Of inputs, checkpoints and half-written files; and no file that nobody knows."""
+async def nothing_is_left(service: Service) -> None:
+    """Of inputs, checkpoints and half-written files; and the log knows how every video came about."""
 
     def left() -> list[Path]:
         drafts = [*service.videos.glob(".tmp/*"), *service.scratch.glob(".tmp/*")]
         return [*drafts, *service.scratch.glob("inputs/*"), *service.scratch.glob("checkpoints/*")]
 
     await eventually(lambda: not left(), within_s=3 * LEFTOVER_S + BOUND_S)
-    known = {path.stem for path in service.videos.glob("*.mp4")}
-    assert known <= job_ids, known - job_ids
+
+    async def known() -> bool:
+        async with service.link() as link:
+            endings = await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+        return {path.stem for path in service.videos.glob("*.mp4")} <= {
+            subjects.job_id_of(ending.subject) for ending in endings
+        }
+
+    try:
+        await eventually(known, within_s=3 * LEFTOVER_S)
+    except AssertionError as error:
+        raise Lost("the log does not know all that was made") from error
 
 
 def megabytes(service: Service) -> dict[str, int]:

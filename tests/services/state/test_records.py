@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from contracts import wire
+from contracts import subjects, wire
 from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.events import Ending
@@ -55,6 +55,29 @@ async def test_a_record_beside_a_video_stays_as_rank_0_wrote_it_and_is_made_wher
     (tmp_path / record_name(ending)).write_bytes(b"as it was")
     await records.fill()
     assert (tmp_path / record_name(ending)).read_bytes() == b"as it was"
+
+
+@pytest.mark.parametrize("ending", [succeeded(1, NOW), failed(1, NOW), cancelled(NOW)])
+async def test_an_ending_that_the_log_has_lost_comes_back_from_its_record_once(
+    link: Bus, tmp_path: Path, ending: Ending
+) -> None:
+    records = Records(link, Folder(tmp_path))
+    await Folder(tmp_path).write(record_name(ending), wire.encode(Record(submitted=submitted(NOW), ending=ending)))
+    await records.restore(set(), settled_s=60)
+    await records.restore({ID}, settled_s=0)
+    assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
+    for _ in range(2):
+        await records.restore(set(), settled_s=0)
+    stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
+    assert [wire.decode_event(each.data) for each in stored] == [submitted(NOW), ending]
+
+
+async def test_what_the_log_has_forgotten_by_its_age_stays_forgotten(link: Bus, tmp_path: Path) -> None:
+    ending = failed(1, NOW)
+    await Folder(tmp_path).write(record_name(ending), wire.encode(Record(submitted=None, ending=ending)))
+    made_old(tmp_path / record_name(ending), age_s=LOG_S)
+    await Records(link, Folder(tmp_path)).restore(set(), settled_s=0)
+    assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
 async def test_a_record_goes_when_the_log_would_have_forgotten_the_job_but_not_from_beside_its_video(
