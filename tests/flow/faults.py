@@ -70,8 +70,11 @@ async def log_of(link: Bus, job_id: str) -> list[str]:
 
 
 async def at_stage(road: Road, client: aiohttp.ClientSession, job_id: str, stage: str) -> None:
+    """Return at that stage, or where the job has ended: it may be too quick to be seen there."""
+
     async def there() -> bool:
-        return (await road.status(client, job_id))["stage"] == stage
+        status = await road.status(client, job_id)
+        return status["stage"] == stage or status["status"] in ("Succeed", "Failed", "Cancelled")
 
     await eventually(there, within_s=WITHIN_S)
 

@@ -134,9 +134,13 @@ async def test_a_sleeping_cluster_is_overtaken_and_says_nothing_and_a_stopped_on
     # Of the two, the one that is told to stop hands over.
     job_id = await road.submit(client, **LONG)
     await road.at_step(client, job_id, 2)
-    async with client.get(f"{road.edge.url}/health") as answer:
-        clusters = (await answer.json())["clusters"]
-    busy = next(cluster["name"] for cluster in clusters if cluster["current_jobs"])
+
+    async def busy_one() -> str | None:
+        async with client.get(f"{road.edge.url}/health") as answer:
+            clusters = (await answer.json())["clusters"]
+        return next((cluster["name"] for cluster in clusters if job_id in cluster["current_jobs"]), None)
+
+    busy = await eventually(busy_one)
     first, second = (other, road.cluster) if busy == "other" else (road.cluster, other)
     await asyncio.to_thread(first.stop)
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
