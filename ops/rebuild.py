@@ -59,7 +59,12 @@ async def _names(videos: Store) -> list[str]:
 
 
 async def _restore(broker: Bus, record: Record) -> bool:
-    """The submission first, where it is known. False where the log has an ending already."""
+    """The submission first, where it is known. False where the log has an ending already.
+
+    Then nothing is published: a submission that outlives its ending in the log would look like a job that was lost.
+    """
+    if await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(record.ending.job_id)) is not None:
+        return False
     if record.submitted is not None:
         await _publish(broker, record.submitted, subjects.submission_of(record.ending.job_id))
     return await _publish(broker, record.ending, subjects.endings_of(record.ending.job_id))
