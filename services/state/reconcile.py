@@ -45,12 +45,19 @@ async def _copy(broker: Bus, queued: Stored, job_id: str) -> None:
 
 
 async def _bring_back(broker: Bus, records: Records, job_id: str) -> None:
-    """Its ending into the log, where a record knows one; else the job into the queue."""
+    """Its ending into the log, where a record knows one; else the job into the queue.
+
+    Asks the leader first: with replicas, what was read before may have been stale.
+    """
+    if await broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id)) is not None:
+        return
+    if await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)) is not None:
+        return
     try:
         ended = await records.bring_back(job_id)
         if not ended:
             await _queue_again(broker, job_id)
-    except Refused as error:  # the queue has no room yet, or somebody else was quicker
+    except (Refused, OSError) as error:  # no room yet, somebody else was quicker, or the record cannot be read
         log.get().warning("lost_job_left", job_id=job_id, error=repr(error))
     else:
         log.get().warning("lost_job_brought_back", job_id=job_id, ended=ended)

@@ -57,16 +57,16 @@ class Records:
             age_s = time.time() - file.modified_at
             if is_record(file.name) and settled_s <= age_s < RESTORED_SHARE * log_s:
                 job_id = job_id_in(file.name)
-                if job_id not in known and await self.bring_back(job_id):
+                if job_id not in known and await self.bring_back(job_id, within_s=RESTORED_SHARE * log_s):
                     log.get().warning("lost_ending_brought_back", job_id=job_id)
 
-    async def bring_back(self, job_id: str) -> bool:
-        """Publish an ended job's submission and ending again, where the log has not got them; False without a record.
+    async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
+        """Publish an ended job's submission and ending again, where the log has not got them.
 
-        Raises `OSError` or `Unavailable`.
+        False without a record of it, or of an ending longer ago than that. Raises `OSError` or `Unavailable`.
         """
         record = await self._record(job_id)
-        if record is None:
+        if record is None or record.ending.at + within_s < time.time():
             return False
         if record.submitted is not None:
             await self._publish(record.submitted, subjects.submission_of(job_id))
@@ -79,8 +79,8 @@ class Records:
         for each in (f"{WITHOUT_VIDEO}/{name}", name):
             content = await self._videos.read(each)
             with suppress(wire.Undecodable):
-                if content is not None:
-                    return wire.decode_record(content)
+                if content is not None and (record := wire.decode_record(content)).ending.job_id == job_id:
+                    return record
         return None
 
     async def _publish(self, event: Event, there: str) -> None:

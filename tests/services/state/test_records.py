@@ -80,6 +80,16 @@ async def test_what_the_log_has_forgotten_by_its_age_stays_forgotten(link: Bus, 
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
+@pytest.mark.parametrize("ending", [failed(1, NOW - LOG_S), replace(failed(1, NOW), job_id="e" * 32)])
+async def test_a_young_file_of_an_old_ending_or_of_another_job_brings_nothing_back(
+    link: Bus, tmp_path: Path, ending: Ending
+) -> None:
+    content = wire.encode(Record(submitted=None, ending=ending))
+    await Folder(tmp_path).write(record_name(failed(1, NOW)), content)
+    await Records(link, Folder(tmp_path)).restore(set(), settled_s=0)
+    assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
+
+
 async def test_a_record_goes_when_the_log_would_have_forgotten_the_job_but_not_from_beside_its_video(
     link: Bus, tmp_path: Path
 ) -> None:
