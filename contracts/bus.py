@@ -7,7 +7,7 @@ pulls), a client that gives up reconnecting or is closed for good (`lost`), refu
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from typing import Any, TypeVar
@@ -39,7 +39,6 @@ PULL_HEARTBEAT_S = 1.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
 ACK_TRIES = 3
 READ_BATCH = 256
-SUBJECTS_A_READ = 256  # the broker refuses above 1024
 FLUSH_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2.0
 
@@ -255,14 +254,6 @@ class Bus:
             after = found[-1].sequence if found else after
         return found
 
-    async def last_of_each(self, stream: str, patterns: Sequence[str]) -> list[Stored]:
-        """The last message on every subject that a pattern matches; with replicas they may be stale."""
-        found: list[Stored] = []
-        for first in range(0, len(patterns), SUBJECTS_A_READ):
-            messages, _ = await self._direct_batch(stream, {"multi_last": patterns[first : first + SUBJECTS_A_READ]})
-            found += messages
-        return found
-
     async def subjects(self, stream: str, pattern: str) -> list[str]:
         """Every subject of a stream that matches and has a message (of the leader, up to 100,000 of them)."""
         info = await self._ask(lambda: self._js.stream_info(stream, subjects_filter=pattern))
@@ -372,7 +363,9 @@ class Bus:
                 )
 
     async def values(self, bucket: str) -> list[bytes]:
-        messages = await self.last_of_each(bucket_stream(bucket), [bucket_key(bucket, ">")])
+        """The last value of every key that has one; with replicas they may be stale."""
+        request = {"multi_last": [bucket_key(bucket, ">")]}
+        messages, _ = await self._direct_batch(bucket_stream(bucket), request)
         return [message.data for message in messages if message.data]
 
     # -- listening -------------------------------------------------------------------------------------------------

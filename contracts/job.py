@@ -17,8 +17,8 @@ INPUTS, CHECKPOINTS = (
     "checkpoints",
 )  # the folders of the scratch store: all in them is of use to one job alone
 
-JobId = Annotated[str, Meta(pattern=r"^[0-9a-f]{32}\Z")]
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
+_JOB_ID = "[0-9a-f]{32}"
+JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
 Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
 ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
@@ -116,7 +116,7 @@ def input_name(job_id: str) -> str:
 
 def is_job_id(text: str) -> bool:
     """Whether it is one of ours; a subject may have anything in its place."""
-    return _JOB_ID.fullmatch(text) is not None
+    return re.fullmatch(_JOB_ID, text) is not None
 
 
 def job_id_in(file_name: str) -> str:

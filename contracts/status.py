@@ -8,6 +8,7 @@ from contracts.events import Stage
 from contracts.job import JobId
 
 State = Literal["InQueue", "InProgress", "Succeed", "Failed", "Cancelled"]
+ENDED: tuple[State, ...] = ("Succeed", "Failed", "Cancelled")
 
 
 class Results(Struct, frozen=True, kw_only=True):
@@ -44,4 +45,4 @@ class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"
 
     @property
     def ended(self) -> bool:
-        return self.status in ("Succeed", "Failed", "Cancelled")
+        return self.status in ENDED

@@ -4,7 +4,6 @@ The submitted line shows the whole job, prompt included: it is the operator's ow
 """
 
 import asyncio
-import re
 import sys
 from datetime import datetime
 
@@ -14,13 +13,12 @@ from nats.js.errors import NotFoundError
 from contracts import env, log, subjects, wire
 from contracts.bus import Bus, Stored
 from contracts.events import Event, JobCancelled, JobSubmitted
+from contracts.job import is_job_id
 from ops.broker import Settings, connected
 
 VALUE_CHARS_MAX = 100
 KIND_CHARS = len("finished.succeeded")
 SHOWN_APART = ("job_id", "at", "created_at", "attempt", "job")
-
-_ID = re.compile(r"[0-9a-f]{32}")
 
 
 async def log_of(broker: Bus, job_id: str) -> list[str]:
@@ -70,7 +68,7 @@ async def show(settings: Settings, job_id: str) -> None:
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or not _ID.fullmatch(sys.argv[1]):
+    if len(sys.argv) != 2 or not is_job_id(sys.argv[1]):
         sys.exit("usage: python -m ops.events ID, where ID is the 32 lower-case hex characters of a requestId")
     log.configure("events")
     asyncio.run(show(env.read(Settings), sys.argv[1]))

@@ -8,17 +8,18 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Sequence
+from http import HTTPStatus
+from http.client import HTTPException
 from types import FrameType
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from contracts import env, log
+from ops.stack import ask
 
 POLL_S = 0.25
-ANSWER_WITHIN_S = 2.0
 STOP_WITHIN_S = 10.0
 
 
@@ -52,9 +53,8 @@ def main(url: str, command: Sequence[str], settings: Settings) -> int:
 
 def _well(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=ANSWER_WITHIN_S):  # noqa: S310  # an address of ours
-            return True
-    except OSError:  # an answer that says no is one, too
+        return ask(url)[0] == HTTPStatus.OK
+    except (OSError, HTTPException):
         return False
 
 

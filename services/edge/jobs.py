@@ -138,23 +138,23 @@ class Jobs:
         )
 
     async def _current(self, job_id: str) -> JobStatus:
-        status = await self.known(job_id)
-        if status is None or (status.ended and await self._ended_too_long_ago(job_id)):
+        in_bucket = await self._in_bucket(job_id)
+        status = await self._beyond(in_bucket, job_id)
+        if status is None or (status.ended and in_bucket is None and await self._ended_too_long_ago(job_id)):
             raise NotFound("no such job, or it ended too long ago")
         return status
 
     async def _ended_too_long_ago(self, job_id: str) -> bool:
-        """What the bucket still has has not; else by when the broker stored the ending, and this machine's clock."""
+        """By when the broker stored the ending, and this machine's clock; what the bucket still has has not."""
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=False)
-        old = stored is not None and stored.at + self._retention_s < time.time()
-        return old and await self._in_bucket(job_id) is None
+        return stored is not None and stored.at + self._retention_s < time.time()
 
     async def known(self, job_id: str) -> JobStatus | None:
-        """The job for as long as anything knows it, however long ago it ended.
+        """The job for as long as anything knows it, however long ago it ended."""
+        return await self._beyond(await self._in_bucket(job_id), job_id)
 
-        Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next.
-        """
-        status = await self._in_bucket(job_id)
+    async def _beyond(self, status: JobStatus | None, job_id: str) -> JobStatus | None:
+        """Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next."""
         if status is None:
             events = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
             status = fold_all(wire.readable_events(events))

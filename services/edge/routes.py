@@ -14,7 +14,7 @@ from nats.js.errors import APIError
 from contracts import subjects
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
-from contracts.job import JobId, JobRequest
+from contracts.job import JobId, JobRequest, is_job_id
 from contracts.status import JobStatus
 from services.edge import health
 from services.edge.errors import Busy, ErrorBody, Gone, NotFound
@@ -31,7 +31,6 @@ TURN_WITHIN_S = 30.0
 FOREIGN_SITES = ("cross-site", "same-site")
 
 _Request = Request[Any, Any, Any]
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
 _VIDEO = re.compile(r"([0-9a-f]{32})\.mp4")
 
 
@@ -102,7 +101,7 @@ async def status(request: _Request, edge: Edge) -> JobStatus:
 
 @get("/video/status/{job_id:str}")
 async def status_at(job_id: str, edge: Edge) -> JobStatus:
-    if not _JOB_ID.fullmatch(job_id):
+    if not is_job_id(job_id):
         raise NotFound("no such job")
     return await edge.jobs.status(job_id)
 

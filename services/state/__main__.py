@@ -61,8 +61,7 @@ async def clean_up(
         try:
             unfinished = await reconcile(broker, records)
             await retention.apply(unfinished)
-            await records.fill()
-            await records.restore(unfinished, settled_s=settings.leftover_min_age)
+            await records.complete(unfinished, settled_s=settings.leftover_min_age)
         except (Unavailable, OSError) as error:
             log.get().warning("clean_up_put_off", error=repr(error))
             pause_s = min(pause_s, RETRY_PAUSE_S)

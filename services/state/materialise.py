@@ -57,8 +57,11 @@ async def _apply(broker: Bus, records: Records, delivery: Delivery, retention_s:
 
 async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
     stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
-    ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(event.job_id))
-    before = _readable(stored) or _forgotten(ending)
+    known = _readable(stored)
+    ending = None
+    if known is None or known.ended or isinstance(event, Ending):
+        ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(event.job_id))
+    before = known or _forgotten(ending)
     after = fold(before, event)
     if stored is not None and after == before:
         return

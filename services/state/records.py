@@ -7,17 +7,18 @@ has lost comes back from them.
 import asyncio
 import math
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from contracts import log, subjects, wire
 from contracts.blobs import Store
-from contracts.bus import Bus, Expect, WrongSequence
-from contracts.events import Ending, Event, JobSubmitted, JobSucceeded
+from contracts.bus import Bus
+from contracts.events import Ending, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id, job_id_in
-from contracts.record import WITHOUT_VIDEO, Record, is_record, record_name, video_record_name
+from contracts.record import WITHOUT_VIDEO, Record, record_name, video_record_name
+from contracts.restore import record_files, restore
 
 KEEP_WITHIN_S = 1.0  # the statuses wait for it
-PUBLISH_WITHIN_S = 5.0
 RESTORED_SHARE = 0.9
 
 
@@ -26,7 +27,7 @@ class Records:
         self._broker, self._videos = broker, videos
 
     async def keep(self, ending: Ending) -> None:
-        """Write the record of a job without a video. Where the store fails or is slow, `fill` does it later."""
+        """Write the record of a job without a video. Where the store fails or is slow, `complete` does it later."""
         if isinstance(ending, JobSucceeded) or not is_job_id(ending.job_id):
             return
         try:
@@ -35,30 +36,33 @@ class Records:
         except OSError as error:
             log.get().warning("record_put_off", job_id=ending.job_id, error=repr(error))
 
-    async def fill(self) -> None:
-        """Write every record that an ending in the log should have. Raises `OSError` or `Unavailable`."""
-        there = {file.name for folder in ("", WITHOUT_VIDEO) for file in await self._videos.files(folder)}
-        for stored in await self._broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS):
-            ending = wire.ending_in(stored)
-            if is_job_id(ending.job_id) and record_name(ending) not in there:
-                await self._write(ending)
+    async def complete(self, unfinished: set[str], *, settled_s: float) -> None:
+        """Write every record that an ending in the log should have, and publish every ending that the log has lost.
 
-    async def restore(self, unfinished: set[str], *, settled_s: float) -> None:
-        """Publish every ending of the records that the log has lost: its broker had a damaged disk, or a new one.
-
-        Younger than `settled_s` a record may be of a job that is only about to end; nearly as old as the log, of one
-        that it forgets. Raises `OSError` or `Unavailable`.
+        It loses one where its broker had a damaged disk, or has a new one. Younger than `settled_s` a record may be of
+        a job that is only about to end; nearly as old as the log, of one that it forgets. Raises `OSError` or
+        `Unavailable`.
         """
+        files = await record_files(self._videos)
+        endings = [
+            wire.ending_in(stored)
+            for stored in await self._broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+            if is_job_id(subjects.job_id_of(stored.subject))
+        ]
+        await self._fill(endings, {file.name for file in files})
         log_s = (await self._broker.stream(subjects.EVENTS_STREAM)).config.max_age or math.inf
-        files = [file for folder in (WITHOUT_VIDEO, "") for file in await self._videos.files(folder)]
-        endings = await self._broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
-        known = unfinished | {subjects.job_id_of(ending.subject) for ending in endings}
+        known = unfinished | {ending.job_id for ending in endings}
         for file in files:
             age_s = time.time() - file.modified_at
-            if is_record(file.name) and settled_s <= age_s < RESTORED_SHARE * log_s:
-                job_id = job_id_in(file.name)
-                if job_id not in known and await self.bring_back(job_id, within_s=RESTORED_SHARE * log_s):
-                    log.get().warning("lost_ending_brought_back", job_id=job_id)
+            job_id = job_id_in(file.name)
+            lost = job_id not in known and settled_s <= age_s < RESTORED_SHARE * log_s
+            if lost and await self.bring_back(job_id, within_s=RESTORED_SHARE * log_s):
+                log.get().warning("lost_ending_brought_back", job_id=job_id)
+
+    async def _fill(self, endings: Sequence[Ending], there: set[str]) -> None:
+        for ending in endings:
+            if record_name(ending) not in there:
+                await self._write(ending)
 
     async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
         """Publish an ended job's submission and ending again, where the log has not got them.
@@ -68,9 +72,7 @@ class Records:
         record = await self._record(job_id)
         if record is None or record.ending.at + within_s < time.time():
             return False
-        if record.submitted is not None:
-            await self._publish(record.submitted, subjects.submission_of(job_id))
-        await self._publish(record.ending, subjects.endings_of(job_id))
+        await restore(self._broker, record)
         return True
 
     async def _record(self, job_id: str) -> Record | None:
@@ -82,23 +84,6 @@ class Records:
                 if content is not None and (record := wire.decode_record(content)).ending.job_id == job_id:
                     return record
         return None
-
-    async def _publish(self, event: Event, there: str) -> None:
-        """Unless there is one. A damaged one that the broker counts, and can neither read nor delete, is none."""
-        for expect in (Expect(0, there), None):
-            try:
-                await self._broker.publish(
-                    subjects.event(event),
-                    wire.encode(event),
-                    message_id=f"{subjects.message_id(event)}.rebuilt",
-                    expect=expect,
-                    within_s=PUBLISH_WITHIN_S,
-                )
-            except WrongSequence:
-                if await self._broker.last(subjects.EVENTS_STREAM, there) is not None:
-                    return
-            else:
-                return
 
     async def _write(self, ending: Ending) -> None:
         submitted = await self._submission(ending.job_id)

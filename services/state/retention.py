@@ -13,7 +13,8 @@ from contracts.blobs import File, Store
 from contracts.bus import Bus
 from contracts.events import Ending, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, job_id_in
-from contracts.record import WITHOUT_VIDEO, is_record, video_record_name
+from contracts.record import video_record_name
+from contracts.restore import record_files
 
 
 class Limits(Struct, frozen=True):
@@ -61,10 +62,9 @@ class Retention:
         """Those that are older than the log would be, and have no video beside them."""
         log_s = (await self._broker.stream(subjects.EVENTS_STREAM)).config.max_age or math.inf
         with_video = {job_id_in(video.name) for video in await self._all_videos()}
-        for folder in ("", WITHOUT_VIDEO):
-            for file in await self._videos.files(folder):
-                if is_record(file.name) and job_id_in(file.name) not in with_video:
-                    await self._remove(self._videos, file.name, log_s, why="forgotten")
+        for file in await record_files(self._videos):
+            if job_id_in(file.name) not in with_video:
+                await self._remove(self._videos, file.name, log_s, why="forgotten")
 
     async def _all_videos(self) -> list[File]:
         """Oldest first."""

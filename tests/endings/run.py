@@ -24,6 +24,7 @@ from contracts import bus, subjects
 from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.job import job_id_in
+from contracts.status import ENDED
 from inference.pocket.build import build
 from ops.control import processes
 from ops.stack import Stack, on_free_ports, running
@@ -31,7 +32,6 @@ from tests.conftest import eventually
 from tests.flow.conftest import MODEL, RANKS
 from tests.services.edge.conftest import PROMPT, picture, post
 
-ENDED = ("Succeed", "Failed", "Cancelled")
 SHORT = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25, "infer_steps": 20, "image_size": "64*48"}
 JOB = {**SHORT, "infer_steps": 100}
 ACK_WAIT_S = 5.0

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,9 +17,8 @@ from typing import Any
 import aiohttp
 
 from contracts import bus, subjects, wire
-from contracts.bus import Bus, Unavailable
+from contracts.bus import Bus
 from contracts.events import Event
-from contracts.fold import fold_all
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
@@ -242,14 +241,6 @@ class Service:
             case _:
                 return [self.processes[name].pid]
 
-    async def signal(self, name: str, number: int) -> None:
-        """Send it, and see that what should end has ended."""
-        pids = self.pids(name)
-        for pid in pids:
-            os.kill(pid, number)
-        if number in (signal.SIGKILL, signal.SIGTERM):
-            await eventually(lambda: not any(alive(pid) for pid in pids), within_s=BOUND_S)
-
     # -- phases ----------------------------------------------------------------------------------------------------
 
     def hold(self, point: str) -> None:
@@ -329,23 +320,6 @@ class Service:
         stored = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
         return list(wire.readable_events(stored))
 
-    async def until_it_moves(self, job_id: str, since: float) -> float:
-        """Seconds from that moment, on the clock of the day, to the next thing that its log says."""
-
-        async def moved() -> float:
-            try:
-                async with self.link() as link:
-                    stored = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
-            except (Unavailable, OSError):
-                return 0.0
-            return next((each.at for each in stored if each.at > since), 0.0)
-
-        return await eventually(moved, within_s=BOUND_S) - since
-
-
-def folded(events: Iterable[Event]) -> JobStatus | None:
-    return fold_all(events)
-
 
 def alive(pid: int) -> bool:
     """Not ended, and not a zombie either."""
@@ -371,6 +345,3 @@ async def running(folder: Path) -> AsyncGenerator[Service, None]:
         yield service
     finally:
         await service.stop()
-
-
-Fault = Callable[[Service], Awaitable[None]]

@@ -15,6 +15,7 @@ import pytest
 
 from contracts import bus
 from contracts.bus import Bus
+from contracts.status import ENDED
 from inference.pocket.build import build
 from inference.wan.card import ModelCard
 from tests.conftest import REPOSITORY, Broker, Process, environment, eventually
@@ -94,7 +95,7 @@ class Road:
     async def ended(self, client: aiohttp.ClientSession, job_id: str, *, within_s: float = 60) -> Any:
         async def ended() -> Any:
             status = await self.status(client, job_id)
-            return status if status["status"] in ("Succeed", "Failed", "Cancelled") else None
+            return status if status["status"] in ENDED else None
 
         return await eventually(ended, within_s=within_s)
 

@@ -10,6 +10,7 @@ import aiohttp
 
 from contracts import subjects
 from contracts.bus import Bus
+from contracts.status import ENDED
 from inference.pocket.build import build
 from tests.conftest import Process, eventually
 from tests.flow.conftest import MODEL, RANKS, Road
@@ -74,7 +75,7 @@ async def at_stage(road: Road, client: aiohttp.ClientSession, job_id: str, stage
 
     async def there() -> bool:
         status = await road.status(client, job_id)
-        return status["stage"] == stage or status["status"] in ("Succeed", "Failed", "Cancelled")
+        return status["stage"] == stage or status["status"] in ENDED
 
     await eventually(there, within_s=WITHIN_S)
 

@@ -19,6 +19,7 @@ from tests.services.state.test_retention import LIMITS, made_old
 
 NOW = time.time()
 LOG_S = 3 * 24 * 3600
+SETTLED_S = 60
 
 
 def read(folder: Path, ending: Ending) -> Record:
@@ -40,7 +41,7 @@ async def test_what_a_full_store_did_not_take_is_written_later(link: Bus, tmp_pa
     (tmp_path / WITHOUT_VIDEO).unlink()
     records = Records(link, Folder(tmp_path))
     for _ in range(2):
-        await records.fill()
+        await records.complete(set(), settled_s=SETTLED_S)
         assert read(tmp_path, cancelled(NOW + 1)).submitted == submitted(NOW)
 
 
@@ -50,10 +51,10 @@ async def test_a_record_beside_a_video_stays_as_rank_0_wrote_it_and_is_made_wher
     ending = succeeded(1, NOW)
     await publish(link, submitted(NOW), ending)
     records = Records(link, Folder(tmp_path))
-    await records.fill()
+    await records.complete(set(), settled_s=SETTLED_S)
     assert read(tmp_path, ending).ending == ending
     (tmp_path / record_name(ending)).write_bytes(b"as it was")
-    await records.fill()
+    await records.complete(set(), settled_s=SETTLED_S)
     assert (tmp_path / record_name(ending)).read_bytes() == b"as it was"
 
 
@@ -63,11 +64,11 @@ async def test_an_ending_that_the_log_has_lost_comes_back_from_its_record_once(
 ) -> None:
     records = Records(link, Folder(tmp_path))
     await Folder(tmp_path).write(record_name(ending), wire.encode(Record(submitted=submitted(NOW), ending=ending)))
-    await records.restore(set(), settled_s=60)
-    await records.restore({ID}, settled_s=0)
+    await records.complete(set(), settled_s=SETTLED_S)
+    await records.complete({ID}, settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
     for _ in range(2):
-        await records.restore(set(), settled_s=0)
+        await records.complete(set(), settled_s=0)
     stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
     assert [wire.decode_event(each.data) for each in stored] == [submitted(NOW), ending]
 
@@ -76,7 +77,7 @@ async def test_what_the_log_has_forgotten_by_its_age_stays_forgotten(link: Bus, 
     ending = failed(1, NOW)
     await Folder(tmp_path).write(record_name(ending), wire.encode(Record(submitted=None, ending=ending)))
     made_old(tmp_path / record_name(ending), age_s=LOG_S)
-    await Records(link, Folder(tmp_path)).restore(set(), settled_s=0)
+    await Records(link, Folder(tmp_path)).complete(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
@@ -86,7 +87,7 @@ async def test_a_young_file_of_an_old_ending_or_of_another_job_brings_nothing_ba
 ) -> None:
     content = wire.encode(Record(submitted=None, ending=ending))
     await Folder(tmp_path).write(record_name(failed(1, NOW)), content)
-    await Records(link, Folder(tmp_path)).restore(set(), settled_s=0)
+    await Records(link, Folder(tmp_path)).complete(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
@@ -112,5 +113,5 @@ async def test_an_ending_of_what_is_no_job_has_no_record_and_harms_no_other(
         await link.publish(f"video.events.{job_id}.finished.failed", b"garbage", within_s=5)
         await publish(link, submitted(NOW), failed(1, NOW + 1))
         await caught_up(link)
-    await Records(link, Folder(tmp_path)).fill()
+    await Records(link, Folder(tmp_path)).complete(set(), settled_s=SETTLED_S)
     assert [file.name for file in (tmp_path / WITHOUT_VIDEO).iterdir()] == [f"{ID}.json"]
