@@ -108,6 +108,13 @@ def store(url: str) -> Store:
     return Folder(Path(url).resolve())
 
 
+async def overwrite(store: Store, name: str, data: bytes) -> None:
+    """Publish these bytes in place of whatever is there; a crash in between leaves nothing. Raises `OSError`."""
+    if not await store.write(name, data):
+        await store.delete(name)
+        await store.write(name, data)
+
+
 def is_name(text: str) -> bool:
     return _NAME.fullmatch(text) is not None
 

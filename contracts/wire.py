@@ -1,5 +1,6 @@
 """The only encoders and decoders of what travels on the broker, and of records: JSON, so that the nats CLI reads it."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
@@ -42,13 +43,28 @@ def _decoder(kind: object) -> Callable[[bytes], Any]:
     return decode_or_say
 
 
-encode: Callable[[Event | JobStatus | ClusterStatus | Record], bytes] = msgspec.json.Encoder().encode
+encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
 decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
 decode_event: Callable[[bytes], Event] = _decoder(Event)
 decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
-decode_record: Callable[[bytes], Record] = _decoder(Record)
 decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
 _decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
+_encode_record: Callable[[Record], bytes] = msgspec.json.Encoder().encode
+_decode_record: Callable[[bytes], Record] = _decoder(Record)
+
+
+def encode_record(record: Record) -> bytes:
+    """Two lines: the record, and the SHA-256 of that line, since what a disk has damaged must not count as true."""
+    line = _encode_record(record)
+    return b"%s\n%s\n" % (line, hashlib.sha256(line).hexdigest().encode())
+
+
+def decode_record(content: bytes) -> Record:
+    """Raises `Undecodable`, also where a byte is not as it was written."""
+    line, _, digest = content.partition(b"\n")
+    if digest.strip().decode(errors="replace") != hashlib.sha256(line).hexdigest():
+        raise Undecodable("its SHA-256 is another")
+    return _decode_record(line)
 
 
 def event_in(message: Message) -> Event:

@@ -11,7 +11,7 @@ import time
 from typing import NamedTuple
 
 from contracts import log
-from contracts.blobs import Store
+from contracts.blobs import Store, overwrite
 from contracts.job import CHECKPOINTS, job_id_in
 from inference.commands import Resumed
 from inference.wan import halfway
@@ -65,10 +65,13 @@ class Checkpoints:
         log.get().info("checkpoint_kept", step=state.step, bytes=len(content), seconds=seconds)
 
     async def _keep_conditions(self, job_id: str, attempt: int, origin: Origin, state: Halfway) -> str:
-        """Their digest; they are written with the attempt's first checkpoint alone."""
+        """Their digest; they are written with the attempt's first checkpoint alone.
+
+        A broker that lost an attempt's start counts the next one alike: what lies there may be of the one before.
+        """
         if self._kept is None or self._kept[:2] != (job_id, attempt):
             conditions = await asyncio.to_thread(halfway.encode_conditions, state.given, origin)
-            await self._scratch.write(_conditions_name(job_id, attempt), conditions)
+            await overwrite(self._scratch, _conditions_name(job_id, attempt), conditions)
             self._kept = _Kept(job_id, attempt, halfway.digest(conditions))
         return self._kept.digest
 

@@ -15,6 +15,7 @@ from contracts.bus import Expect, WrongSequence
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import Job, input_name, output_size, video_name
+from contracts.record import video_record_name
 from inference.checkpoints import Checkpoints
 from inference.commands import Resumed, Run
 from inference.decisions import GiveUp, Known, next_move
@@ -78,7 +79,7 @@ class Claims:
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id))
         recipe = _recipe(submitted.job, png or b"")
-        made = png is not None and await self._is_made(video_name(job_id), recipe)
+        made = png is not None and await self._is_made(job_id, recipe)
         past, last = await self._journal.past(job_id)
         resumed = None if made else await self._checkpoints.latest(job_id, recipe)
         known = Known(
@@ -126,11 +127,12 @@ class Claims:
             return winner is not None and winner.data == wire.encode(started)  # ours where only the answer was lost
         return True
 
-    async def _is_made(self, name: str, recipe: str) -> bool:
-        """Whether the file is there, and made by this recipe. Any other makes way.
+    async def _is_made(self, job_id: str, recipe: str) -> bool:
+        """Whether the video is there, and made by this recipe. Any other makes way, and its record first.
 
         There may be one: an idempotency key that is used again when the log has forgotten its job gives the same id.
         """
+        name = video_name(job_id)
         try:
             async with self._videos.local(name) as path:
                 found = (await asyncio.to_thread(probe, path)).recipe
@@ -140,6 +142,7 @@ class Claims:
             found = None
         if found != recipe:
             log.get().warning("stale_video_removed")
+            await self._videos.delete(video_record_name(job_id))
             await self._videos.delete(name)
         return found == recipe
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from contracts import log, subjects, wire
-from contracts.blobs import Store
+from contracts.blobs import Store, overwrite
 from contracts.bus import Delivery, Expect, WrongSequence
 from contracts.events import Ending, JobFailed, JobReleased, JobSucceeded
 from contracts.job import input_name, video_name, video_path, video_url
@@ -64,11 +64,9 @@ class Endings:
 
         Where there is no room for it, state writes it later.
         """
-        name, content = record_name(record.ending), wire.encode(record)
+        name, content = record_name(record.ending), wire.encode_record(record)
         try:
-            if not await self._videos.write(name, content):
-                await self._videos.delete(name)
-                await self._videos.write(name, content)
+            await overwrite(self._videos, name, content)
         except OSError as error:
             log.get().warning("record_put_off", error=repr(error))
 

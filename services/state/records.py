@@ -40,8 +40,8 @@ class Records:
         """Write every record that an ending in the log should have, and publish every ending that the log has lost.
 
         It loses one where its broker had a damaged disk, or has a new one. Younger than `settled_s` a record may be of
-        a job that is only about to end; nearly as old as the log, of one that it forgets. Raises `OSError` or
-        `Unavailable`.
+        a job that is only about to end; nearly as old as the log, of one that it forgets, which it also does where it
+        is nearly full. Raises `OSError` or `Unavailable`.
         """
         files = await record_files(self._videos)
         endings = [
@@ -50,7 +50,10 @@ class Records:
             if is_job_id(subjects.job_id_of(stored.subject))
         ]
         await self._fill(endings, {file.name for file in files})
-        log_s = (await self._broker.stream(subjects.EVENTS_STREAM)).config.max_age or math.inf
+        log_so_far = await self._broker.stream(subjects.EVENTS_STREAM)
+        if log_so_far.state.bytes > RESTORED_SHARE * (log_so_far.config.max_bytes or math.inf):
+            return  # whatever came back would push out what is younger
+        log_s = log_so_far.config.max_age or math.inf
         known = unfinished | {ending.job_id for ending in endings}
         for file in files:
             age_s = time.time() - file.modified_at
@@ -67,10 +70,13 @@ class Records:
     async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
         """Publish an ended job's submission and ending again, where the log has not got them.
 
-        False without a record of it, or of an ending longer ago than that. Raises `OSError` or `Unavailable`.
+        False without a record of it, or where that is of an ending longer ago than that or of another job: under an
+        idempotency key that is used again, two have one id. Raises `OSError` or `Unavailable`.
         """
         record = await self._record(job_id)
         if record is None or record.ending.at + within_s < time.time():
+            return False
+        if record.submitted is not None and await self._submission(job_id) not in (None, record.submitted):
             return False
         await restore(self._broker, record)
         return True
@@ -87,7 +93,7 @@ class Records:
 
     async def _write(self, ending: Ending) -> None:
         submitted = await self._submission(ending.job_id)
-        await self._videos.write(record_name(ending), wire.encode(Record(submitted=submitted, ending=ending)))
+        await self._videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted, ending=ending)))
 
     async def _submission(self, job_id: str) -> JobSubmitted | None:
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))

@@ -8,7 +8,8 @@ import pytest
 
 from contracts import subjects, wire
 from contracts.bus import Stored
-from contracts.events import Event, JobFailed
+from contracts.events import Event, JobFailed, JobSucceeded
+from contracts.record import Record
 
 GOLDEN = Path(__file__).parent / "golden"
 FILES = sorted(GOLDEN.glob("*.json"))
@@ -57,3 +58,16 @@ def test_what_stands_where_an_ending_does_is_one_even_unreadable() -> None:
 @pytest.mark.parametrize("subject", ["video.events.x", "video.events.x.step", "video.events.x.submitted"])
 def test_other_unreadable_messages_are_no_events(subject: str) -> None:
     assert list(wire.readable_events([Stored(subject, 7, b"{", 12.5)])) == []
+
+
+def test_a_record_with_any_byte_flipped_is_undecodable() -> None:
+    ending = wire.decode_event((GOLDEN / "JobSucceeded.json").read_bytes())
+    assert isinstance(ending, JobSucceeded)
+    record = Record(submitted=None, ending=ending)
+    content = wire.encode_record(record)
+    assert wire.decode_record(content) == record
+    for at in range(len(content) - 1):  # the last one only ends the line
+        flipped = bytearray(content)
+        flipped[at] ^= 0x01
+        with pytest.raises(wire.Undecodable):
+            wire.decode_record(bytes(flipped))

@@ -286,8 +286,11 @@ async def refuses(service: Service, link: Bus) -> bool:
         return False
 
 
-def flipped_block(stream: str, kind: str, phase: str, *, number: int) -> Trial:
-    """A byte of the job's message of that kind, on the broker's disk, while it is down; SIGTERM trusts its index."""
+def flipped_block(stream: str, kind: str, phase: str, *, number: int, kills: str | None = None) -> Trial:
+    """A byte of the job's message of that kind, on the broker's disk, while it is down; SIGTERM trusts its index.
+
+    `kills` is whose death makes somebody ask for that message.
+    """
 
     async def run(service: Service) -> float:
         async def fault(go_on: Callable[[], None]) -> None:
@@ -299,6 +302,8 @@ def flipped_block(stream: str, kind: str, phase: str, *, number: int) -> Trial:
             service.broker.send(number)
             service.broker.wait()
             flip_message(service.broker.store, stream, chosen)
+            for pid in service.pids(kills) if kills else ():
+                os.kill(pid, signal.SIGKILL)
             service.paused.discard("broker")
             await eventually(lambda: service.broker.alive and service.broker.pid != before)
             async with service.link() as link:
@@ -522,6 +527,7 @@ def all_trials() -> Iterator[Trial]:
             flipped_block(subjects.JOBS_STREAM, "jobs.*.*", phase, number=number) for phase in ("waiting", "denoising")
         )
         yield flipped_block(subjects.EVENTS_STREAM, "events.*.step", "denoising", number=number)
+        yield flipped_block(subjects.EVENTS_STREAM, "events.*.started", "denoising", number=number, kills="cluster")
         yield flipped_block(subjects.EVENTS_STREAM, "events.*.finished.*", "not folded", number=number)
     yield store_full("size=8k", "video store full")
     yield store_full("ro", "video store read-only")

@@ -1,16 +1,19 @@
 import asyncio
 import base64
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import av
+from msgspec.structs import replace
 
 from contracts import blobs, subjects, wire
 from contracts.bus import Bus
-from contracts.events import JobStarted, JobSubmitted
+from contracts.events import JobStarted, JobSubmitted, JobSucceeded
 from contracts.job import Job, input_name
+from contracts.record import video_record_name
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, Road
 from tests.services.edge.conftest import picture, post
@@ -170,6 +173,39 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     assert await link.last(subjects.JOBS_STREAM, subjects.job("test:1")) is None
     assert "lead_failed" not in road.cluster.text
     assert (await link.stream(subjects.JOBS_STREAM)).state.messages == 0
+
+
+async def test_another_job_under_the_id_of_one_that_the_broker_forgot_gets_its_own_video_and_record(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    """So it goes with an idempotency key that is used again after the log has forgotten the first job."""
+    job_id = await road.submit(client, seed=1)
+    first = (await road.ended(client, job_id))["results"]
+    submitted = await link.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
+    assert submitted is not None
+    await link.admin.purge_stream(subjects.EVENTS_STREAM, subject=subjects.events_of(job_id))
+    await link.put_last(subjects.STATUS_BUCKET, job_id, b"")
+    road.broker.kill()  # with it goes what it knew of message ids
+    road.broker.start()
+    await link.wait_for_streams(subjects.EVENTS_STREAM, stop=asyncio.Event())
+    await blobs.store(str(road.edge.scratch)).write(input_name(job_id), base64.b64decode(picture().split(",")[1]))
+    before = wire.decode_submission(submitted.data)
+    second = replace(before, created_at=time.time(), job=replace(before.job, seed=2))
+    await link.publish(subjects.job(job_id), wire.encode(second), message_id=f"{job_id}.second", within_s=5)
+
+    async def succeeded() -> bool:
+        async with client.get(f"{road.edge.url}/video/status/{job_id}") as answer:
+            return answer.status == 200 and (await answer.json())["status"] == "Succeed"
+
+    await eventually(succeeded, within_s=60)
+    video = (road.videos / f"{job_id}.mp4").read_bytes()
+    record = wire.decode_record((road.videos / video_record_name(job_id)).read_bytes())
+    assert isinstance(record.ending, JobSucceeded)
+    assert record.submitted == second
+    assert record.ending.sha256 == hashlib.sha256(video).hexdigest()
+    async with client.get(road.edge.url + first["video_url"]) as answer:
+        assert answer.status == 200
+        assert await answer.read() == video
 
 
 async def test_killed_services_lose_no_job(road: Road, client: aiohttp.ClientSession) -> None:

@@ -92,3 +92,14 @@ async def test_an_attempt_that_slept_takes_nothing_from_the_one_after_it(
     found = await checkpoints.latest(ID, RECIPE)
     assert found is not None
     assert found.step == 12
+
+
+async def test_what_an_attempt_of_the_same_number_has_left_makes_way(checkpoints: Checkpoints, tmp_path: Path) -> None:
+    """A broker that lost the start of the first attempt counts the second one as the first."""
+    await checkpoints.write(ID, 1, RECIPE, halfway(5))
+    (tmp_path / CHECKPOINTS / f"{ID}-1-conditions.safetensors").write_bytes(b"of other tokens")
+    again = Checkpoints(Folder(tmp_path), "tiny")
+    await again.write(ID, 1, RECIPE, halfway(7))
+    found = await again.latest(ID, RECIPE)
+    assert found is not None
+    assert found.step == 7

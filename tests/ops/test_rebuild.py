@@ -45,7 +45,7 @@ async def test_every_ended_job_has_its_status_again_after_the_broker_lost_everyt
             if number % 3 == 0:  # as rank 0 does
                 record = Record(submitted=submitted(NOW), ending=succeeded(1, NOW + 1))
                 record = replace(record, submitted=log[0], ending=log[2])
-                await videos.write(record_name(record.ending), wire.encode(record))
+                await videos.write(record_name(record.ending), wire.encode_record(record))
         await caught_up(link)
         before = sorted(await statuses(link), key=lambda status: status.job_id)
     await link.end()
@@ -70,6 +70,6 @@ def restored(status: JobStatus) -> JobStatus:
 async def test_a_damaged_record_is_named_and_harms_no_other(link: Bus, tmp_path: Path) -> None:
     videos = Folder(tmp_path)
     good, bad = failed(1, NOW), succeeded(1, NOW)
-    await videos.write(record_name(good), wire.encode(Record(submitted=submitted(NOW), ending=good)))
+    await videos.write(record_name(good), wire.encode_record(Record(submitted=submitted(NOW), ending=good)))
     await videos.write(record_name(bad), b"{")
     assert await rebuild(link, videos) == Rebuilt(restored=1, known=0, unreadable=[record_name(bad)])

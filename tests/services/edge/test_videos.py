@@ -88,7 +88,7 @@ def overwrite(file: Path, content: bytes) -> None:
 async def test_a_file_that_is_not_the_one_that_was_made_is_not_served(file: Path, damaged: bytes) -> None:
     videos = Videos(Folder(file.parent))
     ending = replace(succeeded(1, 2.0), size_bytes=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest())
-    (file.parent / record_name(ending)).write_bytes(wire.encode(Record(submitted=None, ending=ending)))
+    (file.parent / record_name(ending)).write_bytes(wire.encode_record(Record(submitted=None, ending=ending)))
     for _ in range(2):
         assert (await videos.serve(ID, method="GET", headers={})).status_code == 200
     overwrite(file, damaged)
@@ -97,3 +97,10 @@ async def test_a_file_that_is_not_the_one_that_was_made_is_not_served(file: Path
             await videos.serve(ID, method=method, headers={})
     overwrite(file, CONTENT)
     assert (await videos.serve(ID, method="GET", headers={})).status_code == 200
+
+
+async def test_a_record_that_is_damaged_keeps_no_video_back(file: Path) -> None:
+    ending = replace(succeeded(1, 2.0), size_bytes=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest())
+    record = wire.encode_record(Record(submitted=None, ending=ending))
+    (file.parent / record_name(ending)).write_bytes(record.replace(ending.sha256[:2].encode(), b"xx", 1))
+    assert (await Videos(Folder(file.parent)).serve(ID, method="GET", headers={})).status_code == 200

@@ -109,9 +109,22 @@ async def test_a_job_whose_ending_the_log_has_lost_does_not_run_again(
     await enqueue(link, ID)
     await lose_from_the_queue(link, ID)
     videos = Folder(tmp_path / "videos")
-    await videos.write(record_name(ending), wire.encode(Record(submitted=submitted(), ending=ending)))
+    await videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted(), ending=ending)))
     for _ in range(2):
         await reconcile(link, records)
     assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is None
     endings = await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))
     assert [wire.decode_event(each.data) for each in endings] == [ending]
+
+
+async def test_a_lost_job_runs_again_where_the_record_is_of_the_one_that_had_its_key_before(
+    link: Bus, records: Records, tmp_path: Path
+) -> None:
+    await enqueue(link, ID)
+    await lose_from_the_queue(link, ID)
+    before = replace(submitted(), created_at=submitted().created_at - 1)
+    record = Record(submitted=before, ending=failed(1, 2.0))
+    await Folder(tmp_path / "videos").write(record_name(record.ending), wire.encode_record(record))
+    await reconcile(link, records)
+    assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is not None
+    assert await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID)) == []

@@ -63,7 +63,9 @@ async def test_an_ending_that_the_log_has_lost_comes_back_from_its_record_once(
     link: Bus, tmp_path: Path, ending: Ending
 ) -> None:
     records = Records(link, Folder(tmp_path))
-    await Folder(tmp_path).write(record_name(ending), wire.encode(Record(submitted=submitted(NOW), ending=ending)))
+    await Folder(tmp_path).write(
+        record_name(ending), wire.encode_record(Record(submitted=submitted(NOW), ending=ending))
+    )
     await records.complete(set(), settled_s=SETTLED_S)
     await records.complete({ID}, settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
@@ -75,17 +77,28 @@ async def test_an_ending_that_the_log_has_lost_comes_back_from_its_record_once(
 
 async def test_what_the_log_has_forgotten_by_its_age_stays_forgotten(link: Bus, tmp_path: Path) -> None:
     ending = failed(1, NOW)
-    await Folder(tmp_path).write(record_name(ending), wire.encode(Record(submitted=None, ending=ending)))
+    await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
     made_old(tmp_path / record_name(ending), age_s=LOG_S)
     await Records(link, Folder(tmp_path)).complete(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
+
+
+async def test_a_log_that_is_nearly_full_gets_nothing_back(link: Bus, tmp_path: Path) -> None:
+    ending = failed(1, NOW)
+    await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
+    await link.publish("video.events.filler.step", bytes(1000), within_s=2)
+    log_so_far = await link.stream(subjects.EVENTS_STREAM)
+    log_so_far.config.max_bytes = log_so_far.state.bytes + 1
+    await link.admin.update_stream(log_so_far.config)
+    await Records(link, Folder(tmp_path)).complete(set(), settled_s=0)
+    assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS) == []
 
 
 @pytest.mark.parametrize("ending", [failed(1, NOW - LOG_S), replace(failed(1, NOW), job_id="e" * 32)])
 async def test_a_young_file_of_an_old_ending_or_of_another_job_brings_nothing_back(
     link: Bus, tmp_path: Path, ending: Ending
 ) -> None:
-    content = wire.encode(Record(submitted=None, ending=ending))
+    content = wire.encode_record(Record(submitted=None, ending=ending))
     await Folder(tmp_path).write(record_name(failed(1, NOW)), content)
     await Records(link, Folder(tmp_path)).complete(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
