@@ -338,10 +338,16 @@ class Bus:
         return found if found is not None and found.data else None  # a deleted key leaves an empty message
 
     async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
-        """Write where the key still is at `revision` (0 for no key); raises `WrongSequence` where it is not."""
-        await self.publish(
-            bucket_key(bucket, key), value, expect=Expect(revision), ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S
-        )
+        """Write where the key still is at `revision` (0 for no key, or a deleted one). Raises `WrongSequence`."""
+        subject = bucket_key(bucket, key)
+        try:
+            await self.publish(subject, value, expect=Expect(revision), ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S)
+        except WrongSequence:
+            there = await self.last(bucket_stream(bucket), subject)
+            if revision or there is None or there.data:
+                raise
+            expect = Expect(there.sequence)
+            await self.publish(subject, value, expect=expect, ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S)
 
     async def put_last(self, bucket: str, key: str, value: bytes) -> None:
         """Write whatever was there; an empty value removes it."""

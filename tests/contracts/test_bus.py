@@ -87,6 +87,16 @@ async def test_a_key_with_a_time_to_live_goes_away(link: Bus) -> None:
     await link.put(subjects.STATUS_BUCKET, "k", b"2", revision=0)
 
 
+async def test_a_key_that_somebody_deleted_counts_as_none(link: Bus) -> None:
+    await link.put(subjects.STATUS_BUCKET, "k", b"1", revision=0)
+    await link.put_last(subjects.STATUS_BUCKET, "k", b"")
+    await link.put(subjects.STATUS_BUCKET, "k", b"2", revision=0)
+    with pytest.raises(WrongSequence):
+        await link.put(subjects.STATUS_BUCKET, "k", b"3", revision=0)
+    found = await link.get(subjects.STATUS_BUCKET, "k")
+    assert found is not None and found.data == b"2"
+
+
 async def test_values_of_a_bucket_leave_out_removed_keys(link: Bus) -> None:
     assert await link.values(subjects.CLUSTERS_BUCKET) == []
     for key, value in (("a", b"1"), ("b", b"2"), ("a", b"")):

@@ -63,6 +63,18 @@ async def test_events_become_a_status_in_the_bucket(link: Bus, instances: int) -
     assert (found.status, found.progress, found.created_at) == ("Succeed", 1.0, NOW)
 
 
+async def test_a_status_that_somebody_deleted_is_written_again_and_holds_nothing_up(link: Bus) -> None:
+    async with state(link):
+        await publish(link, submitted(NOW))
+        await caught_up(link)
+        await link.put_last(subjects.STATUS_BUCKET, ID, b"")
+        await publish(link, started(1, NOW))
+        await caught_up(link)
+    found = await status(link)
+    assert found is not None
+    assert found.status == "InProgress"
+
+
 async def test_an_undecodable_event_is_set_aside_and_the_log_goes_on(
     link: Bus, capsys: pytest.CaptureFixture[str]
 ) -> None:
