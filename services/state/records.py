@@ -51,7 +51,8 @@ class Records:
         ]
         await self._fill(endings, {file.name for file in files})
         log_so_far = await self._broker.stream(subjects.EVENTS_STREAM)
-        if log_so_far.state.bytes > RESTORED_SHARE * (log_so_far.config.max_bytes or math.inf):
+        bytes_max = log_so_far.config.max_bytes or 0
+        if 0 < RESTORED_SHARE * bytes_max < log_so_far.state.bytes:  # -1 or 0 for no limit
             return  # whatever came back would push out what is younger
         log_s = log_so_far.config.max_age or math.inf
         known = unfinished | {ending.job_id for ending in endings}
