@@ -206,7 +206,11 @@ async def test_another_job_under_the_id_of_one_that_the_broker_forgot_gets_its_o
     async with client.get(road.edge.url + first["video_url"]) as answer:
         assert answer.status == 200
         assert await answer.read() == video
-    assert (await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)).num_pending == 0
+
+    async def folded() -> bool:
+        return (await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)).num_pending == 0
+
+    await eventually(folded, within_s=60)
 
 
 async def test_killed_services_lose_no_job(road: Road, client: aiohttp.ClientSession) -> None:
