@@ -10,6 +10,7 @@ import json
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import nats
@@ -340,14 +341,14 @@ class Bus:
     async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
         """Write where the key still is at `revision` (0 for no key, or a deleted one). Raises `WrongSequence`."""
         subject = bucket_key(bucket, key)
+        write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S)
         try:
-            await self.publish(subject, value, expect=Expect(revision), ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S)
+            await write(expect=Expect(revision))
         except WrongSequence:
             there = await self.last(bucket_stream(bucket), subject)
             if revision or there is None or there.data:
                 raise
-            expect = Expect(there.sequence)
-            await self.publish(subject, value, expect=expect, ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S)
+            await write(expect=Expect(there.sequence))
 
     async def put_last(self, bucket: str, key: str, value: bytes) -> None:
         """Write whatever was there; an empty value removes it."""

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from contracts import bus
+from contracts import bus, subjects
 from contracts.bus import Bus
 from ops import provision
 
@@ -41,6 +41,12 @@ async def eventually(look: Callable[[], Awaitable[T] | T], *, within_s: float = 
                 await asyncio.sleep(POLL_S)
     except TimeoutError:
         raise AssertionError(f"not within {within_s} s; last answer: {answer!r}") from None
+
+
+async def all_folded(link: Bus) -> bool:
+    """Whether the state service has seen and acknowledged the whole log."""
+    consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+    return consumer.num_pending == 0 and consumer.num_ack_pending == 0
 
 
 def free_port() -> int:

@@ -19,7 +19,7 @@ from contracts import subjects, wire
 from contracts.bus import Bus, Stored, Unavailable
 from contracts.events import JobStarted
 from contracts.subjects import bucket_stream
-from tests.conftest import eventually
+from tests.conftest import all_folded, eventually
 from tests.faults import checker
 from tests.faults.proxy import Mode
 from tests.faults.service import ACK_WAIT_S, KILLABLE, PHASES, ROLES, Service, Submitted, alive
@@ -423,8 +423,7 @@ def events_again() -> Trial:
 
 async def caught_up(service: Service) -> bool:
     async with service.link() as link:
-        consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
-        return consumer.num_pending == 0 and consumer.num_ack_pending == 0
+        return await all_folded(link)
 
 
 # -- several, clocks, orders -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from contracts.bus import Bus
 from contracts.events import JobStarted, JobSubmitted, JobSucceeded
 from contracts.job import Job, input_name
 from contracts.record import video_record_name
-from tests.conftest import eventually
+from tests.conftest import all_folded, eventually
 from tests.flow.conftest import LONG, Road
 from tests.services.edge.conftest import picture, post
 
@@ -119,16 +119,12 @@ async def test_a_replay_gives_the_same_statuses_byte_for_byte_in_every_phase(
     await asyncio.to_thread(road.cluster.stop)  # hands it back: no cluster publishes from here on
     waiting = await road.submit(client)
 
-    async def folded() -> bool:
-        consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
-        return (consumer.num_pending, consumer.num_ack_pending) == (0, 0)
-
     async def bucket() -> dict[str, bytes]:
         stored = {job_id: await link.get(subjects.STATUS_BUCKET, job_id) for job_id in ids}
         return {job_id: message.data for job_id, message in stored.items() if message is not None}
 
     ids = [done, failed, cancelled, running, waiting]
-    await eventually(folded)
+    await eventually(lambda: all_folded(link))
     before = await bucket()
     assert len(before) == 5
     await asyncio.to_thread(road.run, "-m", "ops.replay")
@@ -207,10 +203,7 @@ async def test_another_job_under_the_id_of_one_that_the_broker_forgot_gets_its_o
         assert answer.status == 200
         assert await answer.read() == video
 
-    async def folded() -> bool:
-        return (await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)).num_pending == 0
-
-    await eventually(folded, within_s=60)
+    await eventually(lambda: all_folded(link), within_s=60)
 
 
 async def test_killed_services_lose_no_job(road: Road, client: aiohttp.ClientSession) -> None:

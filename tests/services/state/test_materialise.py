@@ -13,7 +13,7 @@ from contracts.events import Event
 from contracts.status import JobStatus
 from services.state.materialise import materialise
 from services.state.records import Records
-from tests.conftest import eventually
+from tests.conftest import all_folded, eventually
 from tests.contracts.test_fold import ID, cancelled, released, started, step, submitted, succeeded
 
 RETENTION_S = 100.0
@@ -40,11 +40,7 @@ async def publish(link: Bus, *events: Event) -> None:
 
 
 async def caught_up(link: Bus) -> None:
-    async def done() -> bool:
-        consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
-        return consumer.num_pending == 0 and consumer.num_ack_pending == 0
-
-    await eventually(done)
+    await eventually(lambda: all_folded(link))
 
 
 async def status(link: Bus) -> JobStatus | None:
