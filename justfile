@@ -20,7 +20,7 @@ demo picture="" prompt="": setup
 up: setup
     @{{ python }} -m ops.up
 
-# Make what the rest needs: .venv, what is installed in it, the pocket model; quick when nothing has changed
+# Make what the rest needs, .venv and what is installed in it; quick when nothing has changed
 [group('run')]
 setup:
     @test -x {{ python }} || python3 -m venv .venv
@@ -29,7 +29,6 @@ setup:
         echo "installing into .venv: the first time takes minutes"; \
         {{ python }} -m pip install --quiet -c constraints.txt -e '.[dev]' && echo "$wanted" > .venv/installed; \
     fi
-    @test -f inference/pocket/checkpoint/wanjet.json || TRANSFORMERS_VERBOSITY=error {{ python }} -m inference.pocket.build
 
 # Every test, or those that the arguments of pytest name
 [group('test')]
@@ -97,6 +96,46 @@ bench-load ranks="4" gigabytes="2": setup
 [no-exit-message]
 cover *arguments: setup
     @{{ python }} -m pytest --cov --cov-report=term-missing:skip-covered "$@"
+
+# Train the pocket model, or go on with it, on one thread; Ctrl-C stops it and loses nothing
+[group('model')]
+[no-exit-message]
+train *arguments: _photographs
+    @OMP_NUM_THREADS=1 nice {{ python }} -m inference.pocket.train "$@"
+
+# Write what is trained so far as a checkpoint into a new folder, for MODEL_CKPT_DIR
+[group('model')]
+[no-exit-message]
+export *arguments: _photographs
+    @{{ python }} -m inference.pocket.export "$@"
+
+# Train a checkpoint further, for minutes of a GPU: CHECKPOINT FOLDER STATE 16 cuda
+[group('model')]
+[no-exit-message]
+finish *arguments: _photographs
+    @{{ python }} -m inference.pocket.finish "$@"
+
+# How good a pocket model is on what it has not seen: figures, after half an hour of one core
+[group('model')]
+[no-exit-message]
+evaluate *arguments: _photographs
+    @OMP_NUM_THREADS=1 {{ python }} -m inference.pocket.evaluate "$@"
+
+# Every motion that the pocket model knows, on a picture of yours, as rows of a sheet
+[group('model')]
+[no-exit-message]
+showcase *arguments: setup
+    @{{ python }} -m inference.pocket.showcase "$@"
+
+# What it costs in quality to save: a table and a plot in ops/bench/results
+[group('model')]
+[no-exit-message]
+bench-quality *arguments: setup
+    @{{ python }} -m ops.bench.quality "$@"
+
+[private]
+_photographs: setup
+    @{{ python }} -c "import skimage, sklearn" 2>/dev/null || {{ python }} -m pip install --quiet -c constraints.txt -e '.[train]'
 
 # Style, types and who may import whom; changes nothing
 [group('code')]

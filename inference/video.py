@@ -10,6 +10,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from msgspec import Struct
 
 from contracts.job import FPS
+from inference.wan.pixels import rgb
 
 ENCODER_THREADS = 2  # the ranks beside this one need the cores
 CRF = "18"  # hardly to be told from lossless
@@ -59,8 +60,7 @@ def _encode(video_CTHW: torch.Tensor, container: OutputContainer, on_frame: Call
 
 
 def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
-    rgb_CHW = picture_CHW.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
-    frame = av.VideoFrame.from_ndarray(rgb_CHW.permute(1, 2, 0).contiguous().cpu().numpy(), format="rgb24")
+    frame = av.VideoFrame.from_ndarray(rgb(picture_CHW), format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
 
 

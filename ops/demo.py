@@ -18,6 +18,7 @@ from contracts import env
 from contracts.job import Prompt
 from contracts.status import JobStatus
 from ops.sample import PROMPT, landscape
+from ops.sheet import contact_sheet
 from ops.stack import REPOSITORY, RUNTIME, ask, end_once, on_free_ports, running, short
 
 FOLDER = RUNTIME / "demo"
@@ -25,6 +26,7 @@ VIDEOS = REPOSITORY / "generated_videos"
 LANDSCAPE, PORTRAIT = "256*144", "144*256"
 FRAMES = 25
 STEPS = 20
+GUIDANCE = 1.5  # the pocket model needs little
 FORMATS = ("PNG", "JPEG", "WEBP")
 JOB_WITHIN_S = 1800.0
 SILENT_WITHIN_S = 30.0  # a killed edge is back by then
@@ -53,6 +55,7 @@ def request(picture: bytes, prompt: str) -> bytes:
             "image_size": PORTRAIT if height > width else LANDSCAPE,
             "num_frames": FRAMES,
             "infer_steps": STEPS,
+            "guidance_scale": GUIDANCE,
         }
     )
 
@@ -162,7 +165,11 @@ def main() -> None:
     made = ended.results
     print(f"{made.width}x{made.height}, {made.num_frames} frames, {made.duration:.1f} s, {made.size_bytes} bytes")
     print(f"set-up took {ready - began:.1f} s, the job {done - ready:.1f} s")
-    print(short(REPOSITORY / made.video_path))
+    video = REPOSITORY / made.video_path
+    sheet = video.with_suffix(".png")
+    contact_sheet(video).save(sheet)
+    print(short(sheet))
+    print(short(video))
 
 
 def _arguments(arguments: Sequence[str]) -> tuple[bytes, str]:

@@ -13,7 +13,7 @@ WIDTH, HEIGHT = 768, 432
 HORIZON = 262
 SUN = (556, 214)
 
-PROMPT = "A small sailing boat glides over a calm sea at sunset, its sails filling in the wind, soft waves glittering"
+PROMPT = "A small sailing boat on a calm sea at sunset, the camera pans slowly to the right"
 
 Colour = tuple[int, int, int]
 

@@ -1,7 +1,7 @@
-"""Writes the pocket model's folder: `python -m inference.pocket.build [FOLDER]`. Downloads nothing, trains nothing."""
+"""Makes the pocket model's parts with weights from a seed, and writes a folder of them. Trains nothing."""
 
+import json
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from transformers import ByT5Tokenizer, CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
+from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from inference.pocket import POCKET_FOLDER
+from inference.pocket.words import tokenizer
 from inference.wan.card import CARD_FILE, WAN21_SIZES, ModelCard
-from inference.wan.encode import TEXT_TOKENS
 from inference.wan.original_layout import CLIP_HEADS, clip_processor
 
 SEED = 0
@@ -52,6 +52,18 @@ class PocketShape:
         return self.heads * self.head_dim
 
 
+@dataclass(frozen=True)
+class Parts:
+    """What a checkpoint is made of."""
+
+    tokenizer: PreTrainedTokenizerFast
+    text_encoder: UMT5EncoderModel
+    image_processor: CLIPImageProcessorPil
+    image_encoder: CLIPVisionModel
+    vae: AutoencoderKLWan
+    transformer: WanTransformer3DModel
+
+
 def build(folder: Path, shape: PocketShape | None = None) -> bool:
     """Write the model unless it is there; True if it was written. The same shape gives the same bytes.
 
@@ -59,38 +71,73 @@ def build(folder: Path, shape: PocketShape | None = None) -> bool:
     """
     if (folder / CARD_FILE).exists():
         return False
+    shape = shape or PocketShape()
+    write(folder, lambda: new_parts(shape), shape.card)
+    return True
+
+
+def read(folder: Path) -> Parts:
+    """A checkpoint that `write` has made, in fp32, to be trained further; videos are made by `inference.wan.load`."""
+    return Parts(
+        tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
+        text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
+        image_processor=CLIPImageProcessorPil.from_pretrained(folder / "image_processor"),
+        image_encoder=CLIPVisionModel.from_pretrained(folder / "image_encoder", dtype=torch.float32),
+        vae=AutoencoderKLWan.from_pretrained(folder / "vae"),
+        transformer=WanTransformer3DModel.from_pretrained(folder / "transformer"),
+    )
+
+
+def write(folder: Path, make: Callable[[], Parts], card: ModelCard) -> None:
+    """The folder appears whole or not at all. Raises FileExistsError where something is in its place."""
     if folder.exists():
-        raise FileExistsError(f"{folder} is there but holds no model; remove it first")
+        raise FileExistsError(f"{folder} is there already; remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        _write(draft, shape or PocketShape())
+        _save(draft, make(), card)
         draft.chmod(0o755)  # mkdtemp's is for the owner alone
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-    return True
 
 
 def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
     """What makes each component of the pipeline but the scheduler; the weights are drawn as torch draws them."""
     return {
-        "tokenizer": _tokenizer,
-        "text_encoder": lambda: _text_encoder(shape, vocabulary=len(_tokenizer())),
+        "tokenizer": tokenizer,
+        "text_encoder": lambda: new_text_encoder(shape, vocabulary=len(tokenizer())),
         "image_processor": lambda: clip_processor(shape.image_side),
-        "image_encoder": lambda: _image_encoder(shape),
-        "vae": lambda: _vae(shape),
-        "transformer": lambda: _transformer(shape),
+        "image_encoder": lambda: new_image_encoder(shape),
+        "vae": lambda: new_vae(shape),
+        "transformer": lambda: new_transformer(shape),
     }
 
 
-def _write(folder: Path, shape: PocketShape) -> None:
+def _save(folder: Path, parts: Parts, card: ModelCard) -> None:
     logging.disable_progress_bar()
+    # The three ignored have other classes than its signature says, which it does not mind.
+    WanImageToVideoPipeline(
+        tokenizer=parts.tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=parts.text_encoder,
+        image_processor=parts.image_processor,  # pyright: ignore[reportArgumentType]
+        image_encoder=parts.image_encoder,
+        vae=parts.vae,
+        transformer=parts.transformer,
+        scheduler=_scheduler(),  # pyright: ignore[reportArgumentType]
+    ).save_pretrained(folder)
+    for file in folder.glob("*/config.json"):  # where weights were read from is nobody's business
+        config = json.loads(file.read_bytes())
+        config.pop("_name_or_path", None)
+        file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
+    (folder / CARD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(card)) + b"\n")
+
+
+def new_parts(shape: PocketShape) -> Parts:
+    """With weights from a seed; the caller's own random numbers are not disturbed."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        components = {name: make() for name, make in builders(shape).items()}
-        WanImageToVideoPipeline(**components, scheduler=_scheduler()).save_pretrained(folder)  # pyright: ignore[reportArgumentType]  # it does not mind
-    (folder / CARD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(shape.card)) + b"\n")
+        return Parts(**{name: make() for name, make in builders(shape).items()})
 
 
 def _scheduler() -> UniPCMultistepScheduler:
@@ -98,12 +145,7 @@ def _scheduler() -> UniPCMultistepScheduler:
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 
 
-def _tokenizer() -> ByT5Tokenizer:
-    """Bytes as tokens: needs no vocabulary and can say everything, in any language."""
-    return ByT5Tokenizer(extra_ids=0, model_max_length=TEXT_TOKENS)
-
-
-def _text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel:
+def new_text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel:
     config = UMT5Config(
         vocab_size=vocabulary,
         d_model=shape.text_dim,
@@ -115,7 +157,7 @@ def _text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel:
     return UMT5EncoderModel(config).eval()
 
 
-def _image_encoder(shape: PocketShape) -> CLIPVisionModel:
+def new_image_encoder(shape: PocketShape) -> CLIPVisionModel:
     config = CLIPVisionConfig(
         hidden_size=shape.image_dim,
         projection_dim=shape.image_dim,
@@ -129,11 +171,11 @@ def _image_encoder(shape: PocketShape) -> CLIPVisionModel:
     return CLIPVisionModel(config).eval()
 
 
-def _vae(shape: PocketShape) -> AutoencoderKLWan:
+def new_vae(shape: PocketShape) -> AutoencoderKLWan:
     return AutoencoderKLWan(base_dim=shape.vae_dim, dim_mult=list(shape.vae_dim_mult), num_res_blocks=1).eval()
 
 
-def _transformer(shape: PocketShape) -> WanTransformer3DModel:
+def new_transformer(shape: PocketShape) -> WanTransformer3DModel:
     return WanTransformer3DModel(
         num_attention_heads=shape.heads,
         attention_head_dim=shape.head_dim,
@@ -145,13 +187,3 @@ def _transformer(shape: PocketShape) -> WanTransformer3DModel:
         image_dim=shape.image_dim,
         added_kv_proj_dim=shape.dim,
     ).eval()
-
-
-def main(arguments: list[str]) -> None:
-    folder = Path(arguments[0]) if arguments else POCKET_FOLDER
-    written = build(folder)
-    print(f"the pocket model {'is now' if written else 'was already'} in {folder}")  # noqa: T201 - its one line
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -3,6 +3,8 @@
 import torch
 from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
 from PIL import Image
+from transformers import CLIPVisionModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from inference.wan.load import Wan
 
@@ -36,8 +38,7 @@ def _encode_text(wan: Wan, text: str) -> torch.Tensor:
     return embedding_BLD.masked_fill(padding_BL1, 0).to(wan.transformer.dtype)
 
 
-def encode_image(wan: Wan, image: Image.Image) -> torch.Tensor:
-    """CLIP's last layer but one in the transformer's dtype: 1 × (patches + 1) × D."""
-    pixels_BCHW = wan.image_processor(images=image, return_tensors="pt").pixel_values
-    encoded = wan.image_encoder(pixels_BCHW.to(wan.device, wan.image_encoder.dtype), output_hidden_states=True)
-    return encoded.hidden_states[-2].to(wan.transformer.dtype)
+def encode_image(processor: CLIPImageProcessorPil, encoder: CLIPVisionModel, image: Image.Image) -> torch.Tensor:
+    """CLIP's last layer but one: 1 × (patches + 1) × D."""
+    pixels_BCHW = processor(images=image, return_tensors="pt").pixel_values
+    return encoder(pixels_BCHW.to(encoder.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]

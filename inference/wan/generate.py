@@ -69,7 +69,7 @@ def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Co
     return Conditioning(
         prompt_BLD=encode_text(wan, job.prompt),
         negative_BLD=encode_text(wan, negative) if job.guided else None,
-        image_BLD=encode_image(wan, image),
+        image_BLD=encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype),
         first_frame_BCTHW=vae.first_frame_condition(wan.vae, image, job.num_frames, layout.rows),
     )
 

@@ -1,11 +1,11 @@
 """Between pixels and normalised latents, and the mask that marks the given frame. Knows no text and no steps."""
 
-import numpy as np
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from PIL import Image
 from torch.distributed.device_mesh import DeviceMesh
 
+from inference.wan.pixels import values
 from inference.wan.vae_parallel import split
 
 TEMPORAL_STRIDE = 4
@@ -23,14 +23,19 @@ def first_frame_condition(
     """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, image.height // SPATIAL_STRIDE) as bands:
-        pixels_CHW = bands.own(_pixels(image))
+        pixels_CHW = bands.own(values(image))
         height, width = pixels_CHW.shape[1:]
         video_BCTHW = torch.zeros(1, 3, num_frames, height, width, dtype=vae.dtype, device=vae.device)
         video_BCTHW[:, :, 0] = pixels_CHW
         latents_BCTHW = bands.whole((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
+    return masked(latents_BCTHW).float()
+
+
+def masked(latents_BCTHW: torch.Tensor) -> torch.Tensor:
+    """After the mask of a clip whose first frame is given."""
     mask_BMTHW = torch.zeros_like(latents_BCTHW[:, :TEMPORAL_STRIDE])
     mask_BMTHW[:, :, 0] = 1
-    return torch.cat([mask_BMTHW, latents_BCTHW], dim=1).float()
+    return torch.cat([mask_BMTHW, latents_BCTHW], dim=1)
 
 
 def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh | None = None) -> torch.Tensor:
@@ -40,11 +45,6 @@ def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh 
         # Divided by the inverse, as diffusers has it: a product with the deviation rounds differently.
         own_BCTHW = bands.own(latents_BCTHW).to(vae.dtype) / inverse_std + mean
         return bands.whole(vae.decode(own_BCTHW, return_dict=False)[0][0])
-
-
-def _pixels(image: Image.Image) -> torch.Tensor:
-    rgb_HWC = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
-    return torch.from_numpy(2 * rgb_HWC - 1).permute(2, 0, 1)
 
 
 def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:

@@ -163,4 +163,4 @@ def test_texts_are_cleaned_as_upstream_does_it(wan: Wan):
 
 
 def test_an_image_is_a_token_a_patch_and_one_for_the_whole(wan: Wan):
-    assert encode_image(wan, image()).shape == (1, 2 * 2 + 1, 16)
+    assert encode_image(wan.image_processor, wan.image_encoder, image()).shape == (1, 2 * 2 + 1, 16)
