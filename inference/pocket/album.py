@@ -12,7 +12,7 @@ from torch.nn import functional
 from inference.pocket.motions import MOTIONS, clip
 from inference.pocket.photos import training_photos
 from inference.pocket.pictures import picture
-from inference.pocket.state import write_whole
+from inference.pocket.state import draw_index, write_whole
 
 WIDTH, HEIGHT = 512, 320
 FILE = "pictures.npy"
@@ -43,25 +43,21 @@ class Album:
         made: list[torch.Tensor] = []
         for _ in range(count):
             around = (self._crop(side + 2 * MARGIN_PX, rng).permute(1, 2, 0) + 1) * 127.5
-            made.append(clip(around, MOTIONS[_draw(len(MOTIONS), rng)], frames, (side, side)))
+            made.append(clip(around, MOTIONS[draw_index(len(MOTIONS), rng)], frames, (side, side)))
         return torch.stack(made)
 
     def _crop(self, side: int, rng: torch.Generator) -> torch.Tensor:
         photos = len(self.pictures) - self.drawn
         is_photo = photos > 0 and torch.rand((), generator=rng).item() < PHOTO_SHARE
-        index = self.drawn + _draw(photos, rng) if is_photo else _draw(self.drawn, rng)
+        index = self.drawn + draw_index(photos, rng) if is_photo else draw_index(self.drawn, rng)
         halved = 2 * side <= HEIGHT and torch.rand((), generator=rng).item() < HALVED_SHARE
         cut = 2 * side if halved else side
-        y, x = _draw(HEIGHT - cut + 1, rng), _draw(WIDTH - cut + 1, rng)
+        y, x = draw_index(HEIGHT - cut + 1, rng), draw_index(WIDTH - cut + 1, rng)
         crop_HWC = self.pictures[index, y : y + cut, x : x + cut].float()
         if torch.rand((), generator=rng).item() < 0.5:
             crop_HWC = crop_HWC.flip(1)
         crop_CHW = crop_HWC.permute(2, 0, 1) / 127.5 - 1
         return functional.avg_pool2d(crop_CHW, 2) if halved else crop_CHW
-
-
-def _draw(count: int, rng: torch.Generator) -> int:
-    return int(torch.randint(count, (), generator=rng))
 
 
 def open_album(

@@ -86,10 +86,6 @@ def _a_line_each(curves: Curve) -> str:
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
-def committed() -> Curve:
-    return msgspec.json.decode(CURVE.read_bytes(), type=Curve)
-
-
 def main(arguments: list[str]) -> None:
     curves = curve(*map(Path, arguments or [STATE]))
     if not curves:

@@ -18,7 +18,7 @@ from inference.pocket.latents import Shelf
 from inference.pocket.motions import MOTIONS
 from inference.pocket.precision import autocast
 from inference.pocket.prompts import UNSAID, prompt, unsaid
-from inference.pocket.state import StepLoss, normal
+from inference.pocket.state import StepLoss, draw_index, normal
 from inference.pocket.text_training import ANYTHING, tokens
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.solvers import TRAIN_TIMESTEPS
@@ -52,7 +52,7 @@ class Sayings:
             texts = self._unsaid
         else:
             texts = self._asked[motion]
-        return texts[int(torch.randint(len(texts), (), generator=rng))]
+        return texts[draw_index(len(texts), rng)]
 
 
 def _embed(encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[torch.Tensor]:

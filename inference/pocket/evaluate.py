@@ -139,7 +139,7 @@ def _long_enough(text: str) -> str:
 def summary(cases: list[Case]) -> list[str]:
     """The figures, a line each."""
     first, limit = (
-        sum(values) / len(cases) for values in zip(*((c.first_frame_db, c.limit_db) for c in cases), strict=True)
+        sum(column) / len(cases) for column in zip(*((c.first_frame_db, c.limit_db) for c in cases), strict=True)
     )
     lines = [f"first frame: {first:.2f} dB, {limit - first:.2f} dB below the VAE's own limit"]
     for name, kinds in (("pans", PANS), ("zoom and rotation", ("in", "out", "clockwise", "counterclockwise"))):

@@ -19,7 +19,7 @@ from transformers.models.clip.image_processing_pil_clip import CLIPImageProcesso
 from inference.pocket import whole_clip
 from inference.pocket.album import HEIGHT, WIDTH, Album
 from inference.pocket.motions import MOTIONS, PANS, Motion, clip
-from inference.pocket.state import write_whole
+from inference.pocket.state import draw_index, write_whole
 from inference.wan.encode import encode_image
 from inference.wan.pixels import rgb
 
@@ -47,8 +47,10 @@ class Encoder:
 
 
 def write_latents(folder: Path, views: Views, album: Album, encoder: Encoder) -> Iterator[int]:
-    """Make the files that are not there yet, yielding their numbers; what one holds depends on its number, the album
-    and the VAE, which had better be trained to its end by then."""
+    """Make the files that are not there yet, yielding their numbers.
+
+    What one holds depends on its number, the album and the VAE, which had better be trained to its end by then.
+    """
     with whole_clip.whole_clips(encoder.vae), torch.no_grad():
         for number in range(views.count):
             file = folder / f"{number:05}.safetensors"
@@ -83,7 +85,7 @@ def _view(number: int, views: Views, album: Album, encoder: Encoder) -> dict[str
 
 def _encode(vae: AutoencoderKLWan, video_CTHW: torch.Tensor) -> torch.Tensor:
     """Not in bf16, of which more than one per cent would be wrong: what is learnt is to make these."""
-    return whole_clip.encode(vae, video_CTHW[None].to(vae.device))[0][0].half().cpu().contiguous()
+    return whole_clip.encode(vae, video_CTHW[None])[0][0].half().cpu().contiguous()
 
 
 def _look(encoder: Encoder, image: Image.Image) -> torch.Tensor:
@@ -126,20 +128,20 @@ class Shelf:
 
     def draw(self, count: int, rng: torch.Generator) -> Batch:
         """Clips of views of one size, that of the first drawn."""
-        drawn: list[tuple[dict[str, torch.Tensor], int]] = []
-        motions: list[int] = []
+        drawn: list[tuple[int, int]] = []  # of the views, and of the clips in each
         while len(drawn) < count:
-            number = int(torch.randint(len(self._views), (), generator=rng))
-            view = self._views[number]
-            if not drawn or view["condition"].shape == drawn[0][0]["condition"].shape:
-                drawn.append((view, int(torch.randint(len(view["clips"]), (), generator=rng))))
-                motions.append(self._motions[number][drawn[-1][1]])
+            view = draw_index(len(self._views), rng)
+            if not drawn or self._size(view) == self._size(drawn[0][0]):
+                drawn.append((view, draw_index(len(self._motions[view]), rng)))
         return Batch(
-            clips_BCTHW=self._normal(torch.stack([view["clips"][index] for view, index in drawn])),
-            first_BCTHW=self._normal(torch.stack([view["condition"] for view, _ in drawn])),
-            motions=motions,
-            images_BLD=torch.stack([view["image"] for view, _ in drawn]).float(),
+            clips_BCTHW=self._normal(torch.stack([self._views[view]["clips"][index] for view, index in drawn])),
+            first_BCTHW=self._normal(torch.stack([self._views[view]["condition"] for view, _ in drawn])),
+            motions=[self._motions[view][index] for view, index in drawn],
+            images_BLD=torch.stack([self._views[view]["image"] for view, _ in drawn]).float(),
         )
+
+    def _size(self, view: int) -> torch.Size:
+        return self._views[view]["condition"].shape
 
     def _normal(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
         return (latents_BCTHW.float() - self._mean) / self._std

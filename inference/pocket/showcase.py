@@ -28,7 +28,7 @@ PROMPTS = (
     "rotate clockwise",
     "turn counter-clockwise, slowly",
 )
-# Guidance makes what a small model gets wrong worse; more than this helps none of these prompts.
+# Guidance makes what a small model gets wrong worse; MODEL_CARD.md says by how much.
 SHOWN = msgspec.structs.replace(JOB, guidance_scale=1.5)
 COLUMNS = 5
 FRAME_PX = (176, 99)

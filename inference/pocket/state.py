@@ -28,11 +28,16 @@ def device_of(module: nn.Module) -> torch.device:
     return next(module.parameters()).device
 
 
+def draw_index(count: int, rng: torch.Generator) -> int:
+    """One of so many."""
+    return int(torch.randint(count, (), generator=rng))
+
+
 def normal(shape: Sequence[int], rng: torch.Generator, device: torch.device) -> torch.Tensor:
     """Random numbers from this generator; for a GPU from one there that it seeds, which is far faster."""
     if device.type == "cpu":
         return torch.randn(*shape, generator=rng)
-    there = torch.Generator(device).manual_seed(int(torch.randint(2**62, (), generator=rng)))
+    there = torch.Generator(device).manual_seed(draw_index(2**62, rng))
     return torch.randn(*shape, generator=there, device=device)
 
 

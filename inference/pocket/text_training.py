@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from inference.pocket.motions import KINDS, MOTIONS, SPEEDS, Motion
 from inference.pocket.prompts import UNSAID, prompt, unsaid
-from inference.pocket.state import StepLoss, device_of
+from inference.pocket.state import StepLoss, device_of, draw_index
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT
 
 # What an empty prompt asks for, and Wan's own negative one, to whose words nothing here answers.
@@ -65,7 +65,7 @@ def tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[to
 
 def text_loss(listener: Listener, tokenizer: PreTrainedTokenizerBase, batch: int) -> StepLoss:
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        draw = Random(int(torch.randint(2**31, (), generator=rng)))
+        draw = Random(draw_index(2**31, rng))
         texts, motions = zip(*(sentence(draw) for _ in range(batch)), strict=True)
         device = device_of(listener)
         ids_BL, mask_BL = (each.to(device) for each in tokens(tokenizer, texts))

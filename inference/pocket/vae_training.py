@@ -7,7 +7,7 @@ from inference.pocket import whole_clip
 from inference.pocket.album import Album
 from inference.pocket.linear import LinearCodec
 from inference.pocket.precision import autocast
-from inference.pocket.state import StepLoss, device_of, normal
+from inference.pocket.state import StepLoss, normal
 
 # Latents stay near a normal distribution by this share of the loss; more would cost sharpness.
 DIVERGENCE_WEIGHT = 2e-6
@@ -17,7 +17,7 @@ ABSOLUTE_WEIGHT = 0.02
 
 def linear_loss(codec: LinearCodec, album: Album, batch: int, side: int) -> StepLoss:
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        rgb_BCHW = album.crops(batch, side, rng).to(device_of(codec)).contiguous(memory_format=torch.channels_last)
+        rgb_BCHW = album.crops(batch, side, rng).contiguous(memory_format=torch.channels_last)
         return (codec.decode(codec.encode(rgb_BCHW)) - rgb_BCHW).square().mean()
 
     return loss
@@ -43,8 +43,7 @@ def clip_loss(vae: AutoencoderKLWan, album: Album, batch: int, side: int, frames
 
 
 def reconstruction_loss(vae: AutoencoderKLWan, video_BCTHW: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Of a VAE inside `whole_clips`: there and back, through latents with the noise that their variance says."""
-    video_BCTHW = video_BCTHW.to(device_of(vae))
+    """Of a VAE inside `whole_clips`, on the video's device: there and back, with the noise that its variance says."""
     with autocast(video_BCTHW.device):
         mean, log_variance = whole_clip.encode(vae, video_BCTHW)
         mean, log_variance = mean.float(), log_variance.float()

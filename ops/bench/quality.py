@@ -48,7 +48,7 @@ CPU = torch.device("cpu")
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to save: fields of the job, another form of the model, or a plan for more ranks than one.
+    """A way to save: fields of the job, a way to open the model in another form, or a plan for more ranks than one.
 
     `steps` are those of the exact run that it is set against.
     """
@@ -56,7 +56,7 @@ class Variant:
     name: str
     job: dict[str, Any] = field(default_factory=dict[str, Any])
     steps: int = STEPS
-    open: Callable[[Path], Wan] = lambda folder: load(folder, CPU)
+    open: Callable[[Path], Wan] | None = None
     plan: Plan | None = None
 
 
@@ -113,7 +113,7 @@ def measure(
         exact = [_made(plain, each, image) for each in jobs]
         say(f"exact runs of {steps} steps are made")
         for variant in of_these_steps:
-            layout, wan = _layout(variant, meshes, image), variant.open(folder)
+            layout, wan = _layout(variant, meshes, image), variant.open(folder) if variant.open else plain
             altered = [msgspec.structs.replace(each, **variant.job) for each in jobs]
             videos: list[Likeness] = []
             for each, video in zip(altered, exact, strict=True):

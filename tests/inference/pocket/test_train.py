@@ -5,12 +5,13 @@ from itertools import product
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
 from inference.pocket.build import new_text_encoder, new_transformer
-from inference.pocket.curve import FINISHING, STAGES, committed, curve, plot
+from inference.pocket.curve import CURVE, FINISHING, STAGES, Curve, curve, plot
 from inference.pocket.dit_training import ShortText, padded, prepare
 from inference.pocket.evaluate import Yardstick, case, drawings, middle, summary
 from inference.pocket.export import export
@@ -28,6 +29,10 @@ from inference.wan.pixels import values
 from tests.inference.pocket.conftest import SECONDS, SMALL, learn
 
 FIRST_STEPS = 3
+
+
+def committed() -> Curve:
+    return msgspec.json.decode(CURVE.read_bytes(), type=Curve)
 
 
 def test_every_stage_leaves_its_file_and_a_finished_training_goes_over_nothing_again(state: Path):
