@@ -88,7 +88,7 @@ async def digest_of(service: Service, job_id: str) -> str:
 
 
 def newer_neighbours() -> Trial:
-    """A newer edge, cluster and state are at work beside these: a job, a heartbeat and an ending of theirs."""
+    """A newer edge and a newer cluster are at work beside these: a job and an ending of theirs, and their files."""
 
     async def run(service: Service) -> float:
         waiting, done = f"{os.urandom(16).hex()}", f"{os.urandom(16).hex()}"
