@@ -73,6 +73,12 @@ faults *arguments: setup
 many jobs="200" seconds="300" seed="1": setup
     @{{ python }} -m tests.many.run "$1" "$2" "$3"
 
+# Attacks on a real edge, all or those that are named: what they cost it, and what legitimate clients see; a table
+[group('test')]
+[no-exit-message]
+attacks *names: setup
+    @{{ python }} -m tests.attacks.run "$@"
+
 # Thousands of histories of the whole service in a few seconds, each from a seed
 [group('test')]
 [no-exit-message]
