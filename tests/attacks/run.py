@@ -38,6 +38,7 @@ class Row:
     after_mb: float = 0
     descriptors: tuple[int, int, int] = (0, 0, 0)
     witness: Witness = field(default_factory=lambda: Witness(0, ""))
+    cpu_s: float = 0
     end_s: float = 0
     log_lines: int = 0
     """Written from SIGTERM on."""
@@ -65,12 +66,21 @@ class Row:
         )
         files = " / ".join(str(count) for count in self.descriptors)
         ending = f"{self.end_s:.1f} s, {self.log_lines} lines"
-        return [self.attack.title, memory, files, gaps, heard, ending, "; ".join(self.wrong) or "kept"]
+        return [
+            self.attack.title,
+            memory,
+            files,
+            f"{self.cpu_s:.1f}",
+            gaps,
+            heard,
+            ending,
+            "; ".join(self.wrong) or "kept",
+        ]
 
 
 HEAD = [
-    "attack", "RSS before / peak / after, MB", "descriptors", "longest gap livez / status, s", "legitimate requests",
-    "SIGTERM", "limits",
+    "attack", "RSS before / peak / after, MB", "descriptors", "CPU, s", "longest gap livez / status, s",
+    "legitimate requests", "SIGTERM", "limits",
 ]  # fmt: skip
 
 
@@ -102,7 +112,7 @@ async def come_and_go(row: Row, folder: Path) -> None:
     """Measure memory, and what legitimate clients see, before, during and after the attack."""
     async with target(folder, row.attack.variables) as attacked:
         row.witness = Witness(attacked.port, attacked.job_id)
-        row.before_mb, files = attacked.rss_mb, attacked.descriptors
+        row.before_mb, files, cpu_s = attacked.rss_mb, attacked.descriptors, attacked.cpu_s
         stop = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(row.witness.watch(stop))
@@ -111,7 +121,7 @@ async def come_and_go(row: Row, folder: Path) -> None:
                 held = attacked.descriptors
             await asyncio.sleep(SETTLES_S)
             stop.set()
-        row.peak_mb, row.after_mb = attacked.peak_mb, attacked.rss_mb
+        row.peak_mb, row.after_mb, row.cpu_s = attacked.peak_mb, attacked.rss_mb, attacked.cpu_s - cpu_s
         row.descriptors = (files, held, attacked.descriptors)
         await attacked.end()
 

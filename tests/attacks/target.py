@@ -1,6 +1,7 @@
 """What is attacked: a real edge on a real broker, with one job that waits, and what the kernel says of that edge."""
 
 import math
+import os
 import signal
 import time
 from collections.abc import AsyncGenerator
@@ -46,6 +47,12 @@ class Target:
     def _kilobytes(self, name: str) -> int:
         status = Path(f"/proc/{self.edge.pid}/status").read_text()
         return int(status.partition(name)[2].split()[0])
+
+    @property
+    def cpu_s(self) -> float:
+        """The CPU time that the edge itself has used, which is the same on a busy machine."""
+        fields = Path(f"/proc/{self.edge.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     async def end(self) -> float:
         """Send SIGTERM, and return how many seconds the edge took to be gone: `inf` if it is still there after
