@@ -148,7 +148,7 @@ class Guarded(HttpToolsProtocol):
         self._input.stop()
         now = self.loop.time()
         self._in_body, self._body_ends_by, self._upload = True, now + BODY_WITHIN_S, Upload(now)
-        self._pieces.body_left = next((int(value) for name, value in self.headers if name == b"content-length"), 0)
+        self._pieces.body_left = self._length() or 0
 
     def on_body(self, body: bytes) -> None:
         self._steps += 1
@@ -178,7 +178,18 @@ class Guarded(HttpToolsProtocol):
         if authority is not None:
             self.headers[:] = [(name, authority if name == b"host" else value) for name, value in self.headers]
         self._is_probe = self.url.partition(b"?")[0] in PROBE_PATHS
-        return None if self._is_probe or self._crowd.has_room() else CROWDED
+        if not self._is_probe and not self._crowd.has_room():
+            return CROWDED
+        if not self._pieces.holds_body(self._length()) and not self._crowd.uploads.make_room():
+            return UPLOADS
+        return None
+
+    def _length(self) -> int | None:
+        """Return how long the body is, which is checked by the parser; None if it comes in chunks."""
+        sizes = [value.strip(b" \t") for name, value in self.headers if name in _BODY_HEADERS]
+        if not sizes:
+            return 0
+        return int(sizes[0]) if sizes[0].isdigit() else None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -248,9 +259,8 @@ class Guarded(HttpToolsProtocol):
         stage = self._stage()
         if stage is not Stage.UPLOAD:
             self._crowd.uploads.end(self)
-        elif self._upload and self not in self._crowd.uploads and not self._crowd.uploads.begin(self, self._upload):
-            self._refuse(UPLOADS)
-            return
+        elif self._upload and self not in self._crowd.uploads:
+            self._crowd.uploads.begin(self, self._upload)
         self._crowd.place(self, stage)
 
     def _stage(self) -> Stage:

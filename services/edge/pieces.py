@@ -23,6 +23,10 @@ class Pieces:
         """Whether a request has begun whose head is not whole."""
         return self._line != b""
 
+    def holds_body(self, length: int | None) -> bool:
+        """Return whether a body is here in whole, of this length or, if it has None, in chunks."""
+        return _BLANK in self.waiting if length is None else len(self.waiting) >= length
+
     def take_line(self) -> bytes:
         """Return the request line of the head that is whole now, and wait for the next one."""
         line, self._line = self._line.partition(b"\r\n")[0], b""

@@ -70,19 +70,19 @@ class Uploads:
     def __contains__(self, uploader: Uploader) -> bool:
         return uploader in self._of
 
-    def begin(self, uploader: Uploader, upload: Upload) -> bool:
-        """Count one more. If there are as many as may be, the slowest is ended for it; False if none is slow."""
-        if len(self._of) >= UPLOADS_MAX and not self._make_room():
-            return False
+    def begin(self, uploader: Uploader, upload: Upload) -> None:
+        """Count one more, for which there is room."""
         self._of[uploader] = upload
         if self._clock is None:
             self._clock = self._loop.call_later(JUDGED_EVERY_S, self._judge)
-        return True
 
     def end(self, uploader: Uploader) -> None:
         self._of.pop(uploader, None)
 
-    def _make_room(self) -> bool:
+    def make_room(self) -> bool:
+        """Return whether one more may begin; for it, the slowest is ended where there are as many as may be."""
+        if len(self._of) < UPLOADS_MAX:
+            return True
         now = self._loop.time()
         speeds = {one: upload.speed(now) for one, upload in self._of.items() if not one.is_held_up}
         slowest = min(speeds, key=lambda one: speeds[one], default=None)

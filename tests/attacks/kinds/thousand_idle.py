@@ -1,4 +1,4 @@
-"""A thousand connections that have asked once and say nothing since."""
+"""A thousand connections that ask once in a while, and are kept alive in between."""
 
 import asyncio
 
@@ -18,7 +18,7 @@ async def press(pressure: Pressure) -> None:
         writers.append(writer)
     pressure.stands()
     while True:
-        await asyncio.sleep(ASK_EVERY_S)
         for writer in writers:
+            await asyncio.sleep(ASK_EVERY_S / COUNT)
             if not writer.is_closing():
                 writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")

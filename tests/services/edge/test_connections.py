@@ -161,7 +161,7 @@ async def test_an_edge_of_few_descriptors_keeps_what_it_needs_of_them(
 
 async def test_pipelined_requests_are_all_answered_in_their_order(lonely: Impatient) -> None:
     body = b'{"requestId": "x"}'
-    one = get("/livez") + post("/video/status", f"Content-Length: {len(body)}") + body + get("/nowhere")
+    one = get("/livez") + post("/video/status", f"Content-Length: {len(body)} ") + body + get("/nowhere")
     chunked = post("/video/status", "Transfer-Encoding: chunked") + b"12\r\n" + body + b"\r\n0\r\n\r\n"
     async with talk(lonely) as connection:
         saying = asyncio.create_task(connection.say((one + chunked) * 200 + get("/livez", *LAST)))

@@ -108,7 +108,9 @@ def test_fewer_descriptors_mean_fewer_connections_and_some_are_left_for_the_rest
 def begin(crowd: Crowd, hands: Hands, received: int = 0) -> tuple[Someone, Upload, bool]:
     someone, upload = Someone(), Upload(hands.now, hands.now)
     upload.received = received
-    return someone, upload, crowd.uploads.begin(someone, upload)
+    if taken := crowd.uploads.make_room():
+        crowd.uploads.begin(someone, upload)
+    return someone, upload, taken
 
 
 def test_beyond_the_limit_the_slowest_upload_makes_way_and_never_one_that_gets_on(hands: Hands) -> None:
