@@ -7,6 +7,7 @@
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,6 +23,9 @@ from services.edge.reader import reading
 
 KEEP_ALIVE_S = 15
 BACKLOG = 2048  # a burst of connections waits in the kernel, where the 257th of it would be turned away for a second
+ACCEPTED_AT_ONCE = 8
+"""The event loop takes one connection of a listening descriptor in each of its turns, so there are several of it: else
+a burst of connections waits for as many turns."""
 DRAIN_S = 12.0
 CANCEL_S = 1.0
 CLOSE_S = 1.0
@@ -60,9 +64,19 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
-        for listener in self.servers:
-            for one in listener.sockets:
-                one.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)  # its connections inherit it
+        opened = [one for listener in self.servers for one in listener.sockets]
+        for one in opened:
+            one.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)  # its connections inherit it
+            for _ in range(ACCEPTED_AT_ONCE - 1):
+                self.servers.append(await self._listener(socket(fileno=os.dup(one.fileno()))))
+
+    async def _listener(self, opened: socket) -> asyncio.Server:
+        make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
+
+        def connection() -> asyncio.Protocol:  # as uvicorn makes it
+            return make(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        return await asyncio.get_running_loop().create_server(connection, sock=opened, backlog=BACKLOG)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # it opens them itself
         for listener in self.servers:
