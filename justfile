@@ -1,4 +1,6 @@
 # What people run. Each recipe sets up what it needs; `just` alone lists them.
+# `exec` puts the command in the place of the shell, which would not pass on the signal that `just` passes to it;
+# `ops.tether` has the kernel pass one on where `just` is killed.
 
 set positional-arguments := true
 
@@ -12,13 +14,13 @@ default:
 [group('run')]
 [no-exit-message]
 demo picture="" prompt="": setup
-    @{{ python }} -m ops.demo "$1" "$2"
+    @exec {{ python }} -m ops.tether {{ python }} -m ops.demo "$1" "$2"
 
 # The whole service on this machine, until Ctrl-C
 [group('run')]
 [no-exit-message]
 up: setup
-    @{{ python }} -m ops.up
+    @exec {{ python }} -m ops.tether {{ python }} -m ops.up
 
 # Make what the rest needs, .venv and what is installed in it; quick when nothing has changed
 [group('run')]
@@ -34,44 +36,50 @@ setup:
 [group('test')]
 [no-exit-message]
 test *arguments: setup
-    @{{ python }} -m pytest --numprocesses 2 --dist loadfile "$@"
+    @exec {{ python }} -m pytest --numprocesses 2 --dist loadfile "$@"
 
 # Only the tests of the whole road, from HTTP to mp4
 [group('test')]
 [no-exit-message]
 flow *arguments: setup
-    @{{ python }} -m pytest tests/flow "$@"
+    @exec {{ python }} -m pytest tests/flow "$@"
 
 # Only the tests in a browser: they need Debian's chromium, and are skipped without it
 [group('test')]
 [no-exit-message]
 test-browser *arguments: setup
-    @{{ python }} -m pytest tests/browser "$@"
+    @exec {{ python }} -m pytest tests/browser "$@"
 
 # Requests that nobody would think of, made from the API's own document, for so many seconds
 [group('test')]
 [no-exit-message]
 fuzz seconds="60": setup
     @test -x .venv/bin/schemathesis || {{ python }} -m pip install --quiet -c constraints.txt -e '.[fuzz]'
-    @{{ python }} -m tests.fuzz.run "$1"
+    @exec {{ python }} -m tests.fuzz.run "$1"
 
 # Kill every process of the stack so many times, and race so many cancels with completion; hours, and a table
 [group('test')]
 [no-exit-message]
 endings kills="20" races="100": setup
-    @{{ python }} -m tests.endings.run "$1" "$2"
+    @exec {{ python }} -m tests.endings.run "$1" "$2"
 
 # Every fault at every phase of a job's life, or a shard of them such as 1/4; an hour, and a table
 [group('test')]
 [no-exit-message]
 faults *arguments: setup
-    @{{ python }} -m tests.faults.run "$@"
+    @exec {{ python }} -m tests.faults.run "$@"
 
 # Three brokers, two edges, two states, three clusters; so many jobs, and a kill every ten seconds for so long
 [group('test')]
 [no-exit-message]
 many jobs="200" seconds="300" seed="1": setup
-    @{{ python }} -m tests.many.run "$1" "$2" "$3"
+    @exec {{ python }} -m tests.many.run "$1" "$2" "$3"
+
+# Attacks on a real edge, all or those that are named: what they cost it, and what legitimate clients see; a table
+[group('test')]
+[no-exit-message]
+attacks *names: setup
+    @exec {{ python }} -m tests.attacks.run "$@"
 
 # Three brokers; so many cancels as a video is stored, calm and with leaders that step down every second
 [group('test')]
@@ -89,13 +97,13 @@ simulate count="10000" first="0": setup
 [group('test')]
 [no-exit-message]
 bench-engine *arguments: setup
-    @{{ python }} -m ops.bench.engine "$@"
+    @exec {{ python }} -m ops.bench.engine "$@"
 
 # How fast so many ranks load a checkpoint of so many gigabytes, against cat, and what that takes of main memory
 [group('test')]
 [no-exit-message]
 bench-load ranks="4" gigabytes="2": setup
-    @{{ python }} -m ops.bench.load "$1" "$2"
+    @exec {{ python }} -m ops.bench.load "$1" "$2"
 
 # Every test, and which lines none of them reaches
 [group('test')]
@@ -107,37 +115,37 @@ cover *arguments: setup
 [group('model')]
 [no-exit-message]
 train *arguments: _photographs
-    @OMP_NUM_THREADS=1 nice {{ python }} -m inference.pocket.train "$@"
+    @OMP_NUM_THREADS=1 exec nice {{ python }} -m inference.pocket.train "$@"
 
 # Write what is trained so far as a checkpoint into a new folder, for MODEL_CKPT_DIR
 [group('model')]
 [no-exit-message]
 export *arguments: _photographs
-    @{{ python }} -m inference.pocket.export "$@"
+    @exec {{ python }} -m inference.pocket.export "$@"
 
 # Train a checkpoint further, for minutes of a GPU: CHECKPOINT FOLDER STATE 16 cuda
 [group('model')]
 [no-exit-message]
 finish *arguments: _photographs
-    @{{ python }} -m inference.pocket.finish "$@"
+    @exec {{ python }} -m inference.pocket.finish "$@"
 
 # How good a pocket model is on what it has not seen: figures, after half an hour of one core
 [group('model')]
 [no-exit-message]
 evaluate *arguments: _photographs
-    @OMP_NUM_THREADS=1 {{ python }} -m inference.pocket.evaluate "$@"
+    @OMP_NUM_THREADS=1 exec {{ python }} -m inference.pocket.evaluate "$@"
 
 # Every motion that the pocket model knows, on a picture of yours, as rows of a sheet
 [group('model')]
 [no-exit-message]
 showcase *arguments: setup
-    @{{ python }} -m inference.pocket.showcase "$@"
+    @exec {{ python }} -m inference.pocket.showcase "$@"
 
 # What it costs in quality to save: a table and a plot in ops/bench/results
 [group('model')]
 [no-exit-message]
 bench-quality *arguments: setup
-    @{{ python }} -m ops.bench.quality "$@"
+    @exec {{ python }} -m ops.bench.quality "$@"
 
 [private]
 _photographs: setup
@@ -179,4 +187,4 @@ rebuild: setup
 [group('operate')]
 [no-exit-message]
 ctl *arguments: setup
-    @WANJET_SOCKET=.wanjet/up/supervisor.sock .venv/bin/supervisorctl -c ops/supervisord.conf "$@"
+    @WANJET_SOCKET="${WANJET_FOLDER:-.wanjet/up}/supervisor.sock" .venv/bin/supervisorctl -c ops/supervisord.conf "$@"

@@ -1,16 +1,24 @@
 """structlog → one JSON line per fact on standard output, pretty on a terminal. No prompts, no secrets, no queries."""
 
+import io
 import logging
+import re
 import sys
 from contextlib import AbstractContextManager
+from typing import Any, TextIO
 from urllib.parse import urlsplit
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
 
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
 )
+
+# Whatever ends a line for some reader (C0, C1 with U+0085, U+2028, U+2029), turns the direction of writing, cannot be
+# seen, or is half a character. All else stays as it is, readable in every language.
+_UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
+_UNSAFE_IN_TRACEBACK = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 
 
 def configure(service: str, **bound: object) -> None:
@@ -22,10 +30,11 @@ def configure(service: str, **bound: object) -> None:
     ]
     pretty = sys.stdout.isatty()
     last: list[Processor] = (
-        [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]
+        [_escaped_values, structlog.dev.ConsoleRenderer(exception_formatter=_escaped_traceback)]
         if pretty
-        else [_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False)]
+        else [_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False), _escaped_line]
     )
+    _write_what_can_be_written()
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -45,6 +54,12 @@ def configure(service: str, **bound: object) -> None:
     logging.captureWarnings(True)
 
 
+def _write_what_can_be_written() -> None:
+    """A terminal of another encoding may not have a character; the line is worth more."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
 def get() -> FilteringBoundLogger:
     return structlog.get_logger()
 
@@ -57,6 +72,26 @@ def bound(**facts: object) -> AbstractContextManager[None]:
 def request_id() -> str:
     """The id of the request that this line or answer belongs to; empty outside one."""
     return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+
+
+def escaped(text: str, unsafe: re.Pattern[str] = _UNSAFE) -> str:
+    """Return the text with every character in it that could break or disguise a line written as `\\uXXXX`."""
+    return unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _escaped_line(_: Any, __: str, line: Any) -> str:
+    """Escape a line of JSON, in which such characters stand in strings alone, where `\\uXXXX` means the same."""
+    return escaped(line)
+
+
+def _escaped_values(_: Any, __: str, event: EventDict) -> EventDict:
+    return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _escaped_traceback(out: TextIO, error: ExcInfo) -> None:
+    text = io.StringIO()
+    structlog.dev.plain_traceback(text, error)
+    out.write(escaped(text.getvalue(), _UNSAFE_IN_TRACEBACK))
 
 
 def without_query(url: str) -> str:

@@ -1,6 +1,7 @@
 """The whole service on this machine, in the foreground: `python -m ops.up`, until Ctrl-C. Restarts what dies."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from msgspec import Meta, Struct
@@ -12,7 +13,10 @@ FOLDER = RUNTIME / "up"
 
 
 class Settings(Struct, frozen=True):
-    """The addresses to listen on, and how many ranks; `ready_within` is in seconds."""
+    """The addresses to listen on, and how many ranks; `ready_within` is in seconds.
+
+    `wanjet_folder` is where the broker's disk and all logs are.
+    """
 
     nats_listen: Address = "127.0.0.1:4222"
     nats_monitor: Address = "127.0.0.1:8222"
@@ -22,11 +26,12 @@ class Settings(Struct, frozen=True):
     video_store_url: str = "generated_videos/"
     scratch_store_url: str = "scratch/"
     ready_within: float = READY_WITHIN_S
+    wanjet_folder: str = str(FOLDER)
 
 
 def stack(settings: Settings) -> Stack:
     return Stack(
-        folder=FOLDER,
+        folder=Path(settings.wanjet_folder).resolve(),
         nats_listen=settings.nats_listen,
         nats_monitor=settings.nats_monitor,
         server_host=settings.server_host,

@@ -2,67 +2,25 @@
 
 import asyncio
 import sys
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
-from socket import socket
 
-import uvicorn
 import uvloop
 
 from contracts import env, lifetime, log
 from services.edge.app import Settings, app
-from services.edge.guard import Guarded
+from services.edge.crowd import Crowd, connections_for, raise_files_limit
+from services.edge.server import Server
 
-KEEP_ALIVE_S = 15
-GRACE_S = 20
-CLOSE_WITHIN_S = 2  # for connections whose requests are done
-CONNECTIONS_MAX = 1000
-BACKLOG = 256
-
-
-class _Server(uvicorn.Server):
-    """uvicorn, ending in our order.
-
-    1. No new connections; those that are open may still ask whether this edge is ready.
-    2. Requests in flight are finished, for up to `GRACE_S`.
-    3. uvicorn's own end: connections are closed, requests that took longer are cancelled, the app's lifetime ends.
-    """
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield  # signals are ours: uvicorn would raise them again at its end, and the exit code not be 0
-
-    async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        for listener in self.servers:
-            listener.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(GRACE_S):
-                while self.server_state.tasks:
-                    await asyncio.wait(self.server_state.tasks)
-        await super().shutdown(sockets)
+END_WITHIN_S = 19.0  # all that `server` waits for at its end, and something over
+THREADS_END_WITHIN_S = 1.0
 
 
 async def serve(settings: Settings) -> bool:
-    """True where it was told to stop, False where the connection to the broker is lost for good."""
+    """Return True where it was told to stop, False where the connection to the broker is lost for good."""
     lost, draining = asyncio.Event(), asyncio.Event()
-    server = _Server(
-        uvicorn.Config(
-            app(settings, lost, draining),
-            host=settings.server_host,
-            port=settings.server_port,
-            http=Guarded,
-            ws="none",
-            log_config=None,
-            access_log=False,
-            server_header=False,
-            proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=CLOSE_WITHIN_S,
-            limit_concurrency=CONNECTIONS_MAX,
-            backlog=BACKLOG,
-        )
-    )
-    stop = lifetime.stop_on_signals()
+    connections_max = connections_for(raise_files_limit())
+    crowd = Crowd(asyncio.get_running_loop(), connections_max)
+    server = Server(app(settings, lost, draining), settings.server_host, settings.server_port, crowd)
+    stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     serving = asyncio.create_task(server.serve())
     ending = asyncio.create_task(lifetime.first_of(lost, stop))
     await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
@@ -70,6 +28,7 @@ async def serve(settings: Settings) -> bool:
     server.should_exit = True
     await serving
     ending.cancel()
+    lifetime.end_within(THREADS_END_WITHIN_S, code=1 if lost.is_set() else 0)
     return not lost.is_set()
 
 

@@ -5,13 +5,14 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 from litestar import Litestar
 from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.response.base import ASGIResponse
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from contracts import blobs, bus, log
@@ -28,6 +29,7 @@ FETCHES_MAX = 8
 PATH_CHARS_MAX = 120
 PROBES = ("/livez", "/readyz")
 LAST_ANSWER = (b"connection", b"close")
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
 ROUTERS = [ROUTES, DOCS]
 
 
@@ -107,6 +109,13 @@ def _only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
     return outer
 
 
+class _Left(BaseException):
+    """The client is gone, or cut off, before its body was whole. Nothing of the request is to be done any more.
+
+    No `Exception`, so that it passes every handler on its way out, as a cancellation does.
+    """
+
+
 def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
     """A request id in every answer and every log line, and one line a request. No body, no query, no header."""
 
@@ -125,9 +134,16 @@ def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
             await send(message)
 
         with log.bound(request_id=request_id):
-            await inner(scope, receive, send_traced)
+            try:
+                await inner(scope, _whole(receive, scope), send_traced)
+            except (_Left, asyncio.CancelledError) as end:
+                if not draining.is_set() and isinstance(end, asyncio.CancelledError):
+                    raise
+                if draining.is_set():
+                    return  # cut off with all others, which are counted in one line
+                status = 0
             log.get().info(
-                "request_served",
+                "request_served" if status else "request_left",
                 method=scope["method"],
                 path=scope["path"][:PATH_CHARS_MAX],
                 status=status,
@@ -135,3 +151,18 @@ def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
             )
 
     return outer
+
+
+def _whole(receive: Receive, scope: HTTPScope) -> Receive:
+    """Receive a body, and raise `_Left` if it ends before it is whole."""
+    expected = any(name in BODY_HEADERS and value != b"0" for name, value in scope["headers"])
+
+    async def receive_whole() -> Any:
+        nonlocal expected
+        message = await receive()
+        if message["type"] == "http.disconnect" and expected:
+            raise _Left
+        expected = expected and message.get("more_body", False)
+        return message
+
+    return receive_whole

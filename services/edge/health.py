@@ -11,6 +11,7 @@ from prometheus_client.openmetrics import exposition
 from contracts import subjects
 from contracts.bus import Bus
 from contracts.cluster import ClusterStatus
+from contracts.plan import Plan
 
 # The library leaves this one untyped.
 _openmetrics: Callable[[CollectorRegistry], bytes] = exposition.generate_latest  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -37,6 +38,22 @@ class System(Struct, frozen=True):
     rank: int = 0
 
 
+class ClusterSeen(Struct, frozen=True, kw_only=True):
+    """A cluster as anybody may see it. Whoever knows a job's id can cancel it, so there are counts here and no ids."""
+
+    name: str
+    device: str
+    world_size: int
+    model: str
+    sizes: list[str]
+    default_size: str
+    heads: int
+    plan: Plan
+    jobs_running: int
+    started_at: float
+    at: float
+
+
 class Health(Struct, frozen=True, kw_only=True):
     """`status` is degraded while nobody works, while state lags, or while durability went unchecked."""
 
@@ -50,7 +67,7 @@ class Health(Struct, frozen=True, kw_only=True):
     state_lag: int = 0
     events_set_aside: int = 0
     durability: str = "unknown"
-    clusters: list[ClusterStatus] = []
+    clusters: list[ClusterSeen] = []
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
@@ -60,7 +77,7 @@ class Metrics(Struct, frozen=True, kw_only=True):
     system: System
     state_lag: int
     events_set_aside: int
-    clusters: list[ClusterStatus]
+    clusters: list[ClusterSeen]
 
 
 def unhealthy(began: float) -> Health:
@@ -86,7 +103,24 @@ async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> He
         state_lag=lag,
         events_set_aside=await broker.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE),
         durability=durability,
-        clusters=clusters,
+        clusters=[_shown(cluster) for cluster in clusters],
+    )
+
+
+def _shown(cluster: ClusterStatus) -> ClusterSeen:
+    """Return what is shown of a heartbeat."""
+    return ClusterSeen(
+        name=cluster.name,
+        device=cluster.device,
+        world_size=cluster.world_size,
+        model=cluster.model,
+        sizes=cluster.sizes,
+        default_size=cluster.default_size,
+        heads=cluster.heads,
+        plan=cluster.plan,
+        jobs_running=len(cluster.current_jobs),
+        started_at=cluster.started_at,
+        at=cluster.at,
     )
 
 
@@ -123,7 +157,7 @@ class _Numbers:
         yield GaugeMetricFamily("wanjet_jobs_limit", "Unfinished jobs admitted.", seen.resources.max_concurrent)
         yield GaugeMetricFamily("wanjet_clusters", "Live clusters.", len(seen.clusters))
         yield GaugeMetricFamily("wanjet_ranks", "Ranks of live clusters.", seen.world_size)
-        running = sum(len(cluster.current_jobs) for cluster in seen.clusters)
+        running = sum(cluster.jobs_running for cluster in seen.clusters)
         yield GaugeMetricFamily("wanjet_jobs_running", "Jobs that live clusters work on.", running)
         yield GaugeMetricFamily("wanjet_state_lag_events", "Events that no status shows yet.", seen.state_lag)
         set_aside = seen.events_set_aside

@@ -6,7 +6,6 @@ holds that the document names every route, and only those.
 
 from importlib.metadata import version
 
-from contracts.cluster import ClusterStatus
 from contracts.job import JobId, JobRequest, video_path, video_url
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
@@ -34,8 +33,9 @@ ABOUT = """\
 A picture and a prompt become a video. `POST /video/submit` accepts a job and answers at once; its status is asked for \
 until the job has ended; then the video is served, and can be sought in.
 
-Any request may also be answered 400 where its `Host` is not served, 405 where the method is not offered, and 431 \
-where its head is too large. Answers may grow fields and never lose one.
+Any request may also be answered 400 where its `Host` is not served, 405 where the method is not offered, 408 where \
+its body comes too slowly, 431 where its head is too large, 501 where its body is coded otherwise than `chunked`, and \
+503 `OVERLOADED` with `Retry-After` where too much is going on. Answers may grow fields and never lose one.
 """
 PROMPT = "A small boat sails over a calm sea"
 PICTURE = "data:image/webp;base64,UklGRiIAAABXRUJQVlA4TBYAAAAvP8ALAAdQwChg/wNAQvi/Xozof+oH"  # 64 by 48, one colour
@@ -50,10 +50,10 @@ _REQUESTS = {
         "sample_shift": 3.0,
     },
 }  # fmt: skip
-_CLUSTER = ClusterStatus(
-    instance="b8f1c2", name="one", device="cuda", world_size=8, model="Wan2.1-I2V-14B-720P",
+_CLUSTER = health.ClusterSeen(
+    name="one", device="cuda", world_size=8, model="Wan2.1-I2V-14B-720P",
     sizes=["1280*720", "720*1280", "832*480", "480*832"], default_size="1280*720", heads=40,
-    plan=Plan(cfg_size=2, ulysses_size=4, vae_parallel=True), current_jobs=[JOB_ID], started_at=1703840000.0,
+    plan=Plan(cfg_size=2, ulysses_size=4, vae_parallel=True), jobs_running=1, started_at=1703840000.0,
     at=1703847600.0,
 )  # fmt: skip
 _HEALTHY = health.Health(

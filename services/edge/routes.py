@@ -170,9 +170,11 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
     accept = request.headers.get("accept", "")
     openmetrics = "application/openmetrics-text" in accept
     if openmetrics or "text/plain" in accept:
-        kind = "application/openmetrics-text; version=1.0.0" if openmetrics else "text/plain; version=0.0.4"
-        body = health.prometheus(seen, openmetrics=openmetrics)
-        return Response(body, media_type=f"{kind}; charset=utf-8")
+        # To what begins with text/ Litestar itself adds the charset.
+        kind = (
+            "application/openmetrics-text; version=1.0.0; charset=utf-8" if openmetrics else "text/plain; version=0.0.4"
+        )
+        return Response(health.prometheus(seen, openmetrics=openmetrics), media_type=kind)
     return Response(health.metrics(seen))
 
 

@@ -16,6 +16,8 @@ from services.state.retention import Limits, Retention
 
 GB = 1e9
 RETRY_PAUSE_S = 2.0
+END_WITHIN_S = 15.0
+"""From a signal on. A store that hangs would hold the process for ever; what is cut off is done again at the start."""
 
 Seconds = Annotated[float, Meta(ge=0)]
 
@@ -37,8 +39,8 @@ class Settings(Struct, frozen=True):
 
 
 async def serve(settings: Settings) -> bool:
-    """True where it was told to stop, False where the connection to the broker is lost for good."""
-    stop = lifetime.stop_on_signals()
+    """Return True where it was told to stop, False where the connection to the broker is lost for good."""
+    stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
         log.get().info("state_ready")

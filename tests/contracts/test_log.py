@@ -1,4 +1,7 @@
 import json
+import os
+import pty
+import re
 import subprocess
 import sys
 
@@ -35,3 +38,47 @@ except ZeroDivisionError: log.get().exception("failed")
     assert "careful" in lines[2]["event"]
     assert lines[3]["exception"][0]["exc_type"] == "ZeroDivisionError"
     assert "planted" not in run.stdout
+
+
+DISGUISES = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\x7f\x9b\u202e\u2066\u200b\ufeff\ud800\n\r\t\x1b"
+FORGING = f"""
+from contracts import log
+log.configure("demo")
+text = {DISGUISES!a} + " 小船 é"
+log.get().info("seen", path=text)
+log.get().info(text, many=[text])
+try:
+    raise ValueError(text)
+except ValueError: log.get().exception("failed")
+"""
+
+
+def test_one_fact_is_one_line_for_every_reader_whatever_stands_in_it() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FORGING], cwd=REPOSITORY, env=environment(), capture_output=True, check=True
+    )
+    text = run.stdout.decode()
+    assert len(text.splitlines()) == text.count("\n") == 3
+    assert not any(character in text.replace("\n", "") for character in DISGUISES)
+    seen = json.loads(text.splitlines()[0])
+    assert seen["path"] == DISGUISES + " 小船 é"
+    assert "小船 é" in text
+
+
+def test_a_terminal_shows_one_line_for_a_fact_too() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", FORGING], cwd=REPOSITORY, env=environment(), stdout=theirs) as run:
+        os.close(theirs)
+        text = b""
+        try:
+            while part := os.read(ours, 65536):
+                text += part
+        except OSError:
+            pass  # the other side is closed
+        assert run.wait() == 0
+    os.close(ours)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).removesuffix("\r\n").split("\r\n")
+    assert "seen" in lines[0] and "path=" in lines[0] and "小船" in lines[0]
+    assert "many=" in lines[1]
+    assert "failed" in lines[2]
+    assert not any(character in "".join(lines) for character in DISGUISES)

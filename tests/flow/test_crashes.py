@@ -138,11 +138,11 @@ async def test_a_sleeping_cluster_is_overtaken_and_says_nothing_and_a_stopped_on
     async def busy_one() -> str | None:
         async with client.get(f"{road.edge.url}/health") as answer:
             clusters = (await answer.json())["clusters"]
-        return next((cluster["name"] for cluster in clusters if job_id in cluster["current_jobs"]), None)
+        return next((cluster["name"] for cluster in clusters if cluster["jobs_running"]), None)
 
     busy = await eventually(busy_one)
     first, second = (other, road.cluster) if busy == "other" else (road.cluster, other)
-    await asyncio.to_thread(first.stop)
+    await asyncio.to_thread(first.stop, signal.SIGHUP)  # as by SIGTERM
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
     assert await log_of(link, job_id) == ["submitted", "started", "released", "started", "finished.succeeded"]
     log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))

@@ -127,7 +127,7 @@ async def test_the_next_job_has_the_ranks_while_a_video_is_written_and_both_can_
 
     async def both_are_in_hand() -> bool:
         async with client.get(f"{road.edge.url}/health") as answer:
-            return [cluster["current_jobs"] for cluster in (await answer.json())["clusters"]] == [[first, second]]
+            return [cluster["jobs_running"] for cluster in (await answer.json())["clusters"]] == [2]
 
     await eventually(both_are_in_hand)
     for job_id in (first, second):

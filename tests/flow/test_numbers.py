@@ -28,7 +28,7 @@ async def seen(road: Road, client: aiohttp.ClientSession, link: Bus) -> dict[str
         after = (await link.stream(subjects.JOBS_STREAM)).state
         if (before.messages, before.last_seq) != (after.messages, after.last_seq):
             return None
-        working = sum(len(cluster["current_jobs"]) for cluster in health["clusters"])
+        working = sum(cluster["jobs_running"] for cluster in health["clusters"])
         numbers = {
             "unfinished": {health["resources"]["concurrent_tasks"], metrics["resources"]["concurrent_tasks"],
                            text["wanjet_jobs_unfinished"], after.messages},

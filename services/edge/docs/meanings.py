@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from contracts.cluster import ClusterStatus, Objection
+from contracts.cluster import Objection
 from contracts.job import FPS, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
@@ -117,8 +117,7 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "uptime": "Seconds since this edge began.",
         "rank": "Always 0.",
     },
-    ClusterStatus: {
-        "instance": "Drawn anew at every start.",
+    health.ClusterSeen: {
         "name": "The operator's name for it.",
         "device": "What its ranks compute on.",
         "world_size": "Its ranks.",
@@ -127,7 +126,7 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "default_size": "What `image_size` is where a request leaves it out.",
         "heads": "The model's attention heads.",
         "plan": "What a job with guidance is run by that leaves everything to the cluster.",
-        "current_jobs": "The ids of what it works on.",
+        "jobs_running": "How many jobs it works on.",
         "started_at": "In Unix seconds.",
         "at": "When it last said so, in Unix seconds.",
     },

@@ -30,11 +30,11 @@ GROWTH_KB_MAX = 16 * 1024
 IMPATIENT = f"""
 import sys, uvloop
 from contracts import env, log
-from services.edge import __main__ as edge, guard
+from services.edge import __main__ as edge, guard, server
 for limit in ("HEAD_WITHIN_S", "BODY_SILENCE_S_MAX", "UNREAD_WITHIN_S", "LINGER_S"):
     assert hasattr(guard, limit)
     setattr(guard, limit, {SHORT_S})
-edge.GRACE_S = edge.KEEP_ALIVE_S = {SHORT_S}
+server.DRAIN_S = server.KEEP_ALIVE_S = {SHORT_S}
 log.configure("edge")
 sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings))) else 1)
 """

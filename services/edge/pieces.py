@@ -1,0 +1,54 @@
+"""What a connection sends, cut where a request may end, so that the parser can be made to wait between two of them.
+
+Pure: knows no parser, and of HTTP only that an empty line ends a head and a chunked body, and that a body may have a
+length. It also keeps what the parser does not tell: the request line.
+"""
+
+_BLANK = b"\r\n\r\n"
+
+
+class Pieces:
+    """The bytes of one connection that are not parsed yet."""
+
+    def __init__(self) -> None:
+        self.waiting = b""
+        self.body_left = 0
+        """How much of a body of known length is still to come."""
+        self._last = b""
+        """The end of the last piece, where an empty line may have begun."""
+        self._line = b""
+
+    @property
+    def in_head(self) -> bool:
+        """Whether a request has begun whose head is not whole."""
+        return self._line != b""
+
+    def holds_body(self, length: int | None) -> bool:
+        """Return whether a body is here in whole, of this length or, if it has None, in chunks."""
+        return _BLANK in self.waiting if length is None else len(self.waiting) >= length
+
+    def take_line(self) -> bytes:
+        """Return the request line of the head that is whole now, and wait for the next one."""
+        line, self._line = self._line.partition(b"\r\n")[0], b""
+        return line
+
+    def next(self, *, of_head: bool) -> bytes:
+        """Take the next piece from what waits. `of_head` says that no body is being read."""
+        piece, self.waiting = self.waiting[: (end := self._end())], self.waiting[end:]
+        if self.body_left:
+            self.body_left -= len(piece)
+            return piece
+        together = self._last + piece[-len(_BLANK) :]
+        self._last = b"" if together.endswith(_BLANK) else together[1 - len(_BLANK) :]
+        if of_head and b"\n" not in self._line:
+            self._line = (self._line + piece).lstrip(b"\r\n")
+        return piece
+
+    def _end(self) -> int:
+        if self.body_left:
+            return self.body_left
+        at_seam = (self._last + self.waiting[: len(_BLANK) - 1]).find(_BLANK)
+        if at_seam >= 0:
+            return at_seam + len(_BLANK) - len(self._last)
+        found = self.waiting.find(_BLANK)
+        return len(self.waiting) if found < 0 else found + len(_BLANK)

@@ -1,0 +1,46 @@
+"""Answers that are given on the connection itself, before or instead of those of the routes, in the same shape."""
+
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import msgspec
+
+from services.edge.errors import RETRY_AFTER_S, ErrorBody
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One such answer, the last of its connection. `error` is the name in the body: the status' own if empty."""
+
+    status: HTTPStatus
+    message: str
+    error: str = ""
+    retry_after_s: int | None = None
+
+    def encode(self) -> bytes:
+        """Return the whole answer as it goes out."""
+        body = msgspec.json.encode(ErrorBody(self.error or self.status.name, self.message))
+        retry_after = "" if self.retry_after_s is None else f"Retry-After: {self.retry_after_s}\r\n"
+        head = (
+            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n{retry_after}Connection: close\r\n\r\n"
+        )
+        return head.encode() + body
+
+
+def bad(message: str) -> Refusal:
+    return Refusal(HTTPStatus.BAD_REQUEST, message)
+
+
+def _try_again(error: str, message: str) -> Refusal:
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{message}; try again", error, RETRY_AFTER_S)
+
+
+TOO_LARGE = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too large")
+TOO_MANY = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers")
+MALFORMED = bad("this is not a well-formed HTTP/1.1 request")
+NO_UPGRADE = bad("a request with a body cannot ask for another protocol")
+TOO_SLOW = Refusal(HTTPStatus.REQUEST_TIMEOUT, "the body of the request comes too slowly")
+CROWDED = _try_again("OVERLOADED", "too many requests are being answered")
+UPLOADS = _try_again("OVERLOADED", "too many uploads are on their way")
+STOPPING = _try_again("UNAVAILABLE", "this edge stopped before it had an answer, so that the outcome is unknown")

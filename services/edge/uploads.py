@@ -1,0 +1,105 @@
+"""Unfinished uploads: how many there may be, and how slow one may be (slow loris, by the body).
+
+Knows bytes and clocks, and not what an upload is for. A submission whose body comes with its head never counts here.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Protocol
+
+UPLOADS_MAX = 200
+UPLOAD_GRACE_S = 30.0  # 600 bytes come within it on any link
+UPLOAD_WINDOW_S = 10.0
+UPLOAD_BYTES_S_MIN = 500.0
+"""The least mean speed over each window that follows the grace period."""
+UPLOAD_BYTES_S_SAFE = 10_000.0
+"""At this mean speed an upload is never ended to make room for another."""
+HEAD_START_BYTES = 4096
+"""Granted to every upload when speeds are compared, so that one which has only begun is not the slowest."""
+JUDGED_EVERY_S = 1.0
+
+
+@dataclass
+class Upload:
+    """One request's body on its way. `marked` is what had come when the present window began."""
+
+    began: float
+    marked_at: float = 0.0
+    marked: int = 0
+    received: int = 0
+
+    def speed(self, now: float) -> float:
+        """Return the mean speed since the head, in bytes a second."""
+        return (self.received + HEAD_START_BYTES) / max(now - self.began, 0.001)
+
+    def mark(self, now: float) -> None:
+        self.marked_at, self.marked = now, self.received
+
+    def is_too_slow(self, now: float) -> bool:
+        """Return whether a window is over in which too little came, and begin the next one."""
+        if now - self.began < UPLOAD_GRACE_S:
+            self.mark(now)
+        if now - self.marked_at < UPLOAD_WINDOW_S:
+            return False
+        came = self.received - self.marked
+        self.mark(now)
+        return came < UPLOAD_BYTES_S_MIN * UPLOAD_WINDOW_S
+
+
+class Uploader(Protocol):
+    """A connection that uploads."""
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether it is us who do not read."""
+        ...
+
+    def end_upload(self) -> None:
+        """Answer that it is too slow, and close."""
+        ...
+
+
+class Uploads:
+    """Those of one edge. The clock that judges them runs while there are any."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._of: dict[Uploader, Upload] = {}
+        self._clock: asyncio.TimerHandle | None = None
+
+    def __contains__(self, uploader: Uploader) -> bool:
+        return uploader in self._of
+
+    def begin(self, uploader: Uploader, upload: Upload) -> None:
+        """Count one more, for which there is room."""
+        self._of[uploader] = upload
+        if self._clock is None:
+            self._clock = self._loop.call_later(JUDGED_EVERY_S, self._judge)
+
+    def end(self, uploader: Uploader) -> None:
+        self._of.pop(uploader, None)
+
+    def make_room(self) -> bool:
+        """Return whether one more may begin; for it, the slowest is ended where there are as many as may be."""
+        if len(self._of) < UPLOADS_MAX:
+            return True
+        now = self._loop.time()
+        speeds = {one: upload.speed(now) for one, upload in self._of.items() if not one.is_held_up}
+        slowest = min(speeds, key=lambda one: speeds[one], default=None)
+        if slowest is None or speeds[slowest] >= UPLOAD_BYTES_S_SAFE:
+            return False
+        del self._of[slowest]
+        slowest.end_upload()
+        return True
+
+    def _judge(self) -> None:
+        self._clock = None
+        now = self._loop.time()
+        for one, upload in list(self._of.items()):
+            if one.is_held_up:
+                upload.mark(now)
+            elif upload.is_too_slow(now):
+                self.end(one)
+                one.end_upload()
+        if self._of:
+            self._clock = self._loop.call_later(JUDGED_EVERY_S, self._judge)
