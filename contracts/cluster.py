@@ -11,7 +11,8 @@ from contracts.plan import Plan, at_fault, plan_for, ways
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """One heartbeat. `sizes` are `"W*H"`; `heads` are the model's attention heads; times are Unix seconds.
 
-    `plan` is what a job with guidance is run by that leaves everything to the cluster.
+    `plan` is what a job with guidance is run by that leaves everything to the cluster. `weights` is the fingerprint of
+    the model, and tells apart clusters that would make other pixels of one job; empty in the heartbeat of an older one.
     """
 
     instance: str
@@ -26,6 +27,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     current_jobs: list[str]
     started_at: float
     at: float
+    weights: str = ""
 
 
 class Objection(Struct, frozen=True):

@@ -78,7 +78,7 @@ class Claims:
         began = time.monotonic()
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id))
-        recipe = _recipe(submitted.job, png or b"")
+        recipe = _recipe(submitted.job, png or b"", self._cluster.weights)
         made = png is not None and await self._is_made(job_id, recipe)
         past, last = await self._journal.past(job_id)
         resumed = None if made else await self._checkpoints.latest(job_id, recipe)
@@ -127,24 +127,25 @@ class Claims:
             return winner is not None and winner.data == wire.encode(started)  # ours where only the answer was lost
         return True
 
-    async def _is_made(self, job_id: str, recipe: str) -> bool:
-        """Whether the video is there, and made by this recipe. Any other makes way, and its record first.
+    async def make_way(self, job_id: str, recipe: str) -> None:
+        """Remove a video of the job's id that another recipe made, and its record first.
 
-        There may be one: an idempotency key that is used again when the log has forgotten its job gives the same id.
+        There may be one: of an attempt under other weights that died before its ending, or of an earlier job with the
+        same id, under an idempotency key that is used again when the log has forgotten its job. It goes when the new
+        one is ready to take its place, and not before: whoever made it may only be slow, and about to end the job.
         """
-        name = video_name(job_id)
-        try:
-            async with self._videos.local(name) as path:
-                found = (await asyncio.to_thread(probe, path)).recipe
-        except FileNotFoundError:
-            return False
-        except ValueError:  # no video at all
-            found = None
-        if found != recipe:
+        if not await self._is_made(job_id, recipe):
             log.get().warning("stale_video_removed")
             await self._videos.delete(video_record_name(job_id))
-            await self._videos.delete(name)
-        return found == recipe
+            await self._videos.delete(video_name(job_id))
+
+    async def _is_made(self, job_id: str, recipe: str) -> bool:
+        """Whether the video is there, and made by this recipe."""
+        try:
+            async with self._videos.local(video_name(job_id)) as path:
+                return (await asyncio.to_thread(probe, path)).recipe == recipe
+        except (FileNotFoundError, ValueError):  # ValueError: no video at all
+            return False
 
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
@@ -160,9 +161,9 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
     return submitted
 
 
-def _recipe(job: Job, png: bytes) -> str:
-    """What the video is made of, as a digest that its file carries."""
-    return hashlib.sha256(msgspec.json.encode(job) + png).hexdigest()
+def _recipe(job: Job, png: bytes, weights: str) -> str:
+    """What the video is made of, and by which weights, as a digest that its file carries."""
+    return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
 def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, resumed: Resumed | None) -> Run:

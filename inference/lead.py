@@ -63,7 +63,7 @@ class Lead:
         self._broker, self._videos = broker, videos
         self._desk, self._watch, self._cluster, self._limits = desk, watch, cluster, limits
         self._journal = Journal(broker)
-        self._checkpoints = Checkpoints(scratch, cluster.model)
+        self._checkpoints = Checkpoints(scratch, cluster.weights)
         files = {"videos": videos, "scratch": scratch}
         self._claims = Claims(self._journal, **files, checkpoints=self._checkpoints, cluster=cluster, limits=limits)
         self._endings = Endings(self._journal, **files, checkpoints=self._checkpoints, instance=cluster.instance)
@@ -213,7 +213,9 @@ class Lead:
                 with suppress(Unavailable):  # without a broker the file is safe to make: who comes next adopts it
                     await self._confirm(attempt)
                 if not attempt.lost and not await self._videos.publish(draft, name):
-                    log.get().warning("video_adopted")
+                    await self._claims.make_way(attempt.job_id, attempt.planned.recipe)
+                    if not await self._videos.publish(draft, name):
+                        log.get().warning("video_adopted")
         except (OSError, RuntimeError, MemoryError) as error:
             if (reason := self._no_room(error, attempt)) is None:
                 raise

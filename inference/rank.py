@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -101,8 +102,9 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
     except (CheckpointError, kernels.KernelError) as error:
         sys.exit(str(error))
     seconds = round(time.monotonic() - began, 1)
-    log.get().info("model_loaded", model=wan.card.name, attention=attention, seconds=seconds)
-    return wan
+    weights = "+".join([wan.weights, *kernels.marks(attention, fp8_linear=settings.fp8_linear)])
+    log.get().info("model_loaded", model=wan.card.name, weights=weights, attention=attention, seconds=seconds)
+    return replace(wan, weights=weights)
 
 
 def choose_plan(settings: Settings, wan: Wan) -> Plan:
@@ -191,4 +193,5 @@ def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
         current_jobs=[],
         started_at=now,
         at=now,
+        weights=wan.weights,
     )
