@@ -11,18 +11,20 @@ from PIL import Image, ImageOps
 
 from contracts import log, wire
 from contracts.blobs import Store
-from contracts.bus import Expect, WrongSequence
+from contracts.bus import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import Job, input_name, output_size, video_name
+from contracts.job_log import JobLog, logged
 from contracts.record import video_record_name
 from inference.checkpoints import Checkpoints
 from inference.commands import Resumed, Run
 from inference.decisions import GiveUp, Known, next_move
-from inference.journal import Journal
+from inference.history import past
 from inference.video import probe
 
 UNREADABLE = "the job could not be read"
+UNKNOWN_CHARS_MAX = 500
 
 
 class Limits(Struct, frozen=True):
@@ -41,6 +43,13 @@ class Limits(Struct, frozen=True):
 
 class Hopeless(Exception):
     """The job cannot be run, here or anywhere; the text is safe to show."""
+
+
+class Unknown(Exception):
+    """A newer edge has accepted the job: it has a field or a value that this version does not know.
+
+    Not hopeless, since a newer cluster can run it. The text says which, and is safe to show.
+    """
 
 
 class Planned(Struct, frozen=True):
@@ -62,7 +71,7 @@ class Planned(Struct, frozen=True):
 class Claims:
     def __init__(
         self,
-        journal: Journal,
+        job_log: JobLog,
         *,
         videos: Store,
         scratch: Store,
@@ -70,20 +79,21 @@ class Claims:
         cluster: ClusterStatus,
         limits: Limits,
     ) -> None:
-        self._journal, self._videos, self._scratch, self._checkpoints = journal, videos, scratch, checkpoints
+        self._log, self._videos, self._scratch, self._checkpoints = job_log, videos, scratch, checkpoints
         self._cluster, self._limits = cluster, limits
 
     async def plan(self, job_id: str, data: bytes) -> Planned:
-        """What the next attempt at the job would be. Raises `Hopeless`."""
+        """Return what the next attempt at the job would be. Raises `Hopeless` or `Unknown`."""
         began = time.monotonic()
         submitted = _submitted(job_id, data)
-        png = await self._scratch.read(input_name(job_id))
+        png = await self._scratch.read(input_name(job_id, submitted.input_tag))
         recipe = _recipe(submitted.job, png or b"", self._cluster.weights)
-        made = png is not None and await self._is_made(job_id, recipe)
-        past, last = await self._journal.past(job_id)
+        made = png is not None and await self.is_made(job_id, recipe)
+        last = await self._log.last_start(job_id)
+        so_far = past([*await self._log.events(job_id), *logged([] if last is None else [last])])
         resumed = None if made else await self._checkpoints.latest(job_id, recipe)
         known = Known(
-            past=past,
+            past=so_far,
             last_start=0 if last is None else last.sequence,
             has_input=png is not None,
             made=made,
@@ -99,14 +109,14 @@ class Claims:
             submitted=submitted,
             run=run,
             expect=Expect(move.after),
-            left_s=self._limits.task_timeout_s - past.spent_s,
+            left_s=self._limits.task_timeout_s - so_far.spent_s,
             recipe=recipe,
             made=made,
             load_s=time.monotonic() - began,
         )
 
     async def claim(self, planned: Planned, progress: float) -> bool:
-        """Publish `started` as the next attempt. False where another cluster was first: the job is theirs."""
+        """Publish `started` as the next attempt. False if another cluster was first: the job is theirs."""
         run = planned.run
         started = JobStarted(
             job_id=run.job_id,
@@ -120,45 +130,47 @@ class Claims:
             resumed_from_step=run.resumed_from_step,
             progress=progress,
         )
-        try:
-            await self._journal.write(started, expect=planned.expect)
-        except WrongSequence:
-            winner = await self._journal.last_start(run.job_id)
-            return winner is not None and winner.data == wire.encode(started)  # ours where only the answer was lost
-        return True
+        return await self._log.append(started, expect=planned.expect)
 
-    async def make_way(self, job_id: str, recipe: str) -> None:
-        """Remove a video of the job's id that another recipe made, and its record first.
+    async def is_made(self, job_id: str, recipe: str) -> bool:
+        """Whether the video is there, and made by this recipe.
 
-        There may be one: of an attempt under other weights that died before its ending, or of an earlier job with the
-        same id, under an idempotency key that is used again when the log has forgotten its job. It goes when the new
-        one is ready to take its place, and not before: whoever made it may only be slow, and about to end the job.
+        Another recipe's may be there: of an attempt under other weights that died before its ending, or of an earlier
+        job of the same id, under an idempotency key that is used again when the log has forgotten its job. It stays
+        until the new one is ready to take its place: whoever made it may only be slow, and about to end the job.
         """
-        if not await self._is_made(job_id, recipe):
-            log.get().warning("stale_video_removed")
-            await self._videos.delete(video_record_name(job_id))
-            await self._videos.delete(video_name(job_id))
-
-    async def _is_made(self, job_id: str, recipe: str) -> bool:
-        """Whether the video is there, and made by this recipe."""
         try:
             async with self._videos.local(video_name(job_id)) as path:
                 return (await asyncio.to_thread(probe, path)).recipe == recipe
         except (FileNotFoundError, ValueError):  # ValueError: no video at all
             return False
 
+    async def remove_video(self, job_id: str) -> None:
+        """Make way for the job's video, if another is in its place; that one's record goes first."""
+        log.get().warning("stale_video_removed")
+        await self._videos.delete(video_record_name(job_id))
+        await self._videos.delete(video_name(job_id))
+
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
-    """The job in a message; one that speaks of another than its subject is none. Raises `Hopeless`."""
+    """Decode the job in a message. Raises `Hopeless` if it is none, or another's, and `Unknown` if it is a newer one.
+
+    A field that is not known counts as a value that is not: to run the job without it would make another video.
+    """
     try:
-        submitted = wire.decode_submission(data)
+        head, unknown = wire.decode_head(data), wire.unknown_fields(data)
     except wire.Undecodable as error:
         log.get().error("job_undecodable", error=str(error))
         raise Hopeless(UNREADABLE) from error
-    if submitted.job_id != job_id:
-        log.get().error("job_undecodable", error=f"it speaks of job {submitted.job_id}")
+    if head.job_id != job_id:
+        log.get().error("job_undecodable", error=f"it speaks of job {head.job_id}")
         raise Hopeless(UNREADABLE)
-    return submitted
+    if unknown:
+        raise Unknown(", ".join(unknown)[:UNKNOWN_CHARS_MAX])
+    try:
+        return wire.decode_submission(data)
+    except wire.Undecodable as error:
+        raise Unknown(str(error)[:UNKNOWN_CHARS_MAX]) from error
 
 
 def _recipe(job: Job, png: bytes, weights: str) -> str:

@@ -78,7 +78,7 @@ def state() -> None:
 
 
 def rank() -> None:
-    from contracts.events import Ending, JobSucceeded, Stage  # noqa: PLC0415
+    from contracts.events import AnyEnding, Ending, JobSucceeded, Stage  # noqa: PLC0415
     from inference import lead  # noqa: PLC0415
     from inference.__main__ import rank as ours  # noqa: PLC0415
     from inference.attempt import Attempt  # noqa: PLC0415
@@ -106,7 +106,7 @@ def rank() -> None:
             return halted
 
     class HeldEndings(Endings):
-        async def end(self, ending: Ending) -> Ending | None:
+        async def end(self, ending: Ending) -> AnyEnding:
             if isinstance(ending, JobSucceeded):
                 await reach("no ending")
             winner = await super().end(ending)

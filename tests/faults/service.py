@@ -18,7 +18,7 @@ import aiohttp
 
 from contracts import bus, subjects, wire
 from contracts.bus import Bus
-from contracts.events import Event
+from contracts.events import AnyEvent
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
@@ -316,7 +316,7 @@ class Service:
         assert found is not None
         return found
 
-    async def log(self, link: Bus, job_id: str) -> list[Event]:
+    async def log(self, link: Bus, job_id: str) -> list[AnyEvent]:
         stored = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
         return list(wire.readable_events(stored))
 
