@@ -23,6 +23,7 @@ from contracts.bus import Bus, Delivery, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.job import video_name
 from contracts.job_log import JobLog, logged
+from contracts.trouble import described
 from inference import memory
 from inference.attempt import Attempt, Why
 from inference.checkpoints import Checkpoints
@@ -107,8 +108,8 @@ class Lead:
     async def _next(self, stop: asyncio.Event) -> Attempt | None:
         """The next job of the queue, read and ready to be claimed; None where there is none that wants running."""
         try:
-            if not await self._videos.writable(self._limits.room_bytes):
-                log.get().warning("video_store_full_or_read_only")
+            if (trouble := await self._videos.trouble(self._limits.room_bytes)) is not None:
+                log.get().warning("jobs_wait_for_store", **trouble.fields)
                 await lifetime.wait(stop, within_s=STORE_PAUSE_S)
                 return None
             consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
@@ -116,7 +117,7 @@ class Lead:
             delivery = await self._broker.pull(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE, stop=stop)
             return None if delivery is None else await self._read(delivery)
         except (Unavailable, OSError) as away:  # not acknowledged: the message comes again, here or elsewhere
-            log.get().warning("job_put_off", error=repr(away))
+            log.get().warning("job_put_off", error=described(away))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
             return None
 
@@ -154,7 +155,7 @@ class Lead:
                     finally:
                         attempt.end()
             except* (Unavailable, OSError) as away:  # not acknowledged: the message comes again, here or elsewhere
-                log.get().warning("job_put_off", error=repr(away.exceptions[0]))
+                log.get().warning("job_put_off", error=described(away.exceptions[0]))
             finally:
                 del self._in_hand[attempt.job_id]
 

@@ -20,7 +20,7 @@ import uvloop
 from msgspec import Struct
 from torch.distributed.distributed_c10d import Store
 
-from contracts import blobs, bus, env, lifetime, log
+from contracts import bus, env, lifetime, log, stores
 from contracts.cluster import ClusterStatus
 from contracts.plan import Part, Plan, own_plan
 from inference import device, pocket
@@ -68,6 +68,8 @@ def main() -> None:
     settings = env.read(Settings)
     log.configure("inference", rank=settings.rank)
     device.die_with_parent()
+    if settings.rank == 0:
+        stores.check(settings.video_store_url, settings.scratch_store_url)
     where = device.choose(settings.local_rank)
     device.make_current(where)
     with device.join_group(where) as store:
@@ -137,8 +139,8 @@ async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: 
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
                 await Lead(
                     broker=broker,
-                    videos=blobs.store(settings.video_store_url),
-                    scratch=blobs.store(settings.scratch_store_url),
+                    videos=stores.video_store(settings.video_store_url),
+                    scratch=stores.scratch_store(settings.scratch_store_url),
                     desk=desk,
                     watch=watch,
                     cluster=describe(settings, wan, plan),

@@ -9,7 +9,7 @@ from socket import socket
 import uvicorn
 import uvloop
 
-from contracts import env, lifetime, log
+from contracts import env, lifetime, log, stores
 from services.edge.app import Settings, app
 from services.edge.guard import Guarded
 
@@ -76,4 +76,5 @@ async def serve(settings: Settings) -> bool:
 if __name__ == "__main__":
     settings = env.read(Settings)
     log.configure("edge")
+    stores.check(settings.video_store_url, settings.scratch_store_url)
     sys.exit(0 if uvloop.run(serve(settings)) else 1)

@@ -11,6 +11,7 @@ from prometheus_client.openmetrics import exposition
 from contracts import subjects
 from contracts.bus import Bus
 from contracts.cluster import ClusterStatus
+from contracts.trouble import Trouble
 
 # The library leaves this one untyped.
 _openmetrics: Callable[[CollectorRegistry], bytes] = exposition.generate_latest  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -38,7 +39,10 @@ class System(Struct, frozen=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`status` is degraded while nobody works, while state lags, or while durability went unchecked."""
+    """`status` is degraded while nobody works, state lags, a store cannot be written to, or durability went unchecked.
+
+    `stores` says what is wrong with which store; nothing for those that are well.
+    """
 
     status: str
     timestamp: float
@@ -50,6 +54,7 @@ class Health(Struct, frozen=True, kw_only=True):
     state_lag: int = 0
     events_set_aside: int = 0
     durability: str = "unknown"
+    stores: list[str] = []
     clusters: list[ClusterStatus] = []
 
 
@@ -68,14 +73,14 @@ def unhealthy(began: float) -> Health:
     return Health(status="unhealthy", timestamp=time.time(), uptime=_since(began))
 
 
-async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> Health:
+async def health(broker: Bus, clusters: list[ClusterStatus], troubles: list[Trouble], began: float) -> Health:
     queue = await broker.stream(subjects.JOBS_STREAM)
     state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
     unfinished, limit = queue.state.messages, queue.config.max_msgs or 0
     world_size = sum(cluster.world_size for cluster in clusters)
     lag = state.num_pending or 0
     durability = (queue.config.metadata or {}).get(DURABILITY, "unknown")
-    well = bool(clusters) and lag <= STATE_LAG_EVENTS_MAX and durability == "checked"
+    well = bool(clusters) and lag <= STATE_LAG_EVENTS_MAX and durability == "checked" and not troubles
     return Health(
         status="healthy" if well else "degraded",
         timestamp=time.time(),
@@ -86,6 +91,7 @@ async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> He
         state_lag=lag,
         events_set_aside=await broker.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE),
         durability=durability,
+        stores=[trouble.plain for trouble in troubles],
         clusters=clusters,
     )
 
