@@ -73,6 +73,12 @@ faults *arguments: setup
 many jobs="200" seconds="300" seed="1": setup
     @{{ python }} -m tests.many.run "$1" "$2" "$3"
 
+# Three brokers; so many cancels as a video is stored, calm and with leaders that step down every second
+[group('test')]
+[no-exit-message]
+cancels count="100": setup
+    @{{ python }} -m tests.many.cancels "$1"
+
 # Thousands of histories of the whole service in a few seconds, each from a seed
 [group('test')]
 [no-exit-message]

@@ -26,7 +26,7 @@ from contracts.events import (
 )
 from contracts.job import input_name, video_name, video_path, video_url
 from contracts.job_log import JobLog
-from contracts.record import Record, record_name
+from contracts.record import Record, record_name, video_record_name
 from inference.attempt import Attempt
 from inference.checkpoints import Checkpoints
 from inference.video import probe
@@ -67,9 +67,6 @@ class Endings:
         )
         await self._write_record(Record(submitted=attempt.planned.submitted, ending=ending))
         winner = await self.end(ending)
-        if isinstance(winner, JobFailed | JobCancelled):
-            await self._videos.delete(record_name(ending))
-            await self._videos.delete(name)
         await self.finish(attempt.delivery, winner)
 
     async def _write_record(self, record: Record) -> None:
@@ -122,15 +119,20 @@ class Endings:
         return winner
 
     async def finish(self, delivery: Delivery, ending: AnyEnding) -> None:
-        """Take the job from the queue, now that its ending is stored, and remove the files that only it needed.
+        """Take the job from the queue, now that its ending is stored, and remove the files that it needs no longer.
 
-        An ending that this version cannot read takes no file away: how the job ended is not known here.
+        A job that was cancelled or has failed has no video: one that this attempt has stored meanwhile goes. An ending
+        that this version cannot read takes no file away: how the job ended is not known here.
         """
+        if isinstance(ending, JobFailed | JobCancelled):
+            with suppress(ValueError):  # an id that is no file name has no file
+                await self._videos.delete(video_record_name(ending.job_id))
+                await self._videos.delete(video_name(ending.job_id))
         await delivery.acknowledge()
         if isinstance(ending, EndingUnknown):
             log.get().warning("files_kept", why="the ending cannot be read")
             return
-        with suppress(wire.Undecodable, ValueError):  # an id that is no file name never had an input
+        with suppress(wire.Undecodable, ValueError):  # likewise
             head = wire.decode_head(delivery.data)
             await self._scratch.delete(input_name(ending.job_id, head.input_tag))
         with suppress(OSError, ValueError):  # what stays is left to the sweeper
