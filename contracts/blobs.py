@@ -89,8 +89,8 @@ class Store(Protocol):
     async def trouble(self, room_bytes: int = 0) -> Trouble | None:
         """Return why nothing could be published now, or None if it could, and as much as this would find room.
 
-        Tried in every folder of the store that is written to, by a probe that goes the way of a file. What was found
-        is good for `CHECK_AGAIN_S`. A bucket always has room.
+        Tried in every folder of the store that is written to, by a probe that goes the way of a file. That it could
+        holds for `CHECK_AGAIN_S`. A bucket always has room.
         """
         ...
 
@@ -147,23 +147,31 @@ def checked(name: str) -> str:
 
 
 class LastCheck:
-    """The last check of a store, shared by all who ask within `CHECK_AGAIN_S`. Logs what changes."""
+    """The last check of a store, shared by all who asked while it ran. Logs what changes.
+
+    A good one is shared for `CHECK_AGAIN_S` longer; a bad one is not, so that a store that comes right is seen at once.
+    """
 
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
-        self._good_until = -math.inf
+        self._holds_until = -math.inf
         self._found: Trouble | None = None
 
     async def found(self, check: Callable[[], Awaitable[Trouble | None]]) -> Trouble | None:
+        asked_at = time.monotonic()
         async with self._lock:
-            if time.monotonic() >= self._good_until:
+            if asked_at > self._holds_until:
                 before, self._found = self._found, await check()
-                self._good_until = time.monotonic() + CHECK_AGAIN_S
-                if self._found is not None and self._found != before:
-                    log.get().error("store_unusable", **self._found.fields)
-                elif self._found is None and before is not None:
-                    log.get().info("store_usable_again", store=before.setting, path=before.path)
+                self._holds_until = time.monotonic() + (CHECK_AGAIN_S if self._found is None else 0)
+                _log_change(before, self._found)
             return self._found
+
+
+def _log_change(before: Trouble | None, found: Trouble | None) -> None:
+    if found is not None and (before is None or found.plain != before.plain):
+        log.get().error("store_unusable", **found.fields)
+    elif found is None and before is not None:
+        log.get().info("store_usable_again", store=before.setting, path=before.path)
 
 
 class Folder:

@@ -132,7 +132,7 @@ async def test_many_checks_at_once_disturb_neither_each_other_nor_a_list(tmp_pat
     assert entries(tmp_path) == {".tmp"}
 
 
-async def test_what_was_found_is_good_for_a_moment_and_changes_are_logged(
+async def test_that_all_is_well_holds_for_a_moment_and_changes_are_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Folder(tmp_path, setting="VIDEO_STORE_URL")
@@ -141,7 +141,6 @@ async def test_what_was_found_is_good_for_a_moment_and_changes_are_logged(
     (tmp_path / ".tmp").rmdir()
     (tmp_path / ".tmp").touch()
     assert await folder.trouble() is None
-    monkeypatch.setattr(blobs, "CHECK_AGAIN_S", 0)
     folder = Folder(tmp_path, setting="VIDEO_STORE_URL")
     for _ in range(3):
         assert await folder.trouble() is not None
@@ -152,6 +151,26 @@ async def test_what_was_found_is_good_for_a_moment_and_changes_are_logged(
     for _ in range(3):
         assert await folder.trouble() is None
     assert capsys.readouterr().out.count("store_usable_again") == 1
+
+
+async def test_who_asks_while_a_check_runs_shares_what_it_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store that takes half a minute to fail does not take half a minute for each in turn."""
+    checks = 0
+
+    def fail(_path: Path) -> None:
+        nonlocal checks
+        checks += 1
+        raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+
+    monkeypatch.setattr(blobs, "_fsync", fail)
+    folder = Folder(tmp_path)
+    found = await asyncio.gather(*(folder.trouble() for _ in range(50)))
+    assert {trouble.name for trouble in found if trouble is not None} == {"ETIMEDOUT"}
+    assert (len(found), checks) == (50, 1)
+    assert await folder.trouble() is not None
+    assert checks == 2
 
 
 async def test_a_probe_that_a_killed_process_has_left_is_no_file_and_is_swept_away(tmp_path: Path) -> None:

@@ -229,6 +229,12 @@ async def test_a_store_that_cannot_be_written_to_holds_jobs_up_and_heals(
     waiting_for = next(line for line in road.cluster.lines if line["event"] == "jobs_wait_for_store")
     assert (waiting_for["store"], waiting_for["path"]) == ("VIDEO_STORE_URL", str(road.videos))
     assert "EEXIST" in waiting_for["error"]
+
+    async def not_ready() -> bool:
+        async with client.get(f"{road.edge.url}/readyz") as answer:
+            return answer.status == 503
+
+    await eventually(not_ready)  # what an edge has found is good for a second
     with pytest.raises(AssertionError, match="UNAVAILABLE"):
         await road.submit(client)
     assert (await road.status(client, second))["status"] == "InQueue"
