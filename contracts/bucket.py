@@ -26,6 +26,7 @@ CONNECT_WITHIN = timedelta(seconds=5)
 ANSWER_WITHIN = timedelta(seconds=60)  # the largest object in one request
 RETRIES_MAX = 3
 RETRY_WITHIN = timedelta(seconds=30)
+CHECK_WITHIN_S = 10.0
 _OLD_PROBE = "probe.bin"  # left over by versions that overwrote one object again and again
 _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
 """Errors that no waiting helps: there is no such bucket, or its server knows no put that only creates."""
@@ -40,7 +41,7 @@ class Bucket:
     def __init__(self, url: str, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
         self._url, self._setting, self._folders = url, setting, folders
         self._probe_name = PROBE_PREFIX + uuid4().hex  # of one process: they do not disturb each other
-        self._last_check, self._probing = LastCheck(), asyncio.Lock()
+        self._last_check = LastCheck()
         # obstore's own types leave the rest of a configuration open.
         options: Any = {"timeout": ANSWER_WITHIN, "connect_timeout": CONNECT_WITHIN, "allow_http": True}
         retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": RETRY_WITHIN}
@@ -118,31 +119,35 @@ class Bucket:
 
     async def _check(self) -> Trouble | None:
         try:
-            for folder in self._folders:
-                await self._probe(folder)
+            async with asyncio.timeout(CHECK_WITHIN_S):
+                await asyncio.gather(*(self._probe(folder) for folder in self._folders))
+        except TimeoutError:
+            text = f"no answer within {CHECK_WITHIN_S:g} s"
+            return Trouble(self._setting, self._url, TimeoutError.__name__, "does not answer", text)
         except OSError as error:
             name = type(error.__cause__ or error).__name__
             text = f"object store: {name}"  # its own words may hold more addresses
             return Trouble(self._setting, self._url, name, "cannot be written to", text, lasting=name in _LASTING)
         return None
 
-    async def _probe(self, folder: str) -> float:
-        """Create an object in a folder and remove it, and return when the server says that it was written."""
-        place = f"{folder}/{self._probe_name}".lstrip("/")
-        async with self._probing:
-            with _as_os_error():
-                try:
-                    with suppress(AlreadyExistsError):  # one that could not be removed
-                        await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
-                    return (await obstore.head_async(self._store, place))["last_modified"].timestamp()
-                finally:
-                    with suppress(FileNotFoundError):
-                        await obstore.delete_async(self._store, place)
+    async def _probe(self, folder: str) -> None:
+        """Create an object in a folder and remove it. Raises `OSError`."""
+        place = _inside(folder, self._probe_name)
+        with _as_os_error():
+            with suppress(AlreadyExistsError):  # one that could not be removed
+                await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, place)
 
     # -- for the sweeper -------------------------------------------------------------------------------------------
 
     async def now(self) -> float:
-        return await self._probe(self._folders[0])
+        place = _inside(self._folders[0], PROBE_PREFIX + uuid4().hex)
+        with _as_os_error():
+            await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
+            written = await obstore.head_async(self._store, place)
+            await obstore.delete_async(self._store, place)
+        return written["last_modified"].timestamp()
 
     async def files(self, inside: str = "") -> list[File]:
         with _as_os_error():
@@ -174,6 +179,10 @@ class Bucket:
                 with suppress(FileNotFoundError):
                     await obstore.delete_async(self._store, path)
         return len(old)
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _file(name: str, facts: Any) -> File:

@@ -1,5 +1,6 @@
 """Submits, cancels and reports jobs by way of the broker. Never writes a status; fetches nothing; knows no HTTP."""
 
+import asyncio
 import secrets
 import time
 import uuid
@@ -52,7 +53,7 @@ class Jobs:
 
     async def troubles(self) -> list[Trouble]:
         """Return why an input could not be stored now, or later the video."""
-        found = [await store.trouble() for store in (self._scratch, self._videos)]
+        found = await asyncio.gather(self._scratch.trouble(), self._videos.trouble())
         return [trouble for trouble in found if trouble is not None]
 
     async def identify(self, key: str | None, request: JobRequest) -> Identity:

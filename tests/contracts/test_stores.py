@@ -135,6 +135,24 @@ async def test_an_object_store_that_does_not_answer_is_an_error_of_the_world(
         await store.read("a.mp4")
 
 
+async def test_an_object_store_that_is_silent_is_waited_for_only_so_long(
+    object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def say_nothing(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    over = asyncio.Event()
+    monkeypatch.setattr("contracts.bucket.CHECK_WITHIN_S", 0.2)
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        store = object_store.fresh(monkeypatch, AWS_ENDPOINT_URL=f"http://127.0.0.1:{port}")
+        found = await store.trouble()
+        over.set()
+    assert found is not None
+    assert (found.name, found.lasting) == ("TimeoutError", False)
+
+
 async def test_a_bucket_that_is_not_there_is_named_and_lasting(
     object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
