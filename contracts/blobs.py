@@ -1,17 +1,18 @@
 """The door to files: whole files under short names, in a folder or an object store. Knows nothing of jobs.
 
 A file appears whole or not at all, and the first one of a name stays: temp file, fsync, create-only link, fsync of
-the folder. Other than that, plain reads and deletes, and the ages that a sweeper goes by.
+the folder. Other than that, plain reads and deletes, and the times that a sweeper goes by, which are the store's own.
 """
 
 import asyncio
 import errno
+import math
 import os
 import re
 import shutil
 import stat
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from contextlib import (
     AbstractAsyncContextManager,
     AbstractContextManager,
@@ -25,13 +26,18 @@ from uuid import uuid4
 
 from msgspec import Struct
 
-from contracts import log
+from contracts import log, trouble
+from contracts.trouble import Trouble
 
 CHUNK_BYTES = 256 * 1024
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}(/[A-Za-z0-9_-]{1,64})?\.[a-z0-9]{1,12}")
 _TEMPORARY = ".tmp"
+PROBE_PREFIX = ".probe-"
+"""How the names of probes begin. A file of such a name is in no list and is never served."""
+
+CHECK_AGAIN_S = 1.0
 
 
 class File(Struct, frozen=True):
@@ -80,32 +86,46 @@ class Store(Protocol):
         """Delete a file, if it is there and the store lets us: what stays is left to the sweeper."""
         ...
 
-    async def writable(self, room_bytes: int = 0) -> bool:
-        """Whether something could be written now, and as much as this would find room. A bucket always has room."""
+    async def trouble(self, room_bytes: int = 0) -> Trouble | None:
+        """Return why nothing could be published now, or None if it could, and as much as this would find room.
+
+        Tried in every folder of the store that is written to, by a probe that goes the way of a file. That it could
+        holds for `CHECK_AGAIN_S`. A bucket always has room.
+        """
+        ...
+
+    async def now(self) -> float:
+        """The time by the clock that the files' times come from, in Unix seconds. Raises `OSError`."""
         ...
 
     async def files(self, inside: str = "") -> list[File]:
         """The files that lie in the store itself or in one folder inside it, oldest first."""
         ...
 
-    async def delete_old(self, name: str, *, age_s: float) -> bool:
-        """Delete a file that has this age by now; whether it had. Asked at the last moment: it may be young again."""
+    async def delete_old(self, name: str, *, before: float) -> bool:
+        """Delete a file last written at or before this moment of `now`; whether it was.
+
+        Asked at the last moment: the file may be young again.
+        """
         ...
 
-    async def delete_old_drafts(self, *, age_s: float) -> int:
-        """Delete the drafts that nobody has written to for so long, and tell how many."""
+    async def delete_old_drafts(self, *, before: float) -> int:
+        """Delete the drafts and probes last written at or before this moment of `now`, and return how many."""
         ...
 
 
-def store(url: str) -> Store:
-    """The store that a setting names: a folder's path, or `s3://bucket/prefix`. Raises `ValueError` for another one."""
+def store(url: str, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> Store:
+    """The store that a setting names: a folder's path, or `s3://bucket/prefix`. Raises `ValueError` for another one.
+
+    `folders` are those that will be written to; the empty name is the store itself.
+    """
     if url.startswith("s3://"):
         from contracts.bucket import Bucket  # noqa: PLC0415  # obstore is an extra, installed where it is used
 
-        return Bucket(url)
+        return Bucket(url, setting=setting, folders=folders)
     if "://" in url:
         raise ValueError(f"a store is a folder or s3://…, was {url!r}")
-    return Folder(Path(url).resolve())
+    return Folder(Path(url).resolve(), setting=setting, folders=folders)
 
 
 async def overwrite(store: Store, name: str, data: bytes) -> None:
@@ -126,11 +146,42 @@ def checked(name: str) -> str:
     return name
 
 
-class Folder:
-    """A store in a folder, which is made with its first file."""
+class LastCheck:
+    """The last check of a store, shared by all who asked while it ran. Logs what changes.
 
-    def __init__(self, root: Path) -> None:
+    A good one is shared for `CHECK_AGAIN_S` longer; a bad one is not, so that a store that comes right is seen at once.
+    """
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._holds_until = -math.inf
+        self._found: Trouble | None = None
+
+    async def found(self, check: Callable[[], Awaitable[Trouble | None]]) -> Trouble | None:
+        asked_at = time.monotonic()
+        async with self._lock:
+            if asked_at > self._holds_until:
+                before, self._found = self._found, await check()
+                self._holds_until = time.monotonic() + (CHECK_AGAIN_S if self._found is None else 0)
+                _log_change(before, self._found)
+            return self._found
+
+
+def _log_change(before: Trouble | None, found: Trouble | None) -> None:
+    if found is not None and (before is None or found.plain != before.plain):
+        log.get().error("store_unusable", **found.fields)
+    elif found is None and before is not None:
+        log.get().info("store_usable_again", store=before.setting, path=before.path)
+
+
+class Folder:
+    """A store in a folder, which is made with its first file. `setting` and `folders` as in `store`."""
+
+    def __init__(self, root: Path, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
         self.root = root
+        self._setting, self._folders = setting, folders
+        self._probe_name = PROBE_PREFIX + uuid4().hex  # of one process: they do not disturb each other
+        self._last_check = LastCheck()
 
     @property
     def _temporary(self) -> Path:
@@ -152,15 +203,7 @@ class Folder:
         return await asyncio.to_thread(self._publish, draft, name)
 
     def _publish(self, draft: Path, name: str) -> bool:
-        final = self.path(name)
-        final.parent.mkdir(exist_ok=True)
-        _fsync(draft)
-        try:
-            os.link(draft, final)
-        except FileExistsError:
-            return False
-        _fsync(final.parent)
-        return True
+        return _link(draft, self.path(name))
 
     async def write(self, name: str, data: bytes) -> bool:
         def write() -> bool:
@@ -212,18 +255,46 @@ class Folder:
         except OSError as error:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
 
-    async def writable(self, room_bytes: int = 0) -> bool:
-        def probe() -> bool:
-            try:
-                with self.draft("probe.bin") as draft:
-                    draft.write_bytes(b"1")
-                return shutil.disk_usage(self._temporary).free >= room_bytes
-            except OSError:
-                return False
+    async def trouble(self, room_bytes: int = 0) -> Trouble | None:
+        found = await self._last_check.found(self._check)
+        if found is not None or not room_bytes:
+            return found
+        try:
+            free_bytes = (await asyncio.to_thread(shutil.disk_usage, self.root)).free
+        except OSError as error:
+            return trouble.of_folder(self._setting, str(self.root), error)
+        if free_bytes >= room_bytes:
+            return None
+        return trouble.too_small(self._setting, str(self.root), free_bytes, room_bytes)
 
-        return await asyncio.to_thread(probe)
+    async def _check(self) -> Trouble | None:
+        try:
+            await asyncio.to_thread(self._probe)
+        except OSError as error:
+            return trouble.of_folder(self._setting, str(self.root), error)
+        return None
+
+    def _probe(self) -> None:
+        """Do all that publishing a file does, in every folder, and remove it. Raises `OSError`."""
+        with self.draft("probe.bin") as draft:
+            draft.write_bytes(b"1")
+            for folder in self._folders:
+                place = self.root / folder / self._probe_name
+                try:
+                    _link(draft, place)
+                finally:
+                    place.unlink(missing_ok=True)
 
     # -- for the sweeper -------------------------------------------------------------------------------------------
+
+    async def now(self) -> float:
+        def touch() -> float:
+            # A folder can be touched on a full disk too. Without times given, a server sets those of its own clock.
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            os.utime(self._temporary)
+            return self._temporary.stat().st_mtime
+
+        return await asyncio.to_thread(touch)
 
     async def files(self, inside: str = "") -> list[File]:
         def look() -> list[File]:
@@ -235,12 +306,15 @@ class Folder:
 
         return await asyncio.to_thread(look)
 
-    async def delete_old(self, name: str, *, age_s: float) -> bool:
-        return await asyncio.to_thread(_delete_old, self.path(name), age_s)
+    async def delete_old(self, name: str, *, before: float) -> bool:
+        return await asyncio.to_thread(_delete_old, self.path(name), before)
 
-    async def delete_old_drafts(self, *, age_s: float) -> int:
+    async def delete_old_drafts(self, *, before: float) -> int:
         def sweep() -> int:
-            return sum(_delete_old(path, age_s) for path, _ in _regular_files(self._temporary))
+            drafts = [path for path, _ in _regular_files(self._temporary)]
+            for folder in self._folders:
+                drafts += [path for path, _ in _regular_files(self.root / folder) if path.name.startswith(PROBE_PREFIX)]
+            return sum(_delete_old(path, before) for path in drafts)
 
         return await asyncio.to_thread(sweep)
 
@@ -267,12 +341,24 @@ def _regular_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
                     yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
-def _delete_old(path: Path, age_s: float) -> bool:
+def _delete_old(path: Path, before: float) -> bool:
     with suppress(FileNotFoundError):
-        if time.time() - path.stat().st_mtime >= age_s:
+        if path.stat().st_mtime <= before:
             path.unlink()
             return True
     return False
+
+
+def _link(draft: Path, final: Path) -> bool:
+    """Make a draft a file, durably. False if there is one of that name already: that one stays."""
+    final.parent.mkdir(exist_ok=True)
+    _fsync(draft)
+    try:
+        os.link(draft, final)
+    except FileExistsError:
+        return False
+    _fsync(final.parent)
+    return True
 
 
 def _fsync(path: Path) -> None:

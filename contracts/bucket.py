@@ -5,32 +5,43 @@ do this, and where, say the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_AC
 `AWS_ENDPOINT_URL`, …), which obstore reads when the store is made.
 """
 
+import asyncio
 import tempfile
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
 from contracts import log
-from contracts.blobs import CHUNK_BYTES, File, checked, is_name
+from contracts.blobs import CHUNK_BYTES, PROBE_PREFIX, File, LastCheck, checked, is_name
+from contracts.trouble import Trouble
 
 CONNECT_WITHIN = timedelta(seconds=5)
 ANSWER_WITHIN = timedelta(seconds=60)  # the largest object in one request
 RETRIES_MAX = 3
 RETRY_WITHIN = timedelta(seconds=30)
-_PROBE = "probe.bin"
+CHECK_WITHIN_S = 10.0
+_OLD_PROBE = "probe.bin"  # left over by versions that overwrote one object again and again
+_LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
+"""Errors that no waiting helps: there is no such bucket, or its server knows no put that only creates."""
 
 
 class Bucket:
-    """The objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files."""
+    """The objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
 
-    def __init__(self, url: str) -> None:
+    `setting` and `folders` as in `blobs.store`.
+    """
+
+    def __init__(self, url: str, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
+        self._url, self._setting, self._folders = url, setting, folders
+        self._probe_name = PROBE_PREFIX + uuid4().hex  # of one process: they do not disturb each other
+        self._last_check = LastCheck()
         # obstore's own types leave the rest of a configuration open.
         options: Any = {"timeout": ANSWER_WITHIN, "connect_timeout": CONNECT_WITHIN, "allow_http": True}
         retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": RETRY_WITHIN}
@@ -103,32 +114,75 @@ class Bucket:
         except OSError as error:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
 
-    async def writable(self, room_bytes: int = 0) -> bool:  # noqa: ARG002  # the protocol
+    async def trouble(self, room_bytes: int = 0) -> Trouble | None:  # noqa: ARG002  # the protocol
+        return await self._last_check.found(self._check)
+
+    async def _check(self) -> Trouble | None:
         try:
-            with _as_os_error():
-                await obstore.put_async(self._store, _PROBE, b"1", mode="overwrite", use_multipart=False)
-        except OSError:
-            return False
-        return True
+            async with asyncio.timeout(CHECK_WITHIN_S):
+                await asyncio.gather(*(self._probe(folder) for folder in self._folders))
+        except TimeoutError:
+            text = f"no answer within {CHECK_WITHIN_S:g} s"
+            return Trouble(self._setting, self._url, TimeoutError.__name__, "does not answer", text)
+        except OSError as error:
+            name = type(error.__cause__ or error).__name__
+            text = f"object store: {name}"  # its own words may hold more addresses
+            return Trouble(self._setting, self._url, name, "cannot be written to", text, lasting=name in _LASTING)
+        return None
+
+    async def _probe(self, folder: str) -> None:
+        """Create an object in a folder and remove it. Raises `OSError`."""
+        place = _inside(folder, self._probe_name)
+        with _as_os_error():
+            with suppress(AlreadyExistsError):  # one that could not be removed
+                await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
+            with suppress(FileNotFoundError):
+                await obstore.delete_async(self._store, place)
 
     # -- for the sweeper -------------------------------------------------------------------------------------------
+
+    async def now(self) -> float:
+        place = _inside(self._folders[0], PROBE_PREFIX + uuid4().hex)
+        with _as_os_error():
+            await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
+            written = await obstore.head_async(self._store, place)
+            await obstore.delete_async(self._store, place)
+        return written["last_modified"].timestamp()
 
     async def files(self, inside: str = "") -> list[File]:
         with _as_os_error():
             found = await obstore.list_with_delimiter_async(self._store, inside or None)
-        files = [_file(str(facts["path"]), facts) for facts in found["objects"] if facts["path"] != _PROBE]
+        files = [_file(str(facts["path"]), facts) for facts in found["objects"] if facts["path"] != _OLD_PROBE]
         return sorted((file for file in files if is_name(file.name)), key=lambda file: file.modified_at)
 
-    async def delete_old(self, name: str, *, age_s: float) -> bool:
+    async def delete_old(self, name: str, *, before: float) -> bool:
         with suppress(FileNotFoundError):
-            if time.time() - (await self.facts(name)).modified_at >= age_s:
+            if (await self.facts(name)).modified_at <= before:
                 with _as_os_error():
                     await obstore.delete_async(self._store, name)
                 return True
         return False
 
-    async def delete_old_drafts(self, *, age_s: float) -> int:  # noqa: ARG002  # none of them lie in the store
-        return 0
+    async def delete_old_drafts(self, *, before: float) -> int:
+        """Drafts do not lie in the store: only probes, of a process that was killed while it checked."""
+        old: list[str] = []
+        with _as_os_error():
+            for folder in self._folders:
+                found = await obstore.list_with_delimiter_async(self._store, folder or None)
+                old += [
+                    str(facts["path"])
+                    for facts in found["objects"]
+                    if str(facts["path"]).rpartition("/")[2].startswith((PROBE_PREFIX, _OLD_PROBE))
+                    and facts["last_modified"].timestamp() <= before
+                ]
+            for path in old:
+                with suppress(FileNotFoundError):
+                    await obstore.delete_async(self._store, path)
+        return len(old)
+
+
+def _inside(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
 
 
 def _file(name: str, facts: Any) -> File:

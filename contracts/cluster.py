@@ -16,7 +16,8 @@ JOBS_IN_HAND_MAX = 16
 class ClusterStatus(Struct, frozen=True, kw_only=True):
     """One heartbeat. `sizes` are `"W*H"`; `heads` are the model's attention heads; times are Unix seconds.
 
-    `plan` is what a job with guidance is run by that leaves everything to the cluster.
+    `plan` is what a job with guidance is run by that leaves everything to the cluster. `weights` is the fingerprint of
+    the model, and tells apart clusters that would make other pixels of one job; empty in the heartbeat of an older one.
     """
 
     instance: Name
@@ -31,6 +32,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     current_jobs: Annotated[list[Name], Meta(max_length=JOBS_IN_HAND_MAX)]
     started_at: UnixSeconds
     at: UnixSeconds
+    weights: Name = ""
 
 
 class Objection(Struct, frozen=True):

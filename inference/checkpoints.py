@@ -44,14 +44,14 @@ class _Kept(NamedTuple):
 class Checkpoints:
     """Every method raises `OSError` where the store fails."""
 
-    def __init__(self, scratch: Store, model: str) -> None:
-        self._scratch, self._model = scratch, model
+    def __init__(self, scratch: Store, weights: str) -> None:
+        self._scratch, self._weights = scratch, weights
         self._kept: _Kept | None = None
 
     async def write(self, job_id: str, attempt: int, recipe: str, state: Halfway) -> None:
         """Keep this state, durably, and then let go of those before it; never of a later attempt's."""
         began = time.monotonic()
-        origin = Origin(recipe, self._model)
+        origin = Origin(recipe, self._weights)
         conditions_digest = await self._keep_conditions(job_id, attempt, origin, state)
         content = await asyncio.to_thread(halfway.encode_step, state, origin, conditions_digest)
         hash_of_it = halfway.digest(content)[:HASH_CHARS]
@@ -82,7 +82,7 @@ class Checkpoints:
                 continue
             conditions = await self._scratch.read(_conditions_name(job_id, file.attempt)) or b""
             try:
-                step = _check(file, conditions, content, Origin(recipe, self._model))
+                step = _check(file, conditions, content, Origin(recipe, self._weights))
             except Unusable as error:
                 log.get().error("checkpoint_unusable", step=file.step, why=error.why)
                 continue

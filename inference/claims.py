@@ -87,8 +87,8 @@ class Claims:
         began = time.monotonic()
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
-        recipe = _recipe(submitted.job, png or b"")
-        made = png is not None and await self._is_made(job_id, recipe)
+        recipe = _recipe(submitted.job, png or b"", self._cluster.weights)
+        made = png is not None and await self.is_made(job_id, recipe)
         last = await self._log.last_start(job_id)
         so_far = past([*await self._log.events(job_id), *logged([] if last is None else [last])])
         resumed = None if made else await self._checkpoints.latest(job_id, recipe)
@@ -132,24 +132,24 @@ class Claims:
         )
         return await self._log.append(started, expect=planned.expect)
 
-    async def _is_made(self, job_id: str, recipe: str) -> bool:
-        """Whether the video is there, and made by this recipe. Any other makes way, and its record first.
+    async def is_made(self, job_id: str, recipe: str) -> bool:
+        """Whether the video is there, and made by this recipe.
 
-        There may be one: an idempotency key that is used again when the log has forgotten its job gives the same id.
+        Another recipe's may be there: of an attempt under other weights that died before its ending, or of an earlier
+        job of the same id, under an idempotency key that is used again when the log has forgotten its job. It stays
+        until the new one is ready to take its place: whoever made it may only be slow, and about to end the job.
         """
-        name = video_name(job_id)
         try:
-            async with self._videos.local(name) as path:
-                found = (await asyncio.to_thread(probe, path)).recipe
-        except FileNotFoundError:
+            async with self._videos.local(video_name(job_id)) as path:
+                return (await asyncio.to_thread(probe, path)).recipe == recipe
+        except (FileNotFoundError, ValueError):  # ValueError: no video at all
             return False
-        except ValueError:  # no video at all
-            found = None
-        if found != recipe:
-            log.get().warning("stale_video_removed")
-            await self._videos.delete(video_record_name(job_id))
-            await self._videos.delete(name)
-        return found == recipe
+
+    async def remove_video(self, job_id: str) -> None:
+        """Make way for the job's video, if another is in its place; that one's record goes first."""
+        log.get().warning("stale_video_removed")
+        await self._videos.delete(video_record_name(job_id))
+        await self._videos.delete(video_name(job_id))
 
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
@@ -173,9 +173,9 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
         raise Unknown(str(error)[:UNKNOWN_CHARS_MAX]) from error
 
 
-def _recipe(job: Job, png: bytes) -> str:
-    """What the video is made of, as a digest that its file carries."""
-    return hashlib.sha256(msgspec.json.encode(job) + png).hexdigest()
+def _recipe(job: Job, png: bytes, weights: str) -> str:
+    """What the video is made of, and by which weights, as a digest that its file carries."""
+    return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
 def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, resumed: Resumed | None) -> Run:

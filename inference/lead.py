@@ -23,6 +23,7 @@ from contracts.bus import Bus, Delivery, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.job import video_name
 from contracts.job_log import JobLog, logged
+from contracts.trouble import described
 from inference import memory
 from inference.attempt import Attempt, Why
 from inference.checkpoints import Checkpoints
@@ -64,7 +65,7 @@ class Lead:
         self._broker, self._videos = broker, videos
         self._desk, self._watch, self._cluster, self._limits = desk, watch, cluster, limits
         self._log = JobLog(broker, cluster.instance)
-        self._checkpoints = Checkpoints(scratch, cluster.model)
+        self._checkpoints = Checkpoints(scratch, cluster.weights)
         files = {"videos": videos, "scratch": scratch}
         self._claims = Claims(self._log, **files, checkpoints=self._checkpoints, cluster=cluster, limits=limits)
         self._endings = Endings(self._log, **files, checkpoints=self._checkpoints, instance=cluster.instance)
@@ -107,8 +108,8 @@ class Lead:
     async def _next(self, stop: asyncio.Event) -> Attempt | None:
         """The next job of the queue, read and ready to be claimed; None where there is none that wants running."""
         try:
-            if not await self._videos.writable(self._limits.room_bytes):
-                log.get().warning("video_store_full_or_read_only")
+            if (trouble := await self._videos.trouble(self._limits.room_bytes)) is not None:
+                log.get().warning("jobs_wait_for_store", **trouble.fields)
                 await lifetime.wait(stop, within_s=STORE_PAUSE_S)
                 return None
             consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
@@ -116,7 +117,7 @@ class Lead:
             delivery = await self._broker.pull(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE, stop=stop)
             return None if delivery is None else await self._read(delivery)
         except (Unavailable, OSError) as away:  # not acknowledged: the message comes again, here or elsewhere
-            log.get().warning("job_put_off", error=repr(away))
+            log.get().warning("job_put_off", error=described(away))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
             return None
 
@@ -154,7 +155,7 @@ class Lead:
                     finally:
                         attempt.end()
             except* (Unavailable, OSError) as away:  # not acknowledged: the message comes again, here or elsewhere
-                log.get().warning("job_put_off", error=repr(away.exceptions[0]))
+                log.get().warning("job_put_off", error=described(away.exceptions[0]))
             finally:
                 del self._in_hand[attempt.job_id]
 
@@ -215,7 +216,7 @@ class Lead:
                 attempt.progress.end()
                 with suppress(Unavailable):  # without a broker the file is safe to make: who comes next adopts it
                     await self._confirm(attempt)
-                if not attempt.lost and not await self._videos.publish(draft, name):
+                if not attempt.lost and not await self._publish(attempt, draft, name):
                     log.get().warning("video_adopted")
         except (OSError, RuntimeError, MemoryError) as error:
             if (reason := self._no_room(error, attempt)) is None:
@@ -224,6 +225,22 @@ class Lead:
             await self._give_up(attempt, reason)
             return
         await (self._leave(attempt) if attempt.lost else self._endings.succeed(attempt))
+
+    async def _publish(self, attempt: Attempt, draft: Path, name: str) -> bool:
+        """Make the draft the job's video; False if a video that may stay is there.
+
+        One that another recipe made is replaced, but never without the log's word that the job is still this
+        attempt's: the other may be what the job has ended with. Raises `Unavailable` if the log does not answer then.
+        """
+        if await self._videos.publish(draft, name):
+            return True
+        if await self._claims.is_made(attempt.job_id, attempt.planned.recipe):
+            return False
+        await self._confirm(attempt)
+        if attempt.lost:
+            return False
+        await self._claims.remove_video(attempt.job_id)
+        return await self._videos.publish(draft, name)
 
     def _no_room(self, error: Exception, attempt: Attempt) -> str | None:
         """Why the video cannot be kept, where it is for want of room on a disk or in memory."""

@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -19,7 +20,7 @@ import uvloop
 from msgspec import Struct
 from torch.distributed.distributed_c10d import Store
 
-from contracts import blobs, bus, env, lifetime, log
+from contracts import bus, env, lifetime, log, stores
 from contracts.cluster import ClusterStatus
 from contracts.plan import Part, Plan, own_plan
 from inference import device, pocket
@@ -67,6 +68,8 @@ def main() -> None:
     settings = env.read(Settings)
     log.configure("inference", rank=settings.rank)
     device.die_with_parent()
+    if settings.rank == 0:
+        stores.check(settings.video_store_url, settings.scratch_store_url)
     where = device.choose(settings.local_rank)
     device.make_current(where)
     with device.join_group(where) as store:
@@ -101,8 +104,9 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
     except (CheckpointError, kernels.KernelError) as error:
         sys.exit(str(error))
     seconds = round(time.monotonic() - began, 1)
-    log.get().info("model_loaded", model=wan.card.name, attention=attention, seconds=seconds)
-    return wan
+    weights = "+".join([wan.weights, *kernels.marks(attention, fp8_linear=settings.fp8_linear)])
+    log.get().info("model_loaded", model=wan.card.name, weights=weights, attention=attention, seconds=seconds)
+    return replace(wan, weights=weights)
 
 
 def choose_plan(settings: Settings, wan: Wan) -> Plan:
@@ -135,8 +139,8 @@ async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: 
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
                 await Lead(
                     broker=broker,
-                    videos=blobs.store(settings.video_store_url),
-                    scratch=blobs.store(settings.scratch_store_url),
+                    videos=stores.video_store(settings.video_store_url),
+                    scratch=stores.scratch_store(settings.scratch_store_url),
                     desk=desk,
                     watch=watch,
                     cluster=describe(settings, wan, plan),
@@ -191,4 +195,5 @@ def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
         current_jobs=[],
         started_at=now,
         at=now,
+        weights=wan.weights,
     )

@@ -9,7 +9,7 @@ import sys
 
 from msgspec import Struct
 
-from contracts import blobs, env, log
+from contracts import env, log, stores
 from contracts.blobs import Store
 from contracts.bus import Bus
 from contracts.job import job_id_in
@@ -54,7 +54,7 @@ async def main() -> None:
     log.configure("rebuild")
     settings = env.read(Settings)
     async with connected(Broker(settings.nats_url, settings.nats_creds), name="rebuild") as broker:
-        done = await rebuild(broker, blobs.store(settings.video_store_url))
+        done = await rebuild(broker, stores.video_store(settings.video_store_url))
     print(f"{done.restored} jobs restored, {done.known} were known; {len(done.unreadable)} records cannot be read")
     if done.unreadable:
         sys.exit("\n".join(["cannot be read:", *done.unreadable]))

@@ -167,6 +167,11 @@ class Process:
         assert self._running is not None
         self._running.send_signal(number)
 
+    def wait(self, within_s: float) -> int:
+        """Wait for an end that comes by itself, and return the exit code."""
+        assert self._running is not None
+        return self._running.wait(within_s)
+
     def kill(self) -> None:
         assert self._running is not None
         self._running.kill()

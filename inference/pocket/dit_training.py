@@ -131,7 +131,7 @@ def flow_loss(
         sigma_B = _sigmas(batch, rng).to(device)
         sigma_B1111 = sigma_B[:, None, None, None, None]
         noisy_BCTHW = torch.lerp(clean_BCTHW, noise_BCTHW, sigma_B1111)
-        with autocast(device):
+        with autocast(transformer):
             flow_BCTHW = transformer(
                 hidden_states=torch.cat([noisy_BCTHW, masked(drawn.first_BCTHW)], dim=1),
                 timestep=sigma_B * TRAIN_TIMESTEPS,

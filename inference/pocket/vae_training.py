@@ -44,7 +44,7 @@ def clip_loss(vae: AutoencoderKLWan, album: Album, batch: int, side: int, frames
 
 def reconstruction_loss(vae: AutoencoderKLWan, video_BCTHW: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
     """Of a VAE inside `whole_clips`, on the video's device: there and back, with the noise that its variance says."""
-    with autocast(video_BCTHW.device):
+    with autocast(vae):
         mean, log_variance = whole_clip.encode(vae, video_BCTHW)
         mean, log_variance = mean.float(), log_variance.float()
         noise = normal(mean.shape, rng, mean.device)

@@ -74,6 +74,10 @@ def open_diffusers(folder: Path) -> Checkpoint:
         image_processor=lambda: CLIPImageProcessorPil.from_pretrained(
             folder / "image_processor", local_files_only=True
         ),
+        configs={
+            **{f"{name}/config.json": folder / name / "config.json" for name in INDEX_CLASSES},
+            **{f"image_processor/{file.name}": file for file in (folder / "image_processor").glob("*.json")},
+        },
     )
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load, save
 from inference.wan.guidance import Conditioning
 from inference.wan.solvers import Memory
 
-FORMAT = 1
+FORMAT = 2
 HEADER_BYTES_MAX = 100 * 1024  # there are a dozen tensors
 
 
@@ -52,16 +52,16 @@ class Halfway:
 
 
 class Origin(Struct, frozen=True):
-    """Whose bytes these are: `recipe` tells a job with its picture from any other, `model` the weights."""
+    """Whose bytes these are: `recipe` tells a job with its picture from any other, `weights` one model from another."""
 
     recipe: str
-    model: str
+    weights: str
 
 
 class Unusable(Exception):
     """These bytes are no halfway of this job; the text says why."""
 
-    def __init__(self, why: Literal["damaged", "foreign", "of a newer format"]) -> None:
+    def __init__(self, why: Literal["damaged", "foreign", "of another format"]) -> None:
         super().__init__(why)
         self.why = why
 
@@ -170,8 +170,8 @@ def _facts(content: bytes) -> _Facts:
     try:
         header = msgspec.json.decode(content[8 : 8 + min(length, HEADER_BYTES_MAX)], type=_Header)
         text = header.metadata.wanjet
-        if msgspec.json.decode(text, type=_Format).format > FORMAT:
-            raise Unusable("of a newer format")
+        if msgspec.json.decode(text, type=_Format).format != FORMAT:
+            raise Unusable("of another format")
         return msgspec.json.decode(text, type=_Facts)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Unusable("damaged") from error

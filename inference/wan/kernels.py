@@ -22,6 +22,9 @@ BEST_FIRST = {
 }
 """diffusers' names. All of them work under Ulysses, which `_flash_3` and others do not."""
 
+APPROXIMATE = "sage"
+"""Stands in the names of those that change pixels beyond rounding."""
+
 PICTURE_TOKENS = 257  # of Wan's CLIP: an odd number, which some kernels refuse
 WARM_UP_FRAMES = 81  # what a job has by default
 
@@ -56,6 +59,11 @@ def runs(name: str, device: torch.device, head_dim: int) -> bool:
         log.get().info("attention_refused", backend=name, error=type(error).__name__)
         return False
     return True
+
+
+def marks(attention: str, *, fp8_linear: bool) -> list[str]:
+    """Name all arithmetic that changes pixels beyond rounding: with it, the same weights are another model."""
+    return [*(["fp8_linear"] if fp8_linear else []), *([attention] if APPROXIMATE in attention else [])]
 
 
 def check_fp8(device: torch.device) -> None:

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,12 @@ from contracts import log
 from inference.wan import fp8
 from inference.wan.card import ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
+from inference.wan.fingerprint import fingerprint
 from inference.wan.parts import Checkpoint, Part
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
 from inference.wan.vae_on_cpu import speed_up
+from inference.wan.weights import CheckpointError
 
 SAY_EVERY_S = 5.0
 
@@ -32,7 +34,8 @@ SAY_EVERY_S = 5.0
 class Wan:
     """The loaded components, none of them to be trained, all of them on `device` but for an offloaded text encoder.
 
-    `texts` are the prompts encoded lately.
+    `weights` is the fingerprint of the checkpoint, with what else changes the pixels beyond rounding; it is empty for
+    weights that are not from a checkpoint. `texts` are the prompts encoded lately.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -43,6 +46,7 @@ class Wan:
     transformer: WanTransformer3DModel
     card: ModelCard
     device: torch.device
+    weights: str = ""
     texts: Texts = field(default_factory=Texts)
 
     @property
@@ -65,17 +69,22 @@ def load(
 
     Over a `mesh` the two large models are shared out and each rank reads its own rows alone; every rank of it calls
     this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is
-    read if the folder holds something else.
+    read if the folder holds something else, and afterwards if it was changed meanwhile.
     """
-    return read(
-        open_checkpoint(folder),
-        read_card(folder, large_sizes=large_sizes),
+    checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
+    weights = fingerprint(checkpoint, card)
+    wan = read(
+        checkpoint,
+        card,
         device,
         mesh=mesh,
         dtype=dtype,
         offload_text_encoder=offload_text_encoder,
         fp8_linear=fp8_linear,
     )
+    if fingerprint(checkpoint, card) != weights:
+        raise CheckpointError(f"{folder}: expected files that stay as they are, found others after reading them")
+    return replace(wan, weights=weights)
 
 
 def read(

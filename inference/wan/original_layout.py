@@ -154,6 +154,7 @@ def open_original(folder: Path) -> Checkpoint:
         image_encoder=image_encoder,
         tokenizer=tokenizer,
         image_processor=lambda: clip_processor(image_side),
+        configs={CONFIG_FILE: folder / CONFIG_FILE},
     )
 
 

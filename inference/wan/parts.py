@@ -34,6 +34,11 @@ class Part:
     canonical: Callable[[str], str] = str
     unused: str = NOTHING
 
+    @property
+    def used(self) -> dict[str, Stored]:
+        """What the component has of `stored`, in the same order."""
+        return {name: tensor for name, tensor in self.stored.items() if not re.match(self.unused, name)}
+
     def empty(self) -> Any:
         """The component with parameters that have a shape but no memory; its buffers are real."""
         with init_empty_weights(include_buffers=False):
@@ -45,7 +50,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that was opened, not yet read."""
+    """A folder that was opened, not yet read. `configs` are the small files that say how the parts compute, by name."""
 
     transformer: Part
     vae: Part
@@ -53,6 +58,7 @@ class Checkpoint:
     image_encoder: Part
     tokenizer: Path
     image_processor: Callable[[], Any]
+    configs: Mapping[str, Path]
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -75,7 +81,7 @@ def check_part(part: Part) -> None:
         expect(stored.file, f"{name} of shape {list(shape)}", list(stored.shape), list(shape))
         if stored.dtype not in FLOATS:
             raise CheckpointError(f"{stored.file}: expected {name} in floats of 16 bits or more, found {stored.dtype}")
-    unknown = [name for name in part.stored if name not in wanted and not re.match(part.unused, name)]
+    unknown = [name for name in part.used if name not in wanted]
     if unknown:
         raise CheckpointError(f"{part.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
 

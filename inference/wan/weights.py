@@ -37,25 +37,35 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file. `read(first, last)` gives those rows of its leading dimension, in memory of their own."""
+    """One tensor of a file. `items(first, last)` gives those of its numbers, flat, in memory of their own."""
 
     file: Path
     shape: tuple[int, ...]
     dtype: torch.dtype
-    read: Callable[[int, int], torch.Tensor]
+    items: Callable[[int, int], torch.Tensor]
 
     @property
     def nbytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
+    @property
+    def _row_items(self) -> int:
+        return math.prod(self.shape[1:])
+
+    def read(self, first: int, last: int) -> torch.Tensor:
+        """Those rows of its leading dimension, in memory of their own."""
+        flat = self.items(first * self._row_items, last * self._row_items)
+        return flat.view(last - first, *self.shape[1:])
+
     def rows(self, first: int, last: int) -> "Stored":
         """A part of it, as a tensor of its own."""
+        before = first * self._row_items
         shape = (last - first, *self.shape[1:])
-        return replace(self, shape=shape, read=lambda start, end: self.read(first + start, first + end))
+        return replace(self, shape=shape, items=lambda start, end: self.items(before + start, before + end))
 
     def without_leading_one(self) -> "Stored":
         """Its only row, as a tensor of its own."""
-        return replace(self, shape=self.shape[1:], read=lambda start, end: self.read(0, 1)[0, start:end])
+        return replace(self, shape=self.shape[1:])
 
 
 class _Place(Struct, frozen=True):
@@ -98,17 +108,24 @@ def _stored(file: Path, name: str, place: _Place, start: int) -> Stored:
     if dtype is None or math.prod(place.shape) * dtype.itemsize != end - begin:
         found = f"{place.dtype} of shape {list(place.shape)} in {end - begin} bytes"
         raise CheckpointError(f"{file}: expected {name} as numbers that fill its place, found {found}")
-    row_bytes = math.prod(place.shape[1:]) * dtype.itemsize
 
-    def read(first: int, last: int) -> torch.Tensor:
-        rows = torch.empty((last - first) * row_bytes, dtype=torch.uint8)
-        with file.open("rb") as content:
-            content.seek(start + begin + first * row_bytes)
-            if content.readinto(rows.numpy().data) != rows.numel():
-                raise CheckpointError(f"{file}: expected {name} whole, found that the file has become shorter")
-        return rows.view(dtype).view(last - first, *place.shape[1:])
+    def items(first: int, last: int) -> torch.Tensor:
+        flat = torch.empty((last - first) * dtype.itemsize, dtype=torch.uint8)
+        if not _fill(flat, file, start + begin + first * dtype.itemsize):
+            raise CheckpointError(f"{file}: expected {name} whole, found that the file has become shorter")
+        return flat.view(dtype)
 
-    return Stored(file, place.shape, dtype, read)
+    return Stored(file, place.shape, dtype, items)
+
+
+def _fill(flat: torch.Tensor, file: Path, at: int) -> bool:
+    """Read bytes from this place on until the tensor is full; False where the file ends before."""
+    wanted = flat.numpy().data
+    with file.open("rb", buffering=0) as content:  # a buffer may be a megabyte, of which a sample wants 4 KiB
+        content.seek(at)
+        while wanted and (count := content.readinto(wanted)):
+            wanted = wanted[count:]
+    return not wanted
 
 
 def read_pickle(file: Path) -> dict[str, Stored]:
@@ -127,4 +144,11 @@ def read_pickle(file: Path) -> dict[str, Stored]:
 
 
 def _mapped(file: Path, tensor: torch.Tensor) -> Stored:
-    return Stored(file, tuple(tensor.shape), tensor.dtype, lambda first, last: tensor[first:last].clone())
+    row_items = max(1, math.prod(tensor.shape[1:]))
+
+    def items(first: int, last: int) -> torch.Tensor:
+        top, bottom = first // row_items, math.ceil(last / row_items)  # only these: it may not lie in order
+        rows = tensor[top:bottom].reshape(-1)
+        return rows[first - top * row_items : last - top * row_items].clone()
+
+    return Stored(file, tuple(tensor.shape), tensor.dtype, items)

@@ -91,5 +91,5 @@ def _write(folder: Path, state: Halfway) -> float:
         for file in (folder / CHECKPOINTS).iterdir():
             file.unlink()
     began = time.monotonic()
-    asyncio.run(Checkpoints(Folder(folder), "a model").write(JOB_ID, 1, "a recipe", state))
+    asyncio.run(Checkpoints(Folder(folder), "weights").write(JOB_ID, 1, "a recipe", state))
     return time.monotonic() - began

@@ -55,7 +55,7 @@ def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None =
     parts = {name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")}
     with tempfile.TemporaryDirectory() as folder:
         make["tokenizer"]().save_pretrained(folder)
-        checkpoint = Checkpoint(**parts, tokenizer=Path(folder), image_processor=make["image_processor"])
+        checkpoint = Checkpoint(**parts, tokenizer=Path(folder), image_processor=make["image_processor"], configs={})
         return read(checkpoint, shape.card, device, mesh=mesh, fp8_linear=fp8_linear)
 
 
@@ -69,9 +69,9 @@ def _tensor(name: str, shape: tuple[int, ...], device: torch.device) -> Stored:
     def draw(first: int, last: int) -> torch.Tensor:
         fan_in = math.prod(shape[1:])
         if fan_in == 1:  # a norm's weight, or a bias
-            return torch.full((last - first, *shape[1:]), 0.0 if name.endswith("bias") else 1.0, device=device)
+            return torch.full((last - first,), 0.0 if name.endswith("bias") else 1.0, device=device)
         by_name = torch.Generator(device).manual_seed(zlib.crc32(name.encode()))
         whole = torch.empty(shape, device=device).normal_(std=fan_in**-0.5, generator=by_name)
-        return whole[first:last]
+        return whole.flatten()[first:last]
 
     return Stored(Path("drawn"), shape, torch.float32, draw)

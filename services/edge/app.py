@@ -15,7 +15,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Struct
 
-from contracts import blobs, bus, log
+from contracts import bus, log, stores
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound, networks
@@ -55,7 +55,7 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         allowed = networks(settings.outbound_allowed_networks)
-        videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
+        videos, scratch = stores.video_store(settings.video_store_url), stores.scratch_store(settings.scratch_store_url)
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
             Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,

@@ -10,6 +10,7 @@ from contracts import log
 from contracts.bus import Unavailable
 from contracts.cluster import Objection
 from contracts.status import State
+from contracts.trouble import described
 from services.edge.images import ImageRefused
 from services.edge.submission import Invalid
 
@@ -150,7 +151,7 @@ def on_outcome_unknown(_: _Request, error: OutcomeUnknown) -> _Response:
 
 
 def on_unavailable(_: _Request, error: Unavailable | OSError) -> _Response:
-    log.get().error("unavailable", error=repr(error))
+    log.get().error("unavailable", error=described(error))
     return _answer(503, UnavailableBody("UNAVAILABLE", "the service cannot answer now; try again"), **_retry_later())
 
 

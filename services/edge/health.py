@@ -12,6 +12,7 @@ from contracts import subjects
 from contracts.bus import Bus
 from contracts.cluster import ClusterStatus
 from contracts.plan import Plan
+from contracts.trouble import Trouble
 
 # The library leaves this one untyped.
 _openmetrics: Callable[[CollectorRegistry], bytes] = exposition.generate_latest  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
@@ -45,6 +46,7 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
     device: str
     world_size: int
     model: str
+    weights: str
     sizes: list[str]
     default_size: str
     heads: int
@@ -55,7 +57,10 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`status` is degraded while nobody works, while state lags, or while durability went unchecked."""
+    """`status` is degraded while nobody works, state lags, a store cannot be written to, or durability went unchecked.
+
+    `stores` says what is wrong with which store; nothing for those that are well.
+    """
 
     status: str
     timestamp: float
@@ -67,6 +72,7 @@ class Health(Struct, frozen=True, kw_only=True):
     state_lag: int = 0
     events_set_aside: int = 0
     durability: str = "unknown"
+    stores: list[str] = []
     clusters: list[ClusterSeen] = []
 
 
@@ -85,14 +91,14 @@ def unhealthy(began: float) -> Health:
     return Health(status="unhealthy", timestamp=time.time(), uptime=_since(began))
 
 
-async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> Health:
+async def health(broker: Bus, clusters: list[ClusterStatus], troubles: list[Trouble], began: float) -> Health:
     queue = await broker.stream(subjects.JOBS_STREAM)
     state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
     unfinished, limit = queue.state.messages, queue.config.max_msgs or 0
     world_size = sum(cluster.world_size for cluster in clusters)
     lag = state.num_pending or 0
     durability = (queue.config.metadata or {}).get(DURABILITY, "unknown")
-    well = bool(clusters) and lag <= STATE_LAG_EVENTS_MAX and durability == "checked"
+    well = bool(clusters) and lag <= STATE_LAG_EVENTS_MAX and durability == "checked" and not troubles
     return Health(
         status="healthy" if well else "degraded",
         timestamp=time.time(),
@@ -103,6 +109,7 @@ async def health(broker: Bus, clusters: list[ClusterStatus], began: float) -> He
         state_lag=lag,
         events_set_aside=await broker.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE),
         durability=durability,
+        stores=[trouble.plain for trouble in troubles],
         clusters=[_shown(cluster) for cluster in clusters],
     )
 
@@ -114,6 +121,7 @@ def _shown(cluster: ClusterStatus) -> ClusterSeen:
         device=cluster.device,
         world_size=cluster.world_size,
         model=cluster.model,
+        weights=cluster.weights,
         sizes=cluster.sizes,
         default_size=cluster.default_size,
         heads=cluster.heads,

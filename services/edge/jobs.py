@@ -1,5 +1,6 @@
 """Submits, cancels and reports jobs by way of the broker. Never writes a status; fetches nothing; knows no HTTP."""
 
+import asyncio
 import secrets
 import time
 import uuid
@@ -17,6 +18,7 @@ from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
 from contracts.job_log import JobLog
 from contracts.record import video_record_name
 from contracts.status import JobStatus
+from contracts.trouble import Trouble
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
 
@@ -43,15 +45,16 @@ class Jobs:
 
     async def look_for_room(self) -> None:
         """A cheap look before dear work; the broker itself decides later. Raises `Busy` or `Unavailable`."""
-        if not await self.storable():
-            raise Unavailable("a store is full or cannot be written to")
+        for trouble in await self.troubles():
+            raise Unavailable(str(trouble))
         queue = await self._broker.stream(subjects.JOBS_STREAM)
         if queue.state.messages >= (queue.config.max_msgs or 0):
             raise Busy
 
-    async def storable(self) -> bool:
-        """Whether an input could be stored now, and later the video."""
-        return await self._scratch.writable() and await self._videos.writable()
+    async def troubles(self) -> list[Trouble]:
+        """Return why an input could not be stored now, or later the video."""
+        found = await asyncio.gather(self._scratch.trouble(), self._videos.trouble())
+        return [trouble for trouble in found if trouble is not None]
 
     async def identify(self, key: str | None, request: JobRequest) -> Identity:
         """Which job this submission means."""

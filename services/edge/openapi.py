@@ -51,7 +51,7 @@ _REQUESTS = {
     },
 }  # fmt: skip
 _CLUSTER = health.ClusterSeen(
-    name="one", device="cuda", world_size=8, model="Wan2.1-I2V-14B-720P",
+    name="one", device="cuda", world_size=8, model="Wan2.1-I2V-14B-720P", weights="5f70bf18a086007016e948b04aed3b82",
     sizes=["1280*720", "720*1280", "832*480", "480*832"], default_size="1280*720", heads=40,
     plan=Plan(cfg_size=2, ulysses_size=4, vae_parallel=True), jobs_running=1, started_at=1703840000.0,
     at=1703847600.0,

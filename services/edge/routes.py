@@ -148,8 +148,8 @@ async def readyz(edge: Edge) -> Response[Any]:
             await edge.broker.stream(stream)
     except (Unavailable, APIError):
         return _not_ready("the broker does not answer, or is not provisioned")
-    if not await edge.jobs.storable():
-        return _not_ready("a store is full or cannot be written to")
+    if troubles := await edge.jobs.troubles():
+        return _not_ready("; ".join(trouble.plain for trouble in troubles))
     return Response({"status": "ready"})
 
 
@@ -180,7 +180,8 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
 
 async def _health(edge: Edge) -> health.Health:
     try:
-        return await health.health(edge.broker, await edge.jobs.clusters(), edge.began)
+        troubles = await edge.jobs.troubles()
+        return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began)
     except (Unavailable, APIError):
         return health.unhealthy(edge.began)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import uvloop
 from msgspec import Meta, Struct
 
-from contracts import blobs, bus, env, lifetime, log, subjects
+from contracts import bus, env, lifetime, log, stores, subjects
 from contracts.bus import Bus, Unavailable
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
@@ -44,7 +44,7 @@ async def serve(settings: Settings) -> bool:
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
         log.get().info("state_ready")
-        videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
+        videos, scratch = stores.video_store(settings.video_store_url), stores.scratch_store(settings.scratch_store_url)
         records = Records(broker, videos)
         retention = Retention(broker, videos, scratch, settings.limits)
         async with asyncio.TaskGroup() as tasks:
@@ -73,4 +73,5 @@ async def clean_up(
 if __name__ == "__main__":
     settings = env.read(Settings)
     log.configure("state")
+    stores.check(settings.video_store_url, settings.scratch_store_url)
     sys.exit(0 if uvloop.run(serve(settings)) else 1)

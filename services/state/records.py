@@ -6,7 +6,6 @@ has lost comes back from them.
 
 import asyncio
 import math
-import time
 from collections.abc import Sequence
 
 from contracts import log, subjects, wire
@@ -61,7 +60,7 @@ class Records:
         if 0 < RESTORED_SHARE * bytes_max < log_so_far.state.bytes:  # -1 or 0 for no limit
             return  # whatever came back would push out what is younger
         log_s = log_so_far.config.max_age or math.inf
-        now = time.time()
+        now = await self._videos.now()
         known = unfinished | {ending.job_id for ending in endings}
         for file in files:
             age_s = now - file.modified_at

@@ -6,7 +6,6 @@ already and is not in the queue yet.
 """
 
 import math
-import time
 
 from msgspec import Struct
 
@@ -36,15 +35,18 @@ class Retention:
         self._log = JobLog(broker, publisher="state")
         self._wanted: set[str] = set()
         """The videos whose jobs are known to have succeeded, so that each is asked about once."""
+        self._now: dict[Store, float] = {}
+        """What the stores' own clocks said when this clean-up began. That of this machine may be a day off."""
 
     async def apply(self, unfinished: set[str]) -> None:
         """Remove what is over the limits. `unfinished` are the jobs that nothing is taken from."""
+        self._now = {store: await store.now() for store in (self._videos, self._scratch)}
         await self._drop_unwanted_videos()
         await self._make_room(unfinished)
         await self._drop_old_records()
         await self._drop_leftovers(unfinished)
         for store in (self._videos, self._scratch):
-            if count := await store.delete_old_drafts(age_s=self._limits.leftover_s):
+            if count := await store.delete_old_drafts(before=self._now[store] - self._limits.leftover_s):
                 log.get().info("drafts_removed", count=count)
 
     async def _drop_leftovers(self, unfinished: set[str]) -> None:
@@ -52,7 +54,7 @@ class Retention:
         for folder in (INPUTS, CHECKPOINTS):
             for file in await self._scratch.files(folder):
                 job_id = job_id_in(file.name)
-                if job_id in unfinished or time.time() - file.modified_at < self._limits.leftover_s:
+                if job_id in unfinished or self._now[self._scratch] - file.modified_at < self._limits.leftover_s:
                     continue
                 if await self._is_over(job_id):
                     await self._remove(self._scratch, file.name, self._limits.leftover_s, why="leftover")
@@ -110,9 +112,8 @@ class Retention:
             if await self._remove(self._videos, video.name, self._limits.young_s, why="no_room"):
                 excess_bytes -= video.size_bytes
 
-    @staticmethod
-    async def _remove(store: Store, name: str, age_s: float, *, why: str) -> bool:
-        removed = await store.delete_old(name, age_s=age_s)
+    async def _remove(self, store: Store, name: str, age_s: float, *, why: str) -> bool:
+        removed = await store.delete_old(name, before=self._now[store] - age_s)
         if removed:
             log.get().info("file_removed", name=name, why=why)
         return removed

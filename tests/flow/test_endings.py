@@ -225,7 +225,16 @@ async def test_a_store_that_cannot_be_written_to_holds_jobs_up_and_heals(
     drafts.rmdir()
     drafts.touch()
     await cancel(road, client, waiting)
-    await eventually(lambda: "video_store_full_or_read_only" in road.cluster.text, within_s=WITHIN_S)
+    await eventually(lambda: "jobs_wait_for_store" in road.cluster.text, within_s=WITHIN_S)
+    waiting_for = next(line for line in road.cluster.lines if line["event"] == "jobs_wait_for_store")
+    assert (waiting_for["store"], waiting_for["path"]) == ("VIDEO_STORE_URL", str(road.videos))
+    assert "EEXIST" in waiting_for["error"]
+
+    async def not_ready() -> bool:
+        async with client.get(f"{road.edge.url}/readyz") as answer:
+            return answer.status == 503
+
+    await eventually(not_ready)  # what an edge has found is good for a second
     with pytest.raises(AssertionError, match="UNAVAILABLE"):
         await road.submit(client)
     assert (await road.status(client, second))["status"] == "InQueue"

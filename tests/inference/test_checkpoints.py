@@ -14,7 +14,7 @@ from inference.wan.halfway import Halfway, decode
 from inference.wan.solvers import Memory
 from tests.contracts.test_fold import ID
 
-RECIPE = "a recipe"
+RECIPE, WEIGHTS = "a recipe", "3f1c"
 
 
 def halfway(step: int) -> Halfway:
@@ -27,7 +27,7 @@ def halfway(step: int) -> Halfway:
 
 @pytest.fixture
 def checkpoints(tmp_path: Path) -> Checkpoints:
-    return Checkpoints(Folder(tmp_path), "tiny")
+    return Checkpoints(Folder(tmp_path), WEIGHTS)
 
 
 def kept(folder: Path) -> list[str]:
@@ -67,10 +67,12 @@ async def test_a_flipped_byte_anywhere_is_found_and_reported(
     assert await checkpoints.latest(ID, RECIPE) is None
 
 
-async def test_another_jobs_or_another_models_checkpoint_is_not_used(checkpoints: Checkpoints, tmp_path: Path) -> None:
+async def test_another_jobs_checkpoint_or_one_of_other_weights_is_not_used(
+    checkpoints: Checkpoints, tmp_path: Path
+) -> None:
     await checkpoints.write(ID, 1, RECIPE, halfway(5))
     assert await checkpoints.latest(ID, "another recipe") is None
-    assert await Checkpoints(Folder(tmp_path), "another model").latest(ID, RECIPE) is None
+    assert await Checkpoints(Folder(tmp_path), "other weights").latest(ID, RECIPE) is None
     assert await checkpoints.latest(ID.replace("0", "f"), RECIPE) is None
 
 
@@ -88,7 +90,7 @@ async def test_an_attempt_that_slept_takes_nothing_from_the_one_after_it(
     checkpoints: Checkpoints, tmp_path: Path
 ) -> None:
     await checkpoints.write(ID, 2, RECIPE, halfway(12))
-    await Checkpoints(Folder(tmp_path), "tiny").write(ID, 1, RECIPE, halfway(5))
+    await Checkpoints(Folder(tmp_path), WEIGHTS).write(ID, 1, RECIPE, halfway(5))
     found = await checkpoints.latest(ID, RECIPE)
     assert found is not None
     assert found.step == 12
@@ -98,7 +100,7 @@ async def test_what_an_attempt_of_the_same_number_has_left_makes_way(checkpoints
     """A broker that lost the start of the first attempt counts the second one as the first."""
     await checkpoints.write(ID, 1, RECIPE, halfway(5))
     (tmp_path / CHECKPOINTS / f"{ID}-1-conditions.safetensors").write_bytes(b"of other tokens")
-    again = Checkpoints(Folder(tmp_path), "tiny")
+    again = Checkpoints(Folder(tmp_path), WEIGHTS)
     await again.write(ID, 1, RECIPE, halfway(7))
     found = await again.latest(ID, RECIPE)
     assert found is not None

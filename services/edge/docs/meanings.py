@@ -95,11 +95,13 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
     },
     health.Health: {
         **_SEEN,
-        "status": "`healthy`, `degraded` (nobody works, statuses lag, or durability is unchecked) or `unhealthy`.",
+        "status": "`healthy`, `unhealthy`, or `degraded`: nobody works, statuses lag, a store cannot be written to, or "
+        "durability is unchecked.",
         "uptime": "Seconds since this edge began.",
         "rank": "Always 0.",
         "world_size": "Ranks of all live clusters.",
         "durability": "`checked` once provisioning has seen that the broker syncs what it acknowledges.",
+        "stores": "What is wrong with which store, named by its setting; empty if all can be written to.",
     },
     health.Metrics: {**_SEEN, "system": "The clusters as a whole."},
     health.Service: {
@@ -122,6 +124,7 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "device": "What its ranks compute on.",
         "world_size": "Its ranks.",
         "model": "The checkpoint it has loaded.",
+        "weights": "The fingerprint of that checkpoint: clusters that make other pixels of one job differ in it.",
         "sizes": "What `image_size` may be on it.",
         "default_size": "What `image_size` is where a request leaves it out.",
         "heads": "The model's attention heads.",

@@ -167,6 +167,8 @@ def _portable(schema: Json) -> Json:
         portable["pattern"] = schema["pattern"].replace(r"\Z", "$")
     if "anyOf" in schema:
         portable["anyOf"] = [_portable(one) for one in schema["anyOf"]]
+    if "items" in schema:
+        portable["items"] = _portable(schema["items"])
     return portable
 
 

@@ -1,10 +1,12 @@
-"""A training of seconds, which the tests of the pocket model share."""
+"""A training of seconds, which the tests of the pocket model share, in full and in half precision."""
 
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
 import torch
 
+from inference.pocket import precision
 from inference.pocket.build import Parts, PocketShape
 from inference.pocket.latents import Views
 from inference.pocket.recipe import Recipe
@@ -48,8 +50,16 @@ SECONDS = Recipe(
 )
 
 
+@pytest.fixture(scope="session", params=[False, True], ids=["fp32", "bf16"])
+def half(request: pytest.FixtureRequest) -> Generator[bool]:
+    """Whether training runs in bf16, whatever this CPU has instructions for. Tests that ask for it run both ways."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(precision, "has_bf16", lambda: request.param)
+        yield request.param
+
+
 @pytest.fixture(scope="session")
-def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def state(tmp_path_factory: pytest.TempPathFactory, half: bool) -> Path:
     """The folder of a training that has ended."""
     folder = tmp_path_factory.mktemp("training")
     learn(folder)

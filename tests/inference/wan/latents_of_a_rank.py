@@ -110,7 +110,7 @@ class Rank:
 
 
 def leave_in(folder: Path, name: str, halfway: Halfway) -> None:
-    origin = Origin(name, "tiny")
+    origin = Origin(name, "3f1c")
     conditions = encode_conditions(halfway.given, origin)
     (folder / f"{name}.conditions").write_bytes(conditions)
     (folder / f"{name}.state").write_bytes(encode_step(halfway, origin, digest(conditions)))

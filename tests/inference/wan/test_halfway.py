@@ -1,9 +1,11 @@
 """A job that goes on from between two steps, in another process or on other ranks, as if it had never stopped."""
 
+import json
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save
 
 from contracts.job import Job
 from inference.wan.attention_cache import rule_for
@@ -25,7 +27,7 @@ from tests.inference.wan.latents_of_a_rank import CACHED
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-ORIGIN = Origin(recipe="a recipe", model="tiny")
+ORIGIN = Origin(recipe="a recipe", weights="3f1c")
 
 
 def files(halfway: Halfway, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
@@ -82,15 +84,23 @@ def test_its_bytes_say_how_far_it_is_and_are_nobody_elses(wan: Wan) -> None:
     _, offered = halves(wan, job(), image())
     conditions, step = files(offered[2])
     assert check(conditions, step, ORIGIN) == 3
-    for other in (Origin("another recipe", "tiny"), Origin("a recipe", "another model")):
+    for other in (Origin("another recipe", "3f1c"), Origin("a recipe", "other weights")):
         with pytest.raises(Unusable, match="foreign"):
             check(conditions, step, other)
     with pytest.raises(Unusable, match="damaged"):
         check(encode_conditions(offered[2].given, ORIGIN)[:-1] + b"?", step, ORIGIN)
-    newer = step.replace(b'\\"format\\":%d' % FORMAT, b'\\"format\\":%d' % (FORMAT + 1))
-    assert newer != step
-    with pytest.raises(Unusable, match="of a newer format"):
-        check(conditions, newer, ORIGIN)
+    for version in (FORMAT - 1, FORMAT + 1):
+        other_step = step.replace(b'\\"format\\":%d' % FORMAT, b'\\"format\\":%d' % version)
+        assert other_step != step
+        with pytest.raises(Unusable, match="of another format"):
+            check(conditions, other_step, ORIGIN)
+
+
+def test_one_that_an_older_version_left_is_of_another_format_and_nothing_worse() -> None:
+    facts = {"format": 1, "origin": {"recipe": "a recipe", "model": "tiny"}, "step": 3, "outputs": 0, "conditions": ""}
+    older = save({"latents": torch.zeros(1)}, metadata={"wanjet": json.dumps(facts)})
+    with pytest.raises(Unusable, match="of another format"):
+        check(older, older, ORIGIN)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])

@@ -118,3 +118,17 @@ def test_8_bit_layers_stand_for_the_blocks_linear_ones_and_come_near_them(checkp
 
 def test_the_cpu_multiplies_8_bit_floats_too():
     kernels.check_fp8(CPU)
+
+
+@pytest.mark.parametrize(
+    ("attention", "fp8_linear", "marks"),
+    [
+        ("native", False, []),
+        ("_native_cudnn", False, []),
+        ("native", True, ["fp8_linear"]),
+        ("_sage_qk_int8_pv_fp16_cuda", False, ["_sage_qk_int8_pv_fp16_cuda"]),
+        ("sage", True, ["fp8_linear", "sage"]),
+    ],
+)
+def test_arithmetic_that_changes_pixels_beyond_rounding_is_named(attention, fp8_linear, marks):
+    assert kernels.marks(attention, fp8_linear=fp8_linear) == marks

@@ -20,6 +20,7 @@ from tests.services.state.test_retention import LIMITS, made_old
 NOW = time.time()
 LOG_S = 3 * 24 * 3600
 SETTLED_S = 60
+DAY_S = 86_400.0
 
 
 def read(folder: Path, ending: Ending) -> Record:
@@ -80,6 +81,17 @@ async def test_what_the_log_has_forgotten_by_its_age_stays_forgotten(link: Bus, 
     await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
     made_old(tmp_path / record_name(ending), age_s=LOG_S)
     await Records(link, Folder(tmp_path)).complete(set(), settled_s=0)
+    assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
+
+
+async def test_a_record_is_as_old_as_its_store_says_whatever_the_clock_of_this_machine(
+    link: Bus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A young one may be of a job that is only about to end."""
+    ending = failed(1, NOW)
+    await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
+    monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 + DAY_S)
+    await Records(link, Folder(tmp_path)).complete(set(), settled_s=SETTLED_S)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 

@@ -15,7 +15,7 @@ from services.state.records import Records
 from services.state.retention import Limits, Retention
 from tests.contracts.test_fold import ID, cancelled, failed, succeeded
 
-OLD_S = 10_000.0
+OLD_S, DAY_S = 10_000.0, 86_400.0
 LIMITS = Limits(videos_bytes_max=250, young_s=600, leftover_s=3600)
 
 
@@ -137,6 +137,28 @@ async def test_half_written_drafts_go_once_nobody_writes_to_them(stores: Stores)
         await stores.retention.apply(set())
         assert writing.exists()
         assert not left.exists()
+
+
+async def test_nothing_young_goes_by_a_clock_that_is_a_day_fast(
+    stores: Stores, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The input of a job that is being accepted at this moment, which neither queue nor log know yet, above all."""
+    await stores.put(stores.scratch, input_name(ID), age_s=0)
+    await stores.put(stores.videos, video_name(job_id(1)), age_s=0, size_bytes=LIMITS.videos_bytes_max + 1)
+    with stores.scratch.draft(input_name(job_id(2))) as writing:
+        writing.write_bytes(b"half")
+        monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 + DAY_S)
+        await stores.retention.apply(set())
+        assert writing.exists()
+    assert await stores.names(stores.scratch, "inputs") == [input_name(ID)]
+    assert await stores.names(stores.videos) == [video_name(job_id(1))]
+
+
+async def test_what_is_old_goes_by_a_clock_that_is_a_day_slow(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
+    await stores.put(stores.scratch, input_name(ID), age_s=OLD_S)
+    monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 - DAY_S)
+    await stores.retention.apply(set())
+    assert await stores.names(stores.scratch, "inputs") == []
 
 
 async def test_a_store_that_is_not_there_yet_is_an_empty_one(stores: Stores) -> None:
