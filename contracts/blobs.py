@@ -19,6 +19,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
@@ -54,7 +55,7 @@ class Store(Protocol):
         """Make a draft the file of that name, durably. False where there is one already: that one stays."""
         ...
 
-    async def write(self, name: str, data: bytes) -> bool:
+    async def write(self, name: str, data: bytes | mmap) -> bool:
         """Publish these bytes; False where a file of that name is there already, which then counts as young again."""
         ...
 
@@ -162,7 +163,7 @@ class Folder:
         _fsync(final.parent)
         return True
 
-    async def write(self, name: str, data: bytes) -> bool:
+    async def write(self, name: str, data: bytes | mmap) -> bool:
         def write() -> bool:
             with self.draft(name) as draft:
                 draft.write_bytes(data)

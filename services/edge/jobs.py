@@ -1,8 +1,10 @@
 """What the edge asks of the broker about jobs, and tells it. Never writes a status; fetches nothing; knows no HTTP."""
 
+import asyncio
 import secrets
 import time
 from contextlib import suppress
+from mmap import mmap
 
 from msgspec.structs import replace
 
@@ -16,6 +18,7 @@ from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
 from contracts.status import JobStatus
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
+from services.edge.spool import Spool
 
 PUBLISH_WITHIN_S = 5.0
 
@@ -48,14 +51,14 @@ class Jobs:
         """Whether an input could be stored now, and later the video."""
         return await self._scratch.writable() and await self._videos.writable()
 
-    async def identify(self, key: str | None, request: JobRequest) -> Identity:
-        """Which job this submission means."""
+    async def identify(self, key: str | None, request: JobRequest, inline: Spool | None = None) -> Identity:
+        """Which job this submission means. `inline` is its picture's URI, if that is not in the request."""
         if key is None:
             return fresh()
         stored = await self._broker.get(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET)
         if stored is None:
             raise Unavailable("no secret to derive ids from: the broker is not provisioned")
-        return repeatable(stored.data, key, request)
+        return await asyncio.to_thread(repeatable, stored.data, key, request, inline)
 
     async def is_repeat(self, identity: Identity) -> bool:
         """Whether this very request was accepted before. Raises `KeyReused` where another one was, under its key."""
@@ -66,7 +69,7 @@ class Jobs:
             raise KeyReused
         return accepted is not None
 
-    async def submit(self, request: JobRequest, png: bytes, identity: Identity) -> bool:
+    async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
         """Store the input and publish the job; True where somebody published the same one at the same time.
 
         Raises `Busy`, `KeyReused` or `OutcomeUnknown`.
