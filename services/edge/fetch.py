@@ -169,10 +169,7 @@ class Outbound:
     ) -> None:
         self._gate = Gate(allowed_networks, allowed_ports)
         self._lookup, self._within_s = lookup, within_s
-        self._hosts, self._addresses = (
-            Turns(most=FETCHES_MAX, share=HOST_SHARE, waiting_max=HOST_WAITING_MAX, within_s=TURN_WITHIN_S)
-            for _ in range(2)
-        )
+        self._turns = Turns(most=FETCHES_MAX, share=HOST_SHARE, waiting_max=HOST_WAITING_MAX, within_s=TURN_WITHIN_S)
 
     async def __aenter__(self) -> Self:
         self._opened = AsyncExitStack()
@@ -218,17 +215,16 @@ class Outbound:
         for _ in range(REDIRECTS_MAX + 1):
             parts = self._gate.check_url(url)
             host = parts.hostname or ""
-            async with self._hosts.turn(host):
-                addresses = await self._look_up(host)
-                async with self._addresses.turn(_network_of(addresses[0])):
-                    if begin is not None:
-                        await begin()
-                        begin = None
-                    _ADDRESSES.set(addresses)
-                    began = time.monotonic()
-                    async with asyncio.timeout(left_s):  # waiting for others does not count
-                        target = await self._hop(url, picture)
-                    left_s -= time.monotonic() - began
+            addresses = await self._look_up(host)
+            async with self._turns.turn(*{host, _network_of(addresses[0])}):
+                if begin is not None:
+                    await begin()
+                    begin = None
+                _ADDRESSES.set(addresses)
+                began = time.monotonic()
+                async with asyncio.timeout(left_s):  # waiting for others does not count
+                    target = await self._hop(url, picture)
+                left_s -= time.monotonic() - began
             if target is None:
                 return
             if parts.scheme == "https" and not target.lower().startswith("https:"):

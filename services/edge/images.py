@@ -18,7 +18,6 @@ CHILDREN_MAX = 8
 """Decoding, looking at what they have got, or waiting. More than those that decode and the dear ones that wait."""
 WAITING_MAX = 200
 WAIT_WITHIN_S = 20.0
-PIXELS_CHARS_MAX = 20
 START, BROKEN_EXIT = b"start\n", 1
 
 
@@ -30,11 +29,10 @@ class Normaliser:
     """
 
     def __init__(self, *, within_s: float = DECODE_WITHIN_S) -> None:
-        def turns(most: int, waiting: int) -> Turns:
-            return Turns(most=most, share=most, waiting_max=waiting, within_s=WAIT_WITHIN_S)
-
-        self._children, self._decoders = turns(CHILDREN_MAX, WAITING_MAX), turns(DECODERS_MAX, CHILDREN_MAX)
-        self._dear = turns(DEAR_DECODERS_MAX, DEAR_WAITING_MAX)
+        self._children = Turns(most=CHILDREN_MAX, share=CHILDREN_MAX, waiting_max=WAITING_MAX, within_s=WAIT_WITHIN_S)
+        self._decoders = Turns(
+            most=DECODERS_MAX, share=DEAR_DECODERS_MAX, waiting_max=DEAR_WAITING_MAX, within_s=WAIT_WITHIN_S
+        )
         self._within_s = within_s
 
     async def normalise(self, picture: Spool, png: Spool, *, is_inline: bool) -> None:
@@ -44,14 +42,10 @@ class Normaliser:
         """
         descriptors = ((await picture.file()).fileno(), (await png.file()).fileno())
         arguments = (*map(str, descriptors), "data:" if is_inline else "")
-        async with self._children.turn(), child("services.edge.decode", *arguments, files=descriptors) as process:
-            pixels = await _inspected(process)
-            if pixels < DEAR_PIXELS_MIN:
-                async with self._decoders.turn():
-                    await self._decode(process)
-            else:
-                async with self._dear.turn(), self._decoders.turn():
-                    await self._decode(process)
+        async with self._children.turn("all"), child("services.edge.decode", *arguments, files=descriptors) as process:
+            owners = ("dear",) if await _inspected(process) >= DEAR_PIXELS_MIN else ()
+            async with self._decoders.turn(*owners):
+                await self._decode(process)
         png.count_written()
 
     async def _decode(self, process: Process) -> None:

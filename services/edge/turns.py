@@ -22,47 +22,52 @@ class Turns:
     def __init__(self, *, most: int, share: int, waiting_max: int, within_s: float) -> None:
         self._most, self._share = most, share
         self._waiting_max, self._within_s = waiting_max, within_s
+        self._free = most
         self._taken: Counter[str] = Counter()
-        self._waiting: dict[asyncio.Future[None], str] = {}
+        self._waiting: dict[asyncio.Future[None], tuple[str, ...]] = {}
 
     @asynccontextmanager
-    async def turn(self, owner: str = "") -> AsyncGenerator[None, None]:
-        """Hold a turn for the length of the block. Raises `Overloaded`."""
-        if self._is_free(owner):
-            self._taken[owner] += 1
+    async def turn(self, *owners: str) -> AsyncGenerator[None, None]:
+        """Hold a turn, which counts for each of its owners, for the length of the block. Raises `Overloaded`."""
+        if self._may_go(owners):
+            self._take(owners)
         else:
-            await self._wait(owner)
+            await self._wait(owners)
         try:
             yield
         finally:
-            self._give_back(owner)
+            self._give_back(owners)
 
-    def _is_free(self, owner: str) -> bool:
-        return self._taken[owner] < self._share and self._taken.total() < self._most
+    def _may_go(self, owners: tuple[str, ...]) -> bool:
+        return self._free > 0 and all(self._taken[owner] < self._share for owner in owners)
 
-    async def _wait(self, owner: str) -> None:
-        """Return once a turn was taken for this owner."""
-        if sum(1 for other in self._waiting.values() if other == owner) >= self._waiting_max:
+    def _take(self, owners: tuple[str, ...]) -> None:
+        self._free -= 1
+        self._taken.update(owners)
+
+    async def _wait(self, owners: tuple[str, ...]) -> None:
+        """Return once a turn was taken for these owners."""
+        waiting = Counter(owner for others in self._waiting.values() for owner in others)
+        if any(waiting[owner] >= self._waiting_max for owner in owners):
             raise Overloaded
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[granted] = owner
+        self._waiting[granted] = owners
         try:
             await asyncio.wait([granted], timeout=self._within_s)
         except asyncio.CancelledError:
             if granted.done():
-                self._give_back(owner)
+                self._give_back(owners)
             raise
         finally:
             self._waiting.pop(granted, None)
         if not granted.done():
             raise Overloaded
 
-    def _give_back(self, owner: str) -> None:
-        self._taken[owner] -= 1
-        if not self._taken[owner]:
-            del self._taken[owner]
-        for granted, waiter in list(self._waiting.items()):
-            if self._is_free(waiter):
-                self._taken[waiter] += 1
+    def _give_back(self, owners: tuple[str, ...]) -> None:
+        self._free += 1
+        self._taken -= Counter(owners)  # and forget whoever has none left
+        for granted, waiters in list(self._waiting.items()):
+            if self._may_go(waiters):
+                self._take(waiters)
                 del self._waiting[granted]
                 granted.set_result(None)

@@ -1,0 +1,55 @@
+import asyncio
+
+import pytest
+
+from services.edge.budget import Budget
+from services.edge.errors import Overloaded
+
+
+async def test_shares_are_given_in_the_order_of_asking_and_never_more_than_there_is() -> None:
+    budget, order = Budget(10, within_s=30), list[int]()
+
+    async def claim(size: int) -> None:
+        async with budget.claim(size):
+            order.append(size)
+
+    async with asyncio.TaskGroup() as tasks, budget.claim(6):
+        tasks.create_task(claim(5))
+        await asyncio.sleep(0)
+        tasks.create_task(claim(1))
+        await asyncio.sleep(0)
+        assert order == []
+    assert order == [5, 1]
+
+
+async def test_waiting_for_a_share_has_an_end_and_keeps_nobody_behind_it() -> None:
+    budget = Budget(10, within_s=0.05)
+    async with budget.claim(6):
+        large = asyncio.create_task(budget.claim(5).__aenter__())
+        await asyncio.sleep(0)
+        small = asyncio.create_task(budget.claim(4).__aenter__())
+        with pytest.raises(Overloaded):
+            await large
+        await small
+
+
+async def test_what_is_larger_than_the_whole_budget_has_all_of_it() -> None:
+    budget = Budget(10, within_s=0.01)
+    async with budget.claim(11):
+        with pytest.raises(Overloaded):
+            await budget.claim(1).__aenter__()
+    async with budget.claim(10):
+        pass
+
+
+async def test_a_claim_that_is_cancelled_leaves_nothing_taken() -> None:
+    budget = Budget(10, within_s=30)
+    async with budget.claim(10):
+        waiting, granted = (asyncio.create_task(budget.claim(10).__aenter__()) for _ in range(2))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+    granted.cancel()
+    await asyncio.wait([granted])
+    async with budget.claim(10):
+        pass
