@@ -19,7 +19,8 @@ from contracts import blobs, bus, log
 from services.edge.bodies import BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
-from services.edge.fetch import Outbound, networks
+from services.edge.fetch import Outbound
+from services.edge.gate import networks
 from services.edge.hosts import is_served
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs

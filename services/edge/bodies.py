@@ -13,7 +13,7 @@ import msgspec
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
-from services.edge import reader
+from services.edge import body_reader
 from services.edge.budget import Budget
 from services.edge.child import child, lost, used_up_its_cpu
 from services.edge.errors import Overloaded
@@ -68,9 +68,9 @@ class Bodies:
         return Submission(answer.request, text)
 
 
-async def _read(body: Spool, text: Spool) -> reader.Answer:
+async def _read(body: Spool, text: Spool) -> body_reader.Answer:
     descriptors = ((await body.file()).fileno(), (await text.file()).fileno())
-    async with child("services.edge.reader", *map(str, descriptors), files=descriptors) as process:
+    async with child("services.edge.body_reader", *map(str, descriptors), files=descriptors) as process:
         try:
             async with asyncio.timeout(READ_WITHIN_S):
                 said, words = await process.communicate()
@@ -80,4 +80,4 @@ async def _read(body: Spool, text: Spool) -> reader.Answer:
         raise Invalid([Objection("body", "the body takes too long to read")])
     if process.returncode != 0:
         raise lost(process, words)
-    return msgspec.json.decode(said, type=reader.Answer)
+    return msgspec.json.decode(said, type=body_reader.Answer)

@@ -1,21 +1,19 @@
 """The only place that talks to the outside: an image's URL → its bytes. Knows nothing of what an image is.
 
-Whoever submits a job chooses the URL, and this process stands inside our network. So every address is checked when it
-is connected to, not when it is looked up; every hop of a redirect is checked anew; and a client learns the same from
-what is forbidden, what cannot be reached and what takes too long.
+What may be fetched is `gate`'s to say. A client learns the same from what is forbidden, what cannot be reached and what
+takes too long.
 """
 
 import asyncio
-import re
+import errno
 import socket
 import time
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -23,12 +21,12 @@ from yarl import URL
 
 from contracts import log
 from services.edge.decode import IMAGE_BYTES_MAX
-from services.edge.errors import ImageRefused
+from services.edge.errors import ImageRefused, Overloaded
+from services.edge.gate import Forbidden, Gate, Network, customer_of, is_name
 from services.edge.names import Names
 from services.edge.spool import Spool
 from services.edge.turns import Turns
 
-URL_CHARS_MAX = 2048
 REDIRECTS_MAX = 3
 FETCH_WITHIN_S = 20.0
 CONNECT_WITHIN_S = 5.0
@@ -38,94 +36,17 @@ FETCHES_MAX = 64
 HOST_SHARE = 4
 HOST_WAITING_MAX = 24
 TURN_WITHIN_S = 20.0
-PORTS = frozenset({80, 443})
 HEADERS = {"Accept": "image/png, image/jpeg, image/webp", "Accept-Encoding": "identity", "User-Agent": "WanJet"}
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 UNREACHABLE = "the address cannot be fetched"
 
-Network = IPv4Network | IPv6Network
-Address = IPv4Address | IPv6Address
 Lookup = Callable[[str], Awaitable[list[str]]]
 Begin = Callable[[], Awaitable[None]]
 
-# Special purposes of the IANA registries, and the host services of clouds, which hide behind public-looking ones.
-_FORBIDDEN_V4 = tuple(
-    IPv4Network(network)
-    for network in (
-        "0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "168.63.129.16/32", "169.254.0.0/16",
-        "172.16.0.0/12", "192.0.0.0/24", "192.0.2.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24",
-        "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
-    )
-)  # fmt: skip
-# Only what is assigned as global unicast, less what in there is a tunnel, a relay or documentation.
-_GLOBAL_V6 = IPv6Network("2000::/3")
-_FORBIDDEN_V6 = tuple(
-    IPv6Network(network)
-    for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
-)  # fmt: skip
-
-_ODD = re.compile(r"[\x00-\x20\x7f\\]")
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
-_NAME = re.compile(
-    r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
-)
+_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
 _ADDRESSES: ContextVar[list[str]] = ContextVar("addresses")
 """What the name of the hop at hand was looked up as, and then checked."""
-
-
-class Forbidden(Exception):
-    """An address, port or form of URL that is not to be fetched; the text is for our log alone."""
-
-
-class Gate:
-    """What may be connected to."""
-
-    def __init__(self, networks: tuple[Network, ...], ports: frozenset[int]) -> None:
-        self._networks, self._ports = networks, PORTS | ports
-
-    def check_url(self, url: str) -> SplitResult:
-        """The parts of a URL whose form is beyond doubt. Raises `Forbidden`."""
-        if len(url) > URL_CHARS_MAX or _ODD.search(url) or not _SCHEME.match(url):
-            raise Forbidden("not a plain http(s) URL")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise Forbidden(str(error)) from error
-        if "@" in parts.netloc:
-            raise Forbidden("credentials")
-        if (port or (443 if parts.scheme == "https" else 80)) not in self._ports:
-            raise Forbidden(f"port {port}")
-        self._check_host(parts)
-        return parts
-
-    def _check_host(self, parts: SplitResult) -> None:
-        """A name with dots, or an address as it is properly written: other spellings hide addresses."""
-        host = parts.hostname or ""
-        if _NAME.fullmatch(host):
-            return
-        try:
-            address = ip_address(host)
-        except ValueError as error:
-            raise Forbidden(f"host {host[:80]!r}") from error
-        if str(address) != host and isinstance(address, IPv4Address):
-            raise Forbidden(f"host {host[:80]!r}")
-        self.check_address(host)
-
-    def check_address(self, text: str) -> None:
-        """Raises `Forbidden` for an address outside the public internet and the networks that an operator allows."""
-        address: Address = ip_address(text)
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if any(address in network for network in self._networks):
-            return
-        if isinstance(address, IPv4Address):
-            public = not any(address in network for network in _FORBIDDEN_V4)
-        else:
-            public = address in _GLOBAL_V6 and not any(address in network for network in _FORBIDDEN_V6)
-        if not public:
-            raise Forbidden(f"address {address}")
 
 
 class _LookedUp(AbstractResolver):
@@ -204,37 +125,29 @@ class Outbound:
 
         Raises `ImageRefused` or `Overloaded`, and what `begin` raises.
         """
-        try:
-            await self._follow(url, picture, begin)
-        except (Forbidden, aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
-            log.get().info("image_not_fetched", url=log.without_query(url), error=_why(error))
-            raise ImageRefused(UNREACHABLE) from error
-
-    async def _follow(self, url: str, picture: Spool, begin: Begin | None) -> None:
         left_s = self._within_s
         for _ in range(REDIRECTS_MAX + 1):
-            parts = self._gate.check_url(url)
-            host = parts.hostname or ""
-            addresses = await self._look_up(host)
-            async with self._turns.turn(*{host, _network_of(addresses[0])}):
+            with _told_apart_by_nobody(url):
+                host = self._gate.check_url(url).hostname or ""
+                addresses = await self._look_up(host)
+            async with self._turns.turn(*{host, customer_of(addresses[0])}):
                 if begin is not None:
                     await begin()
                     begin = None
                 _ADDRESSES.set(addresses)
                 began = time.monotonic()
-                async with asyncio.timeout(left_s):  # waiting for others does not count
-                    target = await self._hop(url, picture)
+                with _told_apart_by_nobody(url):
+                    async with asyncio.timeout(left_s):  # waiting for others does not count
+                        target = await self._hop(url, picture)
                 left_s -= time.monotonic() - began
             if target is None:
                 return
-            if parts.scheme == "https" and not target.lower().startswith("https:"):
-                raise Forbidden("from https to something less")
             url = target
         raise ImageRefused(f"it redirects more than {REDIRECTS_MAX} times")
 
     async def _look_up(self, host: str) -> list[str]:
         """The addresses of a host, at least one. A single forbidden one spoils the name."""
-        if not _NAME.fullmatch(host):
+        if not is_name(host):
             return [host]  # an address, which was checked with the URL
         assert self._lookup is not None  # noqa: S101  # set when the block began
         addresses = await self._lookup(host)
@@ -245,18 +158,38 @@ class Outbound:
         return addresses
 
     async def _hop(self, url: str, picture: Spool) -> str | None:
-        """Add the body behind a URL to the picture; or the URL that it redirects to."""
+        """Add the body behind a URL to the picture; or return the URL that it redirects to."""
         async with self._session.get(URL(url, encoded=url.isascii()), allow_redirects=False) as answer:
-            if answer.status in REDIRECTS:
-                return urljoin(url, answer.headers.get("Location", ""))
-            await _add_body(answer, picture)
-        return None
+            if answer.status not in REDIRECTS:
+                await _add_body(answer, picture)
+                return None
+            target = urljoin(url, answer.headers.get("Location", ""))
+            if url.lower().startswith("https:") and not target.lower().startswith("https:"):
+                raise Forbidden("from https to something less")
+            return target
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
         """The socket for a connection, made only for an allowed address: no name can change behind this check."""
         family, kind, protocol, _, where = address
         self._gate.check_address(where[0])
         return socket.socket(family, kind, protocol)
+
+
+@contextmanager
+def _told_apart_by_nobody(url: str) -> Generator[None, None, None]:
+    """One refusal for what is forbidden, cannot be reached or takes too long; our log knows which it was.
+
+    What we lack ourselves, such as descriptors, is `Overloaded`.
+    """
+    try:
+        yield
+    except (Forbidden, aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
+        # Our own words where they are ours: a library's may hold the whole URL.
+        why = str(error) if isinstance(error, Forbidden) else type(error).__name__
+        log.get().info("image_not_fetched", url=log.without_query(url), error=why)
+        if getattr(error, "errno", None) in _LACKING:
+            raise Overloaded from error
+        raise ImageRefused(UNREACHABLE) from error
 
 
 async def _add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:
@@ -271,20 +204,3 @@ async def _add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:
         await picture.add(chunk)
         if picture.size_bytes > IMAGE_BYTES_MAX:
             raise too_large
-
-
-def _network_of(address: str) -> str:
-    """Who an address belongs to, as far as it can be told: of IPv6 one customer has a /64."""
-    if ":" not in address:
-        return address
-    return str(ip_network((address, 64), strict=False))
-
-
-def _why(error: Exception) -> str:
-    """For our log: the kind, and our own words where they are ours. A library's words may hold the whole URL."""
-    return str(error) if isinstance(error, Forbidden) else type(error).__name__
-
-
-def networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """An operator's networks. Raises `ValueError` for what is none."""
-    return tuple(ip_network(text) for text in texts)

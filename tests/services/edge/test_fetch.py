@@ -7,7 +7,8 @@ import pytest
 
 from services.edge.data_uri import BadDataUri, decode_data_uri
 from services.edge.errors import ImageRefused
-from services.edge.fetch import UNREACHABLE, Forbidden, Gate, Outbound
+from services.edge.fetch import UNREACHABLE, Outbound
+from services.edge.gate import Forbidden, Gate
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
 from tests.services.edge.spooled import fetch, normalise
 

@@ -1,4 +1,4 @@
-"""The child that reads one large submission: `python -m services.edge.reader BODY TEXT`, two open descriptors.
+"""The child that reads one large submission: `python -m services.edge.body_reader BODY TEXT`, two open descriptors.
 
 The body is parsed here, where that holds up nobody. The answer is JSON on standard output. A picture that stands in the
 body goes to the file TEXT, as the `data:` URI that it is, and `INLINE` stands in its place.
