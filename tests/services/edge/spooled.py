@@ -1,5 +1,8 @@
 """What works on spools, for tests that work on bytes."""
 
+import os
+from pathlib import Path
+
 from services.edge.fetch import Begin, Outbound
 from services.edge.images import Normaliser
 from services.edge.spool import Disk, Spool
@@ -22,3 +25,9 @@ async def fetch(outbound: Outbound, url: str, begin: Begin | None = None) -> byt
         await picture.file()
         with picture.mapped() as body:
             return bytes(body)
+
+
+def lowest_free_descriptor() -> int:
+    """With it as their limit, no further one can be opened."""
+    with Path(os.devnull).open("rb") as file:
+        return file.fileno()

@@ -1,16 +1,21 @@
+import asyncio
 import base64
 import random
+import resource
+from collections import Counter
 from collections.abc import AsyncGenerator
 from ipaddress import ip_address, ip_network
 
 import pytest
 
 from services.edge.data_uri import BadDataUri, decode_data_uri
-from services.edge.errors import ImageRefused
-from services.edge.fetch import UNREACHABLE, Outbound
-from services.edge.gate import Forbidden, Gate
+from services.edge.errors import Busy, ImageRefused, Overloaded
+from services.edge.fetch import HOST_SHARE, HOST_WAITING_MAX, UNREACHABLE, Outbound
+from services.edge.gate import Forbidden, Gate, customer_of
+from services.edge.spool import Disk, Spool
+from tests.conftest import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
-from tests.services.edge.spooled import fetch, normalise
+from tests.services.edge.spooled import fetch, lowest_free_descriptor, normalise
 
 PATIENCE_S = 1.0
 GATE = Gate((), frozenset())
@@ -124,3 +129,85 @@ def test_a_data_uri_is_decoded_strictly() -> None:
     ):
         with pytest.raises(BadDataUri):
             decode_data_uri(wrong)
+
+
+async def test_a_silent_server_holds_up_its_own_pictures_alone_whatever_it_is_called(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={f"{name}.test": [PUBLIC] for name in ("a", "b")}))
+    async with Outbound(
+        allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port}), lookup=names.look_up
+    ) as gate:
+        silent = [
+            asyncio.create_task(fetch(gate, f"http://{'ab'[number % 2]}.test:{web.port}/hang"))
+            for number in range(HOST_SHARE + HOST_WAITING_MAX)
+        ]
+        await eventually(lambda: web.paths.count("/hang") == HOST_SHARE)
+        with pytest.raises(Overloaded):
+            await asyncio.gather(*(fetch(gate, f"http://{name}.test:{web.port}/ok.png") for name in "ab"))
+        assert web.paths.count("/hang") == HOST_SHARE
+        assert await fetch(gate, f"http://127.0.0.1:{web.port}/ok.png") == PNG
+        for task in silent:
+            task.cancel()
+        await asyncio.wait(silent)
+
+
+async def test_a_turn_that_does_not_come_is_a_load_and_no_fault_of_the_address(
+    web: Internet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("services.edge.fetch.TURN_WITHIN_S", 0.05)
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
+    async with outbound(web, names) as gate:
+        urls = [f"http://img.test:{web.port}/hang"] * (HOST_SHARE + 2)
+        ends = await asyncio.gather(*(fetch(gate, url) for url in urls), return_exceptions=True)
+    assert Counter(type(end) for end in ends) == {ImageRefused: HOST_SHARE, Overloaded: 2}
+
+
+async def test_the_time_of_a_fetch_does_not_pass_while_it_waits_for_its_turn(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
+    here = f"http://img.test:{web.port}"
+    async with outbound(web, names) as gate:
+        silent = [asyncio.create_task(fetch(gate, f"{here}/hang")) for _ in range(2 * HOST_SHARE)]  # twice the patience
+        await eventually(lambda: web.paths.count("/hang") >= HOST_SHARE)
+        assert await fetch(gate, f"{here}/ok.png") == PNG
+        await asyncio.wait(silent)
+
+
+async def test_no_look_for_room_and_no_fetch_before_the_turn(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
+    looked = 0
+
+    async def refuse() -> None:
+        nonlocal looked
+        looked += 1
+        raise Busy
+
+    async with outbound(web, names) as gate:
+        with pytest.raises(Busy):
+            await fetch(gate, f"http://img.test:{web.port}/ok.png", refuse)
+    assert (looked, web.paths) == (1, [])
+
+
+async def test_where_no_socket_can_be_had_nothing_is_said_against_the_address(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with outbound(web, names) as gate:
+        assert await fetch(gate, f"http://img.test:{web.port}/ok.png") == PNG
+        with Spool(Disk()) as picture:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free_descriptor(), limits[1]))
+            try:
+                with pytest.raises(Overloaded):
+                    await gate.fetch(f"http://img.test:{web.port}/ok.png", picture)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.1", "192.0.2.2", False),
+        ("2001:db8::1", "2001:db8::ffff:1", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("::ffff:192.0.2.1", "192.0.2.1", True),
+    ],
+)
+def test_who_has_an_address(one: str, other: str, same: bool) -> None:
+    assert (customer_of(one) == customer_of(other)) is same

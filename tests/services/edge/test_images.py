@@ -21,7 +21,7 @@ from services.edge.spool import Disk, Spool
 from tests.conftest import eventually
 from tests.services.edge import dear
 from tests.services.edge.corpus import HOSTILE, Case, cases
-from tests.services.edge.spooled import normalise
+from tests.services.edge.spooled import lowest_free_descriptor, normalise
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -188,18 +188,12 @@ async def test_where_no_decoder_can_be_started_nothing_is_said_against_the_pictu
         await picture.add(data)
         await picture.file()
         await png.file()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (png_free(), most[1]))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free_descriptor(), most[1]))
         try:
             with pytest.raises(Overloaded):
                 await Normaliser().normalise(picture, png, is_inline=False)
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, most)
-
-
-def png_free() -> int:
-    """The lowest descriptor that is free: with it as the limit, none can be opened any more."""
-    with open(os.devnull, "rb") as file:  # noqa: PTH123
-        return file.fileno()
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
