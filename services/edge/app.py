@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
 
 from contracts import blobs, bus, log
-from services.edge.bodies import BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
+from services.edge.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound
@@ -44,7 +44,7 @@ class Settings(Struct, frozen=True):
     outbound_allowed_networks: tuple[str, ...] = ()
     outbound_allowed_ports: tuple[int, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)
-    bodies_bytes_max: Annotated[int, Meta(ge=BODIES_BYTES_MIN)] = BODIES_BYTES_MAX
+    bodies_bytes_max: Annotated[int, Meta(ge=BODIES_BYTES_MIN, le=BODIES_BYTES_LIMIT)] = BODIES_BYTES_MAX
 
 
 def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASGIApp:

@@ -27,6 +27,8 @@ READER_BYTES = 16 * 1024 * 1024
 """What a child that reads has of its own."""
 BODIES_BYTES_MIN = READER_BYTES + COPIES * SUBMISSION_BYTES_MAX
 BODIES_BYTES_MAX = 96 * 1024 * 1024
+BODIES_BYTES_LIMIT = 64 * 1024**3
+"""Of what an operator may set."""
 SHARE_WITHIN_S = 15.0
 READ_WITHIN_S = 20.0
 

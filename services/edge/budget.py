@@ -6,12 +6,16 @@ from contextlib import asynccontextmanager
 
 from services.edge.errors import Overloaded
 
+SMALL_PARTS = 32
+"""A claim of no more than this part of a budget is small."""
+
 
 class Budget:
-    """Gives shares in the order of asking. One for the process."""
+    """Gives shares in the order of asking, but that small ones never wait behind large ones. One for the process."""
 
     def __init__(self, bytes_max: int, *, within_s: float) -> None:
         self._bytes_max, self._within_s = bytes_max, within_s
+        self._small_max = bytes_max // SMALL_PARTS
         self._free_bytes = bytes_max
         self._waiting: dict[asyncio.Future[None], int] = {}
 
@@ -22,7 +26,7 @@ class Budget:
         Raises `Overloaded`.
         """
         size_bytes = min(size_bytes, self._bytes_max)
-        if self._waiting or size_bytes > self._free_bytes:
+        if size_bytes > self._free_bytes or (self._waiting and size_bytes > self._small_max):
             await self._wait(size_bytes)
         else:
             self._free_bytes -= size_bytes
@@ -49,9 +53,11 @@ class Budget:
 
     def _give_back(self, size_bytes: int) -> None:
         self._free_bytes += size_bytes
+        is_held_up = False
         for granted, wanted in list(self._waiting.items()):
-            if wanted > self._free_bytes:
-                return
+            if wanted > self._free_bytes or (is_held_up and wanted > self._small_max):
+                is_held_up = True
+                continue
             self._free_bytes -= wanted
             del self._waiting[granted]
             granted.set_result(None)

@@ -52,6 +52,9 @@ def main(picture: int, png: int, *, is_inline: bool) -> int:
     except Refused as refusal:
         sys.stderr.write(str(refusal))
         return REFUSED_EXIT
+    except MemoryError:
+        sys.stderr.write("it needs too much memory to decode")
+        return REFUSED_EXIT
     return 0
 
 
@@ -90,11 +93,9 @@ def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> N
         save(opaque(picture), png)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refused(f"it has more than {PIXELS_MAX // 1_000_000} megapixels") from error
-    except MemoryError as error:
-        raise Refused("it needs too much memory to decode") from error
     except structure.TooManyParts as error:
         raise Refused(str(error)) from error
-    except Refused:
+    except (Refused, MemoryError):
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged data
         raise Refused("it is damaged and cannot be decoded") from error

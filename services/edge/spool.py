@@ -18,7 +18,7 @@ from services.edge.errors import Overloaded
 MEMORY_BYTES_MAX = 64 * 1024
 DISK_BYTES_MAX = 4 * 1024**3
 WRITERS = 4
-"""Threads that write to files."""
+"""Threads that write to files, and pieces that are on their way there. All other uploads are not read meanwhile."""
 
 
 class Disk:
@@ -27,6 +27,7 @@ class Disk:
     def __init__(self, bytes_max: int = DISK_BYTES_MAX) -> None:
         self._free_bytes = bytes_max
         self.writers = ThreadPoolExecutor(WRITERS, "spool")
+        self.turns = asyncio.Semaphore(WRITERS)
 
     def take(self, size_bytes: int) -> None:
         """Raises `Overloaded`."""
@@ -71,17 +72,18 @@ class Spool:
 
     async def file(self) -> BinaryIO:
         """The file, with all of the bytes in it. Whoever reads takes care of its position."""
-        few, self._few = self._few, bytearray()
-        self._disk.take(len(few))
-        self._disk_bytes += len(few)
-        writing = asyncio.get_running_loop().run_in_executor(self._disk.writers, self._write, few)
-        try:
-            await asyncio.shield(writing)
-        except asyncio.CancelledError:
-            await asyncio.wait([writing])  # it has the file in hand
-            raise
-        except OSError as error:  # no room, or no descriptor
-            raise Overloaded from error
+        async with self._disk.turns:
+            few, self._few = self._few, bytearray()
+            self._disk.take(len(few))
+            self._disk_bytes += len(few)
+            writing = asyncio.get_running_loop().run_in_executor(self._disk.writers, self._write, few)
+            try:
+                await asyncio.shield(writing)
+            except asyncio.CancelledError:
+                await asyncio.wait([writing])  # it has the file in hand
+                raise
+            except OSError as error:  # no room, or no descriptor
+                raise Overloaded from error
         assert self._file is not None  # noqa: S101  # `_write` made it
         return self._file
 

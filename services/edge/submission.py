@@ -13,11 +13,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType, inspect
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
+from services.edge.data_uri import is_inline
 
 ECHO_CHARS_MAX = 100
 UNKNOWN_NAMED_MAX = 10
 VALUE_BYTES_MAX = 64 * 1024
-"""What a value may have in JSON, but for the address of the picture."""
+"""What a value may have in JSON, but for a picture that stands in its own address."""
 LEVELS_MAX = 16
 SOLVER_ALIASES = {"dpmpp": "dpm++"}
 PICTURE = "image_url"
@@ -130,7 +131,8 @@ def _text(raw: bytes) -> str:
 
 def _value(name: str, raw: Raw) -> object:
     """A member's value. Raises what stands in `_UNREADABLE`."""
-    if name != PICTURE and len(memoryview(raw)) > VALUE_BYTES_MAX:
+    text = memoryview(raw)
+    if len(text) > VALUE_BYTES_MAX and not (name == PICTURE and is_inline(bytes(text[1:9]).decode(errors="ignore"))):
         raise msgspec.ValidationError
     value = msgspec.json.decode(raw)
     match name, value:

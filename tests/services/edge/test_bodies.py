@@ -110,7 +110,7 @@ async def test_bodies_wait_for_their_share_of_the_memory_and_not_for_ever(monkey
 
 
 def test_one_largest_request_must_fit() -> None:
-    for wrong in (str(BODIES_BYTES_MIN - 1), "0", "-1", "96MB"):
+    for wrong in (str(BODIES_BYTES_MIN - 1), "0", "-1", "96MB", "1" * 30):
         done = completed("-m", "services.edge", within_s=60, BODIES_BYTES_MAX=wrong)
         assert done.returncode == 1
         assert done.stderr.startswith("BODIES_BYTES_MAX: ")

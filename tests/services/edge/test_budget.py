@@ -23,7 +23,7 @@ async def test_shares_are_given_in_the_order_of_asking_and_never_more_than_there
 
 
 async def test_waiting_for_a_share_has_an_end_and_keeps_nobody_behind_it() -> None:
-    budget = Budget(10, within_s=0.05)
+    budget = Budget(10, within_s=0.2)
     async with budget.claim(6):
         large = asyncio.create_task(budget.claim(5).__aenter__())
         await asyncio.sleep(0)
@@ -31,6 +31,16 @@ async def test_waiting_for_a_share_has_an_end_and_keeps_nobody_behind_it() -> No
         with pytest.raises(Overloaded):
             await large
         await small
+
+
+async def test_small_shares_never_wait_behind_large_ones() -> None:
+    budget = Budget(100, within_s=30)
+    async with budget.claim(60):
+        large = asyncio.create_task(budget.claim(50).__aenter__())
+        await asyncio.sleep(0)
+        async with asyncio.timeout(5), budget.claim(3), budget.claim(3):
+            assert not large.done()
+    await large
 
 
 async def test_what_is_larger_than_the_whole_budget_has_all_of_it() -> None:

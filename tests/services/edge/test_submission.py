@@ -108,6 +108,7 @@ LONG = 300_000
         b'"' + b"\\u732b" * LONG + b'":1',
         b",".join(b'"%d":{"a":[1,"]"]}' % number for number in range(LONG // 10)),
         b",".join([b'"prompt":0'] * LONG),
+        b'"image_url":"http://' + b"x" * LONG + b'"',
         b'"image_url":7,"num_frames":[' + b"0," * LONG + b"0]",
     ],
     ids=lambda member: member[:12].decode(errors="ignore"),
