@@ -15,7 +15,10 @@ DECODERS_MAX = 2
 DEAR_DECODERS_MAX = 1
 DEAR_WAITING_MAX = 3
 CHILDREN_MAX = 8
-"""Decoding, looking at what they have got, or waiting. More than those that decode and the dear ones that wait."""
+"""Decoding, looking at what they have got, or waiting."""
+CHILDREN_SHARE = 6
+"""Of small files and of large ones each. More than those that decode and the dear ones that wait."""
+LARGE_BYTES_MIN = 1024 * 1024
 WAITING_MAX = 200
 WAIT_WITHIN_S = 20.0
 START, BROKEN_EXIT = b"start\n", 1
@@ -25,11 +28,11 @@ class Normaliser:
     """Bounds how many pictures are decoded at once; one for the process.
 
     A child first looks at a picture's head and says what decoding will cost. Dear pictures have one of the decoders,
-    and few may wait for it, so that cheap ones always get through.
+    and few may wait for it, so that cheap ones always get through; as do small files beside large ones.
     """
 
     def __init__(self, *, within_s: float = DECODE_WITHIN_S) -> None:
-        self._children = Turns(most=CHILDREN_MAX, share=CHILDREN_MAX, waiting_max=WAITING_MAX, within_s=WAIT_WITHIN_S)
+        self._children = Turns(most=CHILDREN_MAX, share=CHILDREN_SHARE, waiting_max=WAITING_MAX, within_s=WAIT_WITHIN_S)
         self._decoders = Turns(
             most=DECODERS_MAX, share=DEAR_DECODERS_MAX, waiting_max=DEAR_WAITING_MAX, within_s=WAIT_WITHIN_S
         )
@@ -42,7 +45,8 @@ class Normaliser:
         """
         descriptors = ((await picture.file()).fileno(), (await png.file()).fileno())
         arguments = (*map(str, descriptors), "data:" if is_inline else "")
-        async with self._children.turn("all"), child("services.edge.decode", *arguments, files=descriptors) as process:
+        size = "large" if picture.size_bytes >= LARGE_BYTES_MIN else "small"
+        async with self._children.turn(size), child("services.edge.decode", *arguments, files=descriptors) as process:
             owners = ("dear",) if await _inspected(process) >= DEAR_PIXELS_MIN else ()
             async with self._decoders.turn(*owners):
                 await self._decode(process)

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import BinaryIO, Self, cast
 
 from services.edge.errors import Overloaded
+from services.edge.heap import give_back_memory
 
 MEMORY_BYTES_MAX = 64 * 1024
 DISK_BYTES_MAX = 4 * 1024**3
@@ -25,7 +26,7 @@ class Disk:
     """What all spools may have on disk together. One for the process."""
 
     def __init__(self, bytes_max: int = DISK_BYTES_MAX) -> None:
-        self._free_bytes = bytes_max
+        self._bytes_max = self._free_bytes = bytes_max
         self.writers = ThreadPoolExecutor(WRITERS, "spool")
         self.turns = asyncio.Semaphore(WRITERS)
 
@@ -37,6 +38,8 @@ class Disk:
 
     def give_back(self, size_bytes: int) -> None:
         self._free_bytes += size_bytes
+        if size_bytes and self._free_bytes == self._bytes_max:  # the last one: what came in passed through memory
+            self.writers.submit(give_back_memory)
 
 
 class Spool:

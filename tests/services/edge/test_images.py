@@ -16,7 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from services.edge.data_uri import DATA_URI_CHARS_MAX
 from services.edge.decode import IMAGE_BYTES_MAX
 from services.edge.errors import ImageRefused, Overloaded
-from services.edge.images import CHILDREN_MAX, Normaliser
+from services.edge.images import CHILDREN_MAX, LARGE_BYTES_MIN, Normaliser
 from services.edge.spool import Disk, Spool
 from tests.conftest import eventually
 from tests.services.edge import dear
@@ -222,6 +222,17 @@ async def test_a_cancelled_caller_leaves_no_child() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert children() == before
+
+
+async def test_a_row_of_large_files_keeps_no_small_one_out() -> None:
+    normaliser = Normaliser()
+    large_file = encoded(Image.effect_noise((1200, 1200), 50))
+    assert len(large_file) > LARGE_BYTES_MIN
+    row = [asyncio.create_task(normalise(large_file, by=normaliser)) for _ in range(3 * CHILDREN_MAX)]
+    await asyncio.wait(row, return_when=asyncio.FIRST_COMPLETED)
+    await normalise(encoded(Image.new("RGB", (64, 64))), by=normaliser)
+    assert sum(task.done() for task in row) < 2 * CHILDREN_MAX
+    await asyncio.gather(*row)
 
 
 async def test_few_decoders_exist_at_once_and_the_others_wait() -> None:
