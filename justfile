@@ -79,6 +79,12 @@ many jobs="200" seconds="300" seed="1": setup
 attacks *names: setup
     @{{ python }} -m tests.attacks.run "$@"
 
+# Three brokers; so many cancels as a video is stored, calm and with leaders that step down every second
+[group('test')]
+[no-exit-message]
+cancels count="100": setup
+    @{{ python }} -m tests.many.cancels "$1"
+
 # Thousands of histories of the whole service in a few seconds, each from a seed
 [group('test')]
 [no-exit-message]

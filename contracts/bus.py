@@ -7,6 +7,9 @@ pulls), a client that gives up reconnecting or is closed for good (`lost`), refu
 
 import asyncio
 import json
+import math
+import re
+import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -23,7 +26,7 @@ from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
 from nats.js.client import JetStreamContext
 
 from contracts import log
-from contracts.subjects import bucket_key, bucket_stream
+from contracts.subjects import JOBS_STREAM, bucket_key, bucket_stream
 
 T = TypeVar("T")
 
@@ -43,8 +46,14 @@ READ_BATCH = 256
 FLUSH_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2.0
 
+COUNTER_DIGITS_MAX = 15
+COUNT_TRIES_MAX = 50
+CLOCK_AGE_S_MAX = 60.0
+
 _LIMIT_REACHED = 10077
 _WRONG_SEQUENCE = 10071
+_TOO_LARGE = 10054
+_WRONG_SEQUENCE_WORDS = re.compile(r"wrong last sequence: ([0-9]{1,19})")
 _NO_SUCH_MESSAGE = (10037, 10043, 10057)
 
 
@@ -64,15 +73,33 @@ class SubjectFull(Refused):
     """The stream holds a message of this very subject already."""
 
 
+class TooLarge(Refused):
+    """The message is larger than the stream, or the server, takes."""
+
+
 class WrongSequence(Refused):
-    """The last message that the publisher counted on is not the last one."""
+    """Optimistic concurrency: the expected last message is not the last one, or the message may be there already.
+
+    `last` is the sequence that the broker named, None if it named none.
+    """
+
+    def __init__(self, words: str, last: int | None = None) -> None:
+        super().__init__(words)
+        self.last = last
 
 
 class Expect(Struct, frozen=True):
-    """Publish only where the last message on `subject` (the own one where None) has this sequence; 0 for none."""
+    """Publish only if the last message on `subject` (None: the published one) has this sequence; 0 for no message."""
 
     sequence: int
     subject: str | None = None
+
+
+class Published(Struct, frozen=True):
+    """The sequence under which a message is stored; `duplicate` if a message of the same id was stored before."""
+
+    sequence: int
+    duplicate: bool
 
 
 class Stored(Struct, frozen=True):
@@ -105,9 +132,12 @@ class Delivery:
             await asyncio.sleep(RETRY_PAUSE_S)
         raise Unavailable(f"acknowledging {self.subject}")
 
-    async def hand_back(self) -> None:
-        """Not done: to the next one who asks, at once. It is on its way when this returns: the process may end."""
-        await _quietly(self._message.nak())
+    async def hand_back(self, *, after_s: float = 0.0) -> None:
+        """Give the message back undone, to the next one who asks, at once or after a pause.
+
+        It is on its way when this returns: the process may end.
+        """
+        await _quietly(self._message.nak(delay=after_s or None))
         with suppress(nats.errors.Error, TimeoutError, OSError):
             await self._client.flush(timeout=FLUSH_TIMEOUT_S)
 
@@ -123,6 +153,8 @@ class Bus:
         self._begun = False
         self._ending = False
         self._told: set[str] = set()
+        self._clock: tuple[float, float] | None = None
+        """When the broker was asked for its time, on the monotonic clock, and the time that it gave."""
         self.lost = False
 
     @property
@@ -198,11 +230,15 @@ class Bus:
         expect: Expect | None = None,
         ttl_s: int | None = None,
         within_s: float,
-    ) -> int:
-        """The sequence under which the message is stored, now or by an earlier try of this call.
+    ) -> Published:
+        """Publish with retries, and return where the message is stored.
 
-        Raises `StreamFull`, `SubjectFull`, `WrongSequence` (which may speak of this call's own earlier try: read back
-        what is there) or, after `within_s` seconds of trying, `Unavailable`.
+        With an expectation, an answer `duplicate` is no success: three brokers give it to the loser of a race whose
+        message id equals the winner's. It raises `WrongSequence` as a refused expectation does, and both may speak of
+        this call's own earlier try: read back what is there (`contracts.job_log` does).
+
+        Raises `StreamFull`, `SubjectFull`, `TooLarge`, `WrongSequence` or, after `within_s` seconds of trying,
+        `Unavailable`. An expectation that another message in flight contests is tried again until it is settled.
         """
         headers = _headers(message_id, expect, ttl_s)
         deadline = asyncio.get_running_loop().time() + within_s
@@ -217,10 +253,14 @@ class Bus:
                 if (refusal := _refusal(error)) is not None:
                     raise refusal from error
                 problem: Exception = error
+            except nats.errors.MaxPayloadError as error:
+                raise TooLarge(str(error)) from error
             except (nats.errors.Error, OSError, Unavailable) as error:
                 problem = error
             else:
-                return answer.seq
+                if expect is not None and answer.duplicate:
+                    raise WrongSequence("a message of this id is stored already")
+                return Published(answer.seq, bool(answer.duplicate))
             if asyncio.get_running_loop().time() + RETRY_PAUSE_S >= deadline:
                 raise Unavailable(f"publish to {subject}: {problem!r}") from problem
             await asyncio.sleep(RETRY_PAUSE_S)
@@ -244,6 +284,13 @@ class Bus:
             return None
         return _stored(message)
 
+    async def at(self, stream: str, sequence: int) -> Stored | None:
+        """Return the message at a sequence, from the leader; None if it is gone or cannot be read."""
+        try:
+            return _stored(await self._ask(lambda: self._js.get_msg(stream, sequence)))
+        except nats.js.errors.NotFoundError:
+            return None
+
     async def read(self, stream: str, pattern: str, *, after: int = 0) -> list[Stored]:
         """Every message on a pattern in a stream, in order, in batches of direct gets."""
         found: list[Stored] = []
@@ -265,6 +312,20 @@ class Bus:
         request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}
         messages, pending = await self._direct_batch(stream, request)
         return pending if messages and messages[0].sequence == sequence else None
+
+    async def now(self) -> float:
+        """Return the time by the broker's clock, in Unix seconds, which is the clock of every `Stored.at`.
+
+        Compare stamps of the broker with this and never with `time.time()`: a host's own clock may be a day off. Asked
+        for once in `CLOCK_AGE_S_MAX` and carried on by the monotonic clock in between. Raises `Unavailable`.
+        """
+        asked_at, there = self._clock or (-math.inf, 0.0)
+        if time.monotonic() - asked_at > CLOCK_AGE_S_MAX:
+            request = self._client.request(f"$JS.API.STREAM.INFO.{JOBS_STREAM}", b"", timeout=REQUEST_TIMEOUT_S)
+            answer = await self._ask(lambda: request)
+            asked_at, there = time.monotonic(), _time_in(answer.data)
+            self._clock = asked_at, there
+        return there + time.monotonic() - asked_at
 
     async def stream(self, name: str) -> StreamInfo:
         return await self._ask(lambda: self._js.stream_info(name))
@@ -355,19 +416,24 @@ class Bus:
         await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_TIMEOUT_S)
 
     async def count(self, bucket: str, key: str) -> int:
-        """A counter's value; 0 where nobody has counted yet."""
-        stored = await self.get(bucket, key)
-        return 0 if stored is None else int(stored.data)
+        """Return a counter's value; 0 if nobody has counted yet, or if what is there is no counter."""
+        return _counted(await self.get(bucket, key))
 
     async def count_up(self, bucket: str, key: str) -> None:
-        """Add one, whoever else does so at the same time."""
-        while True:
+        """Add one to a counter by compare-and-set. A value that is no counter begins anew at 1.
+
+        Raises `Unavailable` if other writers are quicker `COUNT_TRIES_MAX` times in a row.
+        """
+        for _ in range(COUNT_TRIES_MAX):
             stored = await self.get(bucket, key)
-            value = 1 if stored is None else int(stored.data) + 1
             with suppress(WrongSequence):
                 return await self.put(
-                    bucket, key, str(value).encode(), revision=0 if stored is None else stored.sequence
+                    bucket,
+                    key,
+                    str(_counted(stored) + 1).encode(),
+                    revision=0 if stored is None else stored.sequence,
                 )
+        raise Unavailable(f"{COUNT_TRIES_MAX} counts of {key} were overtaken")
 
     async def values(self, bucket: str) -> list[bytes]:
         """The last value of every key that has one; with replicas they may be stale."""
@@ -492,11 +558,32 @@ def _headers(message_id: str | None, expect: Expect | None, ttl_s: int | None) -
 
 
 def _refusal(error: nats.js.errors.APIError) -> Refused | None:
+    words = error.description or ""
     if error.err_code == _WRONG_SEQUENCE:
-        return WrongSequence(error.description)
+        named = _WRONG_SEQUENCE_WORDS.search(words)
+        return WrongSequence(words, None if named is None else int(named[1]))
+    if error.err_code == _TOO_LARGE:
+        return TooLarge(words)
     if error.err_code != _LIMIT_REACHED:
         return None
-    return SubjectFull(error.description) if "per subject" in (error.description or "") else StreamFull()
+    return SubjectFull(words) if "per subject" in words else StreamFull()
+
+
+def _time_in(answer: bytes) -> float:
+    """The server's time in an answer of its API."""
+    try:
+        return datetime.fromisoformat(json.loads(answer)["ts"]).timestamp()
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unavailable(f"the broker does not say what time it is: {error!r}") from error
+
+
+def _counted(stored: Stored | None) -> int:
+    """The number in a counter's message. Anybody may have written anything there, thousands of digits too."""
+    text = b"" if stored is None else stored.data
+    if stored is not None and not (text.isdigit() and len(text) <= COUNTER_DIGITS_MAX):
+        log.get().error("counter_unreadable", subject=stored.subject)
+        return 0
+    return int(text or b"0")
 
 
 def _ns(seconds: float) -> int:

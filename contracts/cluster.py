@@ -1,11 +1,16 @@
 """What a cluster says of itself, and what it cannot run. The edge asks at submission, rank 0 before it starts."""
 
 from collections.abc import Iterable
+from typing import Annotated
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
-from contracts.job import Generation
+from contracts.bounds import Heads, Name, Ranks, UnixSeconds
+from contracts.job import Generation, ImageSize
 from contracts.plan import Plan, at_fault, plan_for, ways
+
+SIZES_MAX = 64
+JOBS_IN_HAND_MAX = 16
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True):
@@ -14,18 +19,18 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     `plan` is what a job with guidance is run by that leaves everything to the cluster.
     """
 
-    instance: str
-    name: str
-    device: str
-    world_size: int
-    model: str
-    sizes: list[str]
-    default_size: str
-    heads: int
+    instance: Name
+    name: Name
+    device: Name
+    world_size: Ranks
+    model: Name
+    sizes: Annotated[list[ImageSize], Meta(max_length=SIZES_MAX)]
+    default_size: ImageSize
+    heads: Heads
     plan: Plan
-    current_jobs: list[str]
-    started_at: float
-    at: float
+    current_jobs: Annotated[list[Name], Meta(max_length=JOBS_IN_HAND_MAX)]
+    started_at: UnixSeconds
+    at: UnixSeconds
 
 
 class Objection(Struct, frozen=True):

@@ -11,9 +11,11 @@ from msgspec.structs import replace
 
 from contracts.events import (
     STAGES,
-    Ending,
-    Event,
+    AnyEnding,
+    AnyEvent,
+    EndingUnknown,
     JobCancelled,
+    JobDeclined,
     JobFailed,
     JobReleased,
     JobStarted,
@@ -22,11 +24,15 @@ from contracts.events import (
     Stage,
     StageStarted,
     StepCompleted,
+    SubmissionUnknown,
 )
+from contracts.job import video_path, video_url
 from contracts.status import JobStatus, Results, State
 
+ENDING_UNKNOWN = "its ending cannot be read"
 
-def fold_all(events: Iterable[Event]) -> JobStatus | None:
+
+def fold_all(events: Iterable[AnyEvent]) -> JobStatus | None:
     """The status after these events of one job; None after none."""
     status: JobStatus | None = None
     for event in events:
@@ -34,15 +40,17 @@ def fold_all(events: Iterable[Event]) -> JobStatus | None:
     return status
 
 
-def fold(before: JobStatus | None, event: Event) -> JobStatus:
+def fold(before: JobStatus | None, event: AnyEvent) -> JobStatus:
     status = before or JobStatus(job_id=event.job_id)
     match event:
-        case JobSubmitted():
+        case JobSubmitted() | SubmissionUnknown():
             return _touched(replace(status, created_at=event.created_at), event.created_at)
-        case JobSucceeded() | JobFailed() | JobCancelled():
+        case JobSucceeded() | JobFailed() | JobCancelled() | EndingUnknown():
             return status if status.ended else _ended(status, event)
         case _ if status.status == "Succeed":  # it shows the attempt that succeeded, and nothing of another
             return status
+        case JobDeclined():
+            after = status
         case JobStarted():
             resumed = event.resumed_from_step
             after = _moved(status, (event.attempt, event.progress, "denoise" if resumed else None, resumed))
@@ -56,7 +64,7 @@ def fold(before: JobStatus | None, event: Event) -> JobStatus:
     return _with_state(_touched(after, event.at))
 
 
-def _ended(status: JobStatus, ending: Ending) -> JobStatus:
+def _ended(status: JobStatus, ending: AnyEnding) -> JobStatus:
     match ending:
         case JobSucceeded():
             return replace(
@@ -74,10 +82,15 @@ def _ended(status: JobStatus, ending: Ending) -> JobStatus:
             return replace(status, status="Failed", reason=ending.reason, updated_at=ending.at)
         case JobCancelled():
             return replace(status, status="Cancelled", updated_at=ending.at)
+        case EndingUnknown():
+            return replace(status, status="Failed", reason=ENDING_UNKNOWN, updated_at=ending.at)
 
 
 def _results(ending: JobSucceeded) -> Results:
-    return Results(**{name: getattr(ending, name) for name in Results.__struct_fields__})
+    """What the ending says of the video. Where the video is, the job's id alone decides, and no message."""
+    job_id = ending.job_id
+    made = Results(**{name: getattr(ending, name) for name in Results.__struct_fields__})
+    return replace(made, video_url=video_url(job_id), video_path=video_path(job_id))
 
 
 _Point = tuple[int, float, Stage | None, int]

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from contracts.bounds import RANKS_MAX, STEPS_MAX
+
 FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
 SEED_MAX = 2**31 - 1
@@ -24,7 +26,9 @@ NegativePrompt = Annotated[str, Meta(max_length=500)]
 ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
-Degree = Annotated[int, Meta(ge=1, le=1024)]
+Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]
+CacheStep = Annotated[int, Meta(ge=0, le=STEPS_MAX)]
+InputTag = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
 class Generation(Struct, frozen=True, kw_only=True):
@@ -44,9 +48,9 @@ class Generation(Struct, frozen=True, kw_only=True):
     t5_fsdp: bool | UnsetType = UNSET
     vae_parallel: bool | UnsetType = UNSET
     use_attentioncache: bool = False
-    start_step: Annotated[int, Meta(ge=0)] = 12
-    attentioncache_interval: Annotated[int, Meta(ge=1)] = 4
-    end_step: Annotated[int, Meta(ge=1)] = 37
+    start_step: CacheStep = 12
+    attentioncache_interval: Annotated[int, Meta(ge=1, le=STEPS_MAX)] = 4
+    end_step: Annotated[int, Meta(ge=1, le=STEPS_MAX)] = 37
 
     @property
     def guided(self) -> bool:
@@ -110,8 +114,14 @@ def _whole_side(side: float) -> int:
     return max(SIDE_MULTIPLE, int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE)
 
 
-def input_name(job_id: str) -> str:
-    return f"{INPUTS}/{job_id}.png"
+def input_name(job_id: str, tag: str | None = None) -> str:
+    """Return the name of a job's input picture in the scratch store.
+
+    Several submissions may mean one job id: those under one idempotency key. Each of them writes a file of its own,
+    told apart by `tag` (8 hexadecimal digits), so that a refused submission can take its picture away and never
+    touches the picture of an accepted one.
+    """
+    return f"{INPUTS}/{job_id}.png" if tag is None else f"{INPUTS}/{job_id}-{tag}.png"
 
 
 def is_job_id(text: str) -> bool:

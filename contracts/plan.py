@@ -1,13 +1,17 @@
 """How the ranks of a cluster share a job. Pure: knows what may be asked for and what adds up, and no rank or model."""
 
+from functools import lru_cache
 from typing import Annotated
 
 from msgspec import UNSET, Meta, Struct
 
+from contracts.bounds import Ranks
 from contracts.job import Generation
 
 Part = Annotated[str, Meta(pattern=r"^(cfg=[12]|ulysses=[1-9][0-9]{0,3}|dit_fsdp|t5_fsdp|vae_parallel)\Z")]
 """One part of the setting `PLAN`, such as `cfg=2`."""
+
+DEGREES_REMEMBERED = 1024
 
 _FIELDS = {"cfg": "cfg_size", "ulysses": "ulysses_size"}
 _FLAGS = ("dit_fsdp", "t5_fsdp", "vae_parallel")
@@ -20,26 +24,28 @@ class Plan(Struct, frozen=True, kw_only=True):
     flags keep the weights of a model sharded, and split encoding and decoding over all ranks.
     """
 
-    cfg_size: int
-    ulysses_size: int
+    cfg_size: Annotated[int, Meta(ge=1, le=2)]
+    ulysses_size: Ranks
     dit_fsdp: bool = False
     t5_fsdp: bool = False
     vae_parallel: bool = False
 
 
-def degrees(world_size: int, heads: int, *, guided: bool = True) -> list[tuple[int, int]]:
+@lru_cache(maxsize=DEGREES_REMEMBERED)
+def degrees(world_size: int, heads: int, *, guided: bool = True) -> tuple[tuple[int, int], ...]:
     """(cfg_size, ulysses_size) of every way to share a video, the fastest first.
 
     That is the one that leaves the fewest ranks over, and of two such the one with the branches apart: they meet once a
-    step, where the ranks that share tokens meet in every block.
+    step, where the ranks that share tokens meet in every block. Remembered, since the edge asks for every submission
+    and every live cluster.
     """
     found = [
         (cfg, ulysses)
         for cfg in ((1, 2) if guided else (1,))
-        for ulysses in range(1, world_size + 1)
+        for ulysses in range(1, min(world_size, heads) + 1)
         if heads % ulysses == 0 and world_size % (cfg * ulysses) == 0
     ]
-    return sorted(found, key=lambda pair: (pair[0] * pair[1], pair[0]), reverse=True)
+    return tuple(sorted(found, key=lambda pair: (pair[0] * pair[1], pair[0]), reverse=True))
 
 
 def own_plan(parts: tuple[Part, ...], world_size: int, heads: int) -> Plan:
@@ -96,6 +102,6 @@ def _asked(job: Generation) -> dict[str, int]:
 
 
 def _fitting(
-    possible: list[tuple[int, int]], *, cfg_size: int | None = None, ulysses_size: int | None = None
+    possible: tuple[tuple[int, int], ...], *, cfg_size: int | None = None, ulysses_size: int | None = None
 ) -> list[tuple[int, int]]:
     return [(cfg, ulysses) for cfg, ulysses in possible if cfg_size in (None, cfg) and ulysses_size in (None, ulysses)]

@@ -1,47 +1,63 @@
-"""From the records beside the videos back into the log, for whoever finds that it has lost something."""
+"""Restores lost endings: from the records beside the videos back into the log. State and `ops.rebuild` use it."""
 
-from contracts import subjects, wire
+from msgspec import Struct
+
+from contracts import log, subjects, wire
 from contracts.blobs import File, Store
-from contracts.bus import Bus, Expect, WrongSequence
+from contracts.bus import Expect
 from contracts.events import Event
-from contracts.record import WITHOUT_VIDEO, Record, is_record
+from contracts.job_log import JobLog
+from contracts.record import WITHOUT_VIDEO, Record, is_record, video_record_name
 
 PUBLISH_WITHIN_S = 5.0
 
 
+class Found(Struct, frozen=True):
+    """A job's record, None if it has none that can be read, and the names of those that cannot."""
+
+    record: Record | None
+    unreadable: list[str]
+
+
 async def record_files(videos: Store) -> list[File]:
-    """Of every job that has one, oldest first: as the jobs ended. Raises `OSError`."""
+    """Return the records of every job that has one, oldest first: as the jobs ended. Raises `OSError`."""
     files = [file for folder in ("", WITHOUT_VIDEO) for file in await videos.files(folder) if is_record(file.name)]
     return sorted(files, key=lambda file: file.modified_at)
 
 
-async def restore(broker: Bus, record: Record) -> bool:
-    """Publish the submission, where it is known, and the ending; nothing, and False, where the log has an ending.
+async def find_record(videos: Store, job_id: str) -> Found:
+    """Read the record that counts for a job. Raises `OSError`.
+
+    A job may have two: rank 0 writes the record of a success before the ending, and the job may then have ended as
+    cancelled or failed. So the record of a job without a video wins over the record beside a video.
+    """
+    name = video_record_name(job_id)
+    readable: list[Record] = []
+    unreadable: list[str] = []
+    for each in (f"{WITHOUT_VIDEO}/{name}", name):
+        content = await videos.read(each)
+        try:
+            readable += [] if content is None else [wire.decode_record(content)]
+        except wire.Undecodable as error:
+            log.get().error("record_unreadable", name=each, error=str(error))
+            unreadable.append(each)
+    return Found(next((record for record in readable if record.ending.job_id == job_id), None), unreadable)
+
+
+async def restore(job_log: JobLog, record: Record) -> bool:
+    """Publish the submission, if it is known, and the ending; nothing, and False, if the log has an ending.
 
     A submission that outlived its ending in the log would look like a job that was lost. Raises `Unavailable`.
     """
     job_id = record.ending.job_id
-    if await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)) is not None:
+    if await job_log.stored_ending(job_id) is not None:
         return False
     if record.submitted is not None:
-        await _publish(broker, record.submitted, subjects.submission_of(job_id))
-    return await _publish(broker, record.ending, subjects.endings_of(job_id))
+        await _publish(job_log, record.submitted, subjects.submission_of(job_id))
+    return await _publish(job_log, record.ending, subjects.endings_of(job_id))
 
 
-async def _publish(broker: Bus, event: Event, there: str) -> bool:
-    """Unless there is one. A damaged one that the broker counts, and can neither read nor delete, is none."""
-    for expect in (Expect(0, there), None):
-        try:
-            await broker.publish(
-                subjects.event(event),
-                wire.encode(event),
-                message_id=f"{subjects.message_id(event)}.rebuilt",
-                expect=expect,
-                within_s=PUBLISH_WITHIN_S,
-            )
-        except WrongSequence:
-            if await broker.last(subjects.EVENTS_STREAM, there) is not None:
-                return False
-        else:
-            return True
-    return False
+async def _publish(job_log: JobLog, event: Event, there: str) -> bool:
+    """Publish unless something is there, under an id of its own: the broker may remember the one that it has lost."""
+    message_id = f"{subjects.message_id(event, 'restore')}.restored"
+    return await job_log.append(event, expect=Expect(0, there), within_s=PUBLISH_WITHIN_S, message_id=message_id)

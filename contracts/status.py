@@ -4,8 +4,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from contracts.bounds import Frames, LatestAttempt, Progress, Reason, Seconds, Side, SizeBytes, Steps, UnixSeconds
 from contracts.events import Stage
-from contracts.job import JobId
+from contracts.job import JobId, Seed
 
 State = Literal["InQueue", "InProgress", "Succeed", "Failed", "Cancelled"]
 ENDED: tuple[State, ...] = ("Succeed", "Failed", "Cancelled")
@@ -16,12 +17,12 @@ class Results(Struct, frozen=True, kw_only=True):
 
     video_url: str | None
     video_path: str
-    width: int
-    height: int
-    num_frames: int
-    duration: float
-    size_bytes: int
-    seed: int
+    width: Side
+    height: Side
+    num_frames: Frames
+    duration: Seconds
+    size_bytes: SizeBytes
+    seed: Seed
 
 
 class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"}):
@@ -32,16 +33,16 @@ class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"
 
     job_id: JobId
     status: State = "InQueue"
-    reason: str | None = None
+    reason: Reason | None = None
     results: Results | None = None
     queue_position: int | None = None
-    progress: float = 0.0
-    created_at: float | None = None
-    updated_at: float = 0.0
-    attempt: int = 0
+    progress: Progress = 0.0
+    created_at: UnixSeconds | None = None
+    updated_at: UnixSeconds = 0.0
+    attempt: LatestAttempt = 0
     stage: Stage | None = None
-    step: int = 0
-    released_attempt: int = 0
+    step: Steps = 0
+    released_attempt: LatestAttempt = 0
 
     @property
     def ended(self) -> bool:

@@ -3,6 +3,7 @@
 from contracts.events import (
     Event,
     JobCancelled,
+    JobDeclined,
     JobFailed,
     JobReleased,
     JobStarted,
@@ -36,6 +37,7 @@ LIVE_CANCELLATIONS = "video.live.*.finished.cancelled"
 
 _KIND: dict[type[Event], str] = {
     JobSubmitted: "submitted",
+    JobDeclined: "declined",
     JobStarted: "started",
     StageStarted: "stage",
     StepCompleted: "step",
@@ -66,6 +68,10 @@ def submission_of(job_id: str) -> str:
     return f"video.events.{job_id}.submitted"
 
 
+def declined(job_id: str) -> str:
+    return f"video.events.{job_id}.declined"
+
+
 def starts_of(job_id: str) -> str:
     return f"video.events.{job_id}.started"
 
@@ -76,6 +82,10 @@ def endings_of(job_id: str) -> str:
 
 def is_ending(subject: str) -> bool:
     return subject.split(".")[3:4] == ["finished"]
+
+
+def is_submission(subject: str) -> bool:
+    return subject.split(".")[3:] == ["submitted"]
 
 
 def job_id_of(subject: str) -> str:
@@ -92,16 +102,22 @@ def bucket_key(bucket: str, key: str) -> str:
     return f"$KV.{bucket}.{key}"
 
 
-def message_id(event: Event) -> str:
-    """Derived, never drawn: an event published again is the same message."""
+def message_id(event: Event, publisher: str) -> str:
+    """Return the `Nats-Msg-Id` of an event: derived from it and its publisher, so that a retry is the same message.
+
+    It contains the event's kind and the publisher's instance. A clustered stream answers a repeated message id with
+    `duplicate` before it looks at the expected sequence: with equal ids the loser of a race would be told that its
+    message is stored. A submission goes by the job's id alone, since the broker copies it into the log under its id.
+    """
+    kind = _KIND[type(event)]
     match event:
         case JobSubmitted():
             return event.job_id
         case JobStarted() | JobReleased():
-            return f"{event.job_id}.{event.attempt}.{_KIND[type(event)]}"
+            return f"{event.job_id}.{event.attempt}.{kind}.{publisher}"
         case StageStarted():
-            return f"{event.job_id}.{event.attempt}.stage.{event.stage}"
+            return f"{event.job_id}.{event.attempt}.{kind}.{event.stage}.{publisher}"
         case StepCompleted():
-            return f"{event.job_id}.{event.attempt}.step.{event.step}"
-        case JobSucceeded() | JobFailed() | JobCancelled():
-            return f"{event.job_id}.finished"
+            return f"{event.job_id}.{event.attempt}.{kind}.{event.step}.{publisher}"
+        case JobDeclined() | JobSucceeded() | JobFailed() | JobCancelled():
+            return f"{event.job_id}.{kind}.{publisher}"

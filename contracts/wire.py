@@ -3,21 +3,41 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 import msgspec
 
 from contracts import subjects
+from contracts.bounds import NAME_CHARS_MAX, Sha256
 from contracts.cluster import ClusterStatus
-from contracts.events import Ending, Event, JobFailed, JobSubmitted
+from contracts.events import (
+    AnyEnding,
+    AnyEvent,
+    Ending,
+    EndingUnknown,
+    Event,
+    JobSubmitted,
+    SubmissionUnknown,
+)
+from contracts.job import InputTag, Job, JobId
 from contracts.record import Record
 from contracts.status import JobStatus
 
 T = TypeVar("T", bound=Event)
 
+UNKNOWN_NAMED_MAX = 10
+
 
 class Undecodable(ValueError):
     """The bytes are not what their place says they are."""
+
+
+class SubmissionHead(msgspec.Struct, frozen=True, rename={"job_id": "requestId"}):
+    """The part of a submission that every version can read, whatever a newer one has added to the job."""
+
+    job_id: JobId
+    fingerprint: Sha256 | None = None
+    input_tag: InputTag | None = None
 
 
 class Message(Protocol):
@@ -45,12 +65,22 @@ def _decoder(kind: object) -> Callable[[bytes], Any]:
 
 encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
 decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
+decode_head: Callable[[bytes], SubmissionHead] = _decoder(SubmissionHead)
 decode_event: Callable[[bytes], Event] = _decoder(Event)
 decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
 decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
+_decode_object: Callable[[bytes], dict[str, Any]] = _decoder(dict[str, Any])
 _decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
 _encode_record: Callable[[Record], bytes] = msgspec.json.Encoder().encode
 _decode_record: Callable[[bytes], Record] = _decoder(Record)
+
+
+def _encoded_names(kind: type[msgspec.Struct]) -> set[str]:
+    return {field.encode_name for field in msgspec.structs.fields(kind)}
+
+
+_SUBMISSION_FIELDS = {"type", *_encoded_names(JobSubmitted)}
+_JOB_FIELDS = _encoded_names(Job)
 
 
 def encode_record(record: Record) -> bytes:
@@ -67,30 +97,79 @@ def decode_record(content: bytes) -> Record:
     return _decode_record(line)
 
 
+def status_in(message: Message) -> JobStatus:
+    """Return the status in a message of the status bucket. Raises `Undecodable`, also if it is of another job."""
+    status = decode_status(message.data)
+    if status.job_id != message.subject.rpartition(".")[2]:
+        raise Undecodable(f"it speaks of job {status.job_id}")
+    return status
+
+
 def event_in(message: Message) -> Event:
     """The event in a message of the log. Raises `Undecodable`, also where it speaks of another job than its subject."""
     return _about_its_job(decode_event(message.data), message)
 
 
-def ending_in(message: Message) -> Ending:
-    """The ending that a message stands for. One that cannot be read is an ending all the same, since none is taken
-    after it: the job has failed, and how is unknown.
+def ending_in(message: Message) -> AnyEnding:
+    """Return the ending that a message of the log stands for, `EndingUnknown` if it cannot be decoded.
+
+    A message that stands where an ending does is one even then: the log takes no other after it.
     """
     try:
         return _about_its_job(_decode_ending(message.data), message)
     except Undecodable:
-        job_id = subjects.job_id_of(message.subject)
-        return JobFailed(job_id=job_id, at=message.at, attempt=0, instance="", reason="its ending cannot be read")
+        return EndingUnknown(job_id=subjects.job_id_of(message.subject), at=message.at)
 
 
-def readable_events(messages: Iterable[Message]) -> Iterator[Event]:
-    """The events among these messages; what is not one was set aside, loudly, by who folds the log."""
+def unknown_fields(submission: bytes) -> list[str]:
+    """Return the names of the fields in an encoded `JobSubmitted`, and in its job, that this version does not know.
+
+    The decoder leaves them out in silence. For whoever only shows a job that is right; who runs it would make another
+    video than was asked for. Raises `Undecodable` if the bytes are no JSON object.
+    """
+    document: dict[str, Any] = _decode_object(submission)
+    job = document.get("job")
+    within = cast("dict[str, Any]", job) if isinstance(job, dict) else {}
+    return [
+        name[:NAME_CHARS_MAX]
+        for fields, known in ((document, _SUBMISSION_FIELDS), (within, _JOB_FIELDS))
+        for name in sorted(fields.keys() - known)[:UNKNOWN_NAMED_MAX]
+    ]
+
+
+def submission_in(message: Message) -> JobSubmitted | SubmissionUnknown:
+    """Return the submission in a message, `SubmissionUnknown` if only a newer version can read all of it.
+
+    Raises `Undecodable` if the message is no submission of the job that its subject names.
+    """
+    try:
+        return _about_its_job(decode_submission(message.data), message)
+    except Undecodable:
+        head = decode_head(message.data)
+        if head.job_id != subjects.job_id_of(message.subject):
+            raise
+        return SubmissionUnknown(job_id=head.job_id, created_at=message.at)
+
+
+def stand_in(message: Message) -> EndingUnknown | SubmissionUnknown | None:
+    """Return what an undecodable message of the log counts as; None if it is set aside."""
+    if subjects.is_ending(message.subject):
+        return EndingUnknown(job_id=subjects.job_id_of(message.subject), at=message.at)
+    if subjects.is_submission(message.subject):
+        with suppress(Undecodable):
+            found = submission_in(message)
+            return found if isinstance(found, SubmissionUnknown) else None
+    return None
+
+
+def readable_events(messages: Iterable[Message]) -> Iterator[AnyEvent]:
+    """The events among these messages; who folds the log sets the others aside, and logs them."""
     for message in messages:
-        if subjects.is_ending(message.subject):
-            yield ending_in(message)
-        else:
-            with suppress(Undecodable):
-                yield event_in(message)
+        try:
+            yield event_in(message)
+        except Undecodable:
+            if (event := stand_in(message)) is not None:
+                yield event
 
 
 def _about_its_job(event: T, message: Message) -> T:

@@ -11,18 +11,20 @@ from PIL import Image, ImageOps
 
 from contracts import log, wire
 from contracts.blobs import Store
-from contracts.bus import Expect, WrongSequence
+from contracts.bus import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import Job, input_name, output_size, video_name
+from contracts.job_log import JobLog, logged
 from contracts.record import video_record_name
 from inference.checkpoints import Checkpoints
 from inference.commands import Resumed, Run
 from inference.decisions import GiveUp, Known, next_move
-from inference.journal import Journal
+from inference.history import past
 from inference.video import probe
 
 UNREADABLE = "the job could not be read"
+UNKNOWN_CHARS_MAX = 500
 
 
 class Limits(Struct, frozen=True):
@@ -41,6 +43,13 @@ class Limits(Struct, frozen=True):
 
 class Hopeless(Exception):
     """The job cannot be run, here or anywhere; the text is safe to show."""
+
+
+class Unknown(Exception):
+    """A newer edge has accepted the job: it has a field or a value that this version does not know.
+
+    Not hopeless, since a newer cluster can run it. The text says which, and is safe to show.
+    """
 
 
 class Planned(Struct, frozen=True):
@@ -62,7 +71,7 @@ class Planned(Struct, frozen=True):
 class Claims:
     def __init__(
         self,
-        journal: Journal,
+        job_log: JobLog,
         *,
         videos: Store,
         scratch: Store,
@@ -70,20 +79,21 @@ class Claims:
         cluster: ClusterStatus,
         limits: Limits,
     ) -> None:
-        self._journal, self._videos, self._scratch, self._checkpoints = journal, videos, scratch, checkpoints
+        self._log, self._videos, self._scratch, self._checkpoints = job_log, videos, scratch, checkpoints
         self._cluster, self._limits = cluster, limits
 
     async def plan(self, job_id: str, data: bytes) -> Planned:
-        """What the next attempt at the job would be. Raises `Hopeless`."""
+        """Return what the next attempt at the job would be. Raises `Hopeless` or `Unknown`."""
         began = time.monotonic()
         submitted = _submitted(job_id, data)
-        png = await self._scratch.read(input_name(job_id))
+        png = await self._scratch.read(input_name(job_id, submitted.input_tag))
         recipe = _recipe(submitted.job, png or b"")
         made = png is not None and await self._is_made(job_id, recipe)
-        past, last = await self._journal.past(job_id)
+        last = await self._log.last_start(job_id)
+        so_far = past([*await self._log.events(job_id), *logged([] if last is None else [last])])
         resumed = None if made else await self._checkpoints.latest(job_id, recipe)
         known = Known(
-            past=past,
+            past=so_far,
             last_start=0 if last is None else last.sequence,
             has_input=png is not None,
             made=made,
@@ -99,14 +109,14 @@ class Claims:
             submitted=submitted,
             run=run,
             expect=Expect(move.after),
-            left_s=self._limits.task_timeout_s - past.spent_s,
+            left_s=self._limits.task_timeout_s - so_far.spent_s,
             recipe=recipe,
             made=made,
             load_s=time.monotonic() - began,
         )
 
     async def claim(self, planned: Planned, progress: float) -> bool:
-        """Publish `started` as the next attempt. False where another cluster was first: the job is theirs."""
+        """Publish `started` as the next attempt. False if another cluster was first: the job is theirs."""
         run = planned.run
         started = JobStarted(
             job_id=run.job_id,
@@ -120,12 +130,7 @@ class Claims:
             resumed_from_step=run.resumed_from_step,
             progress=progress,
         )
-        try:
-            await self._journal.write(started, expect=planned.expect)
-        except WrongSequence:
-            winner = await self._journal.last_start(run.job_id)
-            return winner is not None and winner.data == wire.encode(started)  # ours where only the answer was lost
-        return True
+        return await self._log.append(started, expect=planned.expect)
 
     async def _is_made(self, job_id: str, recipe: str) -> bool:
         """Whether the video is there, and made by this recipe. Any other makes way, and its record first.
@@ -148,16 +153,24 @@ class Claims:
 
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
-    """The job in a message; one that speaks of another than its subject is none. Raises `Hopeless`."""
+    """Decode the job in a message. Raises `Hopeless` if it is none, or another's, and `Unknown` if it is a newer one.
+
+    A field that is not known counts as a value that is not: to run the job without it would make another video.
+    """
     try:
-        submitted = wire.decode_submission(data)
+        head, unknown = wire.decode_head(data), wire.unknown_fields(data)
     except wire.Undecodable as error:
         log.get().error("job_undecodable", error=str(error))
         raise Hopeless(UNREADABLE) from error
-    if submitted.job_id != job_id:
-        log.get().error("job_undecodable", error=f"it speaks of job {submitted.job_id}")
+    if head.job_id != job_id:
+        log.get().error("job_undecodable", error=f"it speaks of job {head.job_id}")
         raise Hopeless(UNREADABLE)
-    return submitted
+    if unknown:
+        raise Unknown(", ".join(unknown)[:UNKNOWN_CHARS_MAX])
+    try:
+        return wire.decode_submission(data)
+    except wire.Undecodable as error:
+        raise Unknown(str(error)[:UNKNOWN_CHARS_MAX]) from error
 
 
 def _recipe(job: Job, png: bytes) -> str:

@@ -1,6 +1,7 @@
-"""How an attempt ends: an event in the log, then the message and what only the job needed. Knows no rank.
+"""Ends an attempt: an event in the log, then the message and the files that only the job needed. Knows no rank.
 
-An ending is published before the message is acknowledged, and refused by the broker where another was first.
+An ending is published before the message is acknowledged, and refused by the broker if another was first. Files go only
+by an ending that was decoded.
 """
 
 import asyncio
@@ -9,29 +10,41 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from contracts import log, subjects, wire
+from contracts import log, wire
 from contracts.blobs import Store, overwrite
-from contracts.bus import Delivery, Expect, WrongSequence
-from contracts.events import Ending, JobFailed, JobReleased, JobSucceeded
+from contracts.bounds import clipped
+from contracts.bus import Delivery, Expect
+from contracts.events import (
+    AnyEnding,
+    Ending,
+    EndingUnknown,
+    JobCancelled,
+    JobDeclined,
+    JobFailed,
+    JobReleased,
+    JobSucceeded,
+)
 from contracts.job import input_name, video_name, video_path, video_url
-from contracts.record import Record, record_name
+from contracts.job_log import JobLog
+from contracts.record import Record, record_name, video_record_name
 from inference.attempt import Attempt
 from inference.checkpoints import Checkpoints
-from inference.journal import Journal
 from inference.video import probe
 
 RELEASE_WITHIN_S = 5.0
+DECLINED_AGAIN_AFTER_S = 10.0
+"""How long a job that this version does not know is left to others before it is delivered again."""
 
 
 class Endings:
     def __init__(
-        self, journal: Journal, *, videos: Store, scratch: Store, checkpoints: Checkpoints, instance: str
+        self, job_log: JobLog, *, videos: Store, scratch: Store, checkpoints: Checkpoints, instance: str
     ) -> None:
-        self._journal, self._videos, self._scratch, self._instance = journal, videos, scratch, instance
+        self._log, self._videos, self._scratch, self._instance = job_log, videos, scratch, instance
         self._checkpoints = checkpoints
 
     async def succeed(self, attempt: Attempt) -> None:
-        """The video is there: say so. It goes again where the job has ended otherwise meanwhile."""
+        """Publish the success of a job whose video is stored. The video goes again if the job has ended otherwise."""
         name = video_name(attempt.job_id)
         async with self._videos.local(name) as path:
             size_bytes, sha256 = await asyncio.to_thread(_digest, path)
@@ -54,10 +67,7 @@ class Endings:
         )
         await self._write_record(Record(submitted=attempt.planned.submitted, ending=ending))
         winner = await self.end(ending)
-        if not isinstance(winner, JobSucceeded):
-            await self._videos.delete(record_name(ending))
-            await self._videos.delete(name)
-        await self.finish(attempt.delivery, attempt.job_id)
+        await self.finish(attempt.delivery, winner)
 
     async def _write_record(self, record: Record) -> None:
         """Beside the video, before anybody may know of it; in place of what an attempt before this one has left.
@@ -71,36 +81,62 @@ class Endings:
             log.get().warning("record_put_off", error=repr(error))
 
     async def fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
-        await self.end(
-            JobFailed(job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=reason)
+        """End the job as failed; `reason` is safe to show, `attempt` 0 if none had begun."""
+        ending = JobFailed(
+            job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=clipped(reason)
         )
-        await self.finish(delivery, job_id)
+        await self.finish(delivery, await self.end(ending))
+
+    async def decline(self, delivery: Delivery, job_id: str, unknown: str, *, patience_s: float) -> None:
+        """Leave a job that this version does not know to a newer cluster, and fail it if none comes.
+
+        The first cluster to decline the job notes it in the log; once that is `patience_s` ago the job ends. Until then
+        its message comes again now and then, to whichever cluster asks.
+        """
+        declined_at = await self._log.declined_at(job_id)
+        if declined_at is None:
+            event = JobDeclined(job_id=job_id, at=time.time(), instance=self._instance, unknown=clipped(unknown))
+            await self._log.append(event, expect=Expect(0))
+            log.get().warning("job_declined", unknown=unknown)
+        elif await self._log.now() - declined_at > patience_s:
+            reason = f"no cluster knows what the job asks for ({unknown})"
+            await self.fail(delivery, job_id, 0, reason)
+            return
+        await delivery.hand_back(after_s=min(DECLINED_AGAIN_AFTER_S, patience_s))
 
     async def release(self, attempt: Attempt) -> None:
         """No ending: the job goes to the next one who asks, and this attempt does not count."""
         released = JobReleased(job_id=attempt.job_id, at=time.time(), attempt=attempt.number, instance=self._instance)
-        await self._journal.write(released, within_s=RELEASE_WITHIN_S)
+        await self._log.append(released, within_s=RELEASE_WITHIN_S)
         await attempt.hand_back()
         log.get().info("job_released")
 
-    async def end(self, ending: Ending) -> Ending | None:
+    async def end(self, ending: Ending) -> AnyEnding:
         """Publish an ending, and return the one that the job has: ours, or the one that was first."""
-        try:
-            await self._journal.write(ending, expect=Expect(0, subjects.endings_of(ending.job_id)))
-        except WrongSequence:  # somebody else's, or ours whose acknowledgement was lost
-            winner = await self._journal.ending(ending.job_id)
-        else:
-            winner = ending
-        log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending)
+        winner = await self._log.end(ending)
+        facts = {"reason": winner.reason} if isinstance(winner, JobFailed) else {}
+        log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending, **facts)
         return winner
 
-    async def finish(self, delivery: Delivery, job_id: str) -> None:
-        """The ending is stored: the message may go, and what only the job needed."""
+    async def finish(self, delivery: Delivery, ending: AnyEnding) -> None:
+        """Take the job from the queue, now that its ending is stored, and remove the files that it needs no longer.
+
+        A job that was cancelled or has failed has no video: one that this attempt has stored meanwhile goes. An ending
+        that this version cannot read takes no file away: how the job ended is not known here.
+        """
+        if isinstance(ending, JobFailed | JobCancelled):
+            with suppress(ValueError):  # an id that is no file name has no file
+                await self._videos.delete(video_record_name(ending.job_id))
+                await self._videos.delete(video_name(ending.job_id))
         await delivery.acknowledge()
-        with suppress(ValueError):  # an id that is no file name never had an input
-            await self._scratch.delete(input_name(job_id))
+        if isinstance(ending, EndingUnknown):
+            log.get().warning("files_kept", why="the ending cannot be read")
+            return
+        with suppress(wire.Undecodable, ValueError):  # likewise
+            head = wire.decode_head(delivery.data)
+            await self._scratch.delete(input_name(ending.job_id, head.input_tag))
         with suppress(OSError, ValueError):  # what stays is left to the sweeper
-            await self._checkpoints.remove(job_id)
+            await self._checkpoints.remove(ending.job_id)
 
 
 def _digest(path: Path) -> tuple[int, str]:

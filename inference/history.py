@@ -1,14 +1,18 @@
-"""What a job's log says of the attempts made so far. Pure."""
+"""The attempts at a job so far, counted from its log. Pure.
+
+Times are the broker's: the clock of a cluster may step by a day while it works.
+"""
 
 from collections.abc import Iterable
 
 from msgspec import Struct
 
-from contracts.events import Event, JobReleased, JobStarted, StageStarted, StepCompleted
+from contracts.events import JobReleased, JobStarted, StageStarted, StepCompleted
+from contracts.job_log import Logged
 
 
 class Past(Struct, frozen=True):
-    """`spent_s` sums the attempts, each from its start to its last event.
+    """`spent_s` sums the attempts, each from its start to its last event, by when the broker stored them.
 
     `starts` has the step that each attempt went on from, by its number; `released` are those that were handed back.
     """
@@ -30,21 +34,21 @@ class Past(Struct, frozen=True):
         return len(self.starts.keys() - self.released - moved)
 
 
-def past(events: Iterable[Event]) -> Past:
-    first: dict[int, JobStarted] = {}
-    last: dict[int, float] = {}
+def past(log: Iterable[Logged]) -> Past:
+    """Count the attempts in a job's log, in any order and with repetitions."""
+    starts: dict[int, int] = {}
+    stored_at: dict[int, list[float]] = {}
     released: set[int] = set()
-    for event in events:
-        match event:
+    for logged in log:
+        match event := logged.event:
             case JobStarted():
-                first[event.attempt] = event
+                starts[event.attempt] = event.resumed_from_step
             case JobReleased():
                 released.add(event.attempt)
             case StageStarted() | StepCompleted():
                 pass
             case _:
                 continue
-        last[event.attempt] = max(event.at, last.get(event.attempt, event.at))
-    spent_s = sum(max(0.0, last[attempt] - began.at) for attempt, began in first.items())
-    starts = {attempt: began.resumed_from_step for attempt, began in first.items()}
+        stored_at.setdefault(event.attempt, []).append(logged.at)
+    spent_s = sum(max(stored_at[attempt]) - min(stored_at[attempt]) for attempt in starts)
     return Past(starts, frozenset(released), spent_s)

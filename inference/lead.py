@@ -22,13 +22,14 @@ from contracts.blobs import Store
 from contracts.bus import Bus, Delivery, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.job import video_name
+from contracts.job_log import JobLog, logged
 from inference import memory
 from inference.attempt import Attempt, Why
 from inference.checkpoints import Checkpoints
-from inference.claims import Claims, Hopeless, Limits
+from inference.claims import Claims, Hopeless, Limits, Unknown
 from inference.desk import Desk
 from inference.endings import Endings
-from inference.journal import Journal
+from inference.history import past
 from inference.progress import Pace
 from inference.video import write_mp4
 from inference.watch import LAST_ACTS_S, Watch
@@ -62,11 +63,11 @@ class Lead:
     ) -> None:
         self._broker, self._videos = broker, videos
         self._desk, self._watch, self._cluster, self._limits = desk, watch, cluster, limits
-        self._journal = Journal(broker)
+        self._log = JobLog(broker, cluster.instance)
         self._checkpoints = Checkpoints(scratch, cluster.model)
         files = {"videos": videos, "scratch": scratch}
-        self._claims = Claims(self._journal, **files, checkpoints=self._checkpoints, cluster=cluster, limits=limits)
-        self._endings = Endings(self._journal, **files, checkpoints=self._checkpoints, instance=cluster.instance)
+        self._claims = Claims(self._log, **files, checkpoints=self._checkpoints, cluster=cluster, limits=limits)
+        self._endings = Endings(self._log, **files, checkpoints=self._checkpoints, instance=cluster.instance)
         self._pace = Pace()
         self._in_hand: dict[str, Attempt] = {}
         """By the job's id, in the order in which they came."""
@@ -126,14 +127,16 @@ class Lead:
             if job_id in self._in_hand:  # it came again while this process slept
                 log.get().warning("job_in_hand_already")
                 return None
-            if await self._journal.ending(job_id) is not None:
-                await self._endings.finish(delivery, job_id)
+            if (ending := await self._log.ending(job_id)) is not None:
+                await self._endings.finish(delivery, ending)
                 return None
             try:
                 return Attempt(delivery, await self._claims.plan(job_id, delivery.data), self._pace)
             except Hopeless as error:
                 await self._endings.fail(delivery, job_id, 0, str(error))
-                return None
+            except Unknown as error:
+                await self._endings.decline(delivery, job_id, str(error), patience_s=self._limits.task_timeout_s)
+            return None
 
     # -- one job ---------------------------------------------------------------------------------------------------
 
@@ -237,10 +240,11 @@ class Lead:
             case "timed out":
                 limit_s = self._limits.task_timeout_s
                 await self._give_up(attempt, f"it ran longer than the {limit_s:g} s that a job may")
-            case "taken over" | "cut off":  # somebody else's now, or whose the broker will say when it is back
+            case "ended":
+                if (ending := await self._log.ending(attempt.job_id)) is not None:
+                    await self._endings.finish(attempt.delivery, ending)
+            case _:  # "taken over" or "cut off": somebody else's now, or whose the broker will say when it is back
                 log.get().warning("job_left", why=attempt.why)
-            case _:
-                await self._endings.finish(attempt.delivery, attempt.job_id)
 
     async def _give_up(self, attempt: Attempt, reason: str) -> None:
         await self._endings.fail(attempt.delivery, attempt.job_id, attempt.number, reason)
@@ -264,10 +268,12 @@ class Lead:
 
     async def _confirm(self, attempt: Attempt) -> None:
         """Ask the log whether the job is still this attempt's, and leave it where it is not. Raises `Unavailable`."""
-        if await self._journal.ending(attempt.job_id) is not None:
+        if await self._log.ending(attempt.job_id) is not None:
             self._halt(attempt, "ended")
-        elif await self._journal.latest_attempt(attempt.job_id) > attempt.number:
-            self._halt(attempt, "taken over")
+        else:
+            last = await self._log.last_start(attempt.job_id)
+            if past(logged([] if last is None else [last])).latest > attempt.number:
+                self._halt(attempt, "taken over")
         attempt.confirm()
 
     async def _tell(self, attempt: Attempt) -> None:
@@ -284,7 +290,7 @@ class Lead:
                     if attempt.unconfirmed_for_s() > self._ack_wait_s:
                         await self._confirm(attempt)
                     if not attempt.lost:
-                        await self._journal.write(report, within_s=REPORT_WITHIN_S)
+                        await self._log.append(report, within_s=REPORT_WITHIN_S)
                 except Unavailable as error:
                     log.get().warning("report_lost", error=str(error))
 
@@ -319,8 +325,10 @@ class Lead:
             self._watch.go_down("a rank failed inside a collective")
 
     async def _on_cancelled(self, subject: str, _payload: bytes) -> None:
+        """Look into the log at once: a live message alone proves nothing, since anybody can send one."""
         if (attempt := self._in_hand.get(subjects.job_id_of(subject))) is not None:
-            self._halt(attempt, "ended")
+            with suppress(Unavailable), log.bound(job_id=attempt.job_id, attempt=attempt.number):
+                await self._confirm(attempt)
 
     def _halt(self, attempt: Attempt, why: Why) -> None:
         if attempt.halt(why):

@@ -12,7 +12,7 @@ from nats.js.errors import NotFoundError
 
 from contracts import env, log, subjects, wire
 from contracts.bus import Bus, Stored
-from contracts.events import Event, JobCancelled, JobSubmitted
+from contracts.events import Event, JobCancelled, JobDeclined, JobSubmitted
 from contracts.job import is_job_id
 from ops.broker import Settings, connected
 
@@ -38,7 +38,7 @@ def line(stored: Stored) -> str:
     except wire.Undecodable as error:
         return f"{'unreadable':23}  {kind:{KIND_CHARS}}  #{stored.sequence}: {error}"
     at = event.created_at if isinstance(event, JobSubmitted) else event.at
-    attempt = "" if isinstance(event, JobSubmitted | JobCancelled) else f"attempt {event.attempt}"
+    attempt = "" if isinstance(event, JobSubmitted | JobDeclined | JobCancelled) else f"attempt {event.attempt}"
     return f"{_time(at)}  {kind:{KIND_CHARS}}  {attempt:9}  {_fields(event)}".rstrip()
 
 

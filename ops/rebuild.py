@@ -9,10 +9,12 @@ import sys
 
 from msgspec import Struct
 
-from contracts import blobs, env, log, wire
+from contracts import blobs, env, log
 from contracts.blobs import Store
 from contracts.bus import Bus
-from contracts.restore import record_files, restore
+from contracts.job import job_id_in
+from contracts.job_log import JobLog
+from contracts.restore import find_record, record_files, restore
 from ops.broker import Settings as Broker
 from ops.broker import connected
 
@@ -32,17 +34,16 @@ class Rebuilt(Struct, frozen=True):
 
 
 async def rebuild(broker: Bus, videos: Store) -> Rebuilt:
-    """Publish submission and ending of every recorded job that has no ending in the log."""
+    """Publish submission and ending of every recorded job that has no ending in the log, each job once."""
     restored, known = 0, 0
     unreadable: list[str] = []
-    for file in await record_files(videos):
-        try:
-            record = wire.decode_record(await videos.read(file.name) or b"")
-        except wire.Undecodable as error:
-            log.get().error("record_unreadable", name=file.name, error=str(error))
-            unreadable.append(file.name)
+    job_log = JobLog(broker, publisher="rebuild")
+    for job_id in dict.fromkeys(job_id_in(file.name) for file in await record_files(videos)):
+        found = await find_record(videos, job_id)
+        unreadable += found.unreadable
+        if found.record is None:
             continue
-        if await restore(broker, record):
+        if await restore(job_log, found.record):
             restored += 1
         else:
             known += 1

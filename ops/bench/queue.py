@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts import subjects, wire
-from contracts.events import Event, JobSucceeded, Stage, StageStarted
+from contracts.events import AnyEvent, JobSucceeded, Stage, StageStarted
 from ops import broker, demo
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
@@ -51,7 +51,7 @@ def measure(setup: Setup) -> Iterator[Row]:
     )
 
 
-def between(before: Sequence[Event], after: Sequence[Event]) -> Between:
+def between(before: Sequence[AnyEvent], after: Sequence[AnyEvent]) -> Between:
     """From the logs of two jobs that ran one after the other. Raises `ValueError` where either has not succeeded."""
     timings = next((event.timings for event in after if isinstance(event, JobSucceeded)), None)
     if timings is None:
@@ -59,7 +59,7 @@ def between(before: Sequence[Event], after: Sequence[Event]) -> Between:
     return Between(_began(after, "denoise") - _began(before, "store"), timings.encode)
 
 
-def _began(events: Sequence[Event], stage: Stage) -> float:
+def _began(events: Sequence[AnyEvent], stage: Stage) -> float:
     """When the stage did; a video is decoded where `store` begins, and a picture encoded where `denoise` does."""
     for event in events:
         if isinstance(event, StageStarted) and event.stage == stage:
@@ -81,7 +81,7 @@ def _submit(stack: Stack, number: int) -> str:
     return demo.submit(stack.url, demo.request(demo.sample(), f"{PROMPT}, wave {number}"))
 
 
-async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[Event]]:
+async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[AnyEvent]]:
     async with broker.connected(broker.Settings(stack.nats_url), name="bench") as bus:
         stored = [await bus.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)) for job_id in job_ids]
     return [list(wire.readable_events(events)) for events in stored]

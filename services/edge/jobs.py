@@ -1,8 +1,9 @@
-"""What the edge asks of the broker about jobs, and tells it. Never writes a status; fetches nothing; knows no HTTP."""
+"""Submits, cancels and reports jobs by way of the broker. Never writes a status; fetches nothing; knows no HTTP."""
 
 import asyncio
 import secrets
 import time
+import uuid
 from contextlib import suppress
 from mmap import mmap
 
@@ -10,24 +11,28 @@ from msgspec.structs import replace
 
 from contracts import log, subjects, wire
 from contracts.blobs import Store
-from contracts.bus import Bus, Expect, StreamFull, SubjectFull, Unavailable, WrongSequence
+from contracts.bus import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
-from contracts.events import Ending, JobCancelled, JobSubmitted
+from contracts.events import JobCancelled, JobSubmitted
 from contracts.fold import fold, fold_all
 from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
+from contracts.job_log import JobLog
+from contracts.record import video_record_name
 from contracts.status import JobStatus
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
 from services.edge.spool import Spool
 
-PUBLISH_WITHIN_S = 5.0
+PUBLISH_WITHIN_S = 10.0  # longer than three brokers take to choose a new leader
+INPUT_TAG_BYTES = 4
 
 
 class Jobs:
-    """`retention_s` is how long an ended job's status is kept."""
+    """The jobs of the service as one edge sees them; `retention_s` is how long an ended job's status is kept."""
 
     def __init__(self, broker: Bus, videos: Store, scratch: Store, *, retention_s: float) -> None:
         self._broker, self._videos, self._scratch, self._retention_s = broker, videos, scratch, retention_s
+        self._log = JobLog(broker, publisher=uuid.uuid4().hex)
 
     async def clusters(self) -> list[ClusterStatus]:
         """The clusters whose heartbeat has not run out."""
@@ -61,43 +66,68 @@ class Jobs:
         return await asyncio.to_thread(repeatable, stored.data, key, request, inline)
 
     async def is_repeat(self, identity: Identity) -> bool:
-        """Whether this very request was accepted before. Raises `KeyReused` where another one was, under its key."""
+        """Whether this very request was accepted before. Raises `KeyReused` if its key was given with another one."""
         if identity.fingerprint is None:
             return False
-        accepted = await self._submission(identity.job_id)
+        try:
+            accepted = await self._log.submission_head(identity.job_id)
+        except wire.Undecodable as error:  # whatever it is, it is not this request
+            raise KeyReused from error
         if accepted is not None and accepted.fingerprint != identity.fingerprint:
             raise KeyReused
         return accepted is not None
 
     async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
-        """Store the input and publish the job; True where somebody published the same one at the same time.
+        """Store the input and publish the job; True if somebody published the same one at the same time.
+
+        Each submission under a key has an input file of its own, and a refused one leaves nothing behind. Only if the
+        outcome is unknown does the file stay: the job may have been accepted with it.
 
         Raises `Busy`, `KeyReused` or `OutcomeUnknown`.
         """
         job_id, job = identity.job_id, accept(request, seed=secrets.randbelow(SEED_MAX + 1))
-        submitted = JobSubmitted(job_id=job_id, created_at=time.time(), job=job, fingerprint=identity.fingerprint)
-        await self._scratch.write(input_name(job_id), png)
+        submitted = JobSubmitted(
+            job_id=job_id,
+            created_at=time.time(),
+            job=job,
+            fingerprint=identity.fingerprint,
+            input_tag=None if identity.fingerprint is None else secrets.token_hex(INPUT_TAG_BYTES),
+        )
+        name = input_name(job_id, submitted.input_tag)
+        await self._scratch.write(name, png)
+        if await self._is_accepted(submitted, name):
+            log.get().info("job_accepted", job_id=job_id, num_frames=job.num_frames, steps=job.infer_steps)
+            return False
+        await self._scratch.delete(name)
+        return await self.is_repeat(identity)
+
+    async def _is_accepted(self, submitted: JobSubmitted, name: str) -> bool:
+        """Publish the job; False if another submission of the same id was accepted instead."""
+        job_id = submitted.job_id
         try:
-            await self._publish(submitted)
+            published = await self._broker.publish(
+                subjects.job(job_id), wire.encode(submitted), message_id=job_id, within_s=PUBLISH_WITHIN_S
+            )
+            if not published.duplicate:
+                return True
         except SubjectFull:
-            return await self.is_repeat(identity)
+            pass
         except StreamFull as error:
-            if identity.fingerprint is None:  # under a key a repeat may just have been accepted with this input
-                await self._scratch.delete(input_name(job_id))
+            await self._scratch.delete(name)
             raise Busy from error
-        except Unavailable as error:  # perhaps it was stored: its input stays
+        except Unavailable as error:
             log.get().warning("submission_unanswered", job_id=job_id, error=str(error))
             raise OutcomeUnknown(job_id) from error
-        if identity.fingerprint is not None and await self._submission(job_id) != submitted:
-            return await self.is_repeat(identity)  # the broker took ours for a repeat of another's
-        log.get().info("job_accepted", job_id=job_id, num_frames=job.num_frames, steps=job.infer_steps)
-        return False
+        return await self._is_ours(submitted)
 
-    async def _submission(self, job_id: str) -> JobSubmitted | None:
-        """The submission under this id, from the log or, where its copy is not there (yet), from the queue."""
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
-        stored = stored or await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
-        return None if stored is None else wire.decode_submission(stored.data)
+    async def _is_ours(self, submitted: JobSubmitted) -> bool:
+        """Whether the submission that was accepted under this id is this one, by a try whose answer was lost."""
+        try:
+            return await self._log.submission(submitted.job_id) == submitted
+        except wire.Undecodable:
+            return False
+        except Unavailable as error:
+            raise OutcomeUnknown(submitted.job_id) from error
 
     async def status(self, job_id: str) -> JobStatus:
         """The job as it stands, even where the state service is behind or away. Raises `NotFound`."""
@@ -112,33 +142,29 @@ class Jobs:
         """End the job as cancelled, for good. Raises `NotFound` or `AlreadyFinished`."""
         status = await self._current(job_id)
         if not status.ended:
-            status = fold(status, await self._end_cancelled(job_id))
+            ending = JobCancelled(job_id=job_id, at=time.time())
+            status = fold(status, await self._log.end(ending, within_s=PUBLISH_WITHIN_S))
+            if status.status == "Cancelled":
+                log.get().info("job_cancelled", job_id=job_id)
         if status.status != "Cancelled":
             raise AlreadyFinished(status.status)
-        queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
+        await self._remove_what_is_left(job_id)
+
+    async def _remove_what_is_left(self, job_id: str) -> None:
+        """Free a cancelled job's place in the queue, and delete its input and whatever a cluster has stored for it.
+
+        A cluster that has stored the video before it learnt of the cancellation deletes it too, unless it has died.
+        """
+        queued = await self._log.queued(job_id)
+        tag = None
+        with suppress(wire.Undecodable):  # then the sweeper takes it
+            head = await self._log.submission_head(job_id)
+            tag = None if head is None else head.input_tag
         if queued is not None:
             await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)
-        await self._scratch.delete(input_name(job_id))
-
-    async def _end_cancelled(self, job_id: str) -> Ending:
-        """Publish the ending, and return the one that the job has: this one, or the one that was first."""
-        ending = JobCancelled(job_id=job_id, at=time.time())
-        try:
-            await self._publish(ending, expect=Expect(0, subjects.endings_of(job_id)))
-        except WrongSequence:
-            return await self._ending(job_id) or ending
-        log.get().info("job_cancelled", job_id=job_id)
-        return ending
-
-    async def _publish(self, event: JobSubmitted | JobCancelled, *, expect: Expect | None = None) -> None:
-        subject = subjects.job(event.job_id) if isinstance(event, JobSubmitted) else subjects.event(event)
-        await self._broker.publish(
-            subject,
-            wire.encode(event),
-            message_id=subjects.message_id(event),
-            expect=expect,
-            within_s=PUBLISH_WITHIN_S,
-        )
+        await self._scratch.delete(input_name(job_id, tag))
+        await self._videos.delete(video_record_name(job_id))
+        await self._videos.delete(video_name(job_id))
 
     async def _current(self, job_id: str) -> JobStatus:
         in_bucket = await self._in_bucket(job_id)
@@ -148,9 +174,9 @@ class Jobs:
         return status
 
     async def _ended_too_long_ago(self, job_id: str) -> bool:
-        """By when the broker stored the ending, and this machine's clock; what the bucket still has has not."""
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=False)
-        return stored is not None and stored.at + self._retention_s < time.time()
+        """By when the broker stored the ending, and by the broker's clock."""
+        stored = await self._log.stored_ending(job_id, leader=False)
+        return stored is not None and stored.at + self._retention_s < await self._broker.now()
 
     async def known(self, job_id: str) -> JobStatus | None:
         """The job for as long as anything knows it, however long ago it ended."""
@@ -159,31 +185,26 @@ class Jobs:
     async def _beyond(self, status: JobStatus | None, job_id: str) -> JobStatus | None:
         """Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next."""
         if status is None:
-            events = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
-            status = fold_all(wire.readable_events(events))
-        elif not status.ended and (ending := await self._ending(job_id)) is not None:
+            status = fold_all(logged.event for logged in await self._log.events(job_id))
+        if status is not None and not status.ended and (ending := await self._log.ending(job_id)) is not None:
             status = fold(status, ending)
         if status is None or status.created_at is None:
-            queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id))
+            queued = await self._log.queued(job_id)
             with suppress(wire.Undecodable):  # rank 0 ends what cannot be read
-                status = status if queued is None else fold(status, wire.decode_submission(queued.data))
+                status = status if queued is None else fold(status, wire.submission_in(queued))
         return status
 
     async def _in_bucket(self, job_id: str) -> JobStatus | None:
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         try:
-            return None if stored is None else wire.decode_status(stored.data)
+            return None if stored is None else wire.status_in(stored)
         except wire.Undecodable as error:  # the log knows
             log.get().error("status_unreadable", job_id=job_id, error=str(error))
             return None
 
-    async def _ending(self, job_id: str) -> Ending | None:
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
-        return None if stored is None else wire.ending_in(stored)
-
     async def _position(self, job_id: str) -> int | None:
         """1 for the next job to run. Exact after cancels, since it counts messages; None once the job is gone."""
-        queued = await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id), leader=False)
+        queued = await self._log.queued(job_id, leader=False)
         if queued is None:
             return None
         behind = await self._broker.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, queued.sequence)

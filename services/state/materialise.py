@@ -1,21 +1,25 @@
-"""Event → fold → write → acknowledge. Decides nothing: what a job is, only its events say.
+"""Materialises statuses: event → fold → compare-and-set → acknowledge. Decides nothing: a job is what its events say.
 
-Safe with any number of instances, since a write goes through only over the very revision that was read.
+Safe with any number of instances, since a write goes through only over the very revision that was read. No message
+stops the projection: what cannot be decoded, or makes a status that the broker refuses, is set aside and counted.
 """
 
 import asyncio
-import time
 
 from contracts import lifetime, log, subjects, wire
-from contracts.bus import Bus, Delivery, Stored, Unavailable, WrongSequence
-from contracts.events import Ending, Event
+from contracts.bus import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
+from contracts.events import AnyEvent, Ending, EndingUnknown
 from contracts.fold import fold, fold_all
+from contracts.job_log import JobLog
 from contracts.status import JobStatus
 from services.state.records import Records
 
 RETRY_PAUSE_S = 0.5
 WRITES_MAX = 20
 TTL_MIN_S = 1  # the broker takes no less
+PUBLISHER = "state"
+SUBJECT_CHARS_MAX = 300
+ERROR_CHARS_MAX = 500
 
 
 async def materialise(broker: Bus, records: Records, *, retention_s: float, stop: asyncio.Event) -> None:
@@ -37,35 +41,42 @@ async def materialise(broker: Bus, records: Records, *, retention_s: float, stop
 
 async def _apply(broker: Bus, records: Records, delivery: Delivery, retention_s: float) -> None:
     try:
-        event = wire.event_in(delivery)
+        event: AnyEvent | None = wire.event_in(delivery)
     except wire.Undecodable as error:
-        log.get().error("event_set_aside", subject=delivery.subject, error=str(error))
-        await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
-        if not subjects.is_ending(delivery.subject):
-            return
-        event = wire.ending_in(delivery)
+        await _set_aside(broker, delivery, error)
+        event = wire.stand_in(delivery)
+    if event is None:
+        return
     for _ in range(WRITES_MAX):
         try:
             await _write_over(broker, event, retention_s)
         except WrongSequence:  # another instance was quicker: fold over what it wrote
             continue
+        except Refused as error:  # too large, say: no later try would be taken either
+            await _set_aside(broker, delivery, error)
         if isinstance(event, Ending):
             await records.keep(event)
         return
     raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
 
 
-async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
+async def _set_aside(broker: Bus, delivery: Delivery, error: Exception) -> None:
+    """Log and count an event that no status can show, so that the projection goes on."""
+    log.get().error("event_set_aside", subject=delivery.subject[:SUBJECT_CHARS_MAX], error=str(error)[:ERROR_CHARS_MAX])
+    await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
+
+
+async def _write_over(broker: Bus, event: AnyEvent, retention_s: float) -> None:
     stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
     known = _readable(stored)
     ending = None
-    if known is None or known.ended or isinstance(event, Ending):
-        ending = await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(event.job_id))
+    if known is None or known.ended or isinstance(event, Ending | EndingUnknown):
+        ending = await JobLog(broker, PUBLISHER).stored_ending(event.job_id)
     before = known or _forgotten(ending)
     after = fold(before, event)
     if stored is not None and after == before:
         return
-    ttl_s = None if ending is None or not after.ended else _time_to_live_s(ending, retention_s)
+    ttl_s = None if ending is None or not after.ended else int(ending.at + retention_s - await broker.now())
     if ttl_s is not None and ttl_s < TTL_MIN_S:
         if stored is None:
             return
@@ -78,7 +89,7 @@ async def _write_over(broker: Bus, event: Event, retention_s: float) -> None:
 
 def _readable(stored: Stored | None) -> JobStatus | None:
     try:
-        return None if stored is None else wire.decode_status(stored.data)
+        return None if stored is None else wire.status_in(stored)
     except wire.Undecodable as error:
         log.get().error("status_unreadable", subject=stored and stored.subject, error=str(error))
         return None
@@ -87,8 +98,3 @@ def _readable(stored: Stored | None) -> JobStatus | None:
 def _forgotten(ending: Stored | None) -> JobStatus | None:
     """What a bucket without the job may have forgotten: its ending, so that a late event does not revive it."""
     return None if ending is None else fold_all([wire.ending_in(ending)])
-
-
-def _time_to_live_s(ending: Stored, retention_s: float) -> int:
-    """From when the broker stored it: the clock of whoever published it may be wrong."""
-    return int(ending.at + retention_s - time.time())

@@ -5,9 +5,12 @@ log, and a job whose ending is in the log and which is still in the queue. And a
 damaged goes on without what lay behind the damage: a job of the log that has no ending and is not in the queue.
 """
 
+from contextlib import suppress
+
 from contracts import log, subjects
-from contracts.bus import Bus, Refused, Stored
+from contracts.bus import Bus, Refused, Stored, SubjectFull
 from contracts.job import is_job_id
+from contracts.job_log import JobLog
 from services.state.records import Records
 
 PUBLISH_WITHIN_S = 5.0
@@ -45,27 +48,36 @@ async def _copy(broker: Bus, queued: Stored, job_id: str) -> None:
 
 
 async def _bring_back(broker: Bus, records: Records, job_id: str) -> None:
-    """Its ending into the log, where a record knows one; else the job into the queue.
+    """Put its ending into the log, if a record knows one; else the job into the queue.
 
     Asks the leader first: with replicas, what was read before may have been stale.
     """
-    if await broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id)) is not None:
-        return
-    if await broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)) is not None:
+    job_log = JobLog(broker, publisher="state")
+    if await job_log.queued(job_id) is not None or await job_log.stored_ending(job_id) is not None:
         return
     try:
         ended = await records.bring_back(job_id)
         if not ended:
             await _queue_again(broker, job_id)
-    except (Refused, OSError) as error:  # no room yet, somebody else was quicker, or the record cannot be read
+    except (Refused, OSError) as error:  # no room yet, or the record cannot be read
         log.get().warning("lost_job_left", job_id=job_id, error=repr(error))
     else:
         log.get().warning("lost_job_brought_back", job_id=job_id, ended=ended)
 
 
 async def _queue_again(broker: Bus, job_id: str) -> None:
-    """In a lane of its own: a damaged message keeps its subject."""
+    """Publish the job in a lane of its own, since a damaged message keeps its subject.
+
+    Under the job's own message id, by which the log knows the copy for a repeat. For two minutes after a submission the
+    queue remembers that id too, of the message that it has lost, and drops this one: then without an id. That a lane
+    holds one message of a subject at most keeps the job from being doubled.
+    """
     submitted = await broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
-    if submitted is not None:
-        subject = subjects.job(job_id, subjects.LANE_OF_THE_LOST)
-        await broker.publish(subject, submitted.data, message_id=job_id, within_s=PUBLISH_WITHIN_S)
+    if submitted is None:
+        return
+    subject = subjects.job(job_id, subjects.LANE_OF_THE_LOST)
+    with suppress(SubjectFull):  # by another instance, or by a try of ours whose answer was lost
+        for message_id in (job_id, None):
+            published = await broker.publish(subject, submitted.data, message_id=message_id, within_s=PUBLISH_WITHIN_S)
+            if not published.duplicate:
+                return

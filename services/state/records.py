@@ -8,23 +8,29 @@ import asyncio
 import math
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from contracts import log, subjects, wire
 from contracts.blobs import Store
 from contracts.bus import Bus
-from contracts.events import Ending, JobSubmitted, JobSucceeded
+from contracts.events import AnyEnding, Ending, EndingUnknown, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id, job_id_in
-from contracts.record import WITHOUT_VIDEO, Record, record_name, video_record_name
-from contracts.restore import record_files, restore
+from contracts.job_log import JobLog
+from contracts.record import Record, record_name
+from contracts.restore import find_record, record_files, restore
 
 KEEP_WITHIN_S = 1.0  # the statuses wait for it
 RESTORED_SHARE = 0.9
 
 
 class Records:
+    """The records in one store of videos.
+
+    An ending that this version cannot read gets no record: it would outlive the ending, and say what nobody knows.
+    """
+
     def __init__(self, broker: Bus, videos: Store) -> None:
         self._broker, self._videos = broker, videos
+        self._log = JobLog(broker, publisher="state")
 
     async def keep(self, ending: Ending) -> None:
         """Write the record of a job without a video. Where the store fails or is slow, `complete` does it later."""
@@ -55,17 +61,18 @@ class Records:
         if 0 < RESTORED_SHARE * bytes_max < log_so_far.state.bytes:  # -1 or 0 for no limit
             return  # whatever came back would push out what is younger
         log_s = log_so_far.config.max_age or math.inf
+        now = time.time()
         known = unfinished | {ending.job_id for ending in endings}
         for file in files:
-            age_s = time.time() - file.modified_at
+            age_s = now - file.modified_at
             job_id = job_id_in(file.name)
             lost = job_id not in known and settled_s <= age_s < RESTORED_SHARE * log_s
             if lost and await self.bring_back(job_id, within_s=RESTORED_SHARE * log_s):
                 log.get().warning("lost_ending_brought_back", job_id=job_id)
 
-    async def _fill(self, endings: Sequence[Ending], there: set[str]) -> None:
+    async def _fill(self, endings: Sequence[AnyEnding], there: set[str]) -> None:
         for ending in endings:
-            if record_name(ending) not in there:
+            if not isinstance(ending, EndingUnknown) and record_name(ending) not in there:
                 await self._write(ending)
 
     async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
@@ -74,31 +81,20 @@ class Records:
         False without a record of it, or where that is of an ending longer ago than that or of another job: under an
         idempotency key that is used again, two have one id. Raises `OSError` or `Unavailable`.
         """
-        record = await self._record(job_id)
-        if record is None or record.ending.at + within_s < time.time():
+        record = (await find_record(self._videos, job_id)).record
+        if record is None or record.ending.at + within_s < await self._broker.now():
             return False
         if record.submitted is not None and await self._submission(job_id) not in (None, record.submitted):
             return False
-        await restore(self._broker, record)
+        await restore(self._log, record)
         return True
-
-    async def _record(self, job_id: str) -> Record | None:
-        """One without a video says more: rank 0 writes the other before the ending."""
-        name = video_record_name(job_id)
-        for each in (f"{WITHOUT_VIDEO}/{name}", name):
-            content = await self._videos.read(each)
-            with suppress(wire.Undecodable):
-                if content is not None and (record := wire.decode_record(content)).ending.job_id == job_id:
-                    return record
-        return None
 
     async def _write(self, ending: Ending) -> None:
         submitted = await self._submission(ending.job_id)
         await self._videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted, ending=ending)))
 
     async def _submission(self, job_id: str) -> JobSubmitted | None:
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
         try:
-            return None if stored is None else wire.decode_submission(stored.data)
+            return await self._log.submission(job_id)
         except wire.Undecodable:
             return None

@@ -1,18 +1,21 @@
-"""What is kept of jobs that have ended, and for how long: videos by size, leftovers by age.
+"""Removes files of jobs that have ended: videos by their total size, leftovers by age. Statuses expire by themselves.
 
-Knows files and endings; statuses expire by themselves. Nothing of an unfinished job goes, and nothing young: a job that
-is being accepted at this moment has an input already and is not in the queue yet.
+Nothing is deleted on a guess. A file goes by an ending that was decoded, or by its age and by queue and log asked right
+before. Nothing of an unfinished job goes, and nothing young: a job that is being accepted at this moment has an input
+already and is not in the queue yet.
 """
 
 import math
+import time
 
 from msgspec import Struct
 
-from contracts import log, subjects, wire
+from contracts import log, subjects
 from contracts.blobs import File, Store
 from contracts.bus import Bus
-from contracts.events import Ending, JobCancelled, JobFailed, JobSucceeded
-from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, job_id_in
+from contracts.events import EndingUnknown, JobCancelled, JobFailed, JobSucceeded
+from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, is_job_id, job_id_in
+from contracts.job_log import JobLog
 from contracts.record import video_record_name
 from contracts.restore import record_files
 
@@ -26,8 +29,11 @@ class Limits(Struct, frozen=True):
 
 
 class Retention:
+    """Applies the limits to one pair of stores."""
+
     def __init__(self, broker: Bus, videos: Store, scratch: Store, limits: Limits) -> None:
         self._broker, self._videos, self._scratch, self._limits = broker, videos, scratch, limits
+        self._log = JobLog(broker, publisher="state")
         self._wanted: set[str] = set()
         """The videos whose jobs are known to have succeeded, so that each is asked about once."""
 
@@ -36,26 +42,48 @@ class Retention:
         await self._drop_unwanted_videos()
         await self._make_room(unfinished)
         await self._drop_old_records()
-        for folder in (INPUTS, CHECKPOINTS):
-            for file in await self._scratch.files(folder):
-                if job_id_in(file.name) not in unfinished:
-                    await self._remove(self._scratch, file.name, self._limits.leftover_s, why="leftover")
+        await self._drop_leftovers(unfinished)
         for store in (self._videos, self._scratch):
             if count := await store.delete_old_drafts(age_s=self._limits.leftover_s):
                 log.get().info("drafts_removed", count=count)
+
+    async def _drop_leftovers(self, unfinished: set[str]) -> None:
+        """Remove inputs and checkpoints that are old and that no job needs."""
+        for folder in (INPUTS, CHECKPOINTS):
+            for file in await self._scratch.files(folder):
+                job_id = job_id_in(file.name)
+                if job_id in unfinished or time.time() - file.modified_at < self._limits.leftover_s:
+                    continue
+                if await self._is_over(job_id):
+                    await self._remove(self._scratch, file.name, self._limits.leftover_s, why="leftover")
+
+    async def _is_over(self, job_id: str) -> bool:
+        """Ask queue and log whether nobody comes back to a job's files: it has ended, or nothing knows it.
+
+        A job of the log without an ending was lost by the queue and will be brought back; how a job with an unknown
+        ending ended is not known here.
+        """
+        if not is_job_id(job_id):
+            return True
+        if await self._log.queued(job_id) is not None:
+            return False
+        ending = await self._log.ending(job_id)
+        if ending is not None:
+            return not isinstance(ending, EndingUnknown)
+        return await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id)) is None
 
     async def _drop_unwanted_videos(self) -> None:
         """Those of cancelled and failed jobs: left by a cluster that died between file and ending."""
         names = {video.name for video in await self._all_videos()}
         self._wanted &= names
         for name in names - self._wanted:
-            match await self._ending(job_id_in(name)):
+            match await self._log.ending(job_id_in(name)):
                 case JobSucceeded():
                     self._wanted.add(name)
                 case JobFailed() | JobCancelled():
                     await self._remove(self._videos, video_record_name(job_id_in(name)), 0, why="no_success")
                     await self._remove(self._videos, name, 0, why="no_success")
-                case _:  # not ended yet, or longer ago than the log goes back
+                case _:  # not ended yet, longer ago than the log goes back, or in a way that is not known here
                     continue
 
     async def _drop_old_records(self) -> None:
@@ -69,10 +97,6 @@ class Retention:
     async def _all_videos(self) -> list[File]:
         """Oldest first."""
         return [file for file in await self._videos.files() if file.name.endswith(VIDEO_SUFFIX)]
-
-    async def _ending(self, job_id: str) -> Ending | None:
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
-        return None if stored is None else wire.ending_in(stored)
 
     async def _make_room(self, unfinished: set[str]) -> None:
         """Remove videos, the oldest first, until the rest is within its limit or may not be touched."""

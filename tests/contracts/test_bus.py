@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from contracts import bus, subjects
-from contracts.bus import Bus, Expect, StreamFull, SubjectFull, Unavailable, WrongSequence
+from contracts.bus import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
 from ops import provision
 from tests.conftest import Broker, eventually, provision_settings
 
@@ -12,7 +12,7 @@ NEVER = asyncio.Event
 _ids = (f"{n:032x}" for n in itertools.count(1))
 
 
-async def submit(link: Bus, job_id: str | None = None) -> int:
+async def submit(link: Bus, job_id: str | None = None) -> Published:
     job_id = job_id or next(_ids)
     return await link.publish(subjects.job(job_id), b"{}", message_id=job_id, within_s=2)
 
@@ -60,7 +60,7 @@ async def test_reading_pages_through_more_messages_than_a_batch(link: Bus) -> No
 
 
 async def test_messages_after_one_are_counted_until_it_is_gone(link: Bus) -> None:
-    sequences = [await submit(link) for _ in range(4)]
+    sequences = [(await submit(link)).sequence for _ in range(4)]
     await link.delete(subjects.JOBS_STREAM, sequences[2])
     await link.delete(subjects.JOBS_STREAM, sequences[2])  # gone already: no error
     counts = [await link.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, sequence) for sequence in sequences]
@@ -136,7 +136,7 @@ async def test_a_publish_is_stored_once_over_a_restart_of_the_broker(broker: Bro
     assert (await link.stream(subjects.JOBS_STREAM)).state.messages == 1
 
 
-async def submit_for_long(link: Bus, job_id: str) -> int:
+async def submit_for_long(link: Bus, job_id: str) -> Published:
     return await link.publish(subjects.job(job_id), b"{}", message_id=job_id, within_s=10)
 
 

@@ -1,7 +1,8 @@
 """One of our processes, as in production but that it can be held at named points: `python -m tests.faults.held ROLE`.
 
 A point is held while there is a file `hold` of its name in HELD_FOLDER; who comes to it leaves a file `at` beside it.
-CLOCK_OFFSET shifts the time of day that the process sees.
+A file `clock ROLE` there shifts the time of day that the role's processes see, by as many seconds as it says, from the
+moment at which it is written.
 """
 
 import asyncio
@@ -79,7 +80,7 @@ def state() -> None:
 
 
 def rank() -> None:
-    from contracts.events import Ending, JobSucceeded, Stage  # noqa: PLC0415
+    from contracts.events import AnyEnding, Ending, JobSucceeded, Stage  # noqa: PLC0415
     from inference import lead  # noqa: PLC0415
     from inference.__main__ import rank as ours  # noqa: PLC0415
     from inference.attempt import Attempt  # noqa: PLC0415
@@ -107,7 +108,7 @@ def rank() -> None:
             return halted
 
     class HeldEndings(Endings):
-        async def end(self, ending: Ending) -> Ending | None:
+        async def end(self, ending: Ending) -> AnyEnding:
             if isinstance(ending, JobSucceeded):
                 await reach("no ending")
             winner = await super().end(ending)
@@ -119,12 +120,20 @@ def rank() -> None:
     ours.main()
 
 
-def shift_the_clock(seconds: float) -> None:
+def shift_the_clock(file: Path) -> None:
+    """Have `time.time` go by that file, whenever it comes or changes."""
     true_time = time.time
-    time.time = lambda: true_time() + seconds
+
+    def shifted() -> float:
+        try:
+            return true_time() + float(file.read_text())
+        except FileNotFoundError:
+            return true_time()
+
+    time.time = shifted
 
 
 if __name__ == "__main__":
-    if "CLOCK_OFFSET" in os.environ:
-        shift_the_clock(float(os.environ["CLOCK_OFFSET"]))
-    {"edge": edge, "state": state, "rank": rank}[sys.argv.pop()]()
+    role = sys.argv.pop()
+    shift_the_clock(_folder() / f"clock {'cluster' if role == 'rank' else role}")
+    {"edge": edge, "state": state, "rank": rank}[role]()

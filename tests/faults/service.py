@@ -18,7 +18,7 @@ import aiohttp
 
 from contracts import bus, subjects, wire
 from contracts.bus import Bus
-from contracts.events import Event
+from contracts.events import AnyEvent
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
@@ -206,6 +206,8 @@ class Service:
         """Whatever a trial that broke off has left in the way of the next one."""
         for phase in PHASES:
             self.release(phase)
+        for role in ROLES:
+            self.shift_the_clock(role, 0)
         for proxy in self.proxies.values():
             proxy.set("pass")
         self.paused.clear()
@@ -249,6 +251,10 @@ class Service:
 
     def release(self, point: str) -> None:
         (self.held / f"hold {point}").unlink(missing_ok=True)
+
+    def shift_the_clock(self, role: str, seconds: float) -> None:
+        """Set what the role's processes take for the time of day that much ahead; 0 for the true time."""
+        (self.held / f"clock {role}").write_text(f"{seconds:g}")
 
     async def reached(self, point: str) -> None:
         await eventually((self.held / f"at {point}").exists, within_s=BOUND_S)
@@ -316,7 +322,7 @@ class Service:
         assert found is not None
         return found
 
-    async def log(self, link: Bus, job_id: str) -> list[Event]:
+    async def log(self, link: Bus, job_id: str) -> list[AnyEvent]:
         stored = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
         return list(wire.readable_events(stored))
 

@@ -8,9 +8,8 @@ import shutil
 import signal
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiohttp
@@ -22,75 +21,17 @@ from contracts.subjects import bucket_stream
 from tests.conftest import all_folded, eventually
 from tests.faults import checker
 from tests.faults.proxy import Mode
-from tests.faults.service import ACK_WAIT_S, KILLABLE, PHASES, ROLES, Service, Submitted, alive
+from tests.faults.service import ACK_WAIT_S, KILLABLE, PHASES, ROLES, Service, alive
+from tests.faults.surroundings import surroundings
+from tests.faults.trial import Reference, Trial, in_phase, key, undisturbed
 
 SLEEP_S = 3 * ACK_WAIT_S
 NETWORK_S = 6.0
 STORM_PAUSE_S = 0.3
 AWAY_S = (0.0, 5.0, 60.0)
 HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
 LOAD = 6
-
-
-@dataclass(frozen=True)
-class Trial:
-    fault: str
-    phase: str
-    run: Callable[[Service], Awaitable[float]]
-    """Seconds from the end of the fault until work went on."""
-
-
-class Reference:
-    """The SHA-256 of the video that a job has which nothing happens to."""
-
-    made: str | None = None
-
-
-def key() -> Submitted:
-    return Submitted(uuid.uuid4().hex)
-
-
-async def undisturbed(service: Service) -> str:
-    job_id = await service.submit(key())
-    await checker.check(service, job_id, made=Reference.made)
-    return job_id
-
-
-async def in_phase(
-    service: Service,
-    phase: str,
-    fault: Callable[[Callable[[], None]], Awaitable[None]],
-    *,
-    endings: Sequence[str] = ("Succeed",),
-    same: bool = True,
-) -> float:
-    """Have it happen to a job at that moment. `fault` is given what lets the held process go on, and calls it once."""
-    service.hold(phase)
-    submitted = key()
-    async with asyncio.TaskGroup() as tasks:
-        client = tasks.create_task(service.submit(submitted))
-        try:
-            await service.reached(phase)
-            await fault(lambda: service.release(phase))
-        finally:
-            service.release(phase)
-        over = time.time()
-        job_id = await client
-    await went_on(service, job_id, over)
-    took_s = time.time() - over
-    await checker.check(service, job_id, made=Reference.made if same else None, endings=endings)
-    await service.at_rest()
-    return took_s
-
-
-async def went_on(service: Service, job_id: str, since: float) -> None:
-    """The log says something new of the job, or its status is an ending."""
-
-    async def moved() -> bool:
-        status = await service.status(job_id)
-        return status is not None and (status.ended or status.updated_at > since)
-
-    await eventually(moved, within_s=120)
 
 
 # -- processes ---------------------------------------------------------------------------------------------------------
@@ -445,26 +386,22 @@ def two_of_one_name() -> Trial:
     return Trial("two clusters of one name", "under load", run)
 
 
-def clock(role: str, offset_s: float) -> Trial:
+def clock(role: str, offset_s: float, phase: str) -> Trial:
+    """A role's clock steps while a job is held there; of a cluster that is also killed, the next one has it too."""
+
     async def run(service: Service) -> float:
-        await swap(service, role, service.process(role, CLOCK_OFFSET=f"{offset_s:g}"))
+        async def fault(go_on: Callable[[], None]) -> None:
+            service.shift_the_clock(role, offset_s)
+            for pid in service.pids(role) if phase == "denoising" else ():
+                os.kill(pid, signal.SIGKILL)
+            go_on()
+
         try:
-            job_id = await service.submit(key())
-            await checker.check(service, job_id, made=Reference.made)
+            return await in_phase(service, phase, fault)
         finally:
-            await swap(service, role, service.process(role))
-        return 0.0
+            service.shift_the_clock(role, 0)
 
-    return Trial(f"clock of {role} {offset_s / HOUR_S:+g} h", "all of it", run)
-
-
-async def swap(service: Service, role: str, process: "object") -> None:
-    service.paused.add(role)
-    await asyncio.to_thread(service.processes[role].stop)
-    service.processes[role] = process  # pyright: ignore[reportArgumentType]
-    service.paused.discard(role)
-    await eventually(lambda: service.processes[role].alive)
-    await service.at_rest()
+    return Trial(f"clock of {role} steps by {offset_s / HOUR_S:+g} h", phase, run)
 
 
 def start_order(order: Sequence[str]) -> Trial:
@@ -529,6 +466,7 @@ def all_trials() -> Iterator[Trial]:
         yield flipped_block(subjects.EVENTS_STREAM, "events.*.started", "denoising", number=number, kills="cluster")
         yield flipped_block(subjects.EVENTS_STREAM, "events.*.finished.*", "not folded", number=number)
     yield store_full("size=8k", "video store full")
+    yield store_full("nr_inodes=3", "video store without inodes")
     yield store_full("ro", "video store read-only")
     yield from (flipped_checkpoint(part) for part in ("conditions", "state"))
     yield damaged_video(shorten, "cut off")
@@ -536,9 +474,11 @@ def all_trials() -> Iterator[Trial]:
     yield from (deleted(what, phase) for what in ("bucket", "consumer") for phase in ("waiting", "denoising"))
     yield events_again()
     yield two_of_one_name()
-    yield from (clock(role, offset) for role in ROLES for offset in (HOUR_S, -HOUR_S))
+    steps = ((HOUR_S, "waiting"), (-HOUR_S, "denoising"), (DAY_S, "denoising"), (-DAY_S, "waiting"))
+    yield from (clock(role, offset, phase) for role in ROLES for offset, phase in steps)
     yield from (start_order(order) for order in itertools.permutations(("broker", *ROLES)))
     yield rolling_restart()
+    yield from surroundings()
 
 
 def few_trials() -> Iterator[Trial]:

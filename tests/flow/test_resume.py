@@ -9,7 +9,7 @@ import pytest
 
 from contracts import subjects, wire
 from contracts.bus import Bus
-from contracts.events import Event, JobStarted, JobSucceeded, StepCompleted
+from contracts.events import AnyEvent, JobStarted, JobSucceeded, StepCompleted
 from inference.pocket.build import build
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, MODEL, Road
@@ -35,16 +35,16 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None
         road.stop()
 
 
-async def events(link: Bus, job_id: str) -> list[Event]:
+async def events(link: Bus, job_id: str) -> list[AnyEvent]:
     stored = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
     return list(wire.readable_events(stored))
 
 
-def starts(log: list[Event]) -> list[JobStarted]:
+def starts(log: list[AnyEvent]) -> list[JobStarted]:
     return [event for event in log if isinstance(event, JobStarted)]
 
 
-def digest(log: list[Event]) -> str:
+def digest(log: list[AnyEvent]) -> str:
     """Of the video."""
     return next(event.sha256 for event in log if isinstance(event, JobSucceeded))
 

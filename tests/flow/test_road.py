@@ -11,10 +11,11 @@ from msgspec.structs import replace
 
 from contracts import blobs, subjects, wire
 from contracts.bus import Bus
-from contracts.events import JobStarted, JobSubmitted, JobSucceeded
+from contracts.events import JobCancelled, JobStarted, JobSubmitted, JobSucceeded
 from contracts.job import Job, input_name
 from contracts.record import video_record_name
 from tests.conftest import all_folded, eventually
+from tests.contracts.test_fold import ID
 from tests.flow.conftest import LONG, Road
 from tests.services.edge.conftest import picture, post
 
@@ -93,6 +94,49 @@ async def test_each_job_runs_by_the_plan_that_it_asks_for(road: Road, client: ai
     videos = [frames(road.videos / f"{job_id}.mp4") for job_id in ids]  # the files say by which job they were made
     assert videos[0] == videos[1] == videos[2]
     assert videos[3] == videos[4] != videos[0]
+
+
+async def test_a_job_of_a_newer_version_is_left_to_a_newer_cluster_and_fails_only_after_its_time(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    await road.replace_cluster(TASK_TIMEOUT="6")
+    await road.live(client)
+    known = wire.encode(
+        JobSubmitted(job_id=ID, created_at=time.time(), job=Job(prompt="a boat at sea", num_frames=25, seed=1))
+    )
+    newer = {
+        ID: known.replace(b'"seed":1', b'"seed":1,"camera_path":"orbit"'),
+        "f" * 32: known.replace(b'"unipc"', b'"a_newer_solver"').replace(ID.encode(), b"f" * 32),
+    }
+    for job_id, payload in newer.items():
+        await link.publish(subjects.job(job_id), payload, message_id=job_id, within_s=5)
+        await eventually(lambda job_id=job_id: link.last(subjects.EVENTS_STREAM, subjects.declined(job_id)))
+        status = await road.status(client, job_id)
+        assert (status["status"], status["attempt"], status["reason"]) == ("InQueue", 0, None)
+    assert (await road.ended(client, await road.submit(client)))["status"] == "Succeed"
+    for job_id, payload in newer.items():
+        ended = await road.ended(client, job_id)
+        assert ended["status"] == "Failed"
+        assert ended["reason"].startswith("no cluster knows what the job asks for")
+        declined = await link.last(subjects.EVENTS_STREAM, subjects.declined(job_id))
+        ending = await link.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id))
+        assert declined is not None and ending is not None
+        assert ending.at - declined.at >= 6
+        copy = await link.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
+        assert copy is not None and copy.data == payload
+    await road.replace_cluster()
+
+
+async def test_a_live_message_that_the_log_does_not_confirm_changes_nothing(
+    road: Road, client: aiohttp.ClientSession, link: Bus
+) -> None:
+    job_id = await road.submit(client, **LONG)
+    await road.at_step(client, job_id, 1)
+    for payload in (b"", wire.encode(JobCancelled(job_id=job_id, at=time.time()))):
+        await link.admin._nc.publish(f"video.live.{job_id}.finished.cancelled", payload)
+    assert (await road.ended(client, job_id, within_s=90))["status"] == "Succeed"
+    starts = await link.read(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
+    assert len(starts) == 1
 
 
 async def test_a_job_that_outlasts_its_time_fails_and_the_next_one_runs(

@@ -11,9 +11,9 @@ from contracts import bus, subjects, wire
 from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.events import JobSucceeded
+from contracts.job_log import JobLog
 from inference.checkpoints import Checkpoints
 from inference.endings import Endings
-from inference.journal import Journal
 from tests.conftest import Broker, eventually
 from tests.contracts.test_fold import ID, cancelled, succeeded
 
@@ -68,7 +68,7 @@ async def through(proxy: Proxy) -> AsyncGenerator[Bus, None]:
 def endings(link: Bus, folder: Path) -> Endings:
     store = Folder(folder)
     checkpoints = Checkpoints(store, "tiny")
-    return Endings(Journal(link), videos=store, scratch=store, checkpoints=checkpoints, instance="i")
+    return Endings(JobLog(link, "i"), videos=store, scratch=store, checkpoints=checkpoints, instance="i")
 
 
 async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(

@@ -1,7 +1,20 @@
+from collections.abc import Iterable
+
 import pytest
 
-from inference.history import Past, past
+from contracts.events import Event, JobSubmitted
+from contracts.job_log import Logged
+from inference.history import Past
+from inference.history import past as past_in
 from tests.contracts.test_fold import cancelled, released, stage, started, step, submitted
+
+HOUR_S = 3600.0
+
+
+def past(events: Iterable[Event]) -> Past:
+    """The past by a log that the broker stored as the events happened, whatever the publishers' clocks said."""
+    stored_at = {id(event): event.created_at if isinstance(event, JobSubmitted) else event.at for event in events}
+    return past_in(Logged(event, stored_at[id(event)]) for event in events)
 
 
 def test_a_fresh_job_has_no_past() -> None:
@@ -24,6 +37,12 @@ def test_attempts_add_up_and_those_handed_back_are_not_burnt() -> None:
     ]
     seen = past(events)
     assert (seen.latest, seen.burnt(0), seen.spent_s) == (3, 1, 16.0)
+
+
+def test_a_clock_that_steps_by_a_day_during_an_attempt_takes_nothing_from_the_jobs_time() -> None:
+    stepped = [started(1, 100.0), step(1, 100.0 + 24 * HOUR_S, 1, 0.1), step(1, 101.0 + 24 * HOUR_S, 2, 0.2)]
+    seen = past_in([Logged(event, 50.0 + number) for number, event in enumerate(stepped)])
+    assert seen.spent_s == 2.0
 
 
 def test_order_repetition_and_endings_do_not_matter() -> None:

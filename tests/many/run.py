@@ -22,7 +22,7 @@ import aiohttp
 
 from contracts import bus, subjects, wire
 from contracts.bus import Bus, Unavailable
-from contracts.events import Ending, Event, JobStarted, JobSubmitted, JobSucceeded
+from contracts.events import AnyEvent, Ending, JobStarted, JobSubmitted, JobSucceeded
 from inference.pocket.build import build
 from ops import provision
 from tests.conftest import Process, eventually, free_port
@@ -140,7 +140,7 @@ class Client:
         return await asyncio.gather(*(one(seed) for seed in range(count)))
 
 
-async def logs(link: Bus) -> list[tuple[float, Event]]:
+async def logs(link: Bus) -> list[tuple[float, AnyEvent]]:
     """Everything that the log holds, and when it came there."""
     stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
     at = {each.sequence: each.at for each in stored}
@@ -176,7 +176,7 @@ async def all_ended(link: Bus, job_ids: set[str]) -> bool:
     return job_ids <= {subjects.job_id_of(ending.subject) for ending in endings}
 
 
-def judge(log: Sequence[tuple[float, Event]], job_ids: Sequence[str], videos: Path) -> None:
+def judge(log: Sequence[tuple[float, AnyEvent]], job_ids: Sequence[str], videos: Path) -> None:
     assert len(set(job_ids)) == len(job_ids)
     endings = [event for _, event in log if isinstance(event, Ending)]
     submissions = Counter(event.job_id for _, event in log if isinstance(event, JobSubmitted))
@@ -188,7 +188,7 @@ def judge(log: Sequence[tuple[float, Event]], job_ids: Sequence[str], videos: Pa
     assert not missing, missing
 
 
-def longest_stall_s(log: Sequence[tuple[float, Event]]) -> float:
+def longest_stall_s(log: Sequence[tuple[float, AnyEvent]]) -> float:
     times = sorted(at for at, _ in log)
     return max((after - before for before, after in pairwise(times)), default=0.0)
 

@@ -4,6 +4,7 @@ import shutil
 import time
 from pathlib import Path
 
+import pytest
 from msgspec.structs import replace
 
 from contracts import bus, subjects, wire
@@ -73,3 +74,16 @@ async def test_a_damaged_record_is_named_and_harms_no_other(link: Bus, tmp_path:
     await videos.write(record_name(good), wire.encode_record(Record(submitted=submitted(NOW), ending=good)))
     await videos.write(record_name(bad), b"{")
     assert await rebuild(link, videos) == Rebuilt(restored=1, known=0, unreadable=[record_name(bad)])
+
+
+@pytest.mark.parametrize("ending", [failed(1, NOW), cancelled(NOW)])
+async def test_a_cancelled_job_stays_cancelled_where_the_record_of_a_success_lies_beside_it(
+    link: Bus, tmp_path: Path, ending: Ending
+) -> None:
+    """Rank 0 writes the record of a success before its ending, which may then come too late."""
+    videos = Folder(tmp_path)
+    for each in (succeeded(1, NOW), ending):
+        await videos.write(record_name(each), wire.encode_record(Record(submitted=submitted(NOW), ending=each)))
+    assert await rebuild(link, videos) == Rebuilt(restored=1, known=0, unreadable=[])
+    stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+    assert [wire.decode_event(each.data) for each in stored] == [ending]

@@ -21,9 +21,11 @@ from contracts.events import (
 )
 from contracts.fold import fold, fold_all
 from contracts.job import Job
+from contracts.job_log import Logged
 from contracts.status import JobStatus
 from inference.decisions import GiveUp, Known, next_move
-from inference.history import past
+from inference.history import Past
+from inference.history import past as past_in
 
 STEPS = 4
 MAX_ATTEMPTS = 3
@@ -115,6 +117,10 @@ class World:
 ENDINGS = (JobSucceeded, JobFailed, JobCancelled)
 
 
+def past(log: list[Stored]) -> Past:
+    return past_in(Logged(each.event, float(each.sequence)) for each in log)
+
+
 def type_of(event: Event) -> type[Event] | tuple[type[Event], ...]:
     """What an expectation about this event counts."""
     return ENDINGS if isinstance(event, Ending) else type(event)
@@ -189,7 +195,7 @@ def attempt(world: World, name: str, me: object, message: Message) -> Process:
         return
     yield
     known = Known(
-        past=past(each.event for each in world.of(job_id)),
+        past=past(world.of(job_id)),
         last_start=world.last(JobStarted, job_id),
         has_input=job_id in world.inputs,
         made=job_id in world.videos,
@@ -226,7 +232,7 @@ def run(world: World, started: JobStarted, message: Message, me: object) -> Gene
             if world.ending(job_id) is not None:
                 finish(world, job_id)
                 return True
-            if past(each.event for each in world.of(job_id)).latest > number:
+            if past(world.of(job_id)).latest > number:
                 return True
         tell(world, StepCompleted(
             job_id=job_id, at=world.tick(), attempt=number, step=step, steps=STEPS, progress=step / (2 * STEPS)
@@ -376,4 +382,4 @@ def check(world: World) -> None:
         if job_id in world.confirmed_cancelled:
             assert isinstance(endings[0], JobCancelled)
         if isinstance(endings[0], JobFailed):
-            assert past(events).burnt(0) >= MAX_ATTEMPTS, endings[0].reason
+            assert past(world.of(job_id)).burnt(0) >= MAX_ATTEMPTS, endings[0].reason

@@ -128,10 +128,12 @@ async def test_a_large_picture_becomes_a_job_and_leaves_nothing_open(
     key = {"Idempotency-Key": "large"}
     code, first = await post(client, f"{edge.url}/video/submit", {**FIELDS, "image_url": noise()}, key)
     assert code == 202
-    assert (edge.scratch / input_name(first["requestId"])).read_bytes().startswith(b"\x89PNG")
     stored = await link.last(subjects.JOBS_STREAM, subjects.job(first["requestId"]))
     assert stored is not None
-    assert wire.decode_submission(stored.data).job.prompt == PROMPT
+    submitted = wire.decode_submission(stored.data)
+    assert submitted.job.prompt == PROMPT
+    name = input_name(first["requestId"], submitted.input_tag)
+    assert (edge.scratch / name).read_bytes().startswith(b"\x89PNG")
     assert await post(client, f"{edge.url}/video/submit", {**FIELDS, "image_url": noise()}, key) == (202, first)
     changed = {**FIELDS, "image_url": noise()[:-8] + "AAAAAAA="}
     assert (await post(client, f"{edge.url}/video/submit", changed, key))[0] == 422

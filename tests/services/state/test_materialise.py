@@ -5,16 +5,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from contracts import subjects, wire
 from contracts.blobs import Folder
+from contracts.bounds import REASON_CHARS_MAX
 from contracts.bus import Bus
 from contracts.events import Event
 from contracts.status import JobStatus
 from services.state.materialise import materialise
 from services.state.records import Records
 from tests.conftest import all_folded, eventually
-from tests.contracts.test_fold import ID, cancelled, released, started, step, submitted, succeeded
+from tests.contracts.test_fold import ID, cancelled, failed, released, started, step, submitted, succeeded
 
 RETENTION_S = 100.0
 NOWHERE = Path("/proc/nowhere")  # a store that fails: folding goes on without records
@@ -96,6 +98,68 @@ async def test_an_ending_that_cannot_be_read_ends_its_job_and_is_counted(link: B
     assert (found.status, found.reason) == ("Failed", "its ending cannot be read")
     assert abs(found.updated_at - time.time()) < 60
     assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 2
+
+
+@pytest.mark.parametrize("counter", [b"banana", b"9" * 5000, b"-1", b"\xff", b"1.5"])
+async def test_a_counter_that_is_no_number_stops_nothing(link: Bus, counter: bytes) -> None:
+    await link.put_last(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE, counter)
+    assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 0
+    async with state(link):
+        await link.publish(f"video.events.{ID}.step", b"not json", within_s=2)
+        await publish(link, submitted())
+        await caught_up(link)
+    assert (await status(link)) is not None
+    assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 1
+
+
+async def test_a_status_that_the_broker_refuses_for_its_size_is_set_aside_and_the_log_goes_on(link: Bus) -> None:
+    bucket = (await link.stream(subjects.bucket_stream(subjects.STATUS_BUCKET))).config
+    bucket.max_msg_size = 1000
+    await link.admin.update_stream(bucket)
+    other = "f" * 32
+    async with state(link):
+        await publish(link, submitted(NOW))
+        await caught_up(link)
+        await publish(link, replace(failed(1, NOW), reason="x" * REASON_CHARS_MAX))
+        await publish(link, replace(submitted(NOW), job_id=other))
+        await caught_up(link)
+    assert await link.get(subjects.STATUS_BUCKET, other) is not None
+    assert await link.count(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE) == 1
+
+
+async def test_a_reason_longer_than_any_of_ours_is_an_ending_that_cannot_be_read(link: Bus) -> None:
+    ending = wire.encode(failed(1, NOW)).replace(b"no room", b"x" * 60_000)
+    async with state(link):
+        await publish(link, submitted(NOW))
+        await link.publish(subjects.event(failed(1, NOW)), ending, within_s=2)
+        await caught_up(link)
+    found = await status(link)
+    assert found is not None
+    assert (found.status, found.reason) == ("Failed", "its ending cannot be read")
+
+
+async def test_a_status_lives_by_the_brokers_clock_whatever_this_machines_says(
+    link: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    true_time = time.time
+    monkeypatch.setattr(time, "time", lambda: true_time() + 24 * 3600)
+    async with state(link, retention_s=60):
+        await publish(link, submitted(), cancelled(1.0))
+        await caught_up(link)
+    found = await status(link)
+    assert found is not None
+    assert found.status == "Cancelled"
+
+
+async def test_a_job_that_a_newer_version_accepted_waits_in_the_queue(link: Bus) -> None:
+    newer = wire.encode(submitted()).replace(b'"unipc"', b'"a_newer_solver"')
+    async with state(link):
+        await link.publish(f"video.events.{ID}.submitted", newer, within_s=2)
+        await caught_up(link)
+    found = await status(link)
+    assert found is not None
+    assert found.status == "InQueue"
+    assert found.created_at is not None
 
 
 async def test_an_ended_status_expires(link: Bus) -> None:

@@ -88,6 +88,19 @@ async def test_a_job_that_the_queue_has_lost_comes_back_into_it_once(link: Bus, 
     assert len(await link.read(subjects.EVENTS_STREAM, subjects.submission_of(ID))) == 1
 
 
+async def test_a_job_that_is_lost_right_after_its_submission_is_back_when_it_is_said_to_be(
+    link: Bus, records: Records, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The queue remembers the message id of what it has lost, and takes the same one for a repeat."""
+    payload = await enqueue(link, ID)
+    await link.admin.purge_stream(subjects.JOBS_STREAM)
+    for _ in range(2):
+        assert await reconcile(link, records) == {ID}
+        queued = await link.read(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID))
+        assert [job.data for job in queued] == [payload]
+    assert capsys.readouterr().out.count("lost_job_brought_back") == 1
+
+
 async def test_a_lost_job_comes_back_once_the_queue_has_room(link: Bus, records: Records) -> None:
     await enqueue(link, ID)
     await link.admin.delete_stream(subjects.JOBS_STREAM)

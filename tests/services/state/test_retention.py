@@ -3,12 +3,15 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from contracts import subjects, wire
 from contracts.blobs import Folder
 from contracts.bus import Bus
 from contracts.events import Event
 from contracts.job import input_name, video_name
+from contracts.record import WITHOUT_VIDEO, video_record_name
+from services.state.records import Records
 from services.state.retention import Limits, Retention
 from tests.contracts.test_fold import ID, cancelled, failed, succeeded
 
@@ -88,6 +91,35 @@ async def test_inputs_and_checkpoints_without_a_job_go_after_an_hour(stores: Sto
     for folder in ("inputs", "checkpoints"):
         left = {name.split("/")[1][:32] for name in await stores.names(stores.scratch, folder)}
         assert left == {job_id(1), job_id(2)}
+
+
+async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> None:
+    """As a newer version may write one: this one does not know what became of the job."""
+    await stores.link.publish(f"video.events.{ID}.finished.succeeded", b'{"type":"JobSucceeded"}', within_s=2)
+    await stores.link.publish(f"video.events.{job_id(1)}.finished.expired", b'{"type":"JobExpired"}', within_s=2)
+    files = [
+        *((stores.videos, name(each)) for each in (ID, job_id(1)) for name in (video_name, video_record_name)),
+        *((stores.scratch, input_name(each)) for each in (ID, job_id(1))),
+    ]
+    for store, name in files:
+        await stores.put(store, name, age_s=LIMITS.leftover_s + 60)
+    await stores.retention.apply(set())
+    await Records(stores.link, stores.videos).complete(set(), settled_s=0)
+    assert [name for store, name in files if not store.path(name).exists()] == []
+    assert await stores.names(stores.videos, WITHOUT_VIDEO) == []
+
+
+async def test_an_old_input_stays_while_queue_or_log_know_its_job(stores: Stores) -> None:
+    """A list of unfinished jobs is as old as the clean-up: both are asked again right before a file goes."""
+    queued, lost, ended = job_id(1), job_id(2), job_id(3)
+    for each in (queued, lost, ended, job_id(4)):
+        await stores.put(stores.scratch, input_name(each), age_s=OLD_S)
+    await stores.link.publish(subjects.job(queued), b"{}", within_s=2)
+    await stores.link.publish(subjects.submission_of(lost), b"{}", within_s=2)
+    ending = replace(cancelled(1.0), job_id=ended)
+    await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
+    await stores.retention.apply(set())
+    assert sorted(await stores.names(stores.scratch, "inputs")) == [input_name(queued), input_name(lost)]
 
 
 async def test_an_input_that_is_submitted_again_counts_as_young(stores: Stores) -> None:
