@@ -165,6 +165,8 @@ def _portable(schema: Json) -> Json:
     portable = {"type": "string", **schema} if "enum" in schema else {**schema}
     if "pattern" in schema:
         portable["pattern"] = schema["pattern"].replace(r"\Z", "$")
+    if "items" in schema:
+        portable["items"] = _portable(schema["items"])
     if "anyOf" in schema:
         portable["anyOf"] = [_portable(one) for one in schema["anyOf"]]
     return portable
