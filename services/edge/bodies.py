@@ -62,6 +62,7 @@ class Bodies:
             return Submission(parse(few))
         async with self.memory.claim(READER_BYTES + COPIES * body.size_bytes):
             answer = await _read(body, text)
+        body.close()
         if answer.request is None:
             raise Invalid(answer.objections)
         if not answer.is_inline:

@@ -97,6 +97,7 @@ async def _picture(edge: Edge, asked: Submission) -> AsyncGenerator[mmap, None]:
         else:
             await edge.outbound.fetch(url, picture, edge.jobs.look_for_room)
         await edge.normaliser.normalise(picture, png, is_inline=is_inline(url))
+        picture.close()
         async with edge.bodies.memory.claim(png.size_bytes):
             with png.mapped() as pixels:
                 yield pixels

@@ -55,9 +55,16 @@ class Spool:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of all bytes, perhaps before the block ends. A file is freed by a thread: that can take a while."""
         if self._file is not None:
-            self._file.close()
+            self._disk.writers.submit(self._file.close)
+            self._file = None
         self._disk.give_back(self._disk_bytes)
+        self._disk_bytes = 0
+        self._few = bytearray()
 
     @property
     def size_bytes(self) -> int:
