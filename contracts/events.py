@@ -174,3 +174,10 @@ Ending = JobSucceeded | JobFailed | JobCancelled
 Event = JobSubmitted | JobDeclined | JobStarted | StageStarted | StepCompleted | JobReleased | Ending
 AnyEnding = Ending | EndingUnknown
 AnyEvent = Event | EndingUnknown | SubmissionUnknown
+
+
+class Logged(Struct, frozen=True):
+    """An event as the log holds it: `at` is when the broker stored it, in Unix seconds of the broker's clock."""
+
+    event: AnyEvent
+    at: float

@@ -8,22 +8,14 @@ decide something go to the stream's leader.
 import asyncio
 from collections.abc import Sequence
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from contracts import subjects, wire
 from contracts.bus import Bus, Expect, Stored, Unavailable, WrongSequence
-from contracts.events import AnyEnding, AnyEvent, Ending, Event, JobSubmitted
+from contracts.events import AnyEnding, Ending, Event, JobSubmitted, Logged
 
 PUBLISH_WITHIN_S = 30.0
 READ_BACK_PAUSE_S = 0.2
-
-
-class Logged(Struct, frozen=True):
-    """An event, and when the broker stored it, in Unix seconds of the broker's clock."""
-
-    event: AnyEvent
-    at: float
 
 
 class JobLog:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
-from contracts.events import JobReleased, JobStarted, StageStarted, StepCompleted
-from contracts.job_log import Logged
+from contracts.events import JobReleased, JobStarted, Logged, StageStarted, StepCompleted
 
 
 class Past(Struct, frozen=True):

@@ -2,8 +2,7 @@ from collections.abc import Iterable
 
 import pytest
 
-from contracts.events import Event, JobSubmitted
-from contracts.job_log import Logged
+from contracts.events import Event, JobSubmitted, Logged
 from inference.history import Past
 from inference.history import past as past_in
 from tests.contracts.test_fold import cancelled, released, stage, started, step, submitted

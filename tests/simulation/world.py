@@ -16,12 +16,12 @@ from contracts.events import (
     JobStarted,
     JobSubmitted,
     JobSucceeded,
+    Logged,
     StageStarted,
     StepCompleted,
 )
 from contracts.fold import fold, fold_all
 from contracts.job import Job
-from contracts.job_log import Logged
 from contracts.status import JobStatus
 from inference.decisions import GiveUp, Known, next_move
 from inference.history import Past
