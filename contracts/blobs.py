@@ -20,6 +20,7 @@ from contextlib import (
     contextmanager,
     suppress,
 )
+from mmap import mmap
 from pathlib import Path
 from typing import BinaryIO, Protocol
 from uuid import uuid4
@@ -60,7 +61,7 @@ class Store(Protocol):
         """Make a draft the file of that name, durably. False where there is one already: that one stays."""
         ...
 
-    async def write(self, name: str, data: bytes) -> bool:
+    async def write(self, name: str, data: bytes | mmap) -> bool:
         """Publish these bytes; False where a file of that name is there already, which then counts as young again."""
         ...
 
@@ -205,7 +206,7 @@ class Folder:
     def _publish(self, draft: Path, name: str) -> bool:
         return _link(draft, self.path(name))
 
-    async def write(self, name: str, data: bytes) -> bool:
+    async def write(self, name: str, data: bytes | mmap) -> bool:
         def write() -> bool:
             with self.draft(name) as draft:
                 draft.write_bytes(data)

@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -55,13 +56,13 @@ class Bucket:
     async def publish(self, draft: Path, name: str) -> bool:
         return await self._create(name, draft)
 
-    async def write(self, name: str, data: bytes) -> bool:
+    async def write(self, name: str, data: bytes | mmap) -> bool:
         created = await self._create(name, data)
         if not created:
             await self._make_young(name)
         return created
 
-    async def _create(self, name: str, content: Path | bytes) -> bool:
+    async def _create(self, name: str, content: Path | bytes | mmap) -> bool:
         with _as_os_error():
             try:
                 await obstore.put_async(self._store, checked(name), content, mode="create", use_multipart=False)

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from litestar import Litestar
@@ -13,19 +13,20 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from contracts import bus, log, stores
+from services.edge.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
-from services.edge.fetch import Outbound, networks
+from services.edge.fetch import Outbound
+from services.edge.gate import networks
 from services.edge.hosts import is_served
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.routes import ROUTES, Edge
 from services.edge.videos import Videos
 
-FETCHES_MAX = 8
 PATH_CHARS_MAX = 120
 PROBES = ("/livez", "/readyz")
 LAST_ANSWER = (b"connection", b"close")
@@ -44,6 +45,7 @@ class Settings(Struct, frozen=True):
     outbound_allowed_networks: tuple[str, ...] = ()
     outbound_allowed_ports: tuple[int, ...] = ()
     allowed_hosts: tuple[str, ...] = ("*",)
+    bodies_bytes_max: Annotated[int, Meta(ge=BODIES_BYTES_MIN, le=BODIES_BYTES_LIMIT)] = BODIES_BYTES_MAX
 
 
 def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASGIApp:
@@ -63,10 +65,10 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
             litestar.state.edge = Edge(
                 broker=broker,
                 jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
+                bodies=Bodies(settings.bodies_bytes_max),
                 outbound=outbound,
                 normaliser=Normaliser(),
                 videos=Videos(videos),
-                fetches=asyncio.Semaphore(FETCHES_MAX),
                 began=time.monotonic(),
                 draining=draining,
             )

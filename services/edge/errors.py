@@ -11,11 +11,11 @@ from contracts.bus import Unavailable
 from contracts.cluster import Objection
 from contracts.status import State
 from contracts.trouble import described
-from services.edge.images import ImageRefused
 from services.edge.submission import Invalid
 
 RETRY_AFTER_S = 10
 BUSY = "服务器繁忙，请稍后重试"
+OVERLOADED = "too much is in hand just now, and nothing was stored; try again"
 
 _Request = Request[Any, Any, Any]
 _Response = Response[Any]
@@ -23,6 +23,14 @@ _Response = Response[Any]
 
 class Busy(Exception):
     """As many unfinished jobs exist as may; nothing was stored."""
+
+
+class Overloaded(Exception):
+    """Too much is in hand to take this as well; nothing was stored, and it may be tried again."""
+
+
+class ImageRefused(Exception):
+    """The image is not taken; the text says why and is safe to show."""
 
 
 class NotFound(Exception):
@@ -119,6 +127,10 @@ def on_busy(_: _Request, __: Busy) -> _Response:
     return Response(BusyBody(BUSY), status_code=429, media_type="application/json", headers=_retry_later())
 
 
+def on_overloaded(_: _Request, __: Overloaded) -> _Response:
+    return _answer(503, ErrorBody("OVERLOADED", OVERLOADED), **_retry_later())
+
+
 def on_not_found(_: _Request, error: NotFound) -> _Response:
     return _answer(404, ErrorBody("NOT_FOUND", str(error)))
 
@@ -181,6 +193,7 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     Invalid: on_invalid,
     ImageRefused: on_refused_image,
     Busy: on_busy,
+    Overloaded: on_overloaded,
     NotFound: on_not_found,
     Gone: on_gone,
     Damaged: on_damaged,

@@ -6,16 +6,22 @@ The id is derived and not drawn, so that any edge, also one that was just restar
 import hashlib
 import hmac
 import uuid
+from collections.abc import Iterable
 
 import msgspec
 from msgspec import Struct
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
+from services.edge.data_uri import INLINE
+from services.edge.spool import Spool
 from services.edge.submission import Invalid
 
 KEY_CHARS_MAX = 255
 JOB_ID_BYTES = 16
+PIECE_BYTES = 1024 * 1024
+
+_INLINE_MEMBER = b'"image_url":"' + INLINE.encode()
 
 
 class Identity(Struct, frozen=True):
@@ -40,14 +46,28 @@ def key_in(header: str) -> str:
     return key
 
 
-def repeatable(secret: bytes, key: str, request: JobRequest) -> Identity:
+def repeatable(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
     """The job that this key means, and a fingerprint of what was asked for under it, before a seed is drawn.
 
-    Both keyed: neither the key nor a guessable prompt can be read out of them.
+    Both keyed: neither the key nor a guessable prompt can be read out of them. A picture's URI that is kept apart
+    counts as if it stood in the request.
     """
-    job_id = _keyed(secret, b"key", key.encode())[: 2 * JOB_ID_BYTES]
-    return Identity(job_id, _keyed(secret, b"request", msgspec.json.encode(request)))
+    job_id = _keyed(secret, b"key", [key.encode()])[: 2 * JOB_ID_BYTES]
+    text = msgspec.json.encode(request)
+    if inline is None:
+        return Identity(job_id, _keyed(secret, b"request", [text]))
+    before, mark, after = text.partition(_INLINE_MEMBER)
+    with inline.mapped() as uri:
+        whole = memoryview(uri)
+        pieces = (whole[start : start + PIECE_BYTES] for start in range(0, len(whole), PIECE_BYTES))
+        try:
+            return Identity(job_id, _keyed(secret, b"request", [before, mark[: -len(INLINE)], *pieces, after]))
+        finally:
+            whole.release()
 
 
-def _keyed(secret: bytes, purpose: bytes, message: bytes) -> str:
-    return hmac.new(secret, purpose + b"\0" + message, hashlib.sha256).hexdigest()
+def _keyed(secret: bytes, purpose: bytes, message: Iterable[bytes | memoryview]) -> str:
+    digest = hmac.new(secret, purpose + b"\0", hashlib.sha256)
+    for piece in message:
+        digest.update(piece)
+    return digest.hexdigest()

@@ -1,50 +1,88 @@
-"""An image of unknown making → a clean PNG. The decoding itself happens in `decode`, in a child that can be killed."""
+"""A picture of unknown making → a clean PNG. The decoding itself happens in `decode`, in a child that can be killed."""
 
 import asyncio
-import sys
+from asyncio.subprocess import Process
 
+from services.edge.child import child, lost, used_up_its_cpu, was_killed
+from services.edge.decode import CPU_S_MAX, DEAR_PIXELS_MIN, REFUSED_EXIT
+from services.edge.errors import ImageRefused, Overloaded
+from services.edge.spool import Spool
+from services.edge.turns import Turns
+
+INSPECT_WITHIN_S = 10.0
 DECODE_WITHIN_S = 20.0
 DECODERS_MAX = 2
-REFUSED_EXIT = 3
-
-
-class ImageRefused(Exception):
-    """The image is not taken; the text says why and is safe to show."""
+DEAR_DECODERS_MAX = 1
+DEAR_WAITING_MAX = 3
+CHILDREN_MAX = 8
+"""Decoding, looking at what they have got, or waiting."""
+CHILDREN_SHARE = 6
+"""Of small files and of large ones each. More than those that decode and the dear ones that wait."""
+LARGE_BYTES_MIN = 1024 * 1024
+WAITING_MAX = 200
+WAIT_WITHIN_S = 20.0
+START, BROKEN_EXIT = b"start\n", 1
 
 
 class Normaliser:
-    """Bounds how many images are decoded at once; one for the process."""
+    """Bounds how many pictures are decoded at once; one for the process.
+
+    A child first looks at a picture's head and says what decoding will cost. Dear pictures have one of the decoders,
+    and few may wait for it, so that cheap ones always get through; as do small files beside large ones.
+    """
 
     def __init__(self, *, within_s: float = DECODE_WITHIN_S) -> None:
-        self._turns = asyncio.Semaphore(DECODERS_MAX)
+        self._children = Turns(most=CHILDREN_MAX, share=CHILDREN_SHARE, waiting_max=WAITING_MAX, within_s=WAIT_WITHIN_S)
+        self._decoders = Turns(
+            most=DECODERS_MAX, share=DEAR_DECODERS_MAX, waiting_max=DEAR_WAITING_MAX, within_s=WAIT_WITHIN_S
+        )
         self._within_s = within_s
 
-    async def normalise(self, data: bytes) -> bytes:
-        """The image as 8-bit RGB without metadata, upright, as PNG. Raises `ImageRefused`."""
-        async with self._turns:
-            return await self._decode(data)
+    async def normalise(self, picture: Spool, png: Spool, *, is_inline: bool) -> None:
+        """Write the picture to `png` as 8-bit RGB without metadata, upright.
 
-    async def _decode(self, data: bytes) -> bytes:
-        child = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "services.edge.decode",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            env={"PATH": ""},  # nothing of ours: no credentials, no addresses
-        )
+        `is_inline` says that it comes as a `data:` URI. Raises `ImageRefused` or `Overloaded`.
+        """
+        descriptors = ((await picture.file()).fileno(), (await png.file()).fileno())
+        arguments = (*map(str, descriptors), "data:" if is_inline else "")
+        size = "large" if picture.size_bytes >= LARGE_BYTES_MIN else "small"
+        async with self._children.turn(size), child("services.edge.decode", *arguments, files=descriptors) as process:
+            owners = ("dear",) if await _inspected(process) >= DEAR_PIXELS_MIN else ()
+            async with self._decoders.turn(*owners):
+                await self._decode(process)
+        png.count_written()
+
+    async def _decode(self, process: Process) -> None:
         try:
             async with asyncio.timeout(self._within_s):
-                png, words = await child.communicate(data)
-        except TimeoutError as error:
-            raise ImageRefused("it takes too long to decode") from error
-        finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
-        if child.returncode == REFUSED_EXIT:
-            raise ImageRefused(words.decode().strip())
-        if child.returncode != 0:  # killed by its limits, or broken by what it read
-            raise ImageRefused("it cannot be decoded")
-        return png
+                _, words = await process.communicate(START)
+        except TimeoutError as error:  # its CPU limit would have ended it before: the machine is busy
+            raise Overloaded from error
+        _check_end(process, words)
+
+
+async def _inspected(process: Process) -> int:
+    """What decoding will cost, in pixels. Raises `ImageRefused` or `Overloaded`."""
+    assert process.stdout is not None  # noqa: S101  # a pipe
+    try:
+        async with asyncio.timeout(INSPECT_WITHIN_S):
+            said = await process.stdout.readline()
+            if said:
+                return int(said)
+            _, words = await process.communicate()
+    except TimeoutError as error:
+        raise Overloaded from error
+    _check_end(process, words)
+    raise lost(process, words)
+
+
+def _check_end(process: Process, words: bytes) -> None:
+    """Raise what the end of a decoder means, if it is not that all went well."""
+    if process.returncode == REFUSED_EXIT:
+        raise ImageRefused(words.decode().strip())
+    if used_up_its_cpu(process):
+        raise ImageRefused(f"it takes more than {CPU_S_MAX} s of computing to decode")
+    if was_killed(process) or process.returncode == BROKEN_EXIT:
+        raise lost(process, words)
+    if process.returncode != 0:
+        raise ImageRefused("it cannot be decoded")

@@ -5,6 +5,7 @@ import secrets
 import time
 import uuid
 from contextlib import suppress
+from mmap import mmap
 
 from msgspec.structs import replace
 
@@ -21,6 +22,7 @@ from contracts.status import JobStatus
 from contracts.trouble import Trouble
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
+from services.edge.spool import Spool
 
 PUBLISH_WITHIN_S = 10.0  # longer than three brokers take to choose a new leader
 INPUT_TAG_BYTES = 4
@@ -56,14 +58,14 @@ class Jobs:
         found = await asyncio.gather(self._scratch.trouble(), self._videos.trouble())
         return [trouble for trouble in found if trouble is not None]
 
-    async def identify(self, key: str | None, request: JobRequest) -> Identity:
-        """Which job this submission means."""
+    async def identify(self, key: str | None, request: JobRequest, inline: Spool | None = None) -> Identity:
+        """Which job this submission means. `inline` is its picture's URI, if that is not in the request."""
         if key is None:
             return fresh()
         stored = await self._broker.get(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET)
         if stored is None:
             raise Unavailable("no secret to derive ids from: the broker is not provisioned")
-        return repeatable(stored.data, key, request)
+        return await asyncio.to_thread(repeatable, stored.data, key, request, inline)
 
     async def is_repeat(self, identity: Identity) -> bool:
         """Whether this very request was accepted before. Raises `KeyReused` if its key was given with another one."""
@@ -77,7 +79,7 @@ class Jobs:
             raise KeyReused
         return accepted is not None
 
-    async def submit(self, request: JobRequest, png: bytes, identity: Identity) -> bool:
+    async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
         """Store the input and publish the job; True if somebody published the same one at the same time.
 
         Each submission under a key has an input file of its own, and a refused one leaves nothing behind. Only if the

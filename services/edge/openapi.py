@@ -10,6 +10,7 @@ from contracts.job import JobId, JobRequest, video_path, video_url
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import health
+from services.edge.bodies import SUBMISSION_BYTES_MAX
 from services.edge.docs.parts import (
     JOB_ID,
     Json,
@@ -25,9 +26,9 @@ from services.edge.docs.parts import (
     schema,
     word,
 )
-from services.edge.errors import ErrorBody, UnavailableBody
+from services.edge.errors import OVERLOADED, ErrorBody, UnavailableBody
 from services.edge.idempotency import KEY_CHARS_MAX
-from services.edge.routes import SMALL_BODY_BYTES_MAX, SUBMISSION_BYTES_MAX, Accepted, Ask, Cancelled
+from services.edge.routes import SMALL_BODY_BYTES_MAX, Accepted, Ask, Cancelled
 
 ABOUT = """\
 A picture and a prompt become a video. `POST /video/submit` accepts a job and answers at once; its status is asked for \
@@ -100,9 +101,12 @@ def _submit() -> Json:
     meaning = "Accepted means stored. The picture is fetched and checked first: a bad one is refused with the reason."
     unknown = UnavailableBody("UNAVAILABLE", "no answer in time, so it is unknown whether the job was accepted", JOB_ID)
     accepted = answer("The job is accepted.", accepted=Accepted(JOB_ID), headers=("Location", "Idempotent-Replayed"))
+    overloaded = UnavailableBody("OVERLOADED", OVERLOADED)
     unavailable = answer(
-        "The broker or the store does not answer. With a `requestId`, it is unknown whether the job was accepted.",
+        "`OVERLOADED`: too much is in hand, and nothing was stored; try again after `Retry-After`. `UNAVAILABLE`: the "
+        "broker or the store does not answer; with a `requestId`, it is unknown whether the job was accepted.",
         unknown=unknown,
+        overloaded=overloaded,
         headers=("Retry-After",),
     )
     return {

@@ -2,7 +2,10 @@
 
 import asyncio
 import re
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from mmap import mmap
 from typing import Any
 
 import msgspec
@@ -14,20 +17,20 @@ from nats.js.errors import APIError
 from contracts import subjects
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
-from contracts.job import JobId, JobRequest, is_job_id
+from contracts.job import JobId, is_job_id
 from contracts.status import JobStatus
 from services.edge import health
-from services.edge.errors import Busy, ErrorBody, Gone, NotFound
-from services.edge.fetch import Outbound, decode_data_uri
+from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
+from services.edge.data_uri import is_inline
+from services.edge.errors import ErrorBody, Gone, NotFound
+from services.edge.fetch import Outbound
 from services.edge.idempotency import key_in
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
-from services.edge.submission import Invalid, parse
+from services.edge.submission import Invalid
 from services.edge.videos import Videos
 
-SUBMISSION_BYTES_MAX = 30 * 1024 * 1024  # an image of 20 MB as base64, and the fields
 SMALL_BODY_BYTES_MAX = 64 * 1024
-TURN_WITHIN_S = 30.0
 FOREIGN_SITES = ("cross-site", "same-site")
 
 _Request = Request[Any, Any, Any]
@@ -36,14 +39,14 @@ _VIDEO = re.compile(r"([0-9a-f]{32})\.mp4")
 
 @dataclass(frozen=True)
 class Edge:
-    """What the routes work with. `fetches` bounds the images in hand at once."""
+    """What the routes work with."""
 
     broker: Bus
     jobs: Jobs
+    bodies: Bodies
     outbound: Outbound
     normaliser: Normaliser
     videos: Videos
-    fetches: asyncio.Semaphore
     began: float
     draining: asyncio.Event
 
@@ -64,34 +67,40 @@ class Cancelled(Struct, frozen=True):
 
 @post("/video/submit", status_code=202, request_max_body_size=SUBMISSION_BYTES_MAX)
 async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
-    asked = parse(await _json_body(request))
-    header = request.headers.get("idempotency-key")
-    identity = await edge.jobs.identify(None if header is None else key_in(header), asked)
-    repeated = await edge.jobs.is_repeat(identity)
-    if not repeated:
-        if wrong := objections(asked, await edge.jobs.clusters()):
-            raise Invalid(wrong)
-        repeated = await edge.jobs.submit(asked, await _picture(edge, asked), identity)
+    _check_sender(request)
+    with edge.bodies.spool() as body, edge.bodies.spool() as text:
+        asked = await edge.bodies.read(request.stream(), body, text)
+        header = request.headers.get("idempotency-key")
+        key = None if header is None else key_in(header)
+        identity = await edge.jobs.identify(key, asked.request, asked.inline)
+        repeated = await edge.jobs.is_repeat(identity)
+        if not repeated:
+            if wrong := objections(asked.request, await edge.jobs.clusters()):
+                raise Invalid(wrong)
+            async with _picture(edge, asked) as png:
+                repeated = await edge.jobs.submit(asked.request, png, identity)
     headers = {"Location": f"/video/status/{identity.job_id}"}
     if repeated:
         headers["Idempotent-Replayed"] = "true"
     return Response(Accepted(identity.job_id), status_code=202, headers=headers)
 
 
-async def _picture(edge: Edge, asked: JobRequest) -> bytes:
-    """The image as a clean PNG. The look for room comes after the wait for a turn: no fetch for what is refused."""
-    try:
-        async with asyncio.timeout(TURN_WITHIN_S):
-            await edge.fetches.acquire()
-    except TimeoutError as error:
-        raise Busy from error
-    try:
-        await edge.jobs.look_for_room()
-        inline = asked.image_url[:5].lower() == "data:"
-        data = decode_data_uri(asked.image_url) if inline else await edge.outbound.fetch(asked.image_url)
-        return await edge.normaliser.normalise(data)
-    finally:
-        edge.fetches.release()
+@asynccontextmanager
+async def _picture(edge: Edge, asked: Submission) -> AsyncGenerator[mmap, None]:
+    """The image as a clean PNG. No fetch for what is refused: the look for room comes right before it."""
+    with edge.bodies.spool() as source, edge.bodies.spool() as png:
+        url, picture = asked.request.image_url, asked.inline or source
+        if is_inline(url):
+            await edge.jobs.look_for_room()
+            if asked.inline is None:
+                await picture.add(url.encode())
+        else:
+            await edge.outbound.fetch(url, picture, edge.jobs.look_for_room)
+        await edge.normaliser.normalise(picture, png, is_inline=is_inline(url))
+        picture.close()
+        async with edge.bodies.memory.claim(png.size_bytes):
+            with png.mapped() as pixels:
+                yield pixels
 
 
 @post("/video/status", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
@@ -195,13 +204,17 @@ async def _asked_id(request: _Request) -> str:
 
 
 async def _json_body(request: _Request) -> bytes:
-    """The body, of a request that a foreign web page cannot have made behind its user's back."""
+    _check_sender(request)
+    return await request.body()
+
+
+def _check_sender(request: _Request) -> None:
+    """Refuse what is no JSON, or what a foreign web page can have made behind its user's back (CSRF)."""
     if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
         raise HTTPException(status_code=403, detail="requests from other sites are not taken")
     kind, parameters = request.content_type
     if kind != "application/json" or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise HTTPException(status_code=415, detail="the content type must be application/json, in UTF-8")
-    return await request.body()
 
 
 ROUTES = Router("/", route_handlers=[submit, status, status_at, cancel, video, livez, readyz, health_now, metrics])

@@ -1,15 +1,56 @@
-"""The body of a submission → a `JobRequest`, or everything that is wrong with it, field by field. Pure."""
+"""The body of a submission → a `JobRequest`, or everything that is wrong with it, field by field. Pure.
 
-from typing import Any, cast
+What this costs goes by the body's size alone: values of known fields are read, all else is skipped without an object
+being made of it, and what is wrong is told in a few kilobytes whatever came.
+"""
+
+import re
+from mmap import mmap
+from typing import Any
 
 import msgspec
-from msgspec import inspect
+from msgspec import UNSET, Raw, Struct, UnsetType, inspect
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
+from services.edge.data_uri import is_inline
 
 ECHO_CHARS_MAX = 100
+UNKNOWN_NAMED_MAX = 10
+VALUE_BYTES_MAX = 64 * 1024
+"""What a value may have in JSON, but for a picture that stands in its own address."""
+LEVELS_MAX = 16
 SOLVER_ALIASES = {"dpmpp": "dpm++"}
+PICTURE = "image_url"
+
+_FIELDS = {field.name: field for field in msgspec.structs.fields(JobRequest)}
+_RAW_NAMES = frozenset(msgspec.json.encode(name) for name in _FIELDS)
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _members(name: str, *, closed: bool) -> type[Struct]:
+    """A struct of the known fields as they stand in the body."""
+    members = [(field, Raw | UnsetType, UNSET) for field in _FIELDS]
+    return msgspec.defstruct(name, members, forbid_unknown_fields=closed)
+
+
+_Closed, _Open = _members("_Closed", closed=True), _members("_Open", closed=False)
+
+
+def _member_pattern() -> re.Pattern[bytes]:
+    """One member of an object that is well formed, its name as a group; or else one character, without a group.
+
+    Possessive throughout: no part of a body is tried in two ways.
+    """
+    text = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
+    nested = rb"[\[{][^\"\[\]{}]*+[\]}]"
+    for _ in range(LEVELS_MAX - 1):
+        nested = rb"[\[{](?:[^\"\[\]{}]++|" + text + rb"|" + nested + rb")*+[\]}]"
+    value = text + rb"|[^\"\[\]{},]++|" + nested
+    return re.compile(rb"\s*+(" + text + rb")\s*+:\s*+(?:" + value + rb")\s*+,?+\s*+|.", re.DOTALL)
+
+
+_MEMBER = _member_pattern()
 
 
 class Invalid(Exception):
@@ -20,32 +61,20 @@ class Invalid(Exception):
         super().__init__("; ".join(objection.message for objection in objections))
 
 
-def parse(body: bytes) -> JobRequest:
+def parse(body: bytes | mmap) -> JobRequest:
     """The request in a JSON body. Raises `Invalid`."""
-    try:
-        document = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Invalid([Objection("body", "the body is not JSON in UTF-8")]) from error
-    if not isinstance(document, dict):
-        raise Invalid([Objection("body", "the body must be a JSON object")])
-    values = cast("dict[str, object]", document)
-    fields = {field.name: field for field in msgspec.structs.fields(JobRequest)}
+    members, wrong = _read(body)
     converted: dict[str, Any] = {}
-    wrong = [
-        Objection(name[:ECHO_CHARS_MAX], f"{name[:ECHO_CHARS_MAX]} is not a field")
-        for name in values
-        if name not in fields
-    ]
-    for name, field in fields.items():
-        if name not in values:
+    for name, field in _FIELDS.items():
+        raw = getattr(members, name)
+        if raw is UNSET:
             if field.required:
                 wrong.append(Objection(name, f"{name} is missing; it may be {_may_be(field.type)}"))
             continue
-        value = _tidied(name, values[name])
         try:
-            converted[name] = msgspec.convert(value, field.type)
-        except msgspec.ValidationError:
-            wrong.append(Objection(name, f"{name} was {_shown(value)}; it may be {_may_be(field.type)}"))
+            converted[name] = msgspec.convert(_value(name, raw), field.type)
+        except _UNREADABLE:
+            wrong.append(Objection(name, f"{name} was {_shown(name, raw)}; it may be {_may_be(field.type)}"))
     if wrong:
         raise Invalid(wrong)
     request = JobRequest(**converted)
@@ -54,7 +83,58 @@ def parse(body: bytes) -> JobRequest:
     return request
 
 
-def _tidied(name: str, value: object) -> object:
+def _read(body: bytes | mmap) -> tuple[Struct, list[Objection]]:
+    """The known members of the object in a body, and objections to the unknown ones. Raises `Invalid`."""
+    try:
+        return msgspec.json.decode(body, type=_Closed), []
+    except _UNREADABLE:
+        pass
+    try:
+        return msgspec.json.decode(body, type=_Open), _unknown(body)
+    except msgspec.ValidationError as error:
+        raise Invalid([Objection("body", "the body must be a JSON object")]) from error
+    except _UNREADABLE as error:
+        raise Invalid([Objection("body", "the body is not JSON in UTF-8")]) from error
+
+
+def _unknown(body: bytes | mmap) -> list[Objection]:
+    """Objections to the unknown fields of an object that is well formed: the first by name, and how many more."""
+    named: dict[bytes, Objection] = {}
+    more, stopped_at = 0, 0
+    for member in _MEMBER.finditer(body, body.find(b"{") + 1):
+        raw = member[1]
+        if raw is None:  # the end, or a value that the pattern cannot follow
+            stopped_at = member.start()
+            break
+        if raw in _RAW_NAMES or raw in named or (b"\\" in raw and _text(raw) in _FIELDS):
+            continue
+        if len(named) == UNKNOWN_NAMED_MAX:
+            more += 1
+        else:
+            name = _text(raw)[:ECHO_CHARS_MAX]
+            named[raw] = Objection(name, f"{name} is not a field")
+    wrong = list(named.values())
+    if more:
+        wrong.append(Objection("body", f"{more} more names are not fields"))
+    if body[stopped_at : stopped_at + 1] != b"}":
+        wrong.append(Objection("body", f"the body nests deeper than {LEVELS_MAX} levels"))
+    return wrong
+
+
+def _text(raw: bytes) -> str:
+    """A text in JSON, in quotes; one that is far longer than any that is shown may stay as it was written."""
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except _UNREADABLE:
+        return raw[1:-1].decode(errors="replace")
+
+
+def _value(name: str, raw: Raw) -> object:
+    """A member's value. Raises what stands in `_UNREADABLE`."""
+    text = memoryview(raw)
+    if len(text) > VALUE_BYTES_MAX and not (name == PICTURE and is_inline(bytes(text[1:9]).decode(errors="ignore"))):
+        raise msgspec.ValidationError
+    value = msgspec.json.decode(raw)
     match name, value:
         case "prompt", str():
             return value.strip()
@@ -62,6 +142,15 @@ def _tidied(name: str, value: object) -> object:
             return SOLVER_ALIASES.get(value, value)
         case _:
             return value
+
+
+def _shown(name: str, raw: Raw) -> str:
+    """A value as an error may echo it, of which no more is read than is shown where it is long."""
+    try:
+        text = msgspec.json.encode(_value(name, raw)).decode()
+    except _UNREADABLE:
+        text = bytes(memoryview(raw)[: 4 * ECHO_CHARS_MAX + 4]).decode(errors="ignore")
+    return text if len(text) <= ECHO_CHARS_MAX else text[:ECHO_CHARS_MAX] + "…"
 
 
 def _contradictions(request: JobRequest) -> list[Objection]:
@@ -76,12 +165,6 @@ def _contradictions(request: JobRequest) -> list[Objection]:
     if request.cfg_size == 2 and not request.guided:
         wrong.append(Objection("cfg_size", "cfg_size was 2; at guidance_scale 1.0 there is one branch only"))
     return wrong
-
-
-def _shown(value: object) -> str:
-    """A value as an error may echo it."""
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= ECHO_CHARS_MAX else text[:ECHO_CHARS_MAX] + "…"
 
 
 def _may_be(kind: object) -> str:

@@ -11,6 +11,7 @@ import runpy
 import sys
 import time
 from collections.abc import Callable
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def edge() -> None:
     from services.edge.idempotency import Identity  # noqa: PLC0415
 
     class HeldJobs(app.Jobs):
-        async def submit(self, request: JobRequest, png: bytes, identity: Identity) -> bool:
+        async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
             await reach("request read")
             repeated = await super().submit(request, png, identity)
             await reach("not answered")

@@ -7,8 +7,9 @@ from contracts.job import FPS, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import errors, health
-from services.edge.decode import ASPECT_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
-from services.edge.fetch import DATA_URI_CHARS_MAX, IMAGE_BYTES_MAX, URL_CHARS_MAX
+from services.edge.data_uri import DATA_URI_CHARS_MAX
+from services.edge.decode import ASPECT_MAX, IMAGE_BYTES_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
+from services.edge.gate import URL_CHARS_MAX
 from services.edge.routes import Accepted, Ask, Cancelled
 
 MIB = 1024**2
@@ -142,7 +143,10 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
     },
     Objection: {"field": "The faulty field.", "message": "What it was and what it may be; long values are cut."},
     errors.ErrorBody: _ERROR,
-    errors.ValidationBody: {**_ERROR, "details": "Every faulty field, each once."},
+    errors.ValidationBody: {
+        **_ERROR,
+        "details": "Every faulty field, each once; of unknown ones the first ten, and how many more there are.",
+    },
     errors.FinishedBody: {**_ERROR, "status": "How the job ended."},
     errors.UnavailableBody: {
         **_ERROR,

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
+from services.edge.data_uri import DATA_URI_CHARS_MAX
 from services.edge.docs.meanings import MEANINGS
 from services.edge.errors import (
     BUSY,
@@ -21,7 +22,6 @@ from services.edge.errors import (
     UnavailableBody,
     ValidationBody,
 )
-from services.edge.fetch import DATA_URI_CHARS_MAX
 from services.edge.routes import Ask
 from services.edge.submission import SOLVER_ALIASES
 
@@ -165,6 +165,8 @@ def _portable(schema: Json) -> Json:
     portable = {"type": "string", **schema} if "enum" in schema else {**schema}
     if "pattern" in schema:
         portable["pattern"] = schema["pattern"].replace(r"\Z", "$")
+    if "items" in schema:
+        portable["items"] = _portable(schema["items"])
     if "anyOf" in schema:
         portable["anyOf"] = [_portable(one) for one in schema["anyOf"]]
     if "items" in schema:

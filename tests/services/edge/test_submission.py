@@ -58,3 +58,80 @@ def test_fields_that_contradict_each_other_are_refused() -> None:
 def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
     with pytest.raises(Invalid):
         parse(body)
+
+
+def test_ten_unknown_fields_are_named_and_the_rest_counted_beside_every_faulty_known_one() -> None:
+    found = faults(prompt="short", seed="one", **{f"x{number}": number for number in range(13)})
+    assert set(found) == {"prompt", "seed", "body", *(f"x{number}" for number in range(10))}
+    assert found["x9"] == "x9 is not a field"
+    assert found["body"] == "3 more names are not fields"
+
+
+def test_a_name_that_comes_twice_is_one_field_and_its_last_value_counts() -> None:
+    body = json.dumps(GOOD).encode()[:-1] + b',"seed":1,"seed":2}'
+    assert parse(body).seed == 2
+    with pytest.raises(Invalid) as refusal:
+        parse(body[:-1] + b"," + b",".join([b'"x":1'] * 50) + b',"seed":"one"}')
+    assert [objection.field for objection in refusal.value.objections] == ["x", "seed"]
+
+
+def test_a_name_may_be_written_with_escapes() -> None:
+    body = json.dumps(GOOD).encode()[:-1] + b',"s\\u0065ed":7}'
+    assert parse(body).seed == 7
+    with pytest.raises(Invalid) as refusal:
+        parse(body[:-1] + b',"\\u0078":0}')
+    assert str(refusal.value) == "x is not a field"
+
+
+LONG = 300_000
+
+
+@pytest.mark.parametrize(
+    "member",
+    [
+        b'"prompt":"' + b"x" * LONG + b'"',
+        b'"prompt":"' + "猫".encode() * LONG + b'"',
+        b'"prompt":' + b"1" * LONG,
+        b'"prompt":-1.' + b"1" * LONG,
+        b'"prompt":1e400',
+        b'"seed":' + b"9" * LONG,
+        b'"guidance_scale":1' + b"0" * 1000,
+        b'"guidance_scale":-1e99999999999',
+        b'"seed":[' + b"[]," * LONG + b"1]",
+        b'"seed":{' + b",".join(b'"%d":{}' % number for number in range(LONG)) + b"}",
+        b'"seed":' + b"[" * 900 + b"]" * 900,
+        b'"seed":' + b"[" * LONG + b"]" * LONG,
+        b'"x":' + b"[" * 900 + b"]" * 900,
+        b'"x":"' + b'\\"' * LONG + b'"',
+        b'"' + b"x" * LONG + b'":1',
+        b'"' + "猫".encode() * LONG + b'":1',
+        b'"' + b"\\u732b" * LONG + b'":1',
+        b",".join(b'"%d":{"a":[1,"]"]}' % number for number in range(LONG // 10)),
+        b",".join([b'"prompt":0'] * LONG),
+        b'"image_url":"http://' + b"x" * LONG + b'"',
+        b'"image_url":7,"num_frames":[' + b"0," * LONG + b"0]",
+    ],
+    ids=lambda member: member[:12].decode(errors="ignore"),
+)
+def test_whatever_is_wrong_the_answer_has_few_words(member: bytes) -> None:
+    with pytest.raises(Invalid) as refusal:
+        parse(json.dumps(GOOD).encode()[:-1] + b"," + member + b"}")
+    details = refusal.value.objections
+    assert 1 <= len(details) <= 12
+    assert sum(len(detail.field.encode()) + len(detail.message.encode()) for detail in details) < 4096
+
+
+def test_a_nest_that_cannot_be_followed_is_named_beside_what_else_is_wrong() -> None:
+    body = json.dumps({**GOOD, "seed": "one"}).encode()[:-1] + b',"y":1,"x":' + b"[" * 40 + b"]" * 40 + b',"z":1}'
+    with pytest.raises(Invalid) as refusal:
+        parse(body)
+    assert {objection.field for objection in refusal.value.objections} == {"seed", "y", "body"}
+    assert "nests deeper than 16 levels" in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [b'{"a":tru}', b'{"a":1,}', b'{"a":[1,,2]}', b'{"a" 1}', b'{"a":[}', b"{} {}", b'{"a":"\x01"}']
+)
+def test_what_is_no_json_is_told_as_that_also_in_unknown_fields(wrong: bytes) -> None:
+    with pytest.raises(Invalid, match="not JSON"):
+        parse(wrong)

@@ -1,0 +1,73 @@
+"""Turns: how much of something costly may be in hand at once, and how much of that for one owner.
+
+Admission control with fair shares: waiting is bounded in time and in number, and ends as `Overloaded`. Knows nothing
+of what the turns are for.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from services.edge.errors import Overloaded
+
+
+class Turns:
+    """Gives `most` turns at once in the order of asking, `share` of them to one owner. One for the process.
+
+    Whoever waits for an owner whose share is taken lets the others go ahead. `waiting_max` bounds how many may wait for
+    one owner, `within_s` how long.
+    """
+
+    def __init__(self, *, most: int, share: int, waiting_max: int, within_s: float) -> None:
+        self._most, self._share = most, share
+        self._waiting_max, self._within_s = waiting_max, within_s
+        self._free = most
+        self._taken: Counter[str] = Counter()
+        self._waiting: dict[asyncio.Future[None], tuple[str, ...]] = {}
+
+    @asynccontextmanager
+    async def turn(self, *owners: str) -> AsyncGenerator[None, None]:
+        """Hold a turn, which counts for each of its owners, for the length of the block. Raises `Overloaded`."""
+        if self._may_go(owners):
+            self._take(owners)
+        else:
+            await self._wait(owners)
+        try:
+            yield
+        finally:
+            self._give_back(owners)
+
+    def _may_go(self, owners: tuple[str, ...]) -> bool:
+        return self._free > 0 and all(self._taken[owner] < self._share for owner in owners)
+
+    def _take(self, owners: tuple[str, ...]) -> None:
+        self._free -= 1
+        self._taken.update(owners)
+
+    async def _wait(self, owners: tuple[str, ...]) -> None:
+        """Return once a turn was taken for these owners."""
+        waiting = Counter(owner for others in self._waiting.values() for owner in others)
+        if any(waiting[owner] >= self._waiting_max for owner in owners):
+            raise Overloaded
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[granted] = owners
+        try:
+            await asyncio.wait([granted], timeout=self._within_s)
+        except asyncio.CancelledError:
+            if granted.done():
+                self._give_back(owners)
+            raise
+        finally:
+            self._waiting.pop(granted, None)
+        if not granted.done():
+            raise Overloaded
+
+    def _give_back(self, owners: tuple[str, ...]) -> None:
+        self._free += 1
+        self._taken -= Counter(owners)  # and forget whoever has none left
+        for granted, waiters in list(self._waiting.items()):
+            if self._may_go(waiters):
+                self._take(waiters)
+                del self._waiting[granted]
+                granted.set_result(None)

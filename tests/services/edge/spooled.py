@@ -1,0 +1,33 @@
+"""What works on spools, for tests that work on bytes."""
+
+import os
+from pathlib import Path
+
+from services.edge.fetch import Begin, Outbound
+from services.edge.images import Normaliser
+from services.edge.spool import Disk, Spool
+
+
+async def normalise(data: bytes, *, by: Normaliser | None = None, is_inline: bool = False) -> bytes:
+    """A picture as PNG."""
+    disk = Disk()
+    with Spool(disk) as picture, Spool(disk) as png:
+        await picture.add(data)
+        await (by or Normaliser()).normalise(picture, png, is_inline=is_inline)
+        with png.mapped() as pixels:
+            return bytes(pixels)
+
+
+async def fetch(outbound: Outbound, url: str, begin: Begin | None = None) -> bytes:
+    """The body behind a URL."""
+    with Spool(Disk()) as picture:
+        await outbound.fetch(url, picture, begin)
+        await picture.file()
+        with picture.mapped() as body:
+            return bytes(body)
+
+
+def lowest_free_descriptor() -> int:
+    """With it as their limit, no further one can be opened."""
+    with Path(os.devnull).open("rb") as file:
+        return file.fileno()
