@@ -31,6 +31,8 @@ EVENT_BYTES_MAX = 64 * 1024
 STATUS_BYTES_MAX = 64 * 1024
 EVENTS_BYTES_MAX = 1024**3
 CLUSTER_TTL_S = 6
+CANARY_TTL_S = 60
+CANARY_BYTES_MAX = 1024
 UNLIMITED = -1
 STATE_ACK_WAIT_S = 10
 STATE_ACK_PENDING_MAX = 1
@@ -77,6 +79,14 @@ def streams(settings: Settings) -> list[StreamConfig]:
             duplicate_window=DUPLICATE_WINDOW_S,
             republish=RePublish(src=subjects.ALL_JOBS, dest=subjects.JOBS_INTO_LOG),
             metadata={"wanjet.durability": "unchecked" if settings.nats_durability_unchecked else "checked"},
+        ),
+        file.evolve(
+            name=subjects.CANARY_STREAM,
+            subjects=[subjects.ALL_CANARIES],
+            max_age=CANARY_TTL_S,
+            max_msgs_per_subject=1,
+            max_msg_size=CANARY_BYTES_MAX,
+            duplicate_window=CANARY_TTL_S,
         ),
         bucket.evolve(
             name=subjects.bucket_stream(subjects.STATUS_BUCKET),

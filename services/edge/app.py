@@ -15,6 +15,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from contracts import blobs, bus, log
+from services.edge.canary import canary
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound, networks
@@ -56,10 +57,12 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
         videos, scratch = blobs.store(settings.video_store_url), blobs.store(settings.scratch_store_url)
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
+            canary(broker, uuid.uuid4().hex) as canary_of_this,
             Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
         ):
             litestar.state.edge = Edge(
                 broker=broker,
+                canary=canary_of_this,
                 jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
                 outbound=outbound,
                 normaliser=Normaliser(),

@@ -11,12 +11,12 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from nats.js.errors import APIError
 
-from contracts import subjects
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
 from contracts.job import JobId, JobRequest, is_job_id
 from contracts.status import JobStatus
 from services.edge import health
+from services.edge.canary import Canary
 from services.edge.errors import Busy, ErrorBody, Gone, NotFound
 from services.edge.fetch import Outbound, decode_data_uri
 from services.edge.idempotency import key_in
@@ -28,6 +28,7 @@ from services.edge.videos import Videos
 SUBMISSION_BYTES_MAX = 30 * 1024 * 1024  # an image of 20 MB as base64, and the fields
 SMALL_BODY_BYTES_MAX = 64 * 1024
 TURN_WITHIN_S = 30.0
+HEALTH_WITHIN_S = 5.0
 FOREIGN_SITES = ("cross-site", "same-site")
 
 _Request = Request[Any, Any, Any]
@@ -39,6 +40,7 @@ class Edge:
     """What the routes work with. `fetches` bounds the images in hand at once."""
 
     broker: Bus
+    canary: Canary
     jobs: Jobs
     outbound: Outbound
     normaliser: Normaliser
@@ -143,11 +145,8 @@ async def readyz(edge: Edge) -> Response[Any]:
     """Whether a submission could be accepted now."""
     if edge.draining.is_set():
         return _not_ready("this edge is stopping")
-    try:
-        for stream in (subjects.JOBS_STREAM, subjects.EVENTS_STREAM, subjects.bucket_stream(subjects.STATUS_BUCKET)):
-            await edge.broker.stream(stream)
-    except (Unavailable, APIError):
-        return _not_ready("the broker does not answer, or is not provisioned")
+    if (objection := edge.canary.objection) is not None:
+        return _not_ready(objection)
     if not await edge.jobs.storable():
         return _not_ready("a store is full or cannot be written to")
     return Response({"status": "ready"})
@@ -178,8 +177,9 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
 
 async def _health(edge: Edge) -> health.Health:
     try:
-        return await health.health(edge.broker, await edge.jobs.clusters(), edge.began)
-    except (Unavailable, APIError):
+        async with asyncio.timeout(HEALTH_WITHIN_S):
+            return await health.health(edge.broker, await edge.jobs.clusters(), edge.began)
+    except (Unavailable, APIError, TimeoutError):
         return health.unhealthy(edge.began)
 
 
