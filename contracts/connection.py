@@ -21,7 +21,8 @@ CHECK_EVERY_S = 0.5
 
 _OF_ANY_REPLICA = ("$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO.")
 _OF_JETSTREAM = "$JS."
-_NO_LEADER = (10004, 10008, 10009)
+_UNDECIDED = (10004, 10008, 10009, 10158, 10164)
+"""JetStream's errors if there is no leader, or if the replicas have not confirmed an earlier try of the same write."""
 _LIMIT_REACHED = 10077
 _BAD_REQUEST = 400
 
@@ -56,7 +57,7 @@ class Connection(Client):
         if subject.startswith(_OF_JETSTREAM):
             self.asked()
             reply = await super().request(subject, payload, timeout, old_style, headers)
-            if _refusal(reply).err_code not in _NO_LEADER:
+            if _refusal(reply).err_code not in _UNDECIDED:
                 self.answered()
             return reply
         acknowledged = self.acknowledgements(subject)
@@ -64,7 +65,7 @@ class Connection(Client):
         acknowledged.asked()
         reply = await super().request(subject, payload, timeout, old_style, headers)
         refusal = _refusal(reply)
-        if refusal.err_code not in _NO_LEADER:
+        if refusal.err_code not in _UNDECIDED:
             self._writes.answered()
             self.answered()
         if refusal.code in (0, _BAD_REQUEST) or refusal.err_code == _LIMIT_REACHED:

@@ -7,10 +7,13 @@ import asyncio
 import json
 import secrets
 import sys
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from urllib.request import urlopen
 
 import msgspec
+import nats.errors
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
@@ -20,10 +23,12 @@ from nats.js.api import (
     StorageType,
     StreamConfig,
 )
-from nats.js.errors import NotFoundError
+from nats.js.errors import APIError, NotFoundError
 
-from contracts import bus, env, log, subjects
-from contracts.bus import Bus, WrongSequence
+from contracts import env, log, subjects
+from contracts.bus import Bus, Unavailable, WrongSequence
+from ops.broker import Settings as Server
+from ops.broker import connected
 
 DUPLICATE_WINDOW_S = 120
 JOB_BYTES_MAX = 64 * 1024
@@ -39,6 +44,10 @@ STATE_ACK_PENDING_MAX = 1
 SECRET_BYTES = 32
 MONITOR_TIMEOUT_S = 5
 GIVE_UP_S = 60
+RETRY_PAUSE_S = 0.5
+
+_NOT_YET = (None, 10004, 10005, 10008, 10009, 10118, 10119)
+"""JetStream's errors of a cluster whose servers have not all met, or that has no leader; None for no responders."""
 
 
 class Settings(msgspec.Struct, frozen=True):
@@ -133,11 +142,40 @@ def consumers(settings: Settings) -> list[tuple[str, ConsumerConfig]]:
 
 
 async def provision(broker: Bus, settings: Settings) -> None:
-    """Bring the broker to the settings. The log comes first: the queue copies into it from its first message on."""
+    """Bring the broker to the settings. The log comes first: the queue copies into it from its first message on.
+
+    What gets no answer, or finds no leader, is tried again for up to `GIVE_UP_S`: brokers that have just started need a
+    while. Raises `Unavailable` after that, and `APIError` at once if the broker refuses.
+    """
+    deadline = asyncio.get_running_loop().time() + GIVE_UP_S
     for config in streams(settings):
-        await _make_stream(broker, config)
+        await _insist(partial(_make_stream, broker, config), f"making {config.name}", deadline)
     for stream, config in consumers(settings):
-        await broker.admin.add_consumer(stream, config)
+        make = partial(broker.admin.add_consumer, stream, config)
+        await _insist(make, f"making the consumer {config.durable_name} of {stream}", deadline)
+    await _insist(partial(_make_secret, broker), "making the secret of idempotency keys", deadline)
+
+
+async def _insist(request: Callable[[], Awaitable[object]], what: str, deadline: float) -> None:
+    """Make a request until it is answered. Making a stream, a consumer or the secret twice changes nothing."""
+    while True:
+        try:
+            await request()
+        except APIError as error:
+            if error.err_code not in _NOT_YET:
+                raise
+            problem: Exception = error
+        except (nats.errors.Error, Unavailable, OSError) as error:
+            problem = error
+        else:
+            return
+        if asyncio.get_running_loop().time() >= deadline:
+            raise Unavailable(f"{what}: {problem}") from problem
+        log.get().warning("provisioning_tried_again", what=what, error=str(problem))
+        await asyncio.sleep(RETRY_PAUSE_S)
+
+
+async def _make_secret(broker: Bus) -> None:
     with suppress(WrongSequence):  # made once, by whoever was first
         secret = secrets.token_bytes(SECRET_BYTES)
         await broker.put(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET, secret, revision=0)
@@ -168,17 +206,20 @@ def _syncs_always(url: str) -> bool:
 async def main() -> None:
     settings = env.read(Settings)
     log.configure("provision")
-    async with (
-        asyncio.timeout(GIVE_UP_S),
-        bus.connect(settings.nats_url, name="provision", creds=settings.nats_creds) as broker,
-    ):
+    where = Server(nats_url=settings.nats_url, nats_creds=settings.nats_creds)
+    async with connected(where, name="provision", within_s=GIVE_UP_S) as broker:
         doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)
         if doubtful:
             sys.exit(
                 f"{', '.join(doubtful)}: no `sync_interval: always` to be seen, so an acknowledged job could be lost "
                 "with the power. Set it, or NATS_MONITOR_URLS, or NATS_DURABILITY_UNCHECKED=1 to go on regardless."
             )
-        await provision(broker, settings)
+        try:
+            await provision(broker, settings)
+        except APIError as refusal:
+            sys.exit(f"the broker refuses: {refusal.description} (code {refusal.err_code})")
+        except Unavailable as error:
+            sys.exit(f"the broker gave no answer for {GIVE_UP_S} s: {error}")
     log.get().info("provisioned", max_concurrent_tasks=settings.max_concurrent_tasks, ack_wait_s=settings.ack_wait)
 
 
