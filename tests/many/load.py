@@ -14,6 +14,7 @@ from tests.services.edge.conftest import PROMPT, picture, post
 
 STATUS_EVERY_S, SUBMIT_EVERY_S, READY_EVERY_S = 0.5, 1.5, 0.5
 ANSWER_WITHIN_S = 30.0
+READY_ANSWERS_WITHIN_S = 5.0
 JOB = {"prompt": PROMPT, "image_url": picture(), "image_size": "128*96", "num_frames": 25, "infer_steps": 30}
 
 
@@ -126,6 +127,19 @@ async def load(urls: dict[str, str]) -> AsyncGenerator[Load, None]:
             yield running
         finally:
             over.set()
+
+
+async def readiness(urls: dict[str, str], edges: Sequence[str]) -> bool:
+    """Whether all of these edges are ready."""
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(READY_ANSWERS_WITHIN_S)) as session:
+        for edge in edges:
+            try:
+                async with session.get(f"{urls[edge]}/readyz") as answer:
+                    if answer.status != 200:
+                        return False
+            except (aiohttp.ClientError, TimeoutError):
+                return False
+    return True
 
 
 async def _as_coroutine(acting: Awaitable[None]) -> None:

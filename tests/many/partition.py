@@ -24,7 +24,7 @@ from ops import provision
 from tests.conftest import Process, eventually, free_port
 from tests.flow.conftest import MODEL
 from tests.many.brokers import NODES, Brokers, Node, three_brokers
-from tests.many.load import Load, load
+from tests.many.load import Load, load, readiness
 from tests.many.network import HOST, Network, network, unavailable
 
 STEPPING = "leaders step down"
@@ -145,19 +145,7 @@ class Fleet:
         return next((node for node in self.brokers.nodes if "inference" in node.clients()), None)
 
     async def all_ready(self, names: tuple[str, ...] = EDGES) -> None:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(5)) as session:
-
-            async def ready() -> bool:
-                for name in names:
-                    try:
-                        async with session.get(f"{self.urls[name]}/readyz") as answer:
-                            if answer.status != 200:
-                                return False
-                    except (aiohttp.ClientError, TimeoutError):
-                        return False
-                return True
-
-            await eventually(ready, within_s=60)
+        await eventually(lambda: readiness(self.urls, names), within_s=60)
 
     def stop(self) -> None:
         for process in (*self._edges.values(), self._cluster, self._state):
