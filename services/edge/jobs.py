@@ -17,7 +17,7 @@ from contracts.status import JobStatus
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
 
-PUBLISH_WITHIN_S = 10.0  # longer than an election
+PUBLISH_WITHIN_S = 12.0  # longer than an election
 
 
 class Jobs:

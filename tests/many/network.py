@@ -74,6 +74,7 @@ class Network:
 
     def remove(self) -> None:
         for member in self.members:
+            _ip("link", "delete", self._namespace(member), check=False)  # the namespace would take its time over it
             _ip("netns", "delete", self._namespace(member), check=False)
         _ip("link", "delete", self._name, check=False)
 

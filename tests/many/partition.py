@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Generator, Sequence
 from contextlib import ExitStack, asynccontextmanager, contextmanager, nullcontext, suppress
+from itertools import pairwise
 from pathlib import Path
 
 import aiohttp
@@ -38,7 +39,6 @@ GRACE_S = 10.0
 STARTED_WITHIN_S = 180.0
 PLACED_WITHIN_TRIES = 12
 STEP_DOWN_EVERY_S = 1.0
-ON_ITS_WAY_S = 0.3
 
 
 class Row(Struct, frozen=True):
@@ -52,15 +52,15 @@ class Row(Struct, frozen=True):
     afterwards_503: str
     broken_not_ready_s: float | None
     elsewhere_not_ready_s: float
-    cluster_works_on_s: float | None
+    cluster_still_s: float
     unknown: int
 
     def __str__(self) -> str:
         broken = "-" if self.broken_not_ready_s is None else f"{self.broken_not_ready_s:.1f}"
-        works = "-" if self.cluster_works_on_s is None else f"{self.cluster_works_on_s:.1f}"
         return (
             f"| {self.fault} | {self.reaching} | {self.submissions} | {self.statuses} | {self.slowest_s:.1f} | "
-            f"{self.afterwards_503} | {broken} | {self.elsewhere_not_ready_s:.1f} | {works} | {self.unknown} |"
+            f"{self.afterwards_503} | {broken} | {self.elsewhere_not_ready_s:.1f} | {self.cluster_still_s:.1f} | "
+            f"{self.unknown} |"
         )
 
 
@@ -73,7 +73,7 @@ COLUMNS = (
     "503 in the 20 s after healing: there; at the broken edge",
     "broken edge not ready after, s",
     "longest not ready elsewhere, s",
-    "cluster works on after, s",
+    "cluster still for at most, s",
     "accepted and unknown",
 )
 
@@ -227,7 +227,7 @@ async def drill(fault: str, fleet: Fleet, seconds: float) -> Row:
         afterwards_503=f"{afterwards(reaching)}; {afterwards(broken) if broken else '-'}",
         broken_not_ready_s=None if not broken else running.not_ready_after_s("d", began),
         elsewhere_not_ready_s=running.longest_not_ready_s(reaching),
-        cluster_works_on_s=await works_on_after_s(fleet.brokers.url, began),
+        cluster_still_s=await longest_still_s(fleet.brokers.url, began, healed),
         unknown=await unknown(running, fleet.urls["b"]),
     )
 
@@ -236,12 +236,12 @@ def _counted(codes: Counter[int]) -> str:
     return ", ".join(f"{count} x {code or 'none'}" for code, count in sorted(codes.items())) or "none"
 
 
-async def works_on_after_s(url: str, began: float) -> float | None:
-    """Seconds until the cluster's next event was stored, not counting what was on its way when the fault began."""
+async def longest_still_s(url: str, began: float, healed: float) -> float:
+    """The longest time during the fault in which the log had no news from the cluster."""
     async with bus.connect(url, name="checker") as link:
         stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
-    of_cluster = [each.at - began for each in stored if not each.subject.endswith(".submitted")]
-    return min((after_s for after_s in of_cluster if after_s > ON_ITS_WAY_S), default=None)
+    times = [each.at for each in stored if not each.subject.endswith(".submitted") and began < each.at < healed]
+    return max(after - before for before, after in pairwise([began, *times, healed]))
 
 
 async def unknown(running: Load, url: str) -> int:
