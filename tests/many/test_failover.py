@@ -11,6 +11,7 @@ import pytest
 from contracts import bus, subjects
 from contracts.bus import Bus, Unavailable
 from ops.provision import Settings, provision
+from services.edge.canary import canary
 from tests.conftest import eventually
 from tests.many.brokers import NODES, Brokers, Node, three_brokers
 from tests.many.network import network, unavailable
@@ -88,6 +89,41 @@ async def test_nothing_is_unavailable_while_the_leader_of_a_stream_is_frozen(tmp
             await brokers.together()
             again = {name: await reads(link)[name]() for name in expected if name != "nothing there"}
             assert again == {name: value for name, value in expected.items() if name != "nothing there"}
+
+
+@pytest.mark.timeout(180)
+async def test_a_direct_read_asks_the_leader_at_once_while_another_replica_is_frozen(tmp_path: Path) -> None:
+    async with three_brokers(tmp_path) as brokers:
+        await filled(brokers)
+        leader = leader_of(brokers, subjects.EVENTS_STREAM)
+        frozen = next(node for node in brokers.nodes if node is not leader)
+        slowest_s = 0.0
+        async with bus.connect(leader.url, name="reader") as link:
+            with frozen.frozen():
+                until = time.monotonic() + FAULT_S / 2  # the route to it is given up then
+                while time.monotonic() < until:
+                    began = time.monotonic()
+                    found = await link.last(subjects.EVENTS_STREAM, subjects.events_of(JOB_ID), leader=False)
+                    slowest_s = max(slowest_s, time.monotonic() - began)
+                    assert found is not None and found.data == str(MESSAGES - 1).encode()
+        assert slowest_s < 1.5  # 0.5 s on a quiet machine
+
+
+@pytest.mark.timeout(180)
+async def test_an_edge_is_not_ready_without_a_quorum_though_its_broker_knows_the_streams(tmp_path: Path) -> None:
+    async with three_brokers(tmp_path) as brokers:
+        await filled(brokers)
+        alone, *others = brokers.nodes
+        async with bus.connect(alone.url, name="edge") as link, canary(link, "c" * 32) as here:
+            await eventually(lambda: here.objection is None)
+            for node in others:
+                node.kill()
+            await eventually(lambda: here.objection is not None, within_s=15)
+            assert here.objection == "the broker takes no writes"
+            assert (await link.stream(subjects.JOBS_STREAM, within_s=30)).config.name == subjects.JOBS_STREAM
+            for node in others:
+                node.start()
+            await eventually(lambda: here.objection is None, within_s=30)
 
 
 @pytest.mark.timeout(180)
