@@ -166,7 +166,7 @@ class Bus:
         if isinstance(error, OSError):
             self._told.add(repr(error))
         if "permissions violation" in str(error).lower():
-            self._client.denied()
+            self._client.well()
 
     async def _on_disconnected(self) -> None:
         if not self._ending:

@@ -19,12 +19,13 @@ from contracts.silence import Silence
 SILENCE_S_MAX = 5.0
 CHECK_EVERY_S = 0.5
 
-_OF_ANY_REPLICA = ("$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO.")
+_DIRECT, _INFO = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO."
 _OF_JETSTREAM = "$JS."
 _UNDECIDED = (10004, 10008, 10009, 10158, 10164)
 """JetStream's errors if there is no leader, or if the replicas have not confirmed an earlier try of the same write."""
 _LIMIT_REACHED = 10077
 _BAD_REQUEST = 400
+_NOT_FOUND = 404
 
 
 class _Refusal(Struct, frozen=True):
@@ -52,25 +53,32 @@ class Connection(Client):
         headers: dict[str, Any] | None = None,
     ) -> Msg:
         """As nats-py's, and noted. An error of NATS itself, such as no responders, is no answer."""
-        if subject.startswith(_OF_ANY_REPLICA):  # a broker without a leader answers these too
-            return await super().request(subject, payload, timeout, old_style, headers)
+        self._note_question(subject)
+        reply = await super().request(subject, payload, timeout, old_style, headers)
+        self._note_answer(subject, _refusal(reply))
+        return reply
+
+    def _note_question(self, subject: str) -> None:
+        if subject.startswith((_DIRECT, _INFO)):  # a broker without a leader answers these too
+            return
         if subject.startswith(_OF_JETSTREAM):
             self.asked()
-            reply = await super().request(subject, payload, timeout, old_style, headers)
-            if _refusal(reply).err_code not in _UNDECIDED:
-                self.answered()
-            return reply
-        acknowledged = self.acknowledgements(subject)
-        self._writes.asked()
-        acknowledged.asked()
-        reply = await super().request(subject, payload, timeout, old_style, headers)
-        refusal = _refusal(reply)
-        if refusal.err_code not in _UNDECIDED:
-            self._writes.answered()
+        else:
+            self._writes.asked()
+            self.acknowledgements(subject).asked()
+
+    def _note_answer(self, subject: str, refusal: _Refusal) -> None:
+        if subject.startswith(_DIRECT) or refusal.err_code in _UNDECIDED:
+            return
+        if subject.startswith(_INFO):
+            if refusal.code == _NOT_FOUND:  # only the leader of all brokers says so
+                self.well()
+        elif subject.startswith(_OF_JETSTREAM):
             self.answered()
-        if refusal.code in (0, _BAD_REQUEST) or refusal.err_code == _LIMIT_REACHED:
-            acknowledged.answered()
-        return reply
+        else:
+            self.well()
+            if refusal.code in (0, _BAD_REQUEST) or refusal.err_code == _LIMIT_REACHED:
+                self.acknowledgements(subject).answered()
 
     def asked(self) -> None:
         """Note a question to a leader that is not asked by `request`."""
@@ -80,8 +88,8 @@ class Connection(Client):
         """Note that a leader has answered."""
         self._reads.answered()
 
-    def denied(self) -> None:
-        """Note that the server refuses a question for want of permission: that is an answer."""
+    def well(self) -> None:
+        """Note what shows that the server is well: a write that was decided, no stream of that name, no permission."""
         self._reads.answered()
         self._writes.answered()
 

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nats.js.errors import NotFoundError
 
 from contracts import bus, subjects
 from contracts.bus import Bus, Unavailable
+from contracts.connection import SILENCE_S_MAX
 from ops.provision import Settings, provision
 from services.edge.canary import canary
 from tests.conftest import eventually
@@ -159,6 +161,18 @@ async def test_brokers_that_have_just_started_are_provisioned_as_soon_as_they_ha
             assert (await link.stream(subjects.CANARY_STREAM)).config.num_replicas == NODES
     finally:
         brokers.kill()
+
+
+@pytest.mark.timeout(180)
+async def test_a_client_of_brokers_that_are_not_provisioned_stays_where_it_is(tmp_path: Path) -> None:
+    async with three_brokers(tmp_path) as brokers, bus.connect(brokers.url, name="waiter") as link:
+        until = time.monotonic() + 1.5 * SILENCE_S_MAX
+        while time.monotonic() < until:
+            with pytest.raises(Unavailable):
+                await link.publish(subjects.job(JOB_ID), b"{}", within_s=1)
+            with pytest.raises(NotFoundError):
+                await link.stream(subjects.JOBS_STREAM)
+        assert link._client.stats["reconnects"] == 0
 
 
 @pytest.mark.timeout(180)
