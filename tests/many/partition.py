@@ -22,6 +22,7 @@ from msgspec import Struct
 from contracts import bus, subjects
 from inference.pocket.build import build
 from ops import provision
+from ops.stack import end_once
 from tests.conftest import Process, eventually, free_port
 from tests.flow.conftest import MODEL
 from tests.many.brokers import NODES, Brokers, Node, three_brokers
@@ -277,4 +278,5 @@ if __name__ == "__main__":
         sys.exit(f"SKIPPED: NO BROKER WAS CUT OFF: {reason}")
     asked = sys.argv[2:] or FAULTS
     assert set(asked) <= set(FAULTS), f"faults are: {', '.join(FAULTS)}"
+    end_once()
     asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS, asked))
