@@ -195,6 +195,11 @@ class Bus:
         if not self._begun:
             raise Unavailable("no connection yet")
 
+    def _check_connected(self) -> None:
+        """For what is asked again: nats-py would keep each repetition, and send them all once it is connected."""
+        if not self._client.is_connected:
+            raise Unavailable("no connection")
+
     # -- writing ---------------------------------------------------------------------------------------------------
 
     async def publish(
@@ -338,7 +343,7 @@ class Bus:
         deadline = _now() + within_s
         while True:
             try:
-                self._check_begun()
+                self._check_connected()
                 async with asyncio.timeout(max(RETRY_PAUSE_S, min(REQUEST_TIMEOUT_S, deadline - _now()))):
                     return await request()
             except nats.js.errors.ServiceUnavailableError as error:

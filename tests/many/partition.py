@@ -38,7 +38,7 @@ SECONDS = 45.0
 CALM_BEFORE_S, CALM_AFTER_S = 5.0, 20.0
 GRACE_S = 10.0
 STARTED_WITHIN_S = 180.0
-PLACED_WITHIN_TRIES = 12
+PLACED_WITHIN_TRIES = 40
 STEP_DOWN_EVERY_S = 1.0
 
 
@@ -135,7 +135,8 @@ class Fleet:
             await self.all_ready(("a",))
             if self._edges_at(node) > others:
                 return node, member
-        raise AssertionError(f"edge a was never at {node.name}")
+        at = {each.name: each.clients() for each in self.brokers.nodes}
+        raise AssertionError(f"edge a was never at {node.name}: {at}")
 
     @staticmethod
     def _edges_at(*nodes: Node) -> int:
