@@ -87,6 +87,12 @@ attacks *names: setup
 cancels count="100": setup
     @{{ python }} -m tests.many.cancels "$1"
 
+# Three brokers, each in a network of its own, and one frozen or cut off for so long under load; root, and a table
+[group('test')]
+[no-exit-message]
+partition seconds="45" *faults: setup
+    @{{ python }} -m tests.many.partition "$@"
+
 # Thousands of histories of the whole service in a few seconds, each from a seed
 [group('test')]
 [no-exit-message]

@@ -3,12 +3,16 @@
 Knows JetStream, and of WanJet only the names in `subjects`; decodes nothing. What it works round in nats-py 2.16:
 a publish lost with its connection (retried under the same message id), a fetch that hangs over a restart (own
 pulls), a client that gives up reconnecting or is closed for good (`lost`), refusals known only by number.
+
+On three brokers: requests wait inside for a new leader, up to a deadline; a direct get that no replica answers is asked
+of the leader; a client without answers goes to another server (`connection`).
 """
 
 import asyncio
 import json
 import math
 import re
+import secrets
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -20,12 +24,14 @@ import nats
 import nats.errors
 import nats.js.errors
 from msgspec import Struct
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
 from nats.js.client import JetStreamContext
 
-from contracts import log
+from contracts import log, reading
+from contracts.connection import Connection
+from contracts.reading import Stored
+from contracts.silence import Silence
 from contracts.subjects import JOBS_STREAM, bucket_key, bucket_stream
 
 T = TypeVar("T")
@@ -35,13 +41,14 @@ RECONNECT_WAIT_S = 0.2
 PING_INTERVAL_S = 1
 PINGS_UNANSWERED_MAX = 2
 REQUEST_TIMEOUT_S = 2.0
+REQUEST_WITHIN_S = 12.0  # with the route pings of cluster.conf a new leader is there some 6 s after the old one froze
+DIRECT_WITHIN_S = 0.4
 PUBLISH_ATTEMPT_S = 1.0
 RETRY_PAUSE_S = 0.1
 PROVISION_PAUSE_S = 0.25
 PULL_EXPIRES_S = 30.0
 PULL_HEARTBEAT_S = 1.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
-ACK_TRIES = 3
 READ_BATCH = 256
 FLUSH_TIMEOUT_S = 1
 CLOSE_TIMEOUT_S = 2.0
@@ -49,6 +56,10 @@ CLOSE_TIMEOUT_S = 2.0
 COUNTER_DIGITS_MAX = 15
 COUNT_TRIES_MAX = 50
 CLOCK_AGE_S_MAX = 60.0
+NO_STREAM = "none"
+NO_RESPONDERS = "503"
+OF_A_DELIVERY = "$JS.ACK."
+"""How the reply subject of a consumer's every message begins; what the broker says to a pull has no such subject."""
 
 _LIMIT_REACHED = 10077
 _WRONG_SEQUENCE = 10071
@@ -102,19 +113,10 @@ class Published(Struct, frozen=True):
     duplicate: bool
 
 
-class Stored(Struct, frozen=True):
-    """A message as a stream holds it; `at` is when it was stored, in Unix seconds."""
-
-    subject: str
-    sequence: int
-    data: bytes
-    at: float
-
-
 class Delivery:
     """A message that a durable consumer gave us to work on: ours until `ack_wait` passes without a sign of life."""
 
-    def __init__(self, message: Msg, client: Client) -> None:
+    def __init__(self, message: Msg, client: Connection) -> None:
         self._message, self._client = message, client
         self.subject, self.data = message.subject, message.data
         self.at = message.metadata.timestamp.timestamp()  # when it was stored
@@ -125,7 +127,8 @@ class Delivery:
 
     async def acknowledge(self) -> None:
         """Done, and known to be stored. Raises `Unavailable` where the broker does not say so: it comes again."""
-        for _ in range(ACK_TRIES):
+        deadline = _now() + REQUEST_WITHIN_S
+        while _now() < deadline:
             with suppress(nats.errors.Error, TimeoutError, OSError):
                 await self._message.ack_sync(timeout=REQUEST_TIMEOUT_S)
                 return
@@ -145,7 +148,7 @@ class Delivery:
 class Bus:
     """One connection. `lost` once it is closed for good, which nothing but a new process mends."""
 
-    def __init__(self, client: Client, stop: asyncio.Event | None) -> None:
+    def __init__(self, client: Connection, stop: asyncio.Event | None) -> None:
         self._client = client
         self._js = client.jetstream(timeout=REQUEST_TIMEOUT_S)
         self._stop = stop or asyncio.Event()
@@ -162,9 +165,13 @@ class Bus:
         return self._client.is_connected
 
     async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
-        """Connect, however long that takes; from then on nats-py reconnects by itself, without limit."""
+        """Connect, however long that takes; from then on nats-py reconnects by itself, without limit.
+
+        nats-py tries its servers in turn, the one that it leaves last, unless it draws them: the draw is made here.
+        """
         await self._client.connect(
-            servers,
+            secrets.SystemRandom().sample(servers, len(servers)),
+            dont_randomize=True,
             name=name,
             error_cb=self._on_error,
             disconnected_cb=self._on_disconnected,
@@ -192,6 +199,8 @@ class Bus:
             log.get().error("broker_error", error=repr(error))
         if isinstance(error, OSError):
             self._told.add(repr(error))
+        if "permissions violation" in str(error).lower():
+            self._client.well()
 
     async def _on_disconnected(self) -> None:
         if not self._ending:
@@ -200,6 +209,7 @@ class Bus:
     async def _on_reconnected(self) -> None:
         """Wake every pull, since the one it waits for died with the old connection."""
         self._told.clear()
+        self._client.begin_anew()
         log.get().info("broker_reconnected")
         self._renewed.set()
         self._renewed = asyncio.Event()
@@ -218,6 +228,11 @@ class Bus:
     def _check_begun(self) -> None:
         if not self._begun:
             raise Unavailable("no connection yet")
+
+    def _check_connected(self) -> None:
+        """For what is asked again: nats-py would keep each repetition, and send them all once it is connected."""
+        if not self._client.is_connected:
+            raise Unavailable("no connection")
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -265,6 +280,18 @@ class Bus:
                 raise Unavailable(f"publish to {subject}: {problem!r}") from problem
             await asyncio.sleep(RETRY_PAUSE_S)
 
+    def acknowledgements(self, subject: str) -> Silence:
+        """For how long writes to subjects of this kind (the first two tokens) have gone without an acknowledgement.
+
+        A refusal that only a stream which takes writes can give, such as that it is full, counts as one.
+        """
+        return self._client.acknowledgements(subject)
+
+    async def have_refused(self, subject: str) -> None:
+        """Try a write that the leader of the subject's stream refuses; `acknowledgements` show whether it did."""
+        with suppress(nats.errors.Error, TimeoutError, OSError):
+            await self._client.request(subject, timeout=REQUEST_TIMEOUT_S, headers={"Nats-Expected-Stream": NO_STREAM})
+
     async def delete(self, stream: str, sequence: int) -> None:
         """Delete a message; one that is gone already is no error."""
         with suppress(nats.js.errors.NotFoundError):
@@ -276,10 +303,21 @@ class Bus:
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
-    async def last(self, stream: str, subject: str, *, leader: bool = True) -> Stored | None:
-        """The last message on a subject or pattern. `leader=False` may be stale with replicas, and is cheaper."""
+    async def last(
+        self, stream: str, subject: str, *, leader: bool = True, within_s: float = REQUEST_WITHIN_S
+    ) -> Stored | None:
+        """The last message on a subject or pattern.
+
+        `leader=False` may be stale with replicas, and is cheaper; the leader is asked where no replica answers at once.
+        """
+        if not leader:
+            with suppress(Unavailable):
+                return await self._last(stream, subject, direct=True, within_s=min(DIRECT_WITHIN_S, within_s))
+        return await self._last(stream, subject, direct=False, within_s=within_s)
+
+    async def _last(self, stream: str, subject: str, *, direct: bool, within_s: float) -> Stored | None:
         try:
-            message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=not leader))
+            message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=direct), within_s=within_s)
         except nats.js.errors.NotFoundError:
             return None
         return _stored(message)
@@ -291,13 +329,15 @@ class Bus:
         except nats.js.errors.NotFoundError:
             return None
 
-    async def read(self, stream: str, pattern: str, *, after: int = 0) -> list[Stored]:
-        """Every message on a pattern in a stream, in order, in batches of direct gets."""
+    async def read(
+        self, stream: str, pattern: str, *, after: int = 0, within_s: float = REQUEST_WITHIN_S
+    ) -> list[Stored]:
+        """Every message on a pattern in a stream, in order, in batches of direct gets, each within the limit."""
         found: list[Stored] = []
         pending = 1
         while pending > 0:
             request = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": pattern}
-            messages, pending = await self._direct_batch(stream, request)
+            messages, pending = await self._direct_batch(stream, request, within_s=within_s)
             found += messages
             after = found[-1].sequence if found else after
         return found
@@ -321,14 +361,15 @@ class Bus:
         """
         asked_at, there = self._clock or (-math.inf, 0.0)
         if time.monotonic() - asked_at > CLOCK_AGE_S_MAX:
-            request = self._client.request(f"$JS.API.STREAM.INFO.{JOBS_STREAM}", b"", timeout=REQUEST_TIMEOUT_S)
-            answer = await self._ask(lambda: request)
+            request = f"$JS.API.STREAM.INFO.{JOBS_STREAM}"
+            answer = await self._ask(lambda: self._client.request(request, b"", timeout=REQUEST_TIMEOUT_S))
             asked_at, there = time.monotonic(), _time_in(answer.data)
             self._clock = asked_at, there
         return there + time.monotonic() - asked_at
 
-    async def stream(self, name: str) -> StreamInfo:
-        return await self._ask(lambda: self._js.stream_info(name))
+    async def stream(self, name: str, *, within_s: float = REQUEST_WITHIN_S) -> StreamInfo:
+        """What a stream is and holds; raises `NotFoundError`. A broker without a leader answers from its own copy."""
+        return await self._ask(lambda: self._js.stream_info(name), within_s=within_s)
 
     async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
         """Return once provisioning has made them all, or at `stop`."""
@@ -348,50 +389,35 @@ class Bus:
     async def consumer(self, stream: str, durable: str) -> ConsumerInfo:
         return await self._ask(lambda: self._js.consumer_info(stream, durable))
 
-    async def _direct_batch(self, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
-        self._check_begun()
-        inbox: asyncio.Queue[Msg] = asyncio.Queue()
-        reply = self._client.new_inbox()
-        subscription = await self._client.subscribe(reply, cb=inbox.put)
+    async def _direct_batch(
+        self, stream: str, request: Mapping[str, object], *, within_s: float = REQUEST_WITHIN_S
+    ) -> tuple[list[Stored], int]:
         try:
-            await self._client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=reply)
-            return await self._collect(inbox)
-        except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise Unavailable(f"reading {stream}: {error!r}") from error
-        finally:
-            await _quietly(subscription.unsubscribe())
+            return await self._ask(lambda: reading.batch(self._client, stream, request), within_s=within_s)
+        except nats.js.errors.APIError as error:
+            raise Unavailable(f"reading {stream}: {error}") from error
 
-    @staticmethod
-    async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
-        """The messages of one batch, and how many match after it."""
-        found: list[Stored] = []
-        pending = 0
-        async with asyncio.timeout(REQUEST_TIMEOUT_S):
-            while True:
-                message = await inbox.get()
-                headers = message.headers or {}
-                match headers.get("Status"):
-                    case None:
-                        at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
-                        sequence = int(headers["Nats-Sequence"])
-                        found.append(Stored(headers["Nats-Subject"], sequence, message.data, at))
-                        pending = int(headers["Nats-Num-Pending"])
-                    case "204" | "404":
-                        return found, pending
-                    case status:
-                        raise Unavailable(f"direct get answered {status} {headers.get('Description', '')}")
+    async def _ask(self, request: Callable[[], Awaitable[T]], *, within_s: float = REQUEST_WITHIN_S) -> T:
+        """The answer to a request; what the broker refuses stays nats-py's `APIError`.
 
-    async def _ask(self, request: Callable[[], Awaitable[T]]) -> T:
-        """The answer to a request, or `Unavailable`; what the broker refuses stays nats-py's `APIError`."""
-        self._check_begun()
-        try:
-            return await request()
-        except nats.js.errors.ServiceUnavailableError as error:
-            raise Unavailable(str(error)) from error
-        except nats.js.errors.APIError:
-            raise
-        except (nats.errors.Error, TimeoutError, OSError) as error:
-            raise Unavailable(repr(error)) from error
+        Without an answer, or without a leader to give one, asks again until `within_s` have passed or the process is
+        told to stop, and raises `Unavailable`.
+        """
+        deadline = _now() + within_s
+        while True:
+            try:
+                self._check_connected()
+                async with asyncio.timeout(max(RETRY_PAUSE_S, min(REQUEST_TIMEOUT_S, deadline - _now()))):
+                    return await request()
+            except nats.js.errors.ServiceUnavailableError as error:
+                problem: Exception = error
+            except nats.js.errors.APIError:
+                raise
+            except (nats.errors.Error, TimeoutError, OSError, Unavailable) as error:
+                problem = error
+            if self._stop.is_set() or _now() + RETRY_PAUSE_S >= deadline:
+                raise Unavailable(repr(problem)) from problem
+            await asyncio.sleep(RETRY_PAUSE_S)
 
     # -- buckets ---------------------------------------------------------------------------------------------------
 
@@ -402,7 +428,7 @@ class Bus:
     async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
         """Write where the key still is at `revision` (0 for no key, or a deleted one). Raises `WrongSequence`."""
         subject = bucket_key(bucket, key)
-        write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_TIMEOUT_S)
+        write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_WITHIN_S)
         try:
             await write(expect=Expect(revision))
         except WrongSequence:
@@ -413,7 +439,7 @@ class Bus:
 
     async def put_last(self, bucket: str, key: str, value: bytes) -> None:
         """Write whatever was there; an empty value removes it."""
-        await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_TIMEOUT_S)
+        await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_WITHIN_S)
 
     async def count(self, bucket: str, key: str) -> int:
         """Return a counter's value; 0 if nobody has counted yet, or if what is there is no counter."""
@@ -464,6 +490,7 @@ class Bus:
         try:
             subscription = await self._client.subscribe(reply, cb=inbox.put)
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
+            self._client.asked()
             await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
             try:
                 message = await self._first(inbox, [stop, self._renewed])
@@ -477,8 +504,7 @@ class Bus:
             await asyncio.sleep(RETRY_PAUSE_S)
             return None
 
-    @staticmethod
-    async def _first(inbox: asyncio.Queue[Msg], ends: list[asyncio.Event]) -> Msg | None:
+    async def _first(self, inbox: asyncio.Queue[Msg], ends: list[asyncio.Event]) -> Msg | None:
         waits = [asyncio.ensure_future(end.wait()) for end in ends]
         try:
             while not any(end.is_set() for end in ends):
@@ -488,14 +514,18 @@ class Bus:
                     arrival.cancel()
                     return None
                 message = arrival.result()
-                match (message.headers or {}).get("Status"):
-                    case None:
-                        return message
+                if message.reply.startswith(OF_A_DELIVERY):  # whatever headers its publisher has given it
+                    self._client.answered()
+                    return message
+                status = (message.headers or {}).get("Status")
+                if status != NO_RESPONDERS:
+                    self._client.answered()
+                match status:
                     case "100":
                         continue
                     case "408":
                         return None
-                    case status:
+                    case _:
                         log.get().warning("pull_refused", status=status, reason=message.headers)
                         await asyncio.sleep(RETRY_PAUSE_S)
                         return None
@@ -519,12 +549,15 @@ async def connect(
     """A connection for the length of the block. It waits for the broker as long as it takes, or, with `wait=False`,
     connects behind the block's back and answers `Unavailable` until then.
 
-    `url` may name several servers, parted by commas; `creds` is a credentials file or an nkey seed file. `stop` is set
-    where the connection is lost for good, so that the process ends and is started again.
+    `url` may name several servers, parted by commas: where one is silent the client goes to the next. `creds` is a
+    credentials file or an nkey seed file. `stop` is set where the connection is lost for good, so that the process ends
+    and is started again; once it is set, requests no longer wait for a leader.
     """
-    bus = Bus(Client(), stop)
-    beginning = asyncio.create_task(bus.begin([server.strip() for server in url.split(",")], name, creds))
+    client, servers = Connection(), [server.strip() for server in url.split(",")]
+    bus = Bus(client, stop)
+    beginning = asyncio.create_task(bus.begin(servers, name, creds))
     beginning.add_done_callback(bus.on_begun)
+    watching = asyncio.create_task(client.watch()) if len(servers) > 1 else None
     told_to_stop = asyncio.create_task((stop or asyncio.Event()).wait())
     try:
         if wait:
@@ -533,8 +566,9 @@ async def connect(
                 beginning.result()  # raises where the broker does not want us
         yield bus
     finally:
-        beginning.cancel()
-        told_to_stop.cancel()
+        for task in (beginning, told_to_stop, watching):
+            if task is not None:
+                task.cancel()
         await bus.end()
 
 
@@ -584,6 +618,10 @@ def _counted(stored: Stored | None) -> int:
         log.get().error("counter_unreadable", subject=stored.subject)
         return 0
     return int(text or b"0")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _ns(seconds: float) -> int:

@@ -15,6 +15,7 @@ from contracts.events import (
 
 JOBS_STREAM = "VIDEO_JOBS"
 EVENTS_STREAM = "VIDEO_EVENTS"
+CANARY_STREAM = "VIDEO_CANARY"
 STATUS_BUCKET = "video-status"
 CLUSTERS_BUCKET = "video-clusters"
 COUNTERS_BUCKET = "video-counters"
@@ -31,6 +32,7 @@ ALL_JOBS = "video.jobs.*.*"
 ALL_EVENTS = "video.events.>"
 ALL_SUBMISSIONS = "video.events.*.submitted"
 ALL_ENDINGS = "video.events.*.finished.*"
+ALL_CANARIES = "video.canary.*"
 ALL_LIVE = "video.live.>"
 JOBS_INTO_LOG = "video.events.{{wildcard(2)}}.submitted"
 LIVE_CANCELLATIONS = "video.live.*.finished.cancelled"
@@ -92,6 +94,10 @@ def job_id_of(subject: str) -> str:
     """The job id in a subject of jobs, events or live events; it may be anything that somebody published."""
     tokens = subject.split(".")
     return tokens[3] if tokens[1] == "jobs" else tokens[2]
+
+
+def canary(instance: str) -> str:
+    return f"video.canary.{instance}"
 
 
 def bucket_stream(bucket: str) -> str:

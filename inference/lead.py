@@ -277,8 +277,9 @@ class Lead:
                 await attempt.delivery.keep()
             else:
                 self._watch.go_down(f"nothing moved in {attempt.progress.stage} for {attempt.still_for_s():.0f} s")
-            with suppress(Unavailable):
-                await self._confirm(attempt)
+            with suppress(Unavailable, TimeoutError):
+                async with asyncio.timeout(beat_s):  # the next sign of life must not wait for an election
+                    await self._confirm(attempt)
             if attempt.unconfirmed_for_s() > self._ack_wait_s and not attempt.came_out.is_set():
                 self._halt(attempt, "cut off")
             await lifetime.wait(attempt.over, within_s=beat_s)

@@ -18,9 +18,9 @@ class Settings(Struct, frozen=True):
 
 
 @asynccontextmanager
-async def connected(settings: Settings, *, name: str) -> AsyncGenerator[Bus, None]:
+async def connected(settings: Settings, *, name: str, within_s: float = CONNECT_WITHIN_S) -> AsyncGenerator[Bus, None]:
     """A connection for the length of the block; ends the process where no broker answers."""
-    limit = asyncio.timeout(CONNECT_WITHIN_S)
+    limit = asyncio.timeout(within_s)
     try:
         async with limit, bus.connect(settings.nats_url, name=name, creds=settings.nats_creds) as broker:
             limit.reschedule(None)

@@ -138,6 +138,9 @@ async def link(broker: Broker) -> AsyncGenerator[Bus, None]:
 class Process:
     """One of ours as it runs in production: started by its command, ended by a signal, its log kept for reading."""
 
+    prefix: tuple[str, ...] = ()
+    """The command that Python is started under, if any."""
+
     def __init__(self, arguments: list[str], log: Path, **variables: str) -> None:
         self.log = log
         self._arguments, self._variables = arguments, variables
@@ -146,7 +149,7 @@ class Process:
     def start(self) -> "Process":
         with self.log.open("ab") as log:
             self._running = subprocess.Popen(
-                [sys.executable, *self._arguments],
+                [*self.prefix, sys.executable, *self._arguments],
                 cwd=REPOSITORY,
                 env=environment(**self._variables),
                 stdout=log,

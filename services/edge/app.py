@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from contracts import bus, log, stores
 from services.edge.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
+from services.edge.canary import canary
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound
@@ -60,10 +61,12 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
         videos, scratch = stores.video_store(settings.video_store_url), stores.scratch_store(settings.scratch_store_url)
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
+            canary(broker, uuid.uuid4().hex) as canary_of_this,
             Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
         ):
             litestar.state.edge = Edge(
                 broker=broker,
+                canary=canary_of_this,
                 jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
                 bodies=Bodies(settings.bodies_bytes_max),
                 outbound=outbound,

@@ -14,13 +14,13 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from nats.js.errors import APIError
 
-from contracts import subjects
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
 from contracts.job import JobId, is_job_id
 from contracts.status import JobStatus
 from services.edge import health
 from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
+from services.edge.canary import Canary
 from services.edge.data_uri import is_inline
 from services.edge.errors import ErrorBody, Gone, NotFound
 from services.edge.fetch import Outbound
@@ -31,6 +31,7 @@ from services.edge.submission import Invalid
 from services.edge.videos import Videos
 
 SMALL_BODY_BYTES_MAX = 64 * 1024
+HEALTH_WITHIN_S = 5.0
 FOREIGN_SITES = ("cross-site", "same-site")
 
 _Request = Request[Any, Any, Any]
@@ -42,6 +43,7 @@ class Edge:
     """What the routes work with."""
 
     broker: Bus
+    canary: Canary
     jobs: Jobs
     bodies: Bodies
     outbound: Outbound
@@ -152,11 +154,8 @@ async def readyz(edge: Edge) -> Response[Any]:
     """Whether a submission could be accepted now."""
     if edge.draining.is_set():
         return _not_ready("this edge is stopping")
-    try:
-        for stream in (subjects.JOBS_STREAM, subjects.EVENTS_STREAM, subjects.bucket_stream(subjects.STATUS_BUCKET)):
-            await edge.broker.stream(stream)
-    except (Unavailable, APIError):
-        return _not_ready("the broker does not answer, or is not provisioned")
+    if (objection := edge.canary.objection) is not None:
+        return _not_ready(objection)
     if troubles := await edge.jobs.troubles():
         return _not_ready("; ".join(trouble.plain for trouble in troubles))
     return Response({"status": "ready"})
@@ -189,9 +188,10 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
 
 async def _health(edge: Edge) -> health.Health:
     try:
-        troubles = await edge.jobs.troubles()
-        return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began)
-    except (Unavailable, APIError):
+        async with asyncio.timeout(HEALTH_WITHIN_S):
+            troubles = await edge.jobs.troubles()
+            return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began)
+    except (Unavailable, APIError, TimeoutError):
         return health.unhealthy(edge.began)
 
 

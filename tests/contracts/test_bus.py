@@ -145,9 +145,9 @@ async def test_a_publish_without_a_broker_says_that_the_outcome_is_unknown(broke
     with pytest.raises(Unavailable):
         await link.publish(subjects.job(next(_ids)), b"{}", within_s=0.3)
     with pytest.raises(Unavailable):
-        await link.stream(subjects.JOBS_STREAM)
+        await link.stream(subjects.JOBS_STREAM, within_s=0.3)
     with pytest.raises(Unavailable):
-        await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
+        await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS, within_s=0.3)
 
 
 async def test_a_changed_limit_is_applied_live_and_loses_no_job(broker: Broker, link: Bus) -> None:

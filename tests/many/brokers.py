@@ -1,38 +1,59 @@
-"""Three brokers that are one, from `ops/nats/cluster.conf`, on loopback."""
+"""Three brokers that are one, from `ops/nats/cluster.conf`: on loopback, or each in a network namespace of its own."""
 
 import asyncio
 import json
+import signal
 import subprocess
 import urllib.request
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
+
+from msgspec import Struct
 
 from tests.conftest import NATS_SERVER, REPOSITORY, eventually, free_port
 
 NODES = 3
 TOGETHER_WITHIN_S = 60.0
+MONITOR_ANSWERS_WITHIN_S = 2
+
+
+class Place(Struct, frozen=True):
+    """Where one broker listens. `prefix` is the command that a process is started under to be in its network."""
+
+    client: str
+    cluster: str
+    monitor: str
+    prefix: tuple[str, ...] = ()
+
+
+def on_loopback() -> list[Place]:
+    def address() -> str:
+        return f"127.0.0.1:{free_port()}"
+
+    return [Place(address(), address(), address()) for _ in range(NODES)]
 
 
 class Node:
-    """One of them, which can be killed and started again."""
+    """One of them, which can be frozen, or killed and started again."""
 
-    def __init__(self, name: str, folder: Path, routes: list[str], cluster_port: int) -> None:
-        self.name = name
-        self.port, self.monitor_port = free_port(), free_port()
+    def __init__(self, name: str, folder: Path, place: Place, routes: list[str]) -> None:
+        self.name, self.place = name, place
+        self.url, self.monitor_url = f"nats://{place.client}", f"http://{place.monitor}"
         self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             "NATS_NAME": name,
-            "NATS_LISTEN": f"127.0.0.1:{self.port}",
-            "NATS_MONITOR": f"127.0.0.1:{self.monitor_port}",
+            "NATS_LISTEN": place.client,
+            "NATS_MONITOR": place.monitor,
             "NATS_STORE": json.dumps(str(folder / name)),
-            "NATS_CLUSTER": f"127.0.0.1:{cluster_port}",
+            "NATS_CLUSTER": place.cluster,
             "NATS_ROUTES": json.dumps(routes),
         }
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [NATS_SERVER, "-c", "ops/nats/cluster.conf"],
+            [*self.place.prefix, NATS_SERVER, "-c", "ops/nats/cluster.conf"],
             cwd=REPOSITORY,
             env=self._environment,
             stdout=subprocess.DEVNULL,
@@ -53,23 +74,43 @@ class Node:
         self._process.kill()
         self._process.wait()
 
+    @contextmanager
+    def frozen(self) -> Generator[None, None, None]:
+        """SIGSTOP for the length of the block: its sockets stay open, and nobody answers there."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._process.send_signal(signal.SIGCONT)
+
+    def says(self, what: str) -> dict[str, Any]:
+        """The monitor's answer; nothing where it does not answer."""
+        try:
+            with urllib.request.urlopen(self.monitor_url + f"/{what}", timeout=MONITOR_ANSWERS_WITHIN_S) as answer:  # noqa: S310
+                return json.load(answer)
+        except OSError:
+            return {}
+
     def peers(self) -> int:
         """How many servers the meta group has, as this one sees it; 0 without a leader."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.monitor_port}/jsz", timeout=2) as answer:
-                meta = json.load(answer).get("meta_cluster") or {}
-        except OSError:
-            return 0
+        meta = self.says("jsz").get("meta_cluster") or {}
         return meta.get("cluster_size", 0) if meta.get("leader") else 0
+
+    def clients(self) -> list[str]:
+        """The names of the connections that it has."""
+        return [each.get("name", "") for each in self.says("connz").get("connections") or []]
 
 
 class Brokers:
-    def __init__(self, folder: Path) -> None:
-        ports = [free_port() for _ in range(NODES)]
-        routes = [f"nats://127.0.0.1:{port}" for port in ports]
-        self.nodes = [Node(f"n{number}", folder, routes, port) for number, port in enumerate(ports, start=1)]
-        self.url = ",".join(f"nats://127.0.0.1:{node.port}" for node in self.nodes)
-        self.monitor_urls = tuple(f"http://127.0.0.1:{node.monitor_port}" for node in self.nodes)
+    """The three of them."""
+
+    def __init__(self, folder: Path, places: list[Place] | None = None) -> None:
+        places = places or on_loopback()
+        routes = [f"nats://{place.cluster}" for place in places]
+        self.nodes = [Node(f"n{number}", folder, place, routes) for number, place in enumerate(places, start=1)]
+        self.url = ",".join(node.url for node in self.nodes)
+        self.monitor_urls = tuple(node.monitor_url for node in self.nodes)
 
     async def start(self) -> None:
         for node in self.nodes:
@@ -90,8 +131,8 @@ class Brokers:
 
 
 @asynccontextmanager
-async def three_brokers(folder: Path) -> AsyncGenerator[Brokers, None]:
-    brokers = Brokers(folder)
+async def three_brokers(folder: Path, places: list[Place] | None = None) -> AsyncGenerator[Brokers, None]:
+    brokers = Brokers(folder, places)
     try:
         await brokers.start()
         yield brokers

@@ -29,7 +29,7 @@ from ops import provision
 from tests.conftest import Process, eventually, free_port
 from tests.flow.conftest import MODEL
 from tests.many.brokers import NODES, Brokers, three_brokers
-from tests.many.test_fences import leaders_stepping_down
+from tests.many.partition import stepping_down
 from tests.services.edge.conftest import PROMPT, picture, post
 
 EDGES = 2
@@ -181,7 +181,7 @@ async def cancels(under: Drill, count: int, *, disturbed: bool) -> Seen:
 
     async with AsyncExitStack() as stack:
         if disturbed:
-            await stack.enter_async_context(leaders_stepping_down(under.brokers.url))
+            await stack.enter_async_context(stepping_down(under.brokers.url))
         await asyncio.gather(*(one(number) for number in range(count)))
     return seen
 

@@ -6,10 +6,9 @@ Each publisher has a connection to a broker of its own, as in production.
 import asyncio
 import json
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import nats.errors
 import pytest
 from msgspec.structs import replace
 
@@ -21,12 +20,12 @@ from ops import provision
 from ops.provision import Settings
 from tests.contracts.test_fold import cancelled, started, succeeded
 from tests.many.brokers import NODES, Brokers, three_brokers
+from tests.many.partition import stepping_down
 
 pytestmark = pytest.mark.timeout(300)
 
 PAIRS = 100
 AT_ONCE = 10
-STEP_DOWN_EVERY_S = 1.0
 
 
 @asynccontextmanager
@@ -34,33 +33,11 @@ async def connections(brokers: Brokers) -> AsyncGenerator[list[Bus], None]:
     """One to each broker, on provisioned streams of three replicas."""
     async with AsyncExitStack() as stack:
         links = [
-            await stack.enter_async_context(bus.connect(f"nats://127.0.0.1:{node.port}", name=f"link-{node.name}"))
-            for node in brokers.nodes
+            await stack.enter_async_context(bus.connect(node.url, name=f"link-{node.name}")) for node in brokers.nodes
         ]
         settings = Settings(nats_url=brokers.url, nats_monitor_urls=brokers.monitor_urls, nats_replicas=NODES)
         await provision.provision(links[0], settings)
         yield links
-
-
-@asynccontextmanager
-async def leaders_stepping_down(url: str) -> AsyncGenerator[None, None]:
-    """Have the leaders of log and queue step down every second."""
-    over = asyncio.Event()
-
-    async def disturb(link: Bus) -> None:
-        while not over.is_set():
-            for stream in (subjects.EVENTS_STREAM, subjects.JOBS_STREAM):
-                with suppress(nats.errors.Error, TimeoutError):
-                    api = link.admin
-                    await api._nc.request(f"$JS.API.STREAM.LEADER.STEPDOWN.{stream}", b"", timeout=STEP_DOWN_EVERY_S)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(over.wait(), STEP_DOWN_EVERY_S)
-
-    async with bus.connect(url, name="disturbance") as link, asyncio.TaskGroup() as tasks:
-        disturbing = tasks.create_task(disturb(link))
-        yield
-        over.set()
-        await disturbing
 
 
 def told_it_won(answers: list[AnyEnding], racing: list[AnyEnding]) -> int:
@@ -73,7 +50,7 @@ async def test_of_two_endings_and_of_two_starts_exactly_one_publisher_is_told_th
 ) -> None:
     async with three_brokers(tmp_path) as brokers, connections(brokers) as links, AsyncExitStack() as disturbance:
         if disturbed:
-            await disturbance.enter_async_context(leaders_stepping_down(brokers.url))
+            await disturbance.enter_async_context(stepping_down(brokers.url))
         at_once = asyncio.Semaphore(AT_ONCE)
 
         async def race_of_endings(number: int) -> None:

@@ -1,0 +1,117 @@
+"""What provisioning makes: every stream, bucket and durable, with its limits. Asks the broker nothing."""
+
+import msgspec
+from nats.js.api import (
+    AckPolicy,
+    ConsumerConfig,
+    DiscardPolicy,
+    RePublish,
+    RetentionPolicy,
+    StorageType,
+    StreamConfig,
+)
+
+from contracts import subjects
+
+DUPLICATE_WINDOW_S = 120
+JOB_BYTES_MAX = 64 * 1024
+EVENT_BYTES_MAX = 64 * 1024
+STATUS_BYTES_MAX = 64 * 1024
+EVENTS_BYTES_MAX = 1024**3
+CLUSTER_TTL_S = 6
+CANARY_TTL_S = 60
+CANARY_BYTES_MAX = 1024
+UNLIMITED = -1
+STATE_ACK_WAIT_S = 10
+STATE_ACK_PENDING_MAX = 1
+
+
+class Settings(msgspec.Struct, frozen=True):
+    nats_url: str = "nats://127.0.0.1:4222"
+    nats_creds: str | None = None
+    nats_monitor_urls: tuple[str, ...] = ("http://127.0.0.1:8222",)
+    nats_durability_unchecked: bool = False
+    nats_replicas: int = 1
+    max_concurrent_tasks: int = 5
+    event_retention: float = 3 * 24 * 3600
+    ack_wait: float = 30
+
+
+def streams(settings: Settings) -> list[StreamConfig]:
+    """The streams and buckets as they are to be; nats-py writes seconds as nanoseconds."""
+    file = StreamConfig(storage=StorageType.FILE, num_replicas=settings.nats_replicas, allow_direct=True)
+    bucket = file.evolve(max_msgs_per_subject=1, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True)
+    return [
+        file.evolve(
+            name=subjects.EVENTS_STREAM,
+            subjects=[subjects.ALL_EVENTS],
+            retention=RetentionPolicy.LIMITS,
+            max_age=settings.event_retention,
+            max_bytes=EVENTS_BYTES_MAX,
+            max_msg_size=EVENT_BYTES_MAX,
+            duplicate_window=min(DUPLICATE_WINDOW_S, settings.event_retention),
+            republish=RePublish(src=subjects.ALL_EVENTS, dest=subjects.ALL_LIVE),
+        ),
+        file.evolve(
+            name=subjects.JOBS_STREAM,
+            subjects=[subjects.ALL_JOBS],
+            retention=RetentionPolicy.WORK_QUEUE,
+            max_msgs=settings.max_concurrent_tasks,
+            discard=DiscardPolicy.NEW,
+            max_msgs_per_subject=1,
+            discard_new_per_subject=True,
+            max_msg_size=JOB_BYTES_MAX,
+            duplicate_window=DUPLICATE_WINDOW_S,
+            republish=RePublish(src=subjects.ALL_JOBS, dest=subjects.JOBS_INTO_LOG),
+            metadata={"wanjet.durability": "unchecked" if settings.nats_durability_unchecked else "checked"},
+        ),
+        file.evolve(
+            name=subjects.CANARY_STREAM,
+            subjects=[subjects.ALL_CANARIES],
+            max_age=CANARY_TTL_S,
+            max_msgs_per_subject=1,
+            max_msg_size=CANARY_BYTES_MAX,
+            duplicate_window=CANARY_TTL_S,
+        ),
+        bucket.evolve(
+            name=subjects.bucket_stream(subjects.STATUS_BUCKET),
+            subjects=[subjects.bucket_key(subjects.STATUS_BUCKET, ">")],
+            max_msg_size=STATUS_BYTES_MAX,
+            allow_msg_ttl=True,
+        ),
+        bucket.evolve(
+            name=subjects.bucket_stream(subjects.CLUSTERS_BUCKET),
+            subjects=[subjects.bucket_key(subjects.CLUSTERS_BUCKET, ">")],
+            max_msg_size=STATUS_BYTES_MAX,
+            max_age=CLUSTER_TTL_S,
+            duplicate_window=CLUSTER_TTL_S,
+        ),
+        *(
+            bucket.evolve(
+                name=subjects.bucket_stream(name),
+                subjects=[subjects.bucket_key(name, ">")],
+                max_msg_size=STATUS_BYTES_MAX,
+            )
+            for name in (subjects.SECRETS_BUCKET, subjects.COUNTERS_BUCKET)
+        ),
+    ]
+
+
+def consumers(settings: Settings) -> list[tuple[str, ConsumerConfig]]:
+    explicit = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, max_deliver=UNLIMITED)
+    return [
+        (
+            subjects.JOBS_STREAM,
+            explicit.evolve(
+                durable_name=subjects.INFERENCE_DURABLE,
+                ack_wait=settings.ack_wait,
+                max_ack_pending=UNLIMITED,  # the stream's own limit bounds it
+            ),
+        ),
+        (
+            subjects.EVENTS_STREAM,
+            explicit.evolve(
+                durable_name=subjects.STATE_DURABLE, ack_wait=STATE_ACK_WAIT_S, max_ack_pending=STATE_ACK_PENDING_MAX
+            ),
+        ),
+    ]

@@ -1,0 +1,91 @@
+"""Readiness is a write: a canary that each edge publishes every two seconds, a failure detector for the broker.
+
+A broker without a quorum goes on answering stream info and direct gets, and for a while reads; only a write shows that
+a submission could be accepted. The edge's own writes count too, since the stream whose leader is gone may be another
+than the canary's. `/readyz` says what is known here, and asks the broker nothing itself.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+
+from nats.js.errors import APIError, NotFoundError
+
+from contracts import lifetime, subjects
+from contracts.bus import Bus, Refused, Unavailable
+
+EVERY_S = 2.0
+PUBLISH_WITHIN_S = 4.0
+INFO_WITHIN_S = 2.0
+FAILING_AFTER_S = 8.0
+ASK_AFTER_S = 4.0
+
+STREAMS = (
+    subjects.JOBS_STREAM,
+    subjects.EVENTS_STREAM,
+    subjects.CANARY_STREAM,
+    subjects.bucket_stream(subjects.STATUS_BUCKET),
+)
+
+
+class Canary:
+    """The canary of one edge, published while the block of `canary` lasts."""
+
+    def __init__(self, broker: Bus, instance: str) -> None:
+        self._broker = broker
+        self._subject = subjects.canary(instance)
+        self._own = (subjects.job(instance), subjects.submission_of(instance))
+        """A subject of each stream that this edge writes to; nothing is ever stored there."""
+        self._provisioned = False
+
+    @property
+    def objection(self) -> str | None:
+        """Why the broker would not take a submission now; None if it would, as far as is known."""
+        canaries = self._broker.acknowledgements(self._subject)
+        if not (self._provisioned and canaries.ever_answered):
+            return "the broker does not answer, or is not provisioned"
+        if max(self._broker.acknowledgements(each).lasts_s for each in (self._subject, *self._own)) >= FAILING_AFTER_S:
+            return "the broker takes no writes"
+        return None
+
+    async def publish_until(self, stop: asyncio.Event) -> None:
+        """Publish again and again. One slow write is tried again within `PUBLISH_WITHIN_S`, and says nothing yet."""
+        while not stop.is_set():
+            with suppress(Unavailable, Refused):
+                await self._broker.publish(self._subject, b"", within_s=PUBLISH_WITHIN_S)
+            await self._look_for_streams()
+            await self._ask_for_own()
+            await lifetime.wait(stop, within_s=EVERY_S)
+
+    async def _look_for_streams(self) -> None:
+        """Whether provisioning has made them; while nobody says so, what was known stands."""
+        try:
+            await asyncio.gather(*(self._broker.stream(name, within_s=INFO_WITHIN_S) for name in STREAMS))
+            self._provisioned = True
+        except NotFoundError:
+            self._provisioned = False
+        except (Unavailable, APIError):
+            return
+
+    async def _ask_for_own(self) -> None:
+        """Have a stream refuse a write, if the edge's own last one there went unacknowledged.
+
+        Otherwise an edge that gets no submissions because it is not ready would never be ready again.
+        """
+        for subject in self._own:
+            if self._broker.acknowledgements(subject).lasts_s >= ASK_AFTER_S:
+                await self._broker.have_refused(subject)
+
+
+@asynccontextmanager
+async def canary(broker: Bus, instance: str) -> AsyncGenerator[Canary, None]:
+    """A canary that is published for the length of the block."""
+    stop = asyncio.Event()
+    made = Canary(broker, instance)
+    async with asyncio.TaskGroup() as tasks:
+        publishing = tasks.create_task(made.publish_until(stop))
+        try:
+            yield made
+        finally:
+            stop.set()
+            publishing.cancel()
