@@ -122,12 +122,13 @@ class _Left(BaseException):
 
 
 def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
-    """A request id in every answer and every log line, and one line a request. No body, no query, no header."""
+    """An id in every answer and every log line of a request, and one line a request. No body, no query, no header."""
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
             return
+        log.forget("job_id")  # a pipelined request begins in the context of the one before it
         request_id, began, status = uuid.uuid4().hex, time.monotonic(), 0
 
         async def send_traced(message: Message) -> None:
@@ -138,7 +139,7 @@ def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        with log.bound(request_id=request_id):
+        with log.bound(http_request_id=request_id):
             try:
                 await inner(scope, _whole(receive, scope), send_traced)
             except (_Left, asyncio.CancelledError) as end:

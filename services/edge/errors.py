@@ -99,7 +99,7 @@ class BusyBody(Struct, frozen=True):
 class InternalBody(Struct, frozen=True):
     error: str
     message: str
-    logId: str  # noqa: N815  # the wire's name
+    http_request_id: str
 
 
 def _answer(status: int, body: Struct, **headers: str) -> _Response:
@@ -141,7 +141,7 @@ def on_gone(_: _Request, error: Gone) -> _Response:
 
 def on_damaged(_: _Request, error: Damaged) -> _Response:
     log.get().error("video_damaged", error=str(error))
-    return _answer(500, InternalBody("VIDEO_DAMAGED", "the stored video is damaged", log.request_id()))
+    return _answer(500, InternalBody("VIDEO_DAMAGED", "the stored video is damaged", log.http_request_id()))
 
 
 def on_no_such_part(_: _Request, error: NoSuchPart) -> _Response:
@@ -186,7 +186,7 @@ def on_http(request: _Request, error: HTTPException) -> _Response:
 
 def on_ours(_: _Request, error: Exception) -> _Response:
     log.get().error("internal_error", exc_info=error)
-    return _answer(500, InternalBody("INTERNAL_ERROR", "something broke on our side", log.request_id()))
+    return _answer(500, InternalBody("INTERNAL_ERROR", "something broke on our side", log.http_request_id()))
 
 
 HANDLERS: dict[type[Exception] | int, Any] = {

@@ -79,20 +79,26 @@ def decode(body: bytes | mmap, kind: type[T]) -> tuple[T, Body]:
     text = unmarked(body)
     try:
         try:
-            return msgspec.json.decode(text, type=kind), text
-        except msgspec.ValidationError:
-            raise
+            return _decode(text, kind), text
         except msgspec.DecodeError:
             text = _mended(text)
-            return msgspec.json.decode(text, type=kind), text
+            return _decode(text, kind), text
     except msgspec.ValidationError:
         raise
+    except msgspec.DecodeError as error:
+        raise _not_json(body, text, str(error)) from error
     except UnicodeDecodeError as error:
         raise not_utf8(body) from error
     except RecursionError as error:
         raise NotJson("it nests too deeply") from error
-    except msgspec.DecodeError as error:
-        raise _not_json(body, text, str(error)) from error
+
+
+def _decode(text: Body, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(text, type=kind)
+    except msgspec.ValidationError:
+        msgspec.json.decode(text, type=msgspec.Raw)  # what is no JSON behind a wrong value is told first
+        raise
 
 
 def not_utf8(body: bytes | mmap) -> NotJson:

@@ -153,5 +153,5 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "requestId": "After a submission of unknown outcome: ask for this id, cancel it, or repeat with the same key.",
     },
     errors.BusyBody: {"detail": "For people."},
-    errors.InternalBody: {**_ERROR, "logId": "What to search the log for."},
+    errors.InternalBody: {**_ERROR, "http_request_id": "What to search the log for: `X-Request-Id` again."},
 }

@@ -365,6 +365,6 @@ async def test_every_request_has_a_line_with_its_id_and_none_holds_a_prompt_an_i
     async with client.get(f"{edge.url}/health?{PLANTED}", headers={"X-Planted": PLANTED}) as answer:
         assert answer.status == 200
     served = await eventually(lambda: [line for line in edge.lines if line["event"] == "request_served"])
-    assert all(line["request_id"] and line["service"] == "edge" for line in served)
+    assert all(line["http_request_id"] and line["service"] == "edge" for line in served)
     assert PLANTED not in edge.text
     assert "base64" not in edge.text
