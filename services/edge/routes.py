@@ -29,6 +29,7 @@ from services.edge.idempotency import key_in
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.json_body import NotJson
+from services.edge.origins import is_allowed
 from services.edge.submission import ECHO_CHARS_MAX, Invalid
 from services.edge.videos import Videos
 
@@ -38,6 +39,8 @@ IDENTITY = "identity"
 """The coding of a body that has none."""
 AN_ID = "a job's id is 32 lower-case hex characters, as the submission was answered with"
 FOREIGN_SITES = ("cross-site", "same-site")
+VIDEOS = "/videos/"
+"""Whose routes answer HEAD by themselves, without a look into the file."""
 
 _Request = Request[Any, Any, Any]
 _VIDEO = re.compile(r"([0-9a-f]{32})\.mp4")
@@ -55,6 +58,7 @@ class Edge:
     normaliser: Normaliser
     videos: Videos
     began: float
+    origins: tuple[str, ...]
     draining: asyncio.Event
 
 
@@ -74,7 +78,7 @@ class Cancelled(Struct, frozen=True):
 
 @post("/video/submit", status_code=202, request_max_body_size=SUBMISSION_BYTES_MAX)
 async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
-    _check_sender(request)
+    _check_sender(request, edge.origins)
     with edge.bodies.spool() as body, edge.bodies.spool() as text:
         asked = await edge.bodies.read(request.stream(), body, text)
         header = request.headers.get("idempotency-key")
@@ -113,7 +117,7 @@ async def _picture(edge: Edge, asked: Submission) -> AsyncGenerator[mmap, None]:
 
 @post("/video/status", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
 async def status(request: _Request, edge: Edge) -> JobStatus:
-    return await edge.jobs.status(await _asked_id(request))
+    return await edge.jobs.status(await _asked_id(request, edge))
 
 
 @get("/video/status/{job_id:str}")
@@ -126,11 +130,11 @@ async def status_at(job_id: str, edge: Edge) -> JobStatus:
 
 @post("/video/cancel", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
 async def cancel(request: _Request, edge: Edge) -> Cancelled:
-    await edge.jobs.cancel(await _asked_id(request))
+    await edge.jobs.cancel(await _asked_id(request, edge))
     return Cancelled()
 
 
-@route("/videos/{name:str}", http_method=["GET", "HEAD"])
+@route(VIDEOS + "{name:str}", http_method=["GET", "HEAD"])
 async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
     if (match := _VIDEO.fullmatch(name)) is None:
         raise NotFound("no such video")
@@ -203,8 +207,9 @@ async def _health(edge: Edge) -> health.Health:
         return health.unhealthy(edge.began)
 
 
-async def _asked_id(request: _Request) -> str:
-    body = await _json_body(request)
+async def _asked_id(request: _Request, edge: Edge) -> str:
+    _check_sender(request, edge.origins)
+    body = await request.body()
     try:
         asked, _ = json_body.decode(body, Ask)
     except NotJson as error:
@@ -216,14 +221,10 @@ async def _asked_id(request: _Request) -> str:
     return asked.job_id
 
 
-async def _json_body(request: _Request) -> bytes:
-    _check_sender(request)
-    return await request.body()
-
-
-def _check_sender(request: _Request) -> None:
+def _check_sender(request: _Request, origins: tuple[str, ...]) -> None:
     """Refuse what is no JSON, or what a foreign web page can have made behind its user's back (CSRF)."""
-    if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
+    is_foreign = request.headers.get("sec-fetch-site") in FOREIGN_SITES
+    if is_foreign and not is_allowed(request.headers.get("origin", ""), origins):
         raise HTTPException(status_code=403, detail="requests from other sites are not taken")
     kind, parameters = request.content_type
     if kind != "application/json" or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
