@@ -25,6 +25,10 @@ JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
 PROMPT_WEIGHT_MIN, PROMPT_CHARS_MAX = 10, 500
 WIDE_WEIGHT = 3
 """What a Chinese, Japanese or Korean character counts towards the minimum: it says as much as a few Latin letters."""
+PROMPT_RULE = (
+    f"text from {PROMPT_WEIGHT_MIN} to {PROMPT_CHARS_MAX} characters, of which a Chinese, Japanese or Korean one "
+    f"counts as {WIDE_WEIGHT} towards the {PROMPT_WEIGHT_MIN}"
+)
 _PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
 Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
@@ -104,6 +108,11 @@ _WIDE = re.compile(
     "\U00016fe2-\U00016ff6\U0001f200-\U0001f202\U0001f210-\U0001f23b\U00020000-\U0003ffff"
     "]"
 )
+
+
+def is_prompt(text: str) -> bool:
+    """Return whether a text keeps `PROMPT_RULE`. White space around a prompt is to be cut off before."""
+    return len(text) <= PROMPT_CHARS_MAX and prompt_weight(text) >= PROMPT_WEIGHT_MIN
 
 
 def prompt_weight(prompt: str) -> int:

@@ -83,7 +83,12 @@ _SUCCEEDED = JobStatus(
 def document() -> Json:
     return {
         "openapi": "3.1.0",
-        "info": {"title": "WanJet", "version": version("wanjet"), "description": ABOUT},
+        "info": {
+            "title": "WanJet",
+            "version": version("wanjet"),
+            "description": ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in ("jobs", "videos", "operation", "documentation")],
         "paths": {

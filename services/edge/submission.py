@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, inspect
 
 from contracts.cluster import Objection
-from contracts.job import PROMPT_CHARS_MAX, PROMPT_WEIGHT_MIN, WIDE_WEIGHT, JobRequest, prompt_weight
+from contracts.job import PROMPT_RULE, JobRequest, is_prompt
 from services.edge import json_body
 from services.edge.data_uri import is_inline
 from services.edge.json_body import Body, NotJson
@@ -26,10 +26,11 @@ LEVELS_MAX = 16
 SOLVER_ALIASES = {"dpmpp": "dpm++"}
 PICTURE, PROMPT = "image_url", "prompt"
 NULL = b"null"
-PROMPT_RULE = (
-    f"text from {PROMPT_WEIGHT_MIN} to {PROMPT_CHARS_MAX} characters, of which a Chinese, Japanese or Korean one "
-    f"counts as {WIDE_WEIGHT} towards the {PROMPT_WEIGHT_MIN}"
-)
+RULES = {
+    PROMPT: PROMPT_RULE,
+    PICTURE: "an http:// or https:// address, or a data: URI with the picture in it",
+}
+"""In words, for fields of which their types say less."""
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(JobRequest)}
 _RAW_NAMES = frozenset(msgspec.json.encode(name) for name in _FIELDS)
@@ -161,7 +162,7 @@ def _text(raw: bytes) -> str:
 def _converted(name: str, kind: Any, raw: Raw) -> object:
     """Return a member's value as its field has it. Raises what stands in `_UNREADABLE`."""
     value = msgspec.convert(_value(name, raw), kind)
-    if name == PROMPT and prompt_weight(value) < PROMPT_WEIGHT_MIN:
+    if name == PROMPT and not is_prompt(value):
         raise msgspec.ValidationError
     return value
 
@@ -206,8 +207,8 @@ def _contradictions(request: JobRequest) -> list[Objection]:
 
 def _may_be(name: str, kind: object) -> str:
     """Return what a field may be, in words, from the limits that stand in its type."""
-    if name == PROMPT:
-        return PROMPT_RULE
+    if name in RULES:
+        return RULES[name]
     return _words(inspect.type_info(kind))
 
 

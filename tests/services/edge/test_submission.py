@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from contracts.job import JobRequest, prompt_weight
-from services.edge.submission import PROMPT_RULE, Invalid, parse
+from contracts.job import PROMPT_RULE, JobRequest, prompt_weight
+from services.edge.submission import Invalid, parse
 
 GOOD: dict[str, Any] = {"prompt": "  a boat at sea, slowly  ", "image_url": "https://example.org/a.png"}
 
@@ -203,3 +203,9 @@ def test_an_unknown_field_that_is_like_none_is_only_named(name: str) -> None:
 def test_auto_is_a_size_that_may_be_asked_for() -> None:
     assert parse(json.dumps({**GOOD, "image_size": "auto"}).encode()).image_size == "auto"
     assert "or auto" in faults(image_size="automatic")["image_size"]
+
+
+def test_what_a_picture_may_be_is_said_in_words_of_form() -> None:
+    assert faults(image_url=7)["image_url"] == (
+        "image_url was 7; it may be an http:// or https:// address, or a data: URI with the picture in it"
+    )
