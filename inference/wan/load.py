@@ -22,6 +22,7 @@ from inference.wan.card import ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
 from inference.wan.fingerprint import fingerprint
 from inference.wan.parts import Checkpoint, Part
+from inference.wan.residual import IN_FP32, keep_residuals_in_fp32
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
 from inference.wan.vae_on_cpu import speed_up
@@ -114,7 +115,10 @@ def read(
             fp8.convert(empty.blocks)
         if mesh is not None:
             share_out(empty, empty.blocks, mesh)
-        return _filled(checkpoint.transformer, empty, lambda name: _wan_dtype(name, large_dtype), device, reading)
+        model = _filled(checkpoint.transformer, empty, lambda name: _wan_dtype(name, large_dtype), device, reading)
+        if large_dtype != torch.float32:
+            keep_residuals_in_fp32(model, large_dtype)
+        return model
 
     def text_encoder() -> UMT5EncoderModel:
         empty = checkpoint.text_encoder.empty()
@@ -142,9 +146,10 @@ def read(
 
 
 def _wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
-    """Some small parts of Wan are in fp32 whatever the rest is; diffusers says which, under no public name."""
+    """The type of a parameter: some small parts of Wan are in fp32 whatever the rest is."""
+    # diffusers says which, under no public name.
     kept: list[str] = WanTransformer3DModel._keep_in_fp32_modules  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
-    return torch.float32 if set(kept) & set(name.split(".")) else large_dtype
+    return torch.float32 if {*kept, *IN_FP32} & set(name.split(".")) else large_dtype
 
 
 def _filled(
