@@ -10,9 +10,7 @@ from msgspec import Struct
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-# The variant by name: transformers picks the other, whose pixels differ a little, wherever torchvision is installed.
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
+from inference.wan.eye import CLIPImageProcessorPil
 from inference.wan.parts import NOTHING, Checkpoint, Part, expect, read_json
 from inference.wan.weights import CheckpointError, Stored, read_safetensors
 

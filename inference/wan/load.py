@@ -13,13 +13,13 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import AutoTokenizer, CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
 from contracts import log
 from inference.wan import fp8
 from inference.wan.card import ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
+from inference.wan.eye import Processor
 from inference.wan.fingerprint import fingerprint
 from inference.wan.parts import Checkpoint, Part
 from inference.wan.residual import IN_FP32, keep_residuals_in_fp32
@@ -41,7 +41,7 @@ class Wan:
 
     tokenizer: PreTrainedTokenizerBase
     text_encoder: UMT5EncoderModel
-    image_processor: CLIPImageProcessorPil
+    image_processor: Processor
     image_encoder: CLIPVisionModel
     vae: AutoencoderKLWan
     transformer: WanTransformer3DModel

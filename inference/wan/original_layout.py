@@ -13,9 +13,9 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from msgspec import Struct
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from inference.wan.diffusers_layout import clip_name, stored, umt5_name
+from inference.wan.eye import WholePicture
 from inference.wan.parts import Checkpoint, Part, expect, read_json
 from inference.wan.weights import CheckpointError, Stored, read_pickle
 
@@ -153,7 +153,7 @@ def open_original(folder: Path) -> Checkpoint:
         text_encoder=text_encoder,
         image_encoder=image_encoder,
         tokenizer=tokenizer,
-        image_processor=lambda: clip_processor(image_side),
+        image_processor=lambda: WholePicture(image_side),
         configs={CONFIG_FILE: folder / CONFIG_FILE},
     )
 
@@ -218,11 +218,6 @@ def _image_encoder(file: Path) -> tuple[Part, int]:
         hidden_act="gelu",
     )
     return Part(file, lambda: CLIPVisionModel(config), tensors, clip_name, unused=r"head$"), side
-
-
-def clip_processor(side: int) -> CLIPImageProcessorPil:
-    """For an eye that takes pictures of this side; the rest is CLIP's own."""
-    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
 def _unfused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
