@@ -12,7 +12,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from transformers import AutoTokenizer, CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
+from transformers import CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
 from transformers.utils import logging
 
 from contracts import log
@@ -25,6 +25,7 @@ from inference.wan.parts import Checkpoint, Part
 from inference.wan.residual import IN_FP32, keep_residuals_in_fp32
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
+from inference.wan.tokenizer import read_tokenizer
 from inference.wan.vae_on_cpu import speed_up
 from inference.wan.weights import CheckpointError
 
@@ -73,6 +74,8 @@ def load(
     read if the folder holds something else, and afterwards if it was changed meanwhile.
     """
     checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
+    for each in checkpoint.unused:
+        log.get().warning("weights_not_used", file=str(each.file), what=each.what)
     weights = fingerprint(checkpoint, card)
     wan = read(
         checkpoint,
@@ -134,7 +137,7 @@ def read(
     if device.type == "cpu":
         speed_up(vae)
     return Wan(
-        tokenizer=AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True),
+        tokenizer=read_tokenizer(checkpoint.tokenizer),
         text_encoder=text_encoder(),
         image_processor=checkpoint.image_processor(),
         image_encoder=whole(checkpoint.image_encoder),
