@@ -11,6 +11,8 @@ from inference.wan.places import INDEX_FILE, check_place, is_there
 from inference.wan.tokenizer import read_tokenizer
 from inference.wan.weights import CheckpointError
 
+WHY_CHARS_MAX = 200
+
 
 def open_checkpoint(folder: Path) -> Checkpoint:
     """Raises `CheckpointError` unless the folder holds Wan2.1 image-to-video, down to each tensor's shape and type.
@@ -18,6 +20,18 @@ def open_checkpoint(folder: Path) -> Checkpoint:
     Other Wans load without complaint and fail late or draw nonsense, text-to-video ones above all
     (Wan-Video/Wan2.1 issue 154).
     """
+    try:
+        return _open(folder)
+    except CheckpointError:
+        raise
+    except Exception as error:  # values of a kind that no check has foreseen: one sentence all the same
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:WHY_CHARS_MAX]
+        raise CheckpointError(
+            f"{folder}: expected a Wan2.1 checkpoint, found one that cannot be read ({why})"
+        ) from error
+
+
+def _open(folder: Path) -> Checkpoint:
     check_place(folder)
     checkpoint = open_diffusers(folder) if is_there(folder / INDEX_FILE) else open_original(folder)
     for part in checkpoint.parts.values():

@@ -103,9 +103,8 @@ def read(
 ) -> Wan:
     """The models of a checkpoint that was opened; all else as above."""
     logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
-    # On a CPU half precision is slow and fp32 is what makes runs comparable bit for bit. On an accelerator the two
-    # large models run in bf16; the VAE and CLIP are small and their rounding would be seen.
-    large_dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    # The VAE and CLIP are small and their rounding would be seen: they are in fp32 on every device.
+    large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     reading = _Reading()
 
@@ -118,7 +117,7 @@ def read(
             fp8.convert(empty.blocks)
         if mesh is not None:
             share_out(empty, empty.blocks, mesh)
-        model = _filled(checkpoint.transformer, empty, lambda name: _wan_dtype(name, large_dtype), device, reading)
+        model = _filled(checkpoint.transformer, empty, lambda name: wan_dtype(name, large_dtype), device, reading)
         if large_dtype != torch.float32:
             keep_residuals_in_fp32(model, large_dtype)
         return model
@@ -148,7 +147,12 @@ def read(
     )
 
 
-def _wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
+def large_type(device_type: str) -> torch.dtype:
+    """The type of the two large models: on a CPU half precision is slow, and fp32 is comparable bit for bit."""
+    return torch.float32 if device_type == "cpu" else torch.bfloat16
+
+
+def wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
     """The type of a parameter: some small parts of Wan are in fp32 whatever the rest is."""
     # diffusers says which, under no public name.
     kept: list[str] = WanTransformer3DModel._keep_in_fp32_modules  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAssignmentType]

@@ -72,15 +72,14 @@ LATENTS, MASKED, CONTROLLED = 16, 36, (48, 52)
 
 def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
     """Name the relative that `model_index.json` and `transformer/config.json` describe; None for no known one."""
-    classes = [index.get("_class_name"), transformer.get("_class_name"), *(index.get("transformer") or [])]
+    classes = [index.get("_class_name"), transformer.get("_class_name"), *_named(index.get("transformer"))]
     named = _by_classes(classes) or _by_keys(transformer)
     if named is not None:
         return named
     channels, out = transformer.get("in_channels"), transformer.get("out_channels")
     if index.get("expand_timesteps") or out == CONTROLLED[0]:
         return TI2V
-    second = index.get("transformer_2")
-    if index.get("boundary_ratio") is not None or (second and second[-1] is not None):
+    if index.get("boundary_ratio") is not None or any(_named(index.get("transformer_2"))):
         return {LATENTS: WAN22_T2V, MASKED: WAN22_I2V}.get(channels or 0, WAN22)
     if channels == MASKED and transformer.get("image_dim") is None:
         return WAN22_I2V
@@ -96,6 +95,11 @@ def in_original(config: Mapping[str, Any]) -> str | None:
 def in_tensors(names: Iterable[str]) -> str | None:
     """Name what these tensors, by their own names in the files, belong to; None for no known relative."""
     return next((name for tensor in names for part, name in TENSORS.items() if part in tensor), None)
+
+
+def _named(component: Any) -> list[Any]:
+    """The library and the class of a component in `model_index.json`; nothing for one that is left out."""
+    return component if isinstance(component, list) else []
 
 
 def _by_classes(classes: Iterable[Any]) -> str | None:
