@@ -16,9 +16,9 @@ from contracts.plan import degrees
 from inference.device import choose
 from inference.wan.card import CARD_FILE, ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
-from inference.wan.load import large_type, wan_dtype
 from inference.wan.parts import Checkpoint, Part
 from inference.wan.places import is_there
+from inference.wan.residual import large_type, wan_dtype
 from inference.wan.weights import CheckpointError
 
 GB = 1e9

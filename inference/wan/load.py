@@ -22,7 +22,7 @@ from inference.wan.checkpoint import open_checkpoint
 from inference.wan.eye import Processor
 from inference.wan.fingerprint import fingerprint
 from inference.wan.parts import Checkpoint, Part
-from inference.wan.residual import IN_FP32, keep_residuals_in_fp32
+from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
 from inference.wan.tokenizer import read_tokenizer
@@ -145,18 +145,6 @@ def read(
         card=card,
         device=device,
     )
-
-
-def large_type(device_type: str) -> torch.dtype:
-    """The type of the two large models: on a CPU half precision is slow, and fp32 is comparable bit for bit."""
-    return torch.float32 if device_type == "cpu" else torch.bfloat16
-
-
-def wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
-    """The type of a parameter: some small parts of Wan are in fp32 whatever the rest is."""
-    # diffusers says which, under no public name.
-    kept: list[str] = WanTransformer3DModel._keep_in_fp32_modules  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
-    return torch.float32 if {*kept, *IN_FP32} & set(name.split(".")) else large_dtype
 
 
 def _filled(

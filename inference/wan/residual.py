@@ -16,6 +16,18 @@ IN_FP32 = ("time_proj", "proj_out")
 """Modules whose parameters are loaded in fp32 for this, beside those that diffusers keeps so."""
 
 
+def large_type(device_type: str) -> torch.dtype:
+    """The type of the two large models: on a CPU half precision is slow, and fp32 is comparable bit for bit."""
+    return torch.float32 if device_type == "cpu" else torch.bfloat16
+
+
+def wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
+    """The type of a parameter: some small parts of Wan are in fp32 whatever the rest is."""
+    # diffusers says which, under no public name.
+    kept: list[str] = WanTransformer3DModel._keep_in_fp32_modules  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
+    return torch.float32 if {*kept, *IN_FP32} & set(name.split(".")) else large_dtype
+
+
 def keep_residuals_in_fp32(transformer: WanTransformer3DModel, dtype: torch.dtype) -> None:
     """Run the matrix products of the blocks in `dtype` on a residual stream in fp32.
 
