@@ -178,6 +178,12 @@ fix: setup
 events id: setup
     @{{ python }} -m ops.events "$1"
 
+# What a checkpoint folder is and whether it runs here, in seconds: sizes, gigabytes, plans, or why not
+[group('model')]
+[no-exit-message]
+checkpoint folder: setup
+    @{{ python }} -m inference.checkpoint "$1"
+
 # Make every status anew from the log
 [group('operate')]
 [no-exit-message]

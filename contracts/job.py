@@ -13,6 +13,8 @@ from contracts.bounds import RANKS_MAX, STEPS_MAX
 FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
 SEED_MAX = 2**31 - 1
+SIZES_480P = ("832*480", "480*832")
+SHIFT, SHIFT_480P = 5.0, 3.0
 JOB_ID_CHARS = 32
 VIDEO_SUFFIX = ".mp4"
 INPUTS, CHECKPOINTS = (
@@ -36,6 +38,7 @@ ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
 Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]
+Shift = Annotated[float, Meta(ge=0.1, le=10.0)]
 CacheStep = Annotated[int, Meta(ge=0, le=STEPS_MAX)]
 RequestedSize = Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z")]
 InputTag = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
@@ -51,7 +54,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = 3.0
     infer_steps: Annotated[int, Meta(ge=20, le=100)] = 30
     sample_solver: Solver = "unipc"
-    sample_shift: Annotated[float, Meta(ge=0.1, le=10.0)] = 5.0
+    sample_shift: Shift | UnsetType = UNSET
     ulysses_size: Degree | UnsetType = UNSET
     cfg_size: Annotated[int, Meta(ge=1, le=2)] | UnsetType = UNSET
     dit_fsdp: bool | UnsetType = UNSET
@@ -143,6 +146,19 @@ def output_size(image_size: str, keep_aspect: bool, image_width: int, image_heig
         return width, height
     aspect = image_height / image_width
     return _whole_side(math.sqrt(width * height / aspect)), _whole_side(math.sqrt(width * height * aspect))
+
+
+def shift_of(job: Generation, image_size: str, of_card: float | None = None) -> float:
+    """Return the shift of the noise schedule: the job's own, or else the model's card's, or else the size's.
+
+    `image_size` is the one that the job is made at, `"W*H"`, also if it only gives the area. Source of the sizes'
+    shifts: `generate.py` of Wan-Video/Wan2.1, which goes by `--size` too.
+    """
+    if job.sample_shift is not UNSET:
+        return job.sample_shift
+    if of_card is not None:
+        return of_card
+    return SHIFT_480P if image_size in SIZES_480P else SHIFT
 
 
 def _whole_side(side: float) -> int:

@@ -3,6 +3,7 @@ import unicodedata
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
 from contracts.job import PROMPT_RULE, JobRequest, prompt_weight
 from services.edge.submission import Invalid, parse
@@ -20,7 +21,7 @@ def test_a_request_has_the_documented_defaults() -> None:
     request = parse(json.dumps(GOOD).encode())
     assert request.prompt == "a boat at sea, slowly"
     assert (request.num_frames, request.guidance_scale, request.infer_steps, request.seed) == (81, 3.0, 30, None)
-    assert (request.sample_solver, request.sample_shift, request.keep_aspect) == ("unipc", 5.0, False)
+    assert (request.sample_solver, request.sample_shift, request.keep_aspect) == ("unipc", UNSET, False)
 
 
 def test_every_faulty_field_is_named_at_once_with_what_it_was_and_may_be() -> None:
