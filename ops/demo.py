@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts import env
+from contracts.bounds import Ranks
 from contracts.status import JobStatus
 from ops.asked import Asked, asked
 from ops.order import POCKET, STEPS, Model, model_of, request, submit
@@ -46,7 +47,7 @@ ABOUT_POCKET = (
 
 
 class Settings(Struct, frozen=True):
-    ranks: int = 2
+    ranks: Ranks = 2
 
 
 def note_on(prompt: str, model: Model) -> str | None:

@@ -8,6 +8,8 @@ import math
 import warnings
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 
 from msgspec import Struct
 from PIL import Image, ImageFile, PngImagePlugin
@@ -15,6 +17,10 @@ from PIL import Image, ImageFile, PngImagePlugin
 from contracts.job import parse_size
 
 TAKEN = ("PNG", "JPEG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
+HEIC, HEIC_PACKAGE = "HEIC", "pillow_heif"
+"""The service takes HEIC as well where this package is installed."""
+STILL = ("GIF", "PNG", "WebP", "AVIF")
+"""Kinds that may be animated; what else has several pictures in it has previews of one."""
 BYTES_MAX = 20 * 1024**2
 DECODED_PIXELS_MAX = 50_000_000  # the service says what larger ones are
 TEXT_BYTES_MAX = 64 * 1024**2
@@ -61,20 +67,22 @@ def look(data: bytes) -> Picture:
     if not data:
         raise ValueError("the picture is empty")
     kind = _kind(data)
-    if kind not in TAKEN:
+    if kind == HEIC and find_spec(HEIC_PACKAGE):
+        import_module(HEIC_PACKAGE).register_heif_opener()
+    elif kind not in TAKEN:
         raise ValueError(f"the picture is {_with_article(kind)}; it may be {', '.join(TAKEN[:-1])} or {TAKEN[-1]}")
     if len(data) > BYTES_MAX:
         raise ValueError(f"the picture is larger than {BYTES_MAX // 1024**2} MB")
     try:
         with _lenient(), _opened(data, kind) as image:
             frames = getattr(image, "n_frames", 1)
-            seen = Picture(Image.MIME[kind.upper()], *_upright_size(image))
+            seen = Picture(Image.MIME[_format(kind)], *_upright_size(image))
     except Image.DecompressionBombError as error:
         raise ValueError("the picture has too many pixels") from error
     except Exception as error:  # Pillow raises nearly anything on damaged data
         raise ValueError(_damaged(kind)) from error
-    if frames > 1 and kind != "JPEG":  # a second picture in a JPEG is a camera's extra, not a frame
-        raise ValueError(f"the picture is an animated {kind}, or has several pages; it may have one frame")
+    if frames > 1 and kind in STILL:
+        raise ValueError(f"the picture is an animated {kind}; it may have one frame")
     if seen.width * seen.height <= DECODED_PIXELS_MAX and not _decodes(data, kind):
         raise ValueError(_damaged(kind))
     return seen
@@ -135,7 +143,12 @@ def _lenient() -> Generator[None, None, None]:
 
 
 def _opened(data: bytes, kind: str) -> Image.Image:
-    return Image.open(io.BytesIO(data), formats=(kind.upper(),))
+    return Image.open(io.BytesIO(data), formats=(_format(kind),))
+
+
+def _format(kind: str) -> str:
+    """Return Pillow's name of a kind."""
+    return "HEIF" if kind == HEIC else kind.upper()
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:

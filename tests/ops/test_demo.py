@@ -86,7 +86,7 @@ def test_a_prompt_that_is_too_short_or_too_long_is_refused_in_the_words_of_the_a
     ("name", "data", "said"),
     [
         ("cut.jpg", picture(400, 400, "JPEG")[:-400], "the picture is a JPEG, but damaged"),
-        ("boat.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "the picture is a HEIC; it may be PNG, JPEG"),
+        ("boat.jpg", b"%PDF-1.7\n%", "the picture is a PDF; it may be PNG, JPEG"),
         ("empty.png", b"", "the picture is empty"),
     ],
 )
