@@ -37,7 +37,8 @@ POLL_S = 0.2
 
 NOTHING_ASKED = (
     "note: no word of the prompt asks for a motion that the pocket model knows (pan, zoom, turn, hold still),"
-    ' so it will only come slowly nearer; try "zoom out", "the camera pans to the left" or 镜头向左移动'
+    " so its motion is left to chance, most often a slow zoom in;"
+    ' try "zoom out", "the camera pans to the left" or 镜头向左移动'
 )
 ABOUT_POCKET = (
     f"This was the model {POCKET}, {POCKET_PARAMETERS / 1e6:.1f} million parameters, which comes along to try the"
