@@ -14,7 +14,7 @@ default:
 [group('run')]
 [no-exit-message]
 demo *picture_and_prompt: setup
-    @exec {{ python }} -m ops.tether {{ python }} -m ops.demo "$@"
+    @exec {{ python }} -IS ops/tether.py --hold-interrupts {{ python }} -m ops.demo "$@"
 
 # The whole service on this machine, until Ctrl-C
 [group('run')]

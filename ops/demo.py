@@ -3,11 +3,13 @@
 It starts a stack of its own, on free ports and in a folder of its own, so that it meets no other one.
 """
 
+import os
 import signal
 import sys
 
-if __name__ == "__main__":  # Ctrl-C may come while the imports below take their time
-    signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
+if __name__ == "__main__":  # Ctrl-C may come among the imports below, some of which would swallow an exception
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ops.tether may have held one back
 
 import time
 from io import TextIOWrapper

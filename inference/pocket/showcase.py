@@ -8,7 +8,7 @@ import signal
 import sys
 
 if __name__ == "__main__":  # before the imports below, which take seconds
-    signal.signal(signal.SIGINT, lambda number, _: sys.exit(128 + number))
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision is not there
 
 from pathlib import Path

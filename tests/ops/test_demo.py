@@ -155,9 +155,16 @@ def test_the_pocket_model_is_what_is_said_of_it() -> None:
     assert round(parameters, -5) == POCKET_PARAMETERS
 
 
-def test_ctrl_c_among_the_imports_ends_it_without_a_traceback() -> None:
+@pytest.mark.parametrize(
+    ("before", "awaited"),
+    [
+        ([], "msgspec"),  # among the imports
+        ([sys.executable, "-IS", "ops/tether.py", "--hold-interrupts"], "import time"),  # as the interpreter starts
+    ],
+)
+def test_ctrl_c_at_the_very_start_ends_it_without_a_traceback(before: list[str], awaited: str) -> None:
     started = subprocess.Popen(
-        [sys.executable, "-X", "importtime", "-m", "ops.demo"],
+        [*before, sys.executable, "-X", "importtime", "-m", "ops.demo"],
         cwd=REPOSITORY,
         env=environment(),
         stdout=subprocess.DEVNULL,
@@ -167,7 +174,7 @@ def test_ctrl_c_among_the_imports_ends_it_without_a_traceback() -> None:
     with started:
         assert started.stderr is not None
         said = ""
-        while "msgspec" not in said:
+        while awaited not in said:
             said = started.stderr.readline()
             assert said
         started.send_signal(signal.SIGINT)
