@@ -4,13 +4,11 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import msgspec
 from msgspec import Struct
-from msgspec.inspect import StrType, type_info
 
-from contracts.job import Prompt
+from contracts.job import PROMPT_RULE, is_prompt
 from ops.picture import BYTES_MAX
 from ops.sample import PROMPT, sample
 from ops.vocabulary import asks_for_motion
@@ -65,14 +63,10 @@ def check_prompt(prompt: str) -> None:
     """Raises `ValueError` for a prompt that the service would refuse, in the words that it has for that."""
     if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python keeps bytes that are no text
         raise ValueError("the prompt is not text in UTF-8")
-    try:
-        msgspec.convert(prompt, Prompt)
-    except msgspec.ValidationError as error:
-        limits = cast(StrType, type_info(Prompt))
+    if not is_prompt(prompt):
         shown = msgspec.json.encode(prompt).decode()
         shown = shown if len(shown) <= ECHO_CHARS_MAX else shown[:ECHO_CHARS_MAX] + "…"
-        may_be = f"text from {limits.min_length} to {limits.max_length} characters"
-        raise ValueError(f"prompt was {shown}; it may be {may_be}") from error
+        raise ValueError(f"prompt was {shown}; it may be {PROMPT_RULE}")
 
 
 def _refuse(arguments: Sequence[str]) -> None:
