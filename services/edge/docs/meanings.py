@@ -70,8 +70,8 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "end_step": "The last step that may reuse; the last step of all is always computed.",
         "sample_solver": "The scheduler; `dpmpp` is another name of `dpm++`.",
         "sample_shift": (
-            "The shift of the noise schedule. Left out, it is what the model's card says, else 3.0 for the sizes 832*480 "
-            "and 480*832 and 5.0 for all others."
+            "The shift of the noise schedule. Left out, it is what the model's card says, else 3.0 for the sizes "
+            "832*480 and 480*832 and 5.0 for all others."
         ),
     },
     Ask: {"requestId": "The id that the submission was answered with."},
