@@ -7,9 +7,9 @@ from contracts.job import FPS, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import errors, health
+from services.edge.address import URL_CHARS_MAX
 from services.edge.data_uri import DATA_URI_CHARS_MAX
 from services.edge.decode import ASPECT_MAX, IMAGE_BYTES_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
-from services.edge.gate import URL_CHARS_MAX
 from services.edge.routes import Accepted, Ask, Cancelled
 
 MIB = 1024**2

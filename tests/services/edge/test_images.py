@@ -137,8 +137,9 @@ async def test_a_data_uri_is_decoded_by_the_child_and_says_what_is_wrong() -> No
     uri = b"data:image/png;base64," + base64.b64encode(encoded(Image.new("RGB", (64, 64))))
     assert (await normalise(uri, is_inline=True)).startswith(b"\x89PNG")
     for wrong, why in (
-        (b"data:image/png," + uri, "must begin with"),
+        (b"data:image/png;base64" + uri[22:], "must begin with"),
         (uri + b"!", "base64 is damaged"),
+        (b"data:image/png," + uri, "this is a text"),
         (b"data:image/png;base64," + base64.b64encode(bytes(IMAGE_BYTES_MAX + 3)), "larger than 20 MB"),
         (uri + b"A" * DATA_URI_CHARS_MAX, "may have 28 MB"),
     ):
