@@ -181,7 +181,7 @@ def _words(kind: inspect.Type) -> str:
         case inspect.FloatType(ge=low, le=high):
             return f"a number{_range(low, high)}"
         case inspect.StrType(pattern=str()):
-            return "W*H in pixels, such as 1280*720"
+            return "W*H in pixels, such as 1280*720, or auto"
         case inspect.StrType(min_length=low, max_length=high):
             return f"text{_range(low, high)}{' characters' if high else ''}"
         case inspect.LiteralType(values=values):
