@@ -13,6 +13,7 @@ from services.edge.picture.exif import ORIENTATION_TAG
 
 PAGES_MAX = 64
 ENTRIES_MAX = 4096
+STRIPS_MAX = 256 * 1024
 NEW_SUBFILE_TYPE = 254
 _SMALLER_OR_MASK = 0x05
 _NEEDED = frozenset(
@@ -59,6 +60,8 @@ def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
     named = {_tag(entry, form): entry for entry in entries}
     for offsets, counts in _STRIPS:
         if offsets in named and counts in named:
+            if _count(named[offsets], form) > STRIPS_MAX:
+                raise Refused(f"it has more than {STRIPS_MAX} strips")
             starts, sizes = (_numbers(named[tag], form, data) for tag in (offsets, counts))
             if any(start + size > len(data) for start, size in zip(starts, sizes, strict=False)):
                 raise Refused(DAMAGED)
@@ -67,7 +70,7 @@ def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
 def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:
     """The whole numbers of an entry, which stand in it or elsewhere in the file."""
     (kind,) = struct.unpack_from(f"{form.order}H", entry, 2)
-    (count,) = struct.unpack_from(form.order + form.offset, entry, 4)
+    count = _count(entry, form)
     where = form.entry_bytes - struct.calcsize(form.order + form.offset)
     if _SIZES_BYTES[kind] * count <= form.entry_bytes - where:
         data, start = entry, where
@@ -107,6 +110,11 @@ def _tag(entry: bytes, form: _Form) -> int:
     return struct.unpack_from(f"{form.order}H", entry)[0]
 
 
+def _count(entry: bytes, form: _Form) -> int:
+    """How many values an entry has."""
+    return struct.unpack_from(form.order + form.offset, entry, 4)[0]
+
+
 def _value(entry: bytes, form: _Form) -> int:
     """The one number that stands in an entry itself."""
     kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
@@ -122,7 +130,7 @@ def _is_smaller(page: list[bytes], form: _Form) -> bool:
 def _is_sound(entry: bytes, form: _Form, data: bytes) -> bool:
     """Whether an entry can be read. An orientation must be one of the eight."""
     kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
-    (count,) = struct.unpack_from(form.order + form.offset, entry, 4)
+    count = _count(entry, form)
     size = _SIZES_BYTES.get(kind, 0) * count
     if _tag(entry, form) == ORIENTATION_TAG:
         return kind == 3 and count == 1 and UPRIGHT <= _value(entry, form) <= 8

@@ -288,3 +288,16 @@ def test_without_the_extra_a_heic_picture_is_refused_and_the_extra_named(monkeyp
     monkeypatch.setattr(kinds, "find_spec", lambda _: None)
     with pytest.raises(Refused, match="this is a HEIC picture, which only a service with the extra `heif` reads"):
         made.decoded(boxes(b"heic", b"mif1"))
+
+
+def test_a_small_bmp_of_very_many_runs_and_a_tiff_of_very_many_strips_are_refused_unseen() -> None:
+    head = struct.pack("<IiiHHIIiiII", 40, 64, 64, 1, 8, 1, 0, 0, 0, 256, 0) + bytes(1024)
+    with pytest.raises(Refused, match="more data than its pixels can need"):
+        made.decoded(b"BM" + struct.pack("<IHHI", 0, 0, 0, 14 + len(head)) + head + b"\0\2\0\0" * 1_000_000)
+    strips = 300_000
+    entries = [(256, 3, 1, 64), (257, 3, 1, 64), (258, 3, 1, 8), (259, 3, 1, 1), (262, 3, 1, 1)]
+    entries += [(273, 4, strips, 200), (277, 3, 1, 1), (278, 3, 1, 1), (279, 4, strips, 200)]
+    directory = struct.pack("<H", len(entries))
+    directory += b"".join(struct.pack("<HHII", *entry) for entry in entries) + bytes(4)
+    with pytest.raises(Refused, match="262144 strips"):
+        made.decoded((b"II*\0" + struct.pack("<I", 8) + directory).ljust(200, b"\0") + bytes(4 * strips))
