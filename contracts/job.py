@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Annotated, Literal
@@ -22,7 +23,15 @@ INPUTS, CHECKPOINTS = (
 
 _JOB_ID = "[0-9a-f]{32}"
 JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
-Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
+PROMPT_WEIGHT_MIN, PROMPT_CHARS_MAX = 10, 500
+WIDE_WEIGHT = 3
+"""What a Chinese, Japanese or Korean character counts towards the minimum: it says as much as a few Latin letters."""
+PROMPT_RULE = (
+    f"text from {PROMPT_WEIGHT_MIN} to {PROMPT_CHARS_MAX} characters, of which a Chinese, Japanese or Korean one "
+    f"counts as {WIDE_WEIGHT} towards the {PROMPT_WEIGHT_MIN}"
+)
+_PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
+Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
 ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
 AUTO = "auto"
@@ -34,6 +43,7 @@ Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
 Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]
 CacheStep = Annotated[int, Meta(ge=0, le=STEPS_MAX)]
+RequestedSize = Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z")]
 InputTag = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
@@ -68,6 +78,7 @@ class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The body of a submission."""
 
     image_url: str
+    image_size: RequestedSize | None = None
     num_frames: Annotated[int, Meta(ge=24, le=120)] = 81
     seed: Seed | None = None
 
@@ -90,6 +101,30 @@ def accept(request: JobRequest, *, seed: int) -> Job:
         num_frames=whole_frames(request.num_frames),
         seed=seed if request.seed is None else request.seed,
     )
+
+
+# By blocks of Unicode: ideographs with their radicals, marks and extensions, also those that later versions will fill;
+# kana, Bopomofo and Hangul, letters (jamo) and half-width forms too. Punctuation and sound marks are none.
+_WIDE = re.compile(
+    "["
+    "\u1100-\u115e\u1161-\u11ff\ua960-\ua97f\uac00-\ud7ff\u3131-\u3163\u3165-\u318e\uffa1-\uffdc"  # Hangul
+    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9d\U0001aff0-\U0001b16f"  # kana
+    "\u3105-\u312f\u31a0-\u31bf"  # Bopomofo
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # ideographs
+    "\U00016fe2-\U00016ff6\U0001f200-\U0001f202\U0001f210-\U0001f23b\U00020000-\U0003ffff"
+    "]"
+)
+
+
+def is_prompt(text: str) -> bool:
+    """Return whether a text keeps `PROMPT_RULE`. White space around a prompt is to be cut off before."""
+    return len(text) <= PROMPT_CHARS_MAX and prompt_weight(text) >= PROMPT_WEIGHT_MIN
+
+
+def prompt_weight(prompt: str) -> int:
+    """Return what a prompt counts towards `PROMPT_WEIGHT_MIN`, however its characters are composed."""
+    composed = unicodedata.normalize("NFC", prompt[:PROMPT_CHARS_MAX])
+    return len(composed) + (WIDE_WEIGHT - 1) * len(_WIDE.findall(composed))
 
 
 def whole_frames(asked: int) -> int:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from contracts import env
-from contracts.job import Prompt
+from contracts.job import PROMPT_RULE, is_prompt
 from contracts.status import JobStatus
 from ops.sample import PROMPT, landscape
 from ops.sheet import contact_sheet
@@ -43,10 +43,8 @@ class Accepted(Struct, rename={"job_id": "requestId"}):
 
 def request(picture: bytes, prompt: str) -> bytes:
     """The body of the submission; the video lies or stands as the picture does. Raises `ValueError` for bad ones."""
-    try:
-        msgspec.convert(prompt, Prompt)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"the prompt has {len(prompt)} characters: {error}") from error
+    if not is_prompt(prompt):
+        raise ValueError(f"the prompt has {len(prompt)} characters; it may be {PROMPT_RULE}")
     kind, (width, height) = _look(picture)
     return msgspec.json.encode(
         {

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from contracts.cluster import Objection
-from contracts.job import FPS, JobRequest
+from contracts.job import FPS, PROMPT_WEIGHT_MIN, WIDE_WEIGHT, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import errors, health
@@ -28,7 +28,11 @@ _CACHE = "Counted from 0, step `s` reuses what was stored where `start_step < s 
 
 MEANINGS: dict[type[Struct], dict[str, str]] = {
     JobRequest: {
-        "prompt": "What is to be seen. White space around it is cut off before it is measured.",
+        "prompt": (
+            "What is to be seen. White space around it is cut off before it is measured. At least "
+            f"{PROMPT_WEIGHT_MIN} characters, of which a Chinese, Japanese or Korean one (ideographs, kana, Bopomofo, "
+            f"Hangul) counts as {WIDE_WEIGHT}."
+        ),
         "image_url": (
             f"The first picture: an `http` or `https` URL of up to {URL_CHARS_MAX} characters, or a "
             f"`data:image/...;base64,` URI of up to {DATA_URI_CHARS_MAX // MIB} MB. A still PNG, JPEG, WebP, "
@@ -82,9 +86,12 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "created_at": "When it was accepted, in Unix seconds.",
         "updated_at": "When something last happened to it, in Unix seconds.",
         "attempt": "Counts from 1; 0 before the job first runs.",
-        "stage": "What the running attempt is at.",
-        "step": "Denoising steps done in this attempt.",
-        "released_attempt": "The latest attempt that was handed back unfinished, 0 for none.",
+        "stage": "What the latest attempt is at; null before it has begun, and once the job has succeeded.",
+        "step": "Denoising steps done in the latest attempt while it denoises; 0 once the job has succeeded.",
+        "released_attempt": (
+            "The latest attempt that a cluster handed back unfinished, which did not count against the job; 0 for none "
+            "and once the job has succeeded."
+        ),
         "width": "Of the video, in pixels; known once an attempt has started.",
         "height": "Of the video, in pixels; known once an attempt has started.",
         "cropped": "The share of the picture that is cut off so that it fills the video, 0 to 1; known as `width` is.",
@@ -159,6 +166,10 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         **_ERROR,
         "requestId": "After a submission of unknown outcome: ask for this id, cancel it, or repeat with the same key.",
     },
-    errors.BusyBody: {"detail": "For people."},
-    errors.InternalBody: {**_ERROR, "logId": "What to search the log for."},
+    errors.BusyBody: {
+        "error": "Always `BUSY`.",
+        "message": "How many unfinished jobs exist, of how many that may.",
+        "detail": "For clients of the original API.",
+    },
+    errors.InternalBody: {**_ERROR, "http_request_id": "What to search the log for: `X-Request-Id` again."},
 }
