@@ -193,3 +193,9 @@ def test_a_profile_of_some_megabytes_is_read() -> None:
 def test_pixels_with_a_profile_that_means_srgb_stay_as_they_are() -> None:
     srgb = icc.matrix_profile(icc.SRGB, icc.D65, None)
     assert made.error(made.saved(made.image(), "PNG", icc_profile=srgb)).max() == 0
+
+
+def test_an_avif_without_profile_goes_by_its_code_points() -> None:
+    data = made.saved(made.image(P3.values), "AVIF", quality=100, subsampling="4:4:4")
+    at = data.index(b"colrnclx") + 8
+    assert made.error(data[:at] + struct.pack(">H", 12) + data[at + 2 :]).max() <= LEVELS_MAX
