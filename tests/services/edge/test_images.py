@@ -197,11 +197,19 @@ async def test_where_no_decoder_can_be_started_nothing_is_said_against_the_pictu
             resource.setrlimit(resource.RLIMIT_NOFILE, most)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+LARGEST: dict[str, dict[str, Any]] = {
+    "JPEG": {},
+    "PNG": {},
+    "WEBP": {"lossless": True, "quality": 0, "method": 0},
+    "AVIF": {"speed": 10},
+    "TIFF": {"compression": "tiff_adobe_deflate"},
+}
+
+
+@pytest.mark.parametrize("kind", LARGEST)
 async def test_the_largest_pictures_fit_the_childs_memory(kind: str) -> None:
-    options: dict[str, Any] = {"lossless": True, "quality": 0, "method": 0} if kind == "WEBP" else {}
     mode = "L" if kind == "JPEG" else "RGBA"
-    await normalised(encoded(Image.new(mode, dear.SIDES), kind, **options))
+    await normalised(encoded(Image.new(mode, dear.SIDES), kind, **LARGEST[kind]))
 
 
 async def test_dear_pictures_keep_no_cheap_one_out() -> None:
