@@ -1,12 +1,12 @@
 """What a cluster says of itself, and what it cannot run. The edge asks at submission, rank 0 before it starts."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
 from contracts.bounds import Heads, Name, Ranks, UnixSeconds
-from contracts.job import Generation, ImageSize
+from contracts.job import AUTO, Generation, ImageSize, nearest_size
 from contracts.plan import Plan, at_fault, plan_for, ways
 
 SIZES_MAX = 64
@@ -46,7 +46,7 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
     """Why some of these clusters could not run the job. None of them: none, the job may wait for one."""
     found: dict[str, Objection] = {}
     for cluster in clusters:
-        if job.image_size is not None and job.image_size not in cluster.sizes:
+        if job.image_size not in (None, AUTO) and job.image_size not in cluster.sizes:
             sizes = ", ".join(cluster.sizes)
             found["image_size"] = Objection(
                 "image_size", f"image_size was {job.image_size}; cluster {cluster.name} makes {sizes}"
@@ -55,6 +55,16 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
             may_be = ways(cluster.world_size, cluster.heads, guided=job.guided)
             found[field] = Objection(field, f"{field} was {getattr(job, field)}; on cluster {cluster.name} {may_be}")
     return list(found.values())
+
+
+def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_height: int) -> str | None:
+    """Return the size that `auto` means for a picture on whichever of these clusters takes the job.
+
+    None if they have no default size in common, or if there are none: then the one that takes the job decides.
+    """
+    common = [size for size in clusters[0].sizes if all(size in other.sizes for other in clusters)] if clusters else []
+    default = next((cluster.default_size for cluster in clusters if cluster.default_size in common), None)
+    return None if default is None else nearest_size(common, default, image_width, image_height)
 
 
 def plan_of(job: Generation, cluster: ClusterStatus) -> Plan | None:

@@ -18,6 +18,7 @@ from contracts.bounds import (
     Reason,
     Seconds,
     Sha256,
+    Share,
     Side,
     SizeBytes,
     Steps,
@@ -63,6 +64,7 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     """`plan` is how the cluster's ranks share the attempt; the first clusters did not say.
 
     An attempt may go on from a checkpoint: `resumed_from_step` steps are done then, and the job is at `progress`.
+    `cropped` is the share of the picture that the video does not show, as far as the cluster said it.
     """
 
     at: UnixSeconds
@@ -74,6 +76,7 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     plan: Plan | None = None
     resumed_from_step: Steps = 0
     progress: Progress = 0.0
+    cropped: Share | None = None
 
 
 class StageStarted(_Event, frozen=True, kw_only=True):
@@ -132,6 +135,7 @@ class JobSucceeded(_Event, frozen=True, kw_only=True, omit_defaults=True):
     sha256: Sha256
     seed: Seed
     timings: Timings | None = None
+    cropped: Share | None = None
 
 
 class JobFailed(_Event, frozen=True, kw_only=True):

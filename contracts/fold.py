@@ -53,7 +53,8 @@ def fold(before: JobStatus | None, event: AnyEvent) -> JobStatus:
             after = status
         case JobStarted():
             resumed = event.resumed_from_step
-            after = _moved(status, (event.attempt, event.progress, "denoise" if resumed else None, resumed))
+            moved = _moved(status, (event.attempt, event.progress, "denoise" if resumed else None, resumed))
+            after = _sized(moved, event)
         case StageStarted():
             after = _moved(status, (event.attempt, event.progress, event.stage, 0))
         case StepCompleted():
@@ -77,6 +78,10 @@ def _ended(status: JobStatus, ending: AnyEnding) -> JobStatus:
                 stage=None,
                 step=0,
                 released_attempt=0,
+                width=ending.width,
+                height=ending.height,
+                cropped=ending.cropped,
+                sized_attempt=ending.attempt,
             )
         case JobFailed():
             return replace(status, status="Failed", reason=ending.reason, updated_at=ending.at)
@@ -104,6 +109,24 @@ def _moved(status: JobStatus, to: _Point) -> JobStatus:
         return status
     attempt, progress, stage, step = to
     return replace(status, attempt=attempt, progress=progress, stage=stage, step=step)
+
+
+def _sized(status: JobStatus, started: JobStarted) -> JobStatus:
+    """The size of the latest attempt that has started."""
+    here = (status.sized_attempt, status.width or 0, status.height or 0, _known(status.cropped))
+    if (started.attempt, started.width, started.height, _known(started.cropped)) <= here:
+        return status
+    return replace(
+        status,
+        width=started.width,
+        height=started.height,
+        cropped=started.cropped,
+        sized_attempt=started.attempt,
+    )
+
+
+def _known(share: float | None) -> float:
+    return -1.0 if share is None else share
 
 
 def _distance(point: _Point) -> tuple[int, float, int, int]:

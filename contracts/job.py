@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -35,12 +36,16 @@ _PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
 Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
 ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
+AUTO = "auto"
+"""Of a model's sizes the one whose aspect is nearest to the picture's."""
+AskedSize = Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z")]
+SAME_RESOLUTION = (0.8, 1.25)
+"""How far the pixels of two sizes may differ that are of one resolution."""
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
 Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]
 Shift = Annotated[float, Meta(ge=0.1, le=10.0)]
 CacheStep = Annotated[int, Meta(ge=0, le=STEPS_MAX)]
-RequestedSize = Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z")]
 InputTag = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
@@ -49,7 +54,7 @@ class Generation(Struct, frozen=True, kw_only=True):
 
     prompt: Prompt
     negative_prompt: NegativePrompt | None = None
-    image_size: ImageSize | None = None
+    image_size: AskedSize | None = None
     keep_aspect: bool = False
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = 3.0
     infer_steps: Annotated[int, Meta(ge=20, le=100)] = 30
@@ -75,7 +80,6 @@ class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The body of a submission."""
 
     image_url: str
-    image_size: RequestedSize | None = None
     num_frames: Annotated[int, Meta(ge=24, le=120)] = 81
     seed: Seed | None = None
 
@@ -133,6 +137,28 @@ def parse_size(image_size: str) -> tuple[int, int]:
     """`"W*H"` as (width, height) in pixels."""
     width, height = image_size.split("*")
     return int(width), int(height)
+
+
+def nearest_size(sizes: Iterable[str], default_size: str, image_width: int, image_height: int) -> str:
+    """Return the size that `auto` means for a picture: of those at the default's resolution the nearest in aspect.
+
+    Of two that are as near (a square picture), the default is taken.
+    """
+    pixels = math.prod(parse_size(default_size))
+    low, high = SAME_RESOLUTION
+
+    def distance(size: str) -> tuple[float, bool]:
+        width, height = parse_size(size)
+        return round(abs(math.log(width * image_height / (height * image_width))), 6), size != default_size
+
+    candidates = [size for size in sizes if low <= math.prod(parse_size(size)) / pixels <= high]
+    return min(candidates, key=distance, default=default_size)
+
+
+def cropped_share(width: int, height: int, image_width: int, image_height: int) -> float:
+    """Return which share of a picture is cut off where it covers a video of this size, from 0 to 1."""
+    aspects = sorted((width * image_height, height * image_width))
+    return round(1 - aspects[0] / aspects[1], 4)
 
 
 def output_size(image_size: str, keep_aspect: bool, image_width: int, image_height: int) -> tuple[int, int]:

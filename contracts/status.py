@@ -4,7 +4,18 @@ from typing import Literal
 
 from msgspec import Struct
 
-from contracts.bounds import Frames, LatestAttempt, Progress, Reason, Seconds, Side, SizeBytes, Steps, UnixSeconds
+from contracts.bounds import (
+    Frames,
+    LatestAttempt,
+    Progress,
+    Reason,
+    Seconds,
+    Share,
+    Side,
+    SizeBytes,
+    Steps,
+    UnixSeconds,
+)
 from contracts.events import Stage
 from contracts.job import JobId, Seed
 
@@ -13,7 +24,7 @@ ENDED: tuple[State, ...] = ("Succeed", "Failed", "Cancelled")
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """`video_url` is null once the storage cap has removed the file."""
+    """`video_url` is null once the storage cap has removed the file; `cropped` if an older cluster made the video."""
 
     video_url: str | None
     video_path: str
@@ -23,12 +34,14 @@ class Results(Struct, frozen=True, kw_only=True):
     duration: Seconds
     size_bytes: SizeBytes
     seed: Seed
+    cropped: Share | None = None
 
 
 class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"}):
     """`created_at` and `updated_at` are Unix seconds; `queue_position` is the edge's to fill in when it answers.
 
-    `released_attempt` is the latest attempt that was handed back unfinished, 0 for none.
+    `released_attempt` is the latest attempt that was handed back unfinished, 0 for none. `width`, `height` and
+    `cropped` (the share of the picture that is cut off) are of `sized_attempt`, the latest attempt that has said them.
     """
 
     job_id: JobId
@@ -43,6 +56,10 @@ class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"
     stage: Stage | None = None
     step: Steps = 0
     released_attempt: LatestAttempt = 0
+    width: Side | None = None
+    height: Side | None = None
+    cropped: Share | None = None
+    sized_attempt: LatestAttempt = 0
 
     @property
     def ended(self) -> bool:

@@ -7,6 +7,7 @@ import time
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import log, wire
@@ -14,7 +15,7 @@ from contracts.blobs import Store
 from contracts.bus import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
-from contracts.job import Job, input_name, output_size, video_name
+from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size, video_name
 from contracts.job_log import JobLog, logged
 from contracts.record import video_record_name
 from inference.checkpoints import Checkpoints
@@ -56,7 +57,7 @@ class Planned(Struct, frozen=True):
     """The next attempt at a job, the `started` before it, and the seconds that the job may still run.
 
     `recipe` tells its video from any other; `made` where an attempt before this one came as far as the file. `load_s`
-    is what it took to find all this out.
+    is what it took to find all this out; `cropped` the share of the picture that is cut off.
     """
 
     submitted: JobSubmitted
@@ -66,6 +67,7 @@ class Planned(Struct, frozen=True):
     recipe: str
     made: bool
     load_s: float
+    cropped: float
 
 
 class Claims:
@@ -104,7 +106,7 @@ class Claims:
         if isinstance(move, GiveUp):
             raise Hopeless(move.reason)
         assert png is not None
-        run = await asyncio.to_thread(_prepare, submitted, move.attempt, png, self._cluster, resumed)
+        run, cropped = await asyncio.to_thread(_prepare, submitted, move.attempt, png, self._cluster, resumed)
         return Planned(
             submitted=submitted,
             run=run,
@@ -113,6 +115,7 @@ class Claims:
             recipe=recipe,
             made=made,
             load_s=time.monotonic() - began,
+            cropped=cropped,
         )
 
     async def claim(self, planned: Planned, progress: float) -> bool:
@@ -129,6 +132,7 @@ class Claims:
             plan=run.plan,
             resumed_from_step=run.resumed_from_step,
             progress=progress,
+            cropped=planned.cropped,
         )
         return await self._log.append(started, expect=planned.expect)
 
@@ -178,8 +182,10 @@ def _recipe(job: Job, png: bytes, weights: str) -> str:
     return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
-def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, resumed: Resumed | None) -> Run:
-    """The command for a job, its picture scaled to cover the video's size and cropped at the centre."""
+def _prepare(
+    submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, resumed: Resumed | None
+) -> tuple[Run, float]:
+    """The command for a job, its picture scaled to cover the video's size and cropped at the centre; and what share."""
     job, job_id = submitted.job, submitted.job_id
     plan = plan_of(job, cluster) or cluster.plan  # none where a video is adopted that this cluster could not make
     try:
@@ -187,7 +193,12 @@ def _prepare(submitted: JobSubmitted, attempt: int, png: bytes, cluster: Cluster
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
         log.get().error("input_unreadable", error=repr(error))
         raise Hopeless("the input image is damaged") from error
-    width, height = output_size(job.image_size or cluster.default_size, job.keep_aspect, picture.width, picture.height)
+    size = job.image_size or cluster.default_size
+    if size == AUTO:
+        size = nearest_size(cluster.sizes, cluster.default_size, *picture.size)
+        job = replace(job, image_size=size)  # what else goes by the size, as the shift does, goes by this one
+    width, height = output_size(size, job.keep_aspect, *picture.size)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     rgb = fitted.tobytes()
-    return Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb, resumed=resumed)
+    run = Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb, resumed=resumed)
+    return run, cropped_share(width, height, *picture.size)

@@ -64,6 +64,7 @@ class Endings:
             sha256=sha256,
             seed=attempt.job.seed,
             timings=attempt.timings(),
+            cropped=attempt.planned.cropped,
         )
         await self._write_record(Record(submitted=attempt.planned.submitted, ending=ending))
         winner = await self.end(ending)

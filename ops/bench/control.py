@@ -54,7 +54,9 @@ async def _lead(watch: Watch, setup: Setup) -> list[float]:
         width=width, height=height, rgb=b"",
     )  # fmt: skip
     submitted = JobSubmitted(job_id=run.job_id, created_at=0, job=JOB)
-    planned = Planned(submitted=submitted, run=run, expect=Expect(0), left_s=0, recipe="", made=False, load_s=0)
+    planned = Planned(
+        submitted=submitted, run=run, expect=Expect(0), left_s=0, recipe="", made=False, load_s=0, cropped=0.0
+    )
     attempt = Attempt(NOBODY, planned, Pace())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
 
 from contracts import bus, log, stores
+from services.edge.about import Contact
 from services.edge.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
 from services.edge.canary import canary
 from services.edge.docs.pages import DOCS
@@ -50,6 +51,7 @@ class Settings(Struct, frozen=True):
     scratch_store_url: str = "scratch/"
     outbound_allowed_networks: tuple[str, ...] = ()
     outbound_allowed_ports: tuple[int, ...] = ()
+    outbound_contact: Contact | None = None
     allowed_hosts: tuple[str, ...] = ("*",)
     allowed_origins: tuple[AllowedOrigin, ...] = ()
     keep_alive: Annotated[float, Meta(ge=KEEP_ALIVE_S_MIN, le=KEEP_ALIVE_S_MAX)] = KEEP_ALIVE_S
@@ -69,7 +71,11 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
             canary(broker, uuid.uuid4().hex) as canary_of_this,
-            Outbound(allowed_networks=allowed, allowed_ports=frozenset(settings.outbound_allowed_ports)) as outbound,
+            Outbound(
+                allowed_networks=allowed,
+                allowed_ports=frozenset(settings.outbound_allowed_ports),
+                contact=settings.outbound_contact,
+            ) as outbound,
         ):
             litestar.state.edge = Edge(
                 broker=broker,

@@ -5,6 +5,7 @@ PNG; or it refuses, on standard error and with exit code 3. Knows Pillow and lim
 picture does to this process, it does to nobody else.
 """
 
+import hashlib
 import io
 import os
 import sys
@@ -12,17 +13,18 @@ import warnings
 from collections.abc import Callable
 from typing import BinaryIO
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile
 
-from services.edge import structure
 from services.edge.data_uri import BadDataUri, decode_data_uri
 from services.edge.limits import limit_this_process
+from services.edge.picture import colour, exif, kinds
+from services.edge.picture.essence import DAMAGED, PROFILE_BYTES_MAX, Essence, Refused
 
 CPU_S_MAX = 15
 MEMORY_BYTES_MAX = 1280 * 1024**2  # WebP takes 18 bytes a pixel, all others fewer: enough for 50 megapixels
 PNG_BYTES_MAX = 192 * 1024**2
 
-PIXELS_MAX = 40_000_000
+PIXELS_MAX = 50_000_000
 DEAR_PIXELS_MIN = 16_000_000
 SIDE_MIN = 32
 SIDE_MAX = 8192
@@ -33,15 +35,13 @@ SCANNED_PIXELS_MAX = 1_000_000_000
 """Pixels times scans."""
 SCANS_AS_DEAR_AS_PIXELS = 8
 """So many scans cost about as much as all else that is done with a pixel."""
+DEAR_FORMATS = ("AVIF", "HEIF")
+"""A pixel of these costs about twice as much to decode."""
 PNG_COMPRESS_LEVEL = 1
-STRIP_ROWS = 64
+DIGEST_ROWS = 64
+TAILS = (b"\x6b\xb6\x5d\x2e\x94\xd1" * 32 + b"\xff\xd9", b"\x92\x4a\xa5\x19\x68\x36" * 32 + b"\xff\xd9")
+"""Two ends for a JPEG that has none: pixels that are missing come out differently."""
 REFUSED_EXIT = 3
-
-MAGIC = {b"\x89PNG\r\n\x1a\n": "PNG", b"\xff\xd8\xff": "JPEG"}
-
-
-class Refused(Exception):
-    """The text is shown to who sent the picture."""
 
 
 def main(picture: int, png: int, *, is_inline: bool) -> int:
@@ -79,48 +79,44 @@ def wait(pixels: int) -> None:
 
 
 def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> None:
-    """Write the one picture in these bytes as 8-bit RGB PNG: upright, opaque, without metadata. Raises `Refused`."""
+    """Write the one picture in these bytes as 8-bit sRGB PNG: upright, opaque, without metadata. Raises `Refused`."""
+    warnings.simplefilter("ignore")  # what Pillow finds odd, the checks here judge
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     Image.MAX_IMAGE_PIXELS = PIXELS_MAX
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        kind = kind_of(data)
-        scans = scans_of(data, kind)
-        may_begin(check(Image.open(io.BytesIO(data), formats=(kind,)), kind, scans))
-        picture = Image.open(io.BytesIO(data), formats=(kind,))  # `verify` uses an image up
-        picture.load()
-        ImageOps.exif_transpose(picture, in_place=True)
-        save(opaque(picture), png)
+        essence = kinds.essence_of(data)
+        del data
+        may_begin(check(essence))
+        picture = decoded(essence)
+        orientation = _orientation_of(picture, essence)
+        picture = colour.srgb(picture, essence.profile or _profile_in(picture))
+        save(colour.upright(picture, orientation), png)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise Refused(f"it has more than {PIXELS_MAX // 1_000_000} megapixels") from error
-    except structure.TooManyParts as error:
-        raise Refused(str(error)) from error
     except (Refused, MemoryError):
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged data
-        raise Refused("it is damaged and cannot be decoded") from error
+        raise Refused(DAMAGED) from error
 
 
-def kind_of(data: bytes) -> str:
-    """From the bytes alone, whatever the sender calls it."""
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        return "WEBP"
-    for magic, kind in MAGIC.items():
-        if data.startswith(magic):
-            return kind
-    raise Refused("it is not a PNG, JPEG or WebP image")
+def opened(essence: Essence) -> Image.Image:
+    """The picture before its pixels are read. Only the decoder of the format that was found is reachable."""
+    if essence.format == "AVIF":
+        from PIL import AvifImagePlugin  # noqa: PLC0415  # as below: what few pictures need is not imported for all
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    if essence.format == "HEIF":
+        import pillow_heif  # noqa: PLC0415  # an extra
+
+        pillow_heif.options.DECODE_THREADS = 1
+        pillow_heif.register_heif_opener(thumbnails=False)
+    return Image.open(io.BytesIO(essence.data), formats=(essence.format,))
 
 
-def scans_of(data: bytes, kind: str) -> int:
-    """How often decoding goes over all pixels. Raises `TooManyParts`."""
-    if kind == "JPEG":
-        return structure.jpeg_scans(data)
-    structure.check_png(data) if kind == "PNG" else structure.check_webp(data)
-    return 1
-
-
-def check(picture: Image.Image, kind: str, scans: int) -> int:
+def check(essence: Essence) -> int:
     """Refuse what can be refused before a pixel is decoded. What decoding will cost, in pixels."""
+    picture = opened(essence)
     width, height = picture.size
     seen = f"it is {width}×{height} pixels"
     if not (SIDE_MIN <= width <= SIDE_MAX and SIDE_MIN <= height <= SIDE_MAX):
@@ -129,36 +125,50 @@ def check(picture: Image.Image, kind: str, scans: int) -> int:
         raise Refused(f"{seen}; it may have {PIXELS_MAX // 1_000_000} megapixels")
     if max(width, height) > ASPECT_MAX * min(width, height):
         raise Refused(f"{seen}; one side may be at most {ASPECT_MAX} times the other")
-    scans_max = min(JPEG_SCANS_MAX, SCANNED_PIXELS_MAX // (width * height))
-    if scans > scans_max:
-        raise Refused(f"it has {scans} scans; at its size it may have {scans_max}")
-    # A JPEG is one picture; what cameras append (a depth map, a brighter copy) is not a frame.
-    if kind != "JPEG" and getattr(picture, "n_frames", 1) > 1:
-        raise Refused("it has more than one frame")
+    passes_max = min(JPEG_SCANS_MAX, SCANNED_PIXELS_MAX // (width * height))
+    if essence.passes > passes_max:
+        raise Refused(f"it has {essence.passes} scans; at its size it may have {passes_max}")
+    if essence.format == "AVIF" and getattr(picture, "n_frames", 1) > 1:
+        raise Refused("this is an animated AVIF")
     picture.verify()
-    return width * height * (1 + scans // SCANS_AS_DEAR_AS_PIXELS)
+    cost = 1 + essence.passes // SCANS_AS_DEAR_AS_PIXELS
+    return width * height * cost * (2 if essence.is_open_ended or essence.format in DEAR_FORMATS else 1)
 
 
-def opaque(picture: Image.Image) -> Image.Image:
-    """8-bit RGB. Converted in strips, so that nothing of the picture's size is made but the result."""
-    if picture.mode == "RGB" and "transparency" not in picture.info:
-        return picture
-    result = Image.new("RGB", picture.size)
-    for top in range(0, picture.height, STRIP_ROWS):
-        bottom = min(top + STRIP_ROWS, picture.height)
-        strip = picture.crop((0, top, picture.width, bottom))
-        result.paste(opaque_strip(strip), (0, top))
-    return result
+def decoded(essence: Essence) -> Image.Image:
+    """The picture with its pixels. Raises `Refused` if pixels are missing at the end of the file."""
+    if not essence.is_open_ended:
+        return _loaded(essence)
+    first, second = (essence._replace(data=essence.data + tail) for tail in TAILS)
+    digest = _digest(_loaded(first))
+    picture = _loaded(second)
+    if _digest(picture) != digest:
+        raise Refused(DAMAGED)
+    return picture
 
 
-def opaque_strip(picture: Image.Image) -> Image.Image:
-    """Transparency on white, 16-bit greys scaled rather than clipped."""
-    if picture.mode.startswith("I"):
-        return picture.convert("I").point(lambda grey: grey * (1 / 257)).convert("L").convert("RGB")
-    if "A" in picture.mode or "a" in picture.mode or "transparency" in picture.info:
-        layered = picture.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
-    return picture.convert("RGB")
+def _loaded(essence: Essence) -> Image.Image:
+    picture = opened(essence)
+    picture.load()
+    return picture
+
+
+def _orientation_of(picture: Image.Image, essence: Essence) -> int:
+    """What is left to turn: the properties of an AVIF come as an EXIF block of Pillow's own making."""
+    return exif.orientation(picture.info.get("exif", b"")) if essence.format == "AVIF" else essence.orientation
+
+
+def _profile_in(picture: Image.Image) -> bytes | None:
+    profile = picture.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and len(profile) <= PROFILE_BYTES_MAX else None
+
+
+def _digest(picture: Image.Image) -> bytes:
+    digest = hashlib.sha256()
+    for top in range(0, picture.height, DIGEST_ROWS):
+        bottom = min(top + DIGEST_ROWS, picture.height)
+        digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
+    return digest.digest()
 
 
 def save(picture: Image.Image, png: BinaryIO) -> None:

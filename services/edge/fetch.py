@@ -20,14 +20,16 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from contracts import log
+from services.edge.about import user_agent
+from services.edge.address import URL_CHARS_MAX, BadForm, parts_of
 from services.edge.decode import IMAGE_BYTES_MAX
 from services.edge.errors import ImageRefused, Overloaded
-from services.edge.gate import Forbidden, Gate, Network, customer_of, is_name
+from services.edge.gate import Forbidden, Gate, Network, customer_of, is_address
 from services.edge.names import Names
 from services.edge.spool import Spool
 from services.edge.turns import Turns
 
-REDIRECTS_MAX = 3
+REDIRECTS_MAX = 10
 FETCH_WITHIN_S = 20.0
 CONNECT_WITHIN_S = 5.0
 SILENCE_S_MAX = 10.0
@@ -36,10 +38,15 @@ FETCHES_MAX = 64
 HOST_SHARE = 4
 HOST_WAITING_MAX = 24
 TURN_WITHIN_S = 20.0
-HEADERS = {"Accept": "image/png, image/jpeg, image/webp", "Accept-Encoding": "identity", "User-Agent": "WanJet"}
+HEADERS = {
+    "Accept": "image/png, image/jpeg, image/webp, image/avif, image/*;q=0.8, */*;q=0.5",
+    "Accept-Encoding": "identity",
+}
+HEADER_BYTES_MAX = 2 * URL_CHARS_MAX
+"""Of one header of an answer: a redirect names an address as long as one that may be asked for."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
-UNREACHABLE = "the address cannot be fetched"
+UNREACHABLE = "the address cannot be fetched: it is wrong, not public, not reachable from here, or too slow"
 
 Lookup = Callable[[str], Awaitable[list[str]]]
 Begin = Callable[[], Awaitable[None]]
@@ -85,11 +92,13 @@ class Outbound:
         *,
         allowed_networks: tuple[Network, ...] = (),
         allowed_ports: frozenset[int] = frozenset(),
+        contact: str | None = None,
         lookup: Lookup | None = None,
         within_s: float = FETCH_WITHIN_S,
     ) -> None:
         self._gate = Gate(allowed_networks, allowed_ports)
         self._lookup, self._within_s = lookup, within_s
+        self._headers = {**HEADERS, "User-Agent": user_agent(contact)}
         self._turns = Turns(most=FETCHES_MAX, share=HOST_SHARE, waiting_max=HOST_WAITING_MAX, within_s=TURN_WITHIN_S)
 
     async def __aenter__(self) -> Self:
@@ -109,7 +118,9 @@ class Outbound:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trust_env=False,
                 auto_decompress=False,
-                headers=HEADERS,
+                headers=self._headers,
+                max_line_size=HEADER_BYTES_MAX,
+                max_field_size=HEADER_BYTES_MAX,
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_WITHIN_S, sock_read=SILENCE_S_MAX),
             )
         )
@@ -123,8 +134,13 @@ class Outbound:
     async def fetch(self, url: str, picture: Spool, begin: Begin | None = None) -> None:
         """Add the body behind a URL to the picture, at most 20 MB. `begin` is awaited once the first turn is there.
 
-        Raises `ImageRefused` or `Overloaded`, and what `begin` raises.
+        Raises `ImageRefused` or `Overloaded`, and what `begin` raises. A fault in the form of the URL itself is named;
+        where a redirect points is another server's choice, and its faults are those of the network.
         """
+        try:
+            parts_of(url)
+        except BadForm as error:
+            raise ImageRefused(str(error)) from error
         left_s = self._within_s
         for _ in range(REDIRECTS_MAX + 1):
             with _told_apart_by_nobody(url):
@@ -146,13 +162,11 @@ class Outbound:
         raise ImageRefused(f"it redirects more than {REDIRECTS_MAX} times")
 
     async def _look_up(self, host: str) -> list[str]:
-        """The addresses of a host, at least one. A single forbidden one spoils the name."""
-        if not is_name(host):
-            return [host]  # an address, which was checked with the URL
+        """The addresses of a host that may be connected to, at least one."""
+        if is_address(host):
+            return [host]  # which was checked with the URL
         assert self._lookup is not None  # noqa: S101  # set when the block began
-        addresses = await self._lookup(host)
-        for address in addresses:
-            self._gate.check_address(address)
+        addresses = self._gate.checked(host, await self._lookup(host))
         if not addresses:
             raise OSError("no address")
         return addresses
@@ -179,14 +193,17 @@ class Outbound:
 def _told_apart_by_nobody(url: str) -> Generator[None, None, None]:
     """One refusal for what is forbidden, cannot be reached or takes too long; our log knows which it was.
 
+    The log also names the setting that would allow it.
+
     What we lack ourselves, such as descriptors, is `Overloaded`.
     """
     try:
         yield
     except (Forbidden, aiohttp.ClientError, OSError, ValueError) as error:  # TimeoutError is an OSError
         # Our own words where they are ours: a library's may hold the whole URL.
-        why = str(error) if isinstance(error, Forbidden) else type(error).__name__
-        log.get().info("image_not_fetched", url=log.without_query(url), error=why)
+        why = str(error) if isinstance(error, Forbidden | BadForm) else type(error).__name__
+        setting = {"allowed_by": error.setting} if isinstance(error, Forbidden) and error.setting else {}
+        log.get().info("image_not_fetched", url=log.without_query(url), error=why, **setting)
         if getattr(error, "errno", None) in _LACKING:
             raise Overloaded from error
         raise ImageRefused(UNREACHABLE) from error

@@ -1,4 +1,4 @@
-"""What may be connected to: forms of URLs, ports and addresses (SSRF). Pure.
+"""What may be connected to: forms of URLs, ports and addresses (SSRF, server-side request forgery). Pure.
 
 Whoever submits a job chooses the URL, and the edge stands inside our network. So every address is checked when it is
 connected to, not when it is looked up (DNS rebinding), and every hop of a redirect is checked anew.
@@ -6,9 +6,10 @@ connected to, not when it is looked up (DNS rebinding), and every hop of a redir
 
 import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
-URL_CHARS_MAX = 2048
+from services.edge.address import parts_of
+
 PORTS = frozenset({80, 443})
 
 Network = IPv4Network | IPv6Network
@@ -30,20 +31,24 @@ _FORBIDDEN_V6 = tuple(
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )  # fmt: skip
 
-_ODD = re.compile(r"[\x00-\x20\x7f\\]")
-_SCHEME = re.compile(r"https?://", re.IGNORECASE)
 _NAME = re.compile(
     r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
 )
 
 
+_LABEL = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
+NETWORKS_SETTING, PORTS_SETTING = "OUTBOUND_ALLOWED_NETWORKS", "OUTBOUND_ALLOWED_PORTS"
+
+
 class Forbidden(Exception):
-    """An address, port or form of URL that is not to be fetched; the text is for our log alone."""
+    """An address or a port that is not to be connected to; the text is for our log alone.
 
+    `setting` is the variable by which an operator could allow it, if there is one.
+    """
 
-def is_name(host: str) -> bool:
-    """Whether this is a name with dots, which is to be looked up."""
-    return _NAME.fullmatch(host) is not None
+    def __init__(self, text: str, setting: str | None = None) -> None:
+        self.setting = setting
+        super().__init__(text)
 
 
 class Gate:
@@ -53,25 +58,46 @@ class Gate:
         self._networks, self._ports = networks, PORTS | ports
 
     def check_url(self, url: str) -> SplitResult:
-        """The parts of a URL whose form is beyond doubt. Raises `Forbidden`."""
-        if len(url) > URL_CHARS_MAX or _ODD.search(url) or not _SCHEME.match(url):
-            raise Forbidden("not a plain http(s) URL")
-        try:
-            parts = urlsplit(url)
-            port = parts.port
-        except ValueError as error:
-            raise Forbidden(str(error)) from error
-        if "@" in parts.netloc:
-            raise Forbidden("credentials")
-        if (port or (443 if parts.scheme == "https" else 80)) not in self._ports:
-            raise Forbidden(f"port {port}")
-        self._check_host(parts)
+        """The parts of a URL whose form is beyond doubt. Raises `BadForm` or `Forbidden`."""
+        parts = parts_of(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        if port not in self._ports:
+            raise Forbidden(f"port {port}", PORTS_SETTING)
+        self._check_host(parts.hostname or "")
         return parts
 
-    def _check_host(self, parts: SplitResult) -> None:
-        """A name with dots, or an address as it is properly written: other spellings hide addresses."""
-        host = parts.hostname or ""
-        if is_name(host):
+    def checked(self, host: str, addresses: list[str]) -> list[str]:
+        """Which of a name's addresses may be connected to. Raises `Forbidden` if that is none.
+
+        A single forbidden address spoils a name. Of a name without dots, which the operator's own resolver alone
+        knows, the forbidden addresses are left out: `localhost` is ::1 as well.
+        """
+        if "." in host:
+            for address in addresses:
+                self.check_address(address)
+            return addresses
+        allowed = [address for address in addresses if self._is_allowed(address)]
+        for address in addresses[: 0 if allowed else 1]:
+            self.check_address(address)
+        return allowed
+
+    def _is_allowed(self, address: str) -> bool:
+        try:
+            self.check_address(address)
+        except Forbidden:
+            return False
+        return True
+
+    def _check_host(self, host: str) -> None:
+        """A name with dots, or an address as it is properly written: other spellings hide addresses.
+
+        A name without dots is one of the operator's own network, so it is looked up only if a network is allowed.
+        """
+        if _NAME.fullmatch(host):
+            return
+        if _LABEL.fullmatch(host):
+            if not self._networks:
+                raise Forbidden(f"host {host!r}", NETWORKS_SETTING)
             return
         try:
             address = ip_address(host)
@@ -93,12 +119,21 @@ class Gate:
         else:
             public = address in _GLOBAL_V6 and not any(address in network for network in _FORBIDDEN_V6)
         if not public:
-            raise Forbidden(f"address {address}")
+            raise Forbidden(f"address {address}", NETWORKS_SETTING)
 
 
 def networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
     """An operator's networks. Raises `ValueError` for what is none."""
     return tuple(ip_network(text) for text in texts)
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an address, and not a name that is to be looked up."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def customer_of(text: str) -> str:

@@ -1,7 +1,9 @@
 """A picture of unknown making → a clean PNG. The decoding itself happens in `decode`, in a child that can be killed."""
 
 import asyncio
+import struct
 from asyncio.subprocess import Process
+from mmap import mmap
 
 from services.edge.child import child, lost, used_up_its_cpu, was_killed
 from services.edge.decode import CPU_S_MAX, DEAR_PIXELS_MIN, REFUSED_EXIT
@@ -21,6 +23,7 @@ CHILDREN_SHARE = 6
 LARGE_BYTES_MIN = 1024 * 1024
 WAITING_MAX = 200
 WAIT_WITHIN_S = 20.0
+PNG_SIZE_AT = 16
 START, BROKEN_EXIT = b"start\n", 1
 
 
@@ -59,6 +62,12 @@ class Normaliser:
         except TimeoutError as error:  # its CPU limit would have ended it before: the machine is busy
             raise Overloaded from error
         _check_end(process, words)
+
+
+def png_size(png: bytes | mmap) -> tuple[int, int]:
+    """Return the width and height that stand in the head of a PNG."""
+    width, height = struct.unpack_from(">II", png, PNG_SIZE_AT)
+    return width, height
 
 
 async def _inspected(process: Process) -> int:

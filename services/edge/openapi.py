@@ -73,9 +73,10 @@ _UNHEALTHY = health.Health(status="unhealthy", timestamp=1703847600.1, uptime=76
 _WAITING = JobStatus(job_id=JOB_ID, queue_position=2, created_at=1703847600.1, updated_at=1703847600.1)
 _SUCCEEDED = JobStatus(
     job_id=JOB_ID, status="Succeed", progress=1.0, created_at=1703847600.1, updated_at=1703847720.5, attempt=1,
+    width=1280, height=720, cropped=0.25, sized_attempt=1,
     results=Results(
         video_url=video_url(JOB_ID), video_path=video_path(JOB_ID), width=1280, height=720, num_frames=81,
-        duration=5.0625, size_bytes=2_345_678, seed=7,
+        duration=5.0625, size_bytes=2_345_678, seed=7, cropped=0.25,
     ),
 )  # fmt: skip
 

@@ -12,12 +12,13 @@ import msgspec
 from litestar import Request, Response, Router, get, post, route
 from litestar.exceptions import HTTPException
 from msgspec import Struct
+from msgspec.structs import replace
 from nats.js.errors import APIError
 
 from contracts import log
 from contracts.bus import Bus, Unavailable
-from contracts.cluster import Objection, objections
-from contracts.job import JobId, is_job_id
+from contracts.cluster import ClusterStatus, Objection, objections, size_for_all
+from contracts.job import AUTO, JobId, JobRequest, is_job_id
 from contracts.status import JobStatus
 from services.edge import health, json_body
 from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
@@ -26,7 +27,7 @@ from services.edge.data_uri import is_inline
 from services.edge.errors import ErrorBody, Gone, NotFound
 from services.edge.fetch import Outbound
 from services.edge.idempotency import key_in
-from services.edge.images import Normaliser
+from services.edge.images import Normaliser, png_size
 from services.edge.jobs import Jobs
 from services.edge.json_body import NotJson
 from services.edge.origins import is_allowed
@@ -87,14 +88,21 @@ async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
         log.note(job_id=identity.job_id)
         repeated = await edge.jobs.is_repeat(identity)
         if not repeated:
-            if wrong := objections(asked.request, await edge.jobs.clusters()):
+            clusters = await edge.jobs.clusters()
+            if wrong := objections(asked.request, clusters):
                 raise Invalid(wrong)
             async with _picture(edge, asked) as png:
-                repeated = await edge.jobs.submit(asked.request, png, identity)
+                repeated = await edge.jobs.submit(_sized(asked.request, clusters, png), png, identity)
     headers = {"Location": f"/video/status/{identity.job_id}"}
     if repeated:
         headers["Idempotent-Replayed"] = "true"
     return Response(Accepted(identity.job_id), status_code=202, headers=headers)
+
+
+def _sized(asked: JobRequest, clusters: list[ClusterStatus], png: mmap) -> JobRequest:
+    """Return the request with the size that `auto` means for its picture, if all clusters would mean the same."""
+    size = size_for_all(clusters, *png_size(png)) if asked.image_size == AUTO else None
+    return asked if size is None else replace(asked, image_size=size)
 
 
 @asynccontextmanager

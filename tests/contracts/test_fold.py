@@ -1,5 +1,6 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from contracts.events import (
     Event,
@@ -24,10 +25,12 @@ def submitted(at: float = 100.0) -> JobSubmitted:
     return JobSubmitted(job_id=ID, created_at=at, job=JOB)
 
 
-def started(attempt: int, at: float, from_step: int = 0, progress: float = 0.0) -> JobStarted:
+def started(
+    attempt: int, at: float, from_step: int = 0, progress: float = 0.0, cropped: float | None = None
+) -> JobStarted:
     return JobStarted(
         job_id=ID, at=at, attempt=attempt, instance="i", width=256, height=144, num_frames=25,
-        resumed_from_step=from_step, progress=progress,
+        resumed_from_step=from_step, progress=progress, cropped=cropped,
     )  # fmt: skip
 
 
@@ -74,7 +77,7 @@ _attempt = st.integers(1, 4)
 _progress = st.floats(0, 0.99)
 _open_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(started, _attempt, _at),
-    st.builds(started, _attempt, _at, st.integers(1, 20), _progress),
+    st.builds(started, _attempt, _at, st.integers(1, 20), _progress, st.none() | st.floats(0, 1)),
     st.builds(stage, _attempt, _at, _progress),
     st.builds(step, _attempt, _at, st.integers(1, 20), _progress),
     st.builds(released, _attempt, _at),
@@ -166,3 +169,18 @@ def test_an_attempt_that_goes_on_from_a_checkpoint_shows_the_job_where_it_goes_o
     assert (status.attempt, status.stage, status.step, status.progress) == (2, "denoise", 15, 0.7)
     again = fold(status, StageStarted(job_id=ID, at=121, attempt=2, stage="denoise", progress=0.7))
     assert (again.stage, again.step, again.progress) == ("denoise", 15, 0.7)
+
+
+def test_size_and_what_was_cut_are_known_from_the_start_and_are_those_of_the_latest_attempt() -> None:
+    waiting = fold_all([submitted()])
+    assert waiting is not None
+    assert (waiting.width, waiting.height, waiting.cropped) == (None, None, None)
+    portrait = replace(started(2, 3.0, cropped=0.1), width=144, height=256)
+    running = fold_all([submitted(), portrait, started(1, 2.0, cropped=0.68)])
+    assert running is not None
+    assert (running.width, running.height, running.cropped, running.sized_attempt) == (144, 256, 0.1, 2)
+    ended = fold_all([submitted(), portrait, replace(succeeded(1, 4.0), cropped=0.68)])
+    assert ended is not None
+    assert (ended.width, ended.height, ended.cropped, ended.sized_attempt) == (256, 144, 0.68, 1)
+    assert ended.results is not None
+    assert ended.results.cropped == 0.68

@@ -1,7 +1,17 @@
 import msgspec
 import pytest
 
-from contracts.job import Generation, Job, JobRequest, accept, output_size, shift_of, whole_frames
+from contracts.job import (
+    Generation,
+    Job,
+    JobRequest,
+    accept,
+    cropped_share,
+    nearest_size,
+    output_size,
+    shift_of,
+    whole_frames,
+)
 
 
 @pytest.mark.parametrize(("asked", "made"), [(24, 25), (25, 25), (26, 25), (27, 29), (81, 81), (119, 121), (120, 121)])
@@ -63,3 +73,37 @@ def test_a_shift_that_was_left_out_is_left_out_on_the_wire() -> None:
     old = msgspec.json.encode({**msgspec.to_builtins(left_out), "sample_shift": 5.0})
     assert msgspec.json.decode(old, type=Job).sample_shift == 5.0
     assert msgspec.json.decode(msgspec.json.encode(left_out), type=Job) == left_out
+
+
+WAN = ("1280*720", "720*1280", "832*480", "480*832")
+
+
+@pytest.mark.parametrize(
+    ("image", "default", "size"),
+    [
+        ((4000, 3000), "1280*720", "1280*720"),
+        ((1080, 1920), "1280*720", "720*1280"),
+        ((1000, 1001), "832*480", "480*832"),
+        ((1000, 1000), "832*480", "832*480"),
+        ((1000, 1000), "480*832", "480*832"),
+        ((8000, 1000), "832*480", "832*480"),
+        ((1, 8192), "1280*720", "720*1280"),
+    ],
+)
+def test_auto_is_the_nearest_aspect_at_the_defaults_resolution(image: tuple[int, int], default: str, size: str) -> None:
+    assert nearest_size(WAN, default, *image) == size
+
+
+def test_auto_knows_more_sizes_than_two_and_is_the_default_if_there_is_no_other() -> None:
+    square = (*WAN, "960*960", "64*64")
+    assert nearest_size(square, "1280*720", 900, 1000) == "960*960"
+    assert nearest_size(["256*144"], "256*144", 10, 80) == "256*144"
+    assert nearest_size([], "256*144", 10, 80) == "256*144"
+
+
+@pytest.mark.parametrize(
+    ("image", "share"),
+    [((256, 144), 0.0), ((512, 288), 0.0), ((144, 256), 0.6836), ((256, 72), 0.5), ((192, 144), 0.25)],
+)
+def test_what_is_cut_off_is_a_share_of_the_picture(image: tuple[int, int], share: float) -> None:
+    assert cropped_share(256, 144, *image) == share

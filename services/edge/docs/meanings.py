@@ -7,9 +7,9 @@ from contracts.job import FPS, PROMPT_WEIGHT_MIN, WIDE_WEIGHT, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import errors, health
+from services.edge.address import URL_CHARS_MAX
 from services.edge.data_uri import DATA_URI_CHARS_MAX
 from services.edge.decode import ASPECT_MAX, IMAGE_BYTES_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
-from services.edge.gate import URL_CHARS_MAX
 from services.edge.routes import Accepted, Ask, Cancelled
 
 MIB = 1024**2
@@ -35,14 +35,16 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         ),
         "image_url": (
             f"The first picture: an `http` or `https` URL of up to {URL_CHARS_MAX} characters, or a "
-            f"`data:image/...;base64,` URI of up to {DATA_URI_CHARS_MAX // MIB} MB. PNG, JPEG or WebP, one frame, "
+            f"`data:image/...;base64,` URI of up to {DATA_URI_CHARS_MAX // MIB} MB. A still PNG, JPEG, WebP, "
+            "AVIF, GIF, BMP or TIFF, or HEIC where the service has that extra, "
             f"sides of {SIDE_MIN} to {SIDE_MAX} pixels, up to {PIXELS_MAX // 10**6} megapixels, one side at most "
             f"{ASPECT_MAX} times the other, up to {IMAGE_BYTES_MAX // MIB} MB. It is fetched and checked before the "
             "answer; private networks are not reached."
         ),
         "image_size": (
             "`W*H` in pixels, what the video measures; the picture is scaled to cover it and cropped at the centre. "
-            "One of the sizes that every live cluster makes, see `clusters` in `/health`; null means the model's own."
+            "One of the sizes that every live cluster makes, see `clusters` in `/health`; null means the model's own, "
+            "and `auto` the one at that resolution whose aspect is nearest to the picture's."
         ),
         "keep_aspect": (
             "`image_size` gives the area alone; the aspect follows the picture, both sides multiples of 16."
@@ -93,6 +95,10 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
             "The latest attempt that a cluster handed back unfinished, which did not count against the job; 0 for none "
             "and once the job has succeeded."
         ),
+        "width": "Of the video, in pixels; known once an attempt has started.",
+        "height": "Of the video, in pixels; known once an attempt has started.",
+        "cropped": "The share of the picture that is cut off so that it fills the video, 0 to 1; known as `width` is.",
+        "sized_attempt": "The attempt that `width`, `height` and `cropped` are of.",
     },
     Results: {
         "video_url": "Where the video is served; null once it was removed to make room.",
@@ -103,6 +109,7 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "duration": "In seconds.",
         "size_bytes": "Of the file.",
         "seed": "The one that was given or drawn.",
+        "cropped": "The share of the picture that was cut off so that it fills the video, from 0 to 1.",
     },
     health.Health: {
         **_SEEN,

@@ -113,6 +113,7 @@ class Internet:
         self.port = 0
         self.reached: list[str] = []
         self.paths: list[str] = []
+        self.heads: list[bytes] = []
 
 
 def serve_case(web: Internet) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
@@ -123,6 +124,7 @@ def serve_case(web: Internet) -> Callable[[asyncio.StreamReader, asyncio.StreamW
             head = await reader.readuntil(b"\r\n\r\n")
             path = head.split(b" ", 2)[1].decode()
             web.paths.append(path)
+            web.heads.append(head)
             for part in _script(path, web.port):
                 if part is None:
                     await reader.read()

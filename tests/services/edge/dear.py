@@ -7,7 +7,7 @@ import zlib
 
 from PIL import Image
 
-SIDES = (8192, 4882)  # 40 megapixels, all but a few
+SIDES = (8192, 6103)  # 50 megapixels, all but a few
 SCANS = 100
 FILLING_BYTES = 19 * 1024**2
 
@@ -22,7 +22,7 @@ def tiny_webp() -> bytes:
 
 @functools.cache
 def many_scans() -> bytes:
-    """A progressive JPEG of 40 megapixels with as many scans as may be: its last scan again and again."""
+    """A progressive JPEG of 50 megapixels with as many scans as may be: its last scan again and again."""
     file = io.BytesIO()
     Image.new("L", SIDES, 90).save(file, "JPEG", progressive=True)
     data = file.getvalue()

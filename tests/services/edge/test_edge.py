@@ -243,6 +243,35 @@ async def test_a_bad_image_says_why(client: aiohttp.ClientSession, edge: Edge) -
     assert "32" in body["message"]
 
 
+async def test_a_fault_of_form_is_said_in_words_of_form(client: aiohttp.ClientSession, edge: Edge) -> None:
+    for url in (picture().partition(",")[2], "cat.jpg", "www.example.com/cat.jpg", "s3://bucket/cat.jpg", ""):
+        code, body = await submit(client, edge, image_url=url)
+        assert (code, body["details"][0]["field"]) == (400, "image_url")
+        assert "must begin with https://, http:// or data:image/...;base64," in body["message"]
+
+
+async def test_auto_is_decided_with_the_picture_if_a_cluster_lives_and_by_the_cluster_if_none_does(
+    client: aiohttp.ClientSession, edge: Edge, link: Bus
+) -> None:
+    async def asked() -> tuple[str, str | None]:
+        code, body = await submit(client, edge, image_size="auto", image_url=picture(90, 160))
+        assert code == 202
+        stored = await link.last(subjects.JOBS_STREAM, subjects.job(body["requestId"]))
+        assert stored is not None
+        return body["requestId"], wire.decode_submission(stored.data).job.image_size
+
+    assert (await asked())[1] == "auto"
+    await cluster(link, sizes=["256*144", "144*256"])
+    job_id, size = await asked()
+    assert size == "144*256"
+    started = JobStarted(
+        job_id=job_id, at=1.0, attempt=1, instance="c1", width=144, height=256, num_frames=25, cropped=0.01
+    )
+    await link.publish(subjects.event(started), wire.encode(started), within_s=2)
+    found = await status(client, edge, job_id)
+    assert (found["width"], found["height"], found["cropped"]) == (144, 256, 0.01)
+
+
 async def test_bodies_are_json_from_no_other_site_and_not_too_large(client: aiohttp.ClientSession, edge: Edge) -> None:
     url = f"{edge.url}/video/status"
     body = json.dumps({"requestId": "0" * 32})

@@ -1,16 +1,17 @@
 import asyncio
-import base64
 import random
 import resource
 from collections import Counter
 from collections.abc import AsyncGenerator
 from ipaddress import ip_address, ip_network
+from urllib.parse import quote
 
 import pytest
+from structlog.testing import capture_logs
 
-from services.edge.data_uri import BadDataUri, decode_data_uri
+from services.edge.about import project
 from services.edge.errors import Busy, ImageRefused, Overloaded
-from services.edge.fetch import HOST_SHARE, HOST_WAITING_MAX, UNREACHABLE, Outbound
+from services.edge.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, Outbound
 from services.edge.gate import Forbidden, Gate, customer_of
 from services.edge.spool import Disk, Spool
 from tests.conftest import eventually
@@ -66,14 +67,84 @@ async def test_a_body_without_end_is_cut_off(web: Internet) -> None:
             await fetch(gate, f"http://img.test:{web.port}/endless")
 
 
-async def test_three_redirects_are_followed_and_the_fragment_stays_here(web: Internet) -> None:
+async def test_ten_redirects_are_followed_and_no_more(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
+    here = f"http://img.test:{web.port}"
+    url = f"{here}/ok.png#part"
+    async with outbound(web, names) as gate:
+        for _ in range(REDIRECTS_MAX):
+            url = f"{here}/redir?to={quote(url, safe='')}"
+        assert await fetch(gate, url) == PNG
+        assert (web.paths[-1], len(web.paths)) == ("/ok.png", REDIRECTS_MAX + 1)  # the fragment stays here
+        with pytest.raises(ImageRefused, match="more than 10 times"):
+            await fetch(gate, f"{here}/redir?to={quote(url, safe='')}")
+
+
+async def test_an_address_of_8192_characters_is_fetched_also_behind_a_redirect(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     here = f"http://img.test:{web.port}"
     async with outbound(web, names) as gate:
-        url = f"{here}/redir?to={here}/redir%3Fto={here}/ok.png%23part"
-        assert await fetch(gate, url) == PNG
-    assert web.paths[-1] == "/ok.png"
-    assert len(web.paths) == 3
+        signed = f"{here}/ok.png?X-Amz-Security-Token=%2F"
+        longest = signed + "a" * (8192 - len(signed))
+        assert await fetch(gate, longest) == PNG
+        assert web.paths[-1] == longest.removeprefix(here)  # byte for byte as it was signed
+        behind = f"{here}/redir?to={signed}"
+        assert await fetch(gate, behind + "a" * (8192 - len(behind))) == PNG
+        with pytest.raises(ImageRefused, match="it has 8193 characters; an address may have 8192"):
+            await fetch(gate, longest + "a")
+
+
+async def test_a_name_without_dots_is_looked_up_only_where_a_network_is_allowed(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={"minio": [PUBLIC, "::1"], "other": ["127.0.0.1", "::1"]}))
+    async with outbound(web, names) as gate:
+        assert await fetch(gate, f"http://minio:{web.port}/ok.png") == PNG  # by the address that is allowed
+        with pytest.raises(ImageRefused) as refusal:
+            await fetch(gate, f"http://other:{web.port}/ok.png")
+        assert str(refusal.value) == UNREACHABLE
+    async with Outbound(allowed_ports=frozenset({web.port}), lookup=names.look_up) as gate:
+        with capture_logs() as lines, pytest.raises(ImageRefused) as refusal:
+            await fetch(gate, f"http://minio:{web.port}/ok.png")
+    assert str(refusal.value) == UNREACHABLE
+    assert lines[0]["allowed_by"] == "OUTBOUND_ALLOWED_NETWORKS"
+    assert web.reached == []
+
+
+async def test_localhost_is_one_of_the_names_that_a_network_can_allow(web: Internet) -> None:
+    async with Outbound(
+        allowed_networks=(ip_network(f"{PUBLIC}/8", strict=False),), allowed_ports=frozenset({web.port})
+    ) as gate:
+        assert await fetch(gate, f"http://localhost:{web.port}/ok.png") == PNG
+    assert all("127.0.0.1" in reached for reached in web.reached)
+
+
+@pytest.mark.parametrize(
+    ("url", "setting"),
+    [
+        ("http://10.0.0.1/a.png", "OUTBOUND_ALLOWED_NETWORKS"),
+        ("http://evil.test/a.png", "OUTBOUND_ALLOWED_NETWORKS"),
+        ("http://img.test:9000/a.png", "OUTBOUND_ALLOWED_PORTS"),
+    ],
+)
+async def test_the_log_names_the_setting_that_would_allow_an_address(web: Internet, url: str, setting: str) -> None:
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC], "evil.test": ["192.168.0.9"]}))
+    async with outbound(web, names) as gate:
+        with capture_logs() as lines, pytest.raises(ImageRefused) as refusal:
+            await fetch(gate, url)
+    assert str(refusal.value) == UNREACHABLE
+    assert [line["allowed_by"] for line in lines] == [setting]
+
+
+async def test_a_fetch_says_who_we_are_and_how_to_reach_us(web: Internet) -> None:
+    names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
+    for contact, agent in (("pictures@example.org", "(+pictures@example.org)"), (None, f"(+{project().address})")):
+        async with Outbound(
+            allowed_networks=(ip_network(f"{PUBLIC}/32"),),
+            allowed_ports=frozenset({web.port}),
+            contact=contact,
+            lookup=names.look_up,
+        ) as gate:
+            await fetch(gate, f"http://img.test:{web.port}/ok.png")
+        assert f"User-Agent: WanJet/{project().version} {agent}\r\n".encode() in web.heads[-1]
 
 
 @pytest.mark.parametrize(
@@ -116,21 +187,6 @@ def test_an_operator_may_allow_a_network() -> None:
         Gate((ip_network("10.0.0.0/8"),), frozenset()).check_address("192.168.0.1")
 
 
-def test_a_data_uri_is_decoded_strictly() -> None:
-    text = base64.b64encode(b"abc")
-    assert decode_data_uri(b"data:image/png;base64," + text) == b"abc"
-    assert decode_data_uri(b"DATA:image/jpeg;BASE64," + text) == b"abc"
-    for wrong in (
-        b"data:text/html;base64," + text,
-        b"data:image/png," + text,
-        b"data:image/png;base64,a b=",
-        "data:image/png;base64,猫".encode(),
-        b"data:",
-    ):
-        with pytest.raises(BadDataUri):
-            decode_data_uri(wrong)
-
-
 async def test_a_silent_server_holds_up_its_own_pictures_alone_whatever_it_is_called(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={f"{name}.test": [PUBLIC] for name in ("a", "b")}))
     async with Outbound(
@@ -168,7 +224,7 @@ async def test_the_time_of_a_fetch_does_not_pass_while_it_waits_for_its_turn(web
         silent = [asyncio.create_task(fetch(gate, f"{here}/hang")) for _ in range(2 * HOST_SHARE)]  # twice the patience
         await eventually(lambda: web.paths.count("/hang") >= HOST_SHARE)
         assert await fetch(gate, f"{here}/ok.png") == PNG
-        await asyncio.wait(silent)
+        await asyncio.gather(*silent, return_exceptions=True)
 
 
 async def test_no_look_for_room_and_no_fetch_before_the_turn(web: Internet) -> None:
