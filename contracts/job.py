@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.bounds import RANKS_MAX, STEPS_MAX
+from contracts.words import form
 
 FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
@@ -23,7 +24,10 @@ _JOB_ID = "[0-9a-f]{32}"
 JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
 Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
-ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
+ImageSize = Annotated[
+    str,
+    Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z", extra=form("W*H in pixels, such as 1280*720")),
+]
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
 Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]

@@ -8,13 +8,16 @@ from msgspec import Struct
 
 from contracts import bus
 from contracts.bus import Bus
+from contracts.settings import NatsCreds, NatsUrl
 
 CONNECT_WITHIN_S = 5
 
 
 class Settings(Struct, frozen=True):
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
+    """Where the broker is, and what it knows this process by."""
+
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
 
 
 @asynccontextmanager

@@ -15,6 +15,7 @@ from msgspec import Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from contracts import env
+from contracts.bounds import Ranks
 from contracts.job import Prompt
 from contracts.status import JobStatus
 from ops.sample import PROMPT, landscape
@@ -34,7 +35,7 @@ POLL_S = 0.2
 
 
 class Settings(Struct, frozen=True):
-    ranks: int = 2
+    ranks: Ranks = 2
 
 
 class Accepted(Struct, rename={"job_id": "requestId"}):

@@ -21,12 +21,13 @@ from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 from urllib.error import HTTPError
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from contracts.settings import Address
 from ops.control import processes
 
 REPOSITORY = Path(__file__).parent.parent
@@ -42,7 +43,6 @@ LOCK = "lock"
 SOCKET_PATH_BYTES_MAX = 90  # the kernel takes 107, of which supervisord wants some for a temporary name
 BODY_BYTES_MAX = 4 * 1024 * 1024
 
-Address = Annotated[str, Meta(pattern=r"^[^:\s]+:[0-9]{1,5}\Z")]
 Say = Callable[[str], None]
 say: Say = partial(print, flush=True)
 

@@ -5,7 +5,7 @@ import sys
 
 import uvloop
 
-from contracts import env, lifetime, log, stores
+from contracts import env, lifetime, start, stores
 from services.edge.app import Settings, app
 from services.edge.crowd import Crowd, connections_for, raise_files_limit
 from services.edge.server import Server
@@ -33,7 +33,8 @@ async def serve(settings: Settings) -> bool:
 
 
 if __name__ == "__main__":
-    settings = env.read(Settings)
-    log.configure("edge")
-    stores.check(settings.video_store_url, settings.scratch_store_url)
-    sys.exit(0 if uvloop.run(serve(settings)) else 1)
+    with start.refusing("edge"):
+        settings = env.read(Settings)
+        start.configure("edge")
+        stores.check(settings.video_store_url, settings.scratch_store_url)
+        sys.exit(0 if uvloop.run(serve(settings)) else 1)

@@ -9,10 +9,11 @@ from mmap import mmap
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, inspect
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
+from contracts.words import may_be
 from services.edge.data_uri import is_inline
 
 ECHO_CHARS_MAX = 100
@@ -69,12 +70,12 @@ def parse(body: bytes | mmap) -> JobRequest:
         raw = getattr(members, name)
         if raw is UNSET:
             if field.required:
-                wrong.append(Objection(name, f"{name} is missing; it may be {_may_be(field.type)}"))
+                wrong.append(Objection(name, f"{name} is missing; it may be {may_be(field.type)}"))
             continue
         try:
             converted[name] = msgspec.convert(_value(name, raw), field.type)
         except _UNREADABLE:
-            wrong.append(Objection(name, f"{name} was {_shown(name, raw)}; it may be {_may_be(field.type)}"))
+            wrong.append(Objection(name, f"{name} was {_shown(name, raw)}; it may be {may_be(field.type)}"))
     if wrong:
         raise Invalid(wrong)
     request = JobRequest(**converted)
@@ -165,38 +166,3 @@ def _contradictions(request: JobRequest) -> list[Objection]:
     if request.cfg_size == 2 and not request.guided:
         wrong.append(Objection("cfg_size", "cfg_size was 2; at guidance_scale 1.0 there is one branch only"))
     return wrong
-
-
-def _may_be(kind: object) -> str:
-    """The limits that stand in a field's type, in words."""
-    return _words(inspect.type_info(kind))
-
-
-def _words(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.UnionType(types=types):
-            return " or ".join(_words(one) for one in types)
-        case inspect.IntType(ge=low, le=high):
-            return f"a whole number{_range(low, high)}"
-        case inspect.FloatType(ge=low, le=high):
-            return f"a number{_range(low, high)}"
-        case inspect.StrType(pattern=str()):
-            return "W*H in pixels, such as 1280*720"
-        case inspect.StrType(min_length=low, max_length=high):
-            return f"text{_range(low, high)}{' characters' if high else ''}"
-        case inspect.LiteralType(values=values):
-            return " or ".join(str(value) for value in values)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.NoneType():
-            return "null"
-        case _:
-            return "left out"
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return ""
-    if high is None:
-        return f" of at least {low}"
-    return f" of at most {high}" if low is None else f" from {low} to {high}"
