@@ -1,7 +1,7 @@
 """Say in plain English what a type allows: for the API's 400s and for settings. Pure; knows msgspec's types alone."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from msgspec import Struct, inspect
 
@@ -23,7 +23,7 @@ def form(words: str, holds: Callable[[Any], bool] = lambda _value: True) -> dict
 
 def form_of(kind: inspect.Type) -> Form | None:
     """Return the form that a type carries; None for a type without one."""
-    extra: dict[str, Any] = (kind.extra or {}) if isinstance(kind, inspect.Metadata) else {}
+    extra = cast("dict[str, Any]", (kind.extra or {}) if isinstance(kind, inspect.Metadata) else {})
     found = extra.get(FORM)
     return found if isinstance(found, Form) else None
 

@@ -3,11 +3,12 @@
 import gc
 
 from contracts import env, start
+from inference import early
 from inference.settings import Settings
 
 if __name__ == "__main__":
     with start.refusing("inference"):
-        env.read(Settings)
+        early.check(env.read(Settings))
 
 gc.disable()  # the libraries make a million objects that stay: walking them takes a second of each start
 

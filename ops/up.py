@@ -1,6 +1,9 @@
 """The whole service on this machine, in the foreground: `python -m ops.up`, until Ctrl-C. Restarts what dies."""
 
+import os
+import subprocess
 import sys
+from contextlib import suppress
 from itertools import combinations
 from pathlib import Path
 
@@ -8,10 +11,13 @@ from msgspec import Struct
 
 from contracts import env
 from contracts.bounds import Ranks
+from contracts.misspelt import misspelt
 from contracts.settings import Address, Host, Port, StoreUrl, Wait
+from contracts.start import left
 from ops.stack import READY_WITHIN_S, RUNTIME, Stack, end_once, running
 
 FOLDER = RUNTIME / "up"
+WATCH_EVERY_S = 1.0
 
 
 class Settings(Struct, frozen=True):
@@ -58,12 +64,26 @@ def stack(settings: Settings) -> Stack:
     )
 
 
+def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of supervisord; meanwhile print the sentence of a process that is not started again."""
+    told: dict[str, str] = {}
+    while supervisord.poll() is None:
+        for service, sentence in left(described.refusals).items():
+            if told.get(service) != sentence:
+                print(f"{service} has ended until `just ctl start {service}`: {sentence}", flush=True)
+                told[service] = sentence
+        with suppress(subprocess.TimeoutExpired):
+            supervisord.wait(WATCH_EVERY_S)
+
+
 def main() -> None:
     described = stack(env.read(Settings))
+    for variable, meant in misspelt(os.environ).items():
+        print(f"{variable} is no setting; is {meant} meant?", flush=True)
     end_once(code=0)  # Ctrl-C is how it is meant to end
     with running(described) as supervisord:
         print(f"WanJet serves {described.url} until Ctrl-C", flush=True)
-        supervisord.wait()
+        watch(described, supervisord)
     sys.exit("supervisord has ended by itself; its log says why")
 
 
