@@ -18,7 +18,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 SHOWN_CHARS_MAX = 100
 TRUE_OR_FALSE = "0, 1, true or false"
 
-_PLAIN = re.compile(r"[\w./:@*=,+\[\]~-]+")
+_PLAIN = re.compile(r"[\w./:@*=,+\[\]~…-]+")
 _USER = re.compile(r"(?<=://)[^/@\s]*@")
 
 

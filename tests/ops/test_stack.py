@@ -47,7 +47,7 @@ def taken_port() -> Generator[int, None, None]:
 
 def test_the_edge_stops_first_then_inference_then_state_then_the_broker(conf: ServerOptions) -> None:
     stopping = [group.name for group in sorted(conf.process_group_configs, reverse=True)]
-    assert [name for name in stopping if name != "provision"] == ["edge", "inference", "state", "broker"]
+    assert stopping == ["edge", "inference", "state", "provision", "broker"]
 
 
 def test_every_process_has_its_time_to_stop(conf: ServerOptions) -> None:
@@ -136,9 +136,8 @@ def test_a_process_that_dies_at_the_start_is_said_with_the_end_of_its_log(stack:
 
 def test_supervisord_does_not_start_a_wrong_configuration_again(conf: ServerOptions) -> None:
     for group in conf.process_group_configs:
-        if group.name != "provision":
-            process = group.process_configs[0]
-            assert (process.exitcodes, process.autorestart) == ([EX_CONFIG], RestartWhenExitUnexpected)
+        process = group.process_configs[0]
+        assert (process.exitcodes, process.autorestart) == ([EX_CONFIG], RestartWhenExitUnexpected)
 
 
 @pytest.mark.parametrize(
