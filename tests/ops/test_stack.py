@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from supervisor.options import ServerOptions
 from contracts.start import EX_CONFIG
 from ops.control import processes
 from ops.stack import CONF, STOP_WITHIN_S, CannotStart, Stack, check_ports, on_free_ports, running
-from tests.conftest import REPOSITORY, eventually
+from tests.conftest import NATS_SERVER, REPOSITORY, eventually
 
 TORCHRUN_KILLS_AFTER_S = 30
 
@@ -24,6 +25,9 @@ TORCHRUN_KILLS_AFTER_S = 30
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
     return on_free_ports(tmp_path / "a folder", video_store_url=str(tmp_path), scratch_store_url=str(tmp_path))
+
+
+ODD = ["ünï 猫", "50% off", """it's a "quoted" $x""", "back\\slash"]
 
 
 @pytest.fixture
@@ -59,6 +63,40 @@ def test_every_process_has_its_time_to_stop(conf: ServerOptions) -> None:
 def test_every_process_has_a_log_of_its_own(conf: ServerOptions, stack: Stack) -> None:
     for group in conf.process_group_configs:
         assert group.process_configs[0].stdout_logfile == str(stack.log(group.name))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = on_free_ports(tmp_path / name)
+    program = tmp_path / name / "nats-server"
+    monkeypatch.setenv("NATS_SERVER_BIN", str(program))
+    for variable, value in stack.environment().items():
+        monkeypatch.setenv(variable, value)
+    (stack.folder / "logs").mkdir(parents=True)
+    options = ServerOptions()
+    options.realize(["-c", str(CONF)])
+    for group in options.process_group_configs:
+        assert group.process_configs[0].stdout_logfile == str(stack.log(group.name))
+        command = shlex.split(group.process_configs[0].command)
+        assert command[0] == sys.executable
+        assert (str(program) in command) is (group.name == "broker")
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("listen", ["127.0.0.1:4222", "[::1]:4222"])
+def test_the_broker_reads_its_configuration_whatever_the_folder_and_the_family(
+    name: str, listen: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).mkdir()
+    variables = Stack(folder=tmp_path / name, nats_listen=listen).environment()
+    checked = subprocess.run(
+        [NATS_SERVER, "-t", "-c", str(CONF.parent / "nats" / "nats-server.conf")],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_the_cores_are_shared_out_among_the_ranks(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
