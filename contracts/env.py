@@ -65,7 +65,7 @@ def allowed(kind: object) -> str:
     """Return what a setting of this type may be, in the words of the API's own errors."""
     if isinstance(inspect.type_info(kind), inspect.BoolType):
         return TRUE_OR_FALSE
-    return may_be(kind)
+    return may_be(kind).removesuffix(" or null")  # which no variable can be
 
 
 def shown(text: str) -> str:
