@@ -1,6 +1,7 @@
 # What people run. Each recipe sets up what it needs; `just` alone lists them.
 # `exec` puts the command in the place of the shell, which would not pass on the signal that `just` passes to it;
-# `ops.tether` has the kernel pass one on where `just` is killed.
+# `ops.tether` has the kernel pass one on where `just` is killed, and holds Ctrl-C back while Python starts; it needs no
+# packages itself (-IS).
 
 set positional-arguments := true
 
@@ -10,11 +11,11 @@ python := ".venv/bin/python"
 default:
     @'{{ just_executable() }}' --list --unsorted
 
-# One picture becomes a video in generated_videos/, on a stack of its own that ends with it
+# One picture becomes a video in generated_videos/, on a stack of its own; --help says what may be given
 [group('run')]
 [no-exit-message]
-demo picture="" prompt="": setup
-    @exec {{ python }} -m ops.tether {{ python }} -m ops.demo "$1" "$2"
+demo *picture_and_prompt: setup
+    @exec {{ python }} -IS ops/tether.py --hold-interrupts {{ python }} -m ops.demo "$@"
 
 # The whole service on this machine, until Ctrl-C
 [group('run')]
@@ -141,10 +142,10 @@ finish *arguments: _photographs
 evaluate *arguments: _photographs
     @OMP_NUM_THREADS=1 exec {{ python }} -m inference.pocket.evaluate "$@"
 
-# Every motion that the pocket model knows, on a picture of yours, as rows of a sheet
+# Every motion that the pocket model knows, on a picture of yours, as rows of a sheet: PICTURE SHEET
 [group('model')]
 [no-exit-message]
-showcase *arguments: setup
+showcase *picture_and_sheet: setup
     @exec {{ python }} -m inference.pocket.showcase "$@"
 
 # What it costs in quality to save: a table and a plot in ops/bench/results
@@ -182,6 +183,12 @@ fix: setup
 [no-exit-message]
 events id: setup
     @{{ python }} -m ops.events "$1"
+
+# What a checkpoint folder is and whether it runs here, in seconds: sizes, gigabytes, plans, or why not
+[group('model')]
+[no-exit-message]
+checkpoint folder: setup
+    @{{ python }} -m inference.checkpoint "$1"
 
 # Make every status anew from the log
 [group('operate')]

@@ -2,6 +2,7 @@
 
 import math
 import re
+import unicodedata
 from pathlib import PurePath
 from typing import Annotated, Literal
 
@@ -13,6 +14,8 @@ from contracts.words import form
 FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
 SEED_MAX = 2**31 - 1
+SIZES_480P = ("832*480", "480*832")
+SHIFT, SHIFT_480P = 5.0, 3.0
 JOB_ID_CHARS = 32
 VIDEO_SUFFIX = ".mp4"
 INPUTS, CHECKPOINTS = (
@@ -22,7 +25,15 @@ INPUTS, CHECKPOINTS = (
 
 _JOB_ID = "[0-9a-f]{32}"
 JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
-Prompt = Annotated[str, Meta(min_length=10, max_length=500)]
+PROMPT_WEIGHT_MIN, PROMPT_CHARS_MAX = 10, 500
+WIDE_WEIGHT = 3
+"""What a Chinese, Japanese or Korean character counts towards the minimum: it says as much as a few Latin letters."""
+PROMPT_RULE = (
+    f"text from {PROMPT_WEIGHT_MIN} to {PROMPT_CHARS_MAX} characters, of which a Chinese, Japanese or Korean one "
+    f"counts as {WIDE_WEIGHT} towards the {PROMPT_WEIGHT_MIN}"
+)
+_PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
+Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
 ImageSize = Annotated[
     str,
@@ -31,7 +42,15 @@ ImageSize = Annotated[
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
 Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]
+Shift = Annotated[float, Meta(ge=0.1, le=10.0)]
 CacheStep = Annotated[int, Meta(ge=0, le=STEPS_MAX)]
+RequestedSize = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z",
+        extra=form("W*H in pixels, such as 1280*720, or auto"),
+    ),
+]
 InputTag = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
@@ -45,7 +64,7 @@ class Generation(Struct, frozen=True, kw_only=True):
     guidance_scale: Annotated[float, Meta(ge=1.0, le=20.0)] = 3.0
     infer_steps: Annotated[int, Meta(ge=20, le=100)] = 30
     sample_solver: Solver = "unipc"
-    sample_shift: Annotated[float, Meta(ge=0.1, le=10.0)] = 5.0
+    sample_shift: Shift | UnsetType = UNSET
     ulysses_size: Degree | UnsetType = UNSET
     cfg_size: Annotated[int, Meta(ge=1, le=2)] | UnsetType = UNSET
     dit_fsdp: bool | UnsetType = UNSET
@@ -66,6 +85,7 @@ class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The body of a submission."""
 
     image_url: str
+    image_size: RequestedSize | None = None
     num_frames: Annotated[int, Meta(ge=24, le=120)] = 81
     seed: Seed | None = None
 
@@ -90,6 +110,30 @@ def accept(request: JobRequest, *, seed: int) -> Job:
     )
 
 
+# By blocks of Unicode: ideographs with their radicals, marks and extensions, also those that later versions will fill;
+# kana, Bopomofo and Hangul, letters (jamo) and half-width forms too. Punctuation and sound marks are none.
+_WIDE = re.compile(
+    "["
+    "\u1100-\u115e\u1161-\u11ff\ua960-\ua97f\uac00-\ud7ff\u3131-\u3163\u3165-\u318e\uffa1-\uffdc"  # Hangul
+    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9d\U0001aff0-\U0001b16f"  # kana
+    "\u3105-\u312f\u31a0-\u31bf"  # Bopomofo
+    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # ideographs
+    "\U00016fe2-\U00016ff6\U0001f200-\U0001f202\U0001f210-\U0001f23b\U00020000-\U0003ffff"
+    "]"
+)
+
+
+def is_prompt(text: str) -> bool:
+    """Return whether a text keeps `PROMPT_RULE`. White space around a prompt is to be cut off before."""
+    return len(text) <= PROMPT_CHARS_MAX and prompt_weight(text) >= PROMPT_WEIGHT_MIN
+
+
+def prompt_weight(prompt: str) -> int:
+    """Return what a prompt counts towards `PROMPT_WEIGHT_MIN`, however its characters are composed."""
+    composed = unicodedata.normalize("NFC", prompt[:PROMPT_CHARS_MAX])
+    return len(composed) + (WIDE_WEIGHT - 1) * len(_WIDE.findall(composed))
+
+
 def whole_frames(asked: int) -> int:
     """The nearest 4n+1 frames, ties up: the causal VAE makes one frame and then four at a time."""
     return 4 * ((asked + 1) // 4) + 1
@@ -112,6 +156,19 @@ def output_size(image_size: str, keep_aspect: bool, image_width: int, image_heig
         return width, height
     aspect = image_height / image_width
     return _whole_side(math.sqrt(width * height / aspect)), _whole_side(math.sqrt(width * height * aspect))
+
+
+def shift_of(job: Generation, image_size: str, of_card: float | None = None) -> float:
+    """Return the shift of the noise schedule: the job's own, or else the model's card's, or else the size's.
+
+    `image_size` is the one that the job is made at, `"W*H"`, also if it only gives the area. Source of the sizes'
+    shifts: `generate.py` of Wan-Video/Wan2.1, which goes by `--size` too.
+    """
+    if job.sample_shift is not UNSET:
+        return job.sample_shift
+    if of_card is not None:
+        return of_card
+    return SHIFT_480P if image_size in SIZES_480P else SHIFT
 
 
 def _whole_side(side: float) -> int:

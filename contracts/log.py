@@ -69,9 +69,19 @@ def bound(**facts: object) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**facts)
 
 
-def request_id() -> str:
-    """The id of the request that this line or answer belongs to; empty outside one."""
-    return str(structlog.contextvars.get_contextvars().get("request_id", ""))
+def note(**facts: object) -> None:
+    """Have every further line of this task carry these facts too, and those of tasks that it starts."""
+    structlog.contextvars.bind_contextvars(**facts)
+
+
+def forget(*names: str) -> None:
+    """Have no further line of this task carry these facts."""
+    structlog.contextvars.unbind_contextvars(*names)
+
+
+def http_request_id() -> str:
+    """Return the id of the HTTP request that this line or answer belongs to; empty outside one."""
+    return str(structlog.contextvars.get_contextvars().get("http_request_id", ""))
 
 
 def escaped(text: str, unsafe: re.Pattern[str] = _UNSAFE) -> str:

@@ -52,7 +52,8 @@ class Group:
         control = dist.new_group(backend="gloo", timeout=timedelta(seconds=CONTROL_TIMEOUT_S))
         assert isinstance(control, dist.ProcessGroup)
         self._control = control
-        self.stage: Stage = "encode"
+        self.stage: Stage | None = None
+        """Which stage this rank is at; None while the weights are gathered, before the first one of a job."""
 
     @property
     def size(self) -> int:

@@ -8,6 +8,9 @@ from contracts.events import Stage
 from contracts.job import Job
 from contracts.plan import Plan
 
+GATHER = "gather"
+"""What logs call the time before the first stage, when a job's weights are gathered."""
+
 IN_WORDS = ("can't allocate memory", "out of memory")  # the CPU's allocator and torch_npu's raise plain RuntimeErrors
 
 
@@ -18,21 +21,35 @@ def ran_out(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and any(words in str(error) for words in IN_WORDS)
 
 
-def reason(stage: Stage, job: Job, plan: Plan, ranks: int) -> str:
-    """What a person may know, with the changes to the job that make the stage need less, the cheapest first."""
+def where(stage: Stage | None) -> str:
+    """Name the stage in a sentence; None is what comes before the first one."""
+    return "the gathering of the weights" if stage is None else f"the stage {stage}"
+
+
+def reason(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
+    """Say where memory ran out, and which changes to the job need less there, the cheapest first.
+
+    Weights that a job wants gathered stay so through all of its stages. Before the first one, while they are gathered,
+    nothing else of the job is there.
+    """
     shared = ranks > 1
-    by_stage: dict[Stage, list[tuple[str, bool]]] = {
-        "encode": [("t5_fsdp", shared and not plan.t5_fsdp), ("vae_parallel", shared and not plan.vae_parallel)],
+    vae = ("vae_parallel", shared and not plan.vae_parallel)
+    weights = [("dit_fsdp", shared and not plan.dit_fsdp), ("t5_fsdp", shared and not plan.t5_fsdp)]
+    by_stage: dict[Stage | None, list[tuple[str, bool]]] = {
+        None: weights,
+        "encode": [*reversed(weights), vae],
         "denoise": [
             ("no use_attentioncache", job.use_attentioncache),
-            ("dit_fsdp", shared and not plan.dit_fsdp),
+            *weights,
             ("a larger ulysses_size", plan.cfg_size * plan.ulysses_size < ranks),
         ],
-        "decode": [("vae_parallel", shared and not plan.vae_parallel)],
+        "decode": [vae, *weights],
         "store": [],
     }
-    changes = [*(change for change, helps in by_stage[stage] if helps), "a smaller image_size", "fewer num_frames"]
-    return f"the cluster ran out of memory at the stage {stage}; what needs less: {', '.join(changes)}"
+    smaller = [] if stage is None else ["a smaller image_size", "fewer num_frames"]
+    changes = [*(change for change, helps in by_stage[stage] if helps), *smaller] or ["a cluster of more ranks"]
+    at = "while the weights are gathered" if stage is None else f"at the stage {stage}"
+    return f"the cluster ran out of memory {at}; what needs less: {', '.join(changes)}"
 
 
 def give_back(device: torch.device) -> None:

@@ -82,6 +82,8 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
     try:
         if settings.fp8_linear:
             kernels.check_fp8(where)
+        if settings.compile_blocks:
+            kernels.check_compile(where)
         wan = load(
             settings.model_ckpt_dir,
             where,

@@ -56,13 +56,18 @@ def _take(run: Run, group: Group, wan: Wan, meshes: Meshes, report: Callable[[Ou
     report(outcome)
     if isinstance(outcome, GaveUp):
         wan.texts.clear()
-        memory.give_back(wan.device)
+        try:
+            memory.give_back(wan.device)
+        except Exception:  # noqa: BLE001  # the job has ended in order, and the next one may need less
+            log.get().exception("memory_not_given_back")
 
 
 def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
+    group.stage = None
     try:
         keep(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
+        group.stage = "encode" if run.resumed is None else "denoise"
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
         halfway = None if run.resumed is None else decode(run.resumed.conditions, run.resumed.state)
         video_CTHW = generate(wan, run.job, image, group.boundary, layout, halfway=halfway, offer=group.offer)
@@ -73,12 +78,12 @@ def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     except Failed as agreed:
         return GaveUp(str(agreed))
     except Exception as error:  # noqa: BLE001  # whatever one rank meets, all ranks end the job by
-        log.get().exception("stage_failed", stage=group.stage)
+        log.get().exception("stage_failed", stage=group.stage or memory.GATHER)
         return GaveUp(str(group.fail(run, _describe(error, run, group))))
 
 
 def _describe(error: Exception, run: Run, group: Group) -> str:
     """What a person may know: the stage and the kind of error, nothing of the inside."""
     if not memory.ran_out(error):
-        return f"the stage {group.stage} failed with {type(error).__name__}"
+        return f"{memory.where(group.stage)} failed with {type(error).__name__}"
     return memory.reason(group.stage, run.job, run.plan, group.size)

@@ -3,85 +3,59 @@
 It starts a stack of its own, on free ports and in a folder of its own, so that it meets no other one.
 """
 
-import base64
-import io
+import os
+import signal
 import sys
+
+if __name__ == "__main__":  # Ctrl-C may come among the imports below, some of which would swallow an exception
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ops.tether may have held one back
+
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from io import TextIOWrapper
+from typing import cast
 
 import msgspec
 from msgspec import Struct
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from contracts import env
 from contracts.bounds import Ranks
-from contracts.job import Prompt
 from contracts.status import JobStatus
-from ops.sample import PROMPT, landscape
+from ops.asked import Asked, asked
+from ops.order import POCKET, STEPS, Model, model_of, request, submit
+from ops.sample import sample
 from ops.sheet import contact_sheet
 from ops.stack import REPOSITORY, RUNTIME, ask, end_once, on_free_ports, running, short
+from ops.vocabulary import asks_for_motion
+
+__all__ = ["progress", "request", "sample"]
 
 FOLDER = RUNTIME / "demo"
 VIDEOS = REPOSITORY / "generated_videos"
-LANDSCAPE, PORTRAIT = "256*144", "144*256"
-FRAMES = 25
-STEPS = 20
-GUIDANCE = 1.5  # the pocket model needs little
-FORMATS = ("PNG", "JPEG", "WEBP")
+POCKET_PARAMETERS = 10_400_000
 JOB_WITHIN_S = 1800.0
 SILENT_WITHIN_S = 30.0  # a killed edge is back by then
 POLL_S = 0.2
+
+NOTHING_ASKED = (
+    "note: no word of the prompt asks for a motion that the pocket model knows (pan, zoom, turn, hold still),"
+    " so its motion is left to chance, most often a slow zoom in;"
+    ' try "zoom out", "the camera pans to the left" or 镜头向左移动'
+)
+ABOUT_POCKET = (
+    f"This was the model {POCKET}, {POCKET_PARAMETERS / 1e6:.1f} million parameters, which comes along to try the"
+    " service: it knows camera motions only (pan, zoom, turn, hold still), and blurs what it moves.\n"
+    "For real videos give a Wan2.1 image-to-video checkpoint: MODEL_CKPT_DIR=/path/to/Wan2.1-I2V-14B-720P just demo"
+)
 
 
 class Settings(Struct, frozen=True):
     ranks: Ranks = 2
 
 
-class Accepted(Struct, rename={"job_id": "requestId"}):
-    job_id: str
-
-
-def request(picture: bytes, prompt: str) -> bytes:
-    """The body of the submission; the video lies or stands as the picture does. Raises `ValueError` for bad ones."""
-    try:
-        msgspec.convert(prompt, Prompt)
-    except msgspec.ValidationError as error:
-        raise ValueError(f"the prompt has {len(prompt)} characters: {error}") from error
-    kind, (width, height) = _look(picture)
-    return msgspec.json.encode(
-        {
-            "prompt": prompt,
-            "image_url": f"data:image/{kind};base64,{base64.b64encode(picture).decode()}",
-            "image_size": PORTRAIT if height > width else LANDSCAPE,
-            "num_frames": FRAMES,
-            "infer_steps": STEPS,
-            "guidance_scale": GUIDANCE,
-        }
-    )
-
-
-def _look(picture: bytes) -> tuple[str, tuple[int, int]]:
-    """Kind and size, the right way up."""
-    try:
-        with Image.open(io.BytesIO(picture), formats=FORMATS) as image:
-            return (image.format or "").lower(), ImageOps.exif_transpose(image).size
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the picture is no {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from error
-
-
-def sample() -> bytes:
-    png = io.BytesIO()
-    landscape().save(png, "PNG")
-    return png.getvalue()
-
-
-def submit(url: str, body: bytes) -> str:
-    """The accepted job's id; ends the process with the service's own words where it refuses."""
-    status, answer = ask(f"{url}/video/submit", body)
-    if status != 202:
-        raise SystemExit(f"the service refused it ({status}): {answer.decode(errors='replace')}")
-    return msgspec.json.decode(answer, type=Accepted).job_id
+def note_on(prompt: str, model: Model) -> str | None:
+    """Return what is to be known before the job starts: that the model does not know what the prompt asks for."""
+    return NOTHING_ASKED if model.is_pocket and not asks_for_motion(prompt) else None
 
 
 def follow(url: str, job_id: str) -> JobStatus:
@@ -146,9 +120,11 @@ class Line:
 
 
 def main() -> None:
-    picture, prompt = _arguments(sys.argv[1:])
+    for stream in (sys.stdout, sys.stderr):
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")  # whatever the locale cannot write
+    wanted = asked(sys.argv[1:])
     try:
-        body = request(picture, prompt)
+        request(wanted.picture, wanted.prompt)  # no stack starts for what would be refused
     except ValueError as error:
         raise SystemExit(str(error)) from error
     settings = env.read(Settings)
@@ -159,28 +135,29 @@ def main() -> None:
     )
     with running(stack, afresh=True):
         ready = time.monotonic()
-        ended = follow(stack.url, submit(stack.url, body))
+        model = model_of(stack.url)
+        if note := note_on(wanted.prompt, model):
+            print(note, flush=True)
+        ended = follow(stack.url, submit(stack.url, request(wanted.picture, wanted.prompt, model)))
         done = time.monotonic()
+    print(f"set-up took {ready - began:.1f} s, the job {done - ready:.1f} s")
+    show(wanted, model, ended)
+
+
+def show(wanted: Asked, model: Model, ended: JobStatus) -> None:
+    """Draw the contact sheet, and print where the video and the sheet are, and what made them."""
     if ended.status != "Succeed" or ended.results is None:
         raise SystemExit(f"{ended.status}: {ended.reason or 'no reason was given'}")
     made = ended.results
-    print(f"{made.width}x{made.height}, {made.num_frames} frames, {made.duration:.1f} s, {made.size_bytes} bytes")
-    print(f"set-up took {ready - began:.1f} s, the job {done - ready:.1f} s")
+    facts = f"{made.width}x{made.height}, {made.num_frames} frames, {made.duration:.1f} s"
     video = REPOSITORY / made.video_path
     sheet = video.with_suffix(".png")
-    contact_sheet(video).save(sheet)
-    print(short(sheet))
+    contact_sheet(video, wanted.prompt, f"{wanted.name}, {facts}, model {model.model}").save(sheet)
+    print(f"{facts}, {made.size_bytes} bytes")
     print(short(video))
-
-
-def _arguments(arguments: Sequence[str]) -> tuple[bytes, str]:
-    if len(arguments) > 2:
-        raise SystemExit("usage: python -m ops.demo [PICTURE] [PROMPT]")
-    path, prompt = [*arguments, "", ""][:2]
-    try:
-        return Path(path).read_bytes() if path else sample(), prompt or PROMPT
-    except OSError as error:
-        raise SystemExit(f"no picture can be read at {path} ({error.strerror})") from error
+    print(short(sheet))
+    if model.is_pocket:
+        print(ABOUT_POCKET)
 
 
 if __name__ == "__main__":

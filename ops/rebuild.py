@@ -53,12 +53,28 @@ async def rebuild(broker: Bus, videos: Store) -> Rebuilt:
     return Rebuilt(restored, known, unreadable)
 
 
+def in_words(done: Rebuilt) -> str:
+    """Return what was done as a sentence. Records that cannot be read are in it only if there are any."""
+    known = f"{_jobs(done.known)} already in the log"
+    if done.restored:
+        sentence = f"restored {done.restored} of {_jobs(done.restored + done.known)}"
+        sentence += f"; {known}" if done.known else ""
+    else:
+        sentence = f"nothing to restore: {known if done.known else 'no record of a job was found'}"
+    lost = len(done.unreadable)
+    return f"{sentence}; {lost} {'record' if lost == 1 else 'records'} cannot be read" if lost else sentence
+
+
+def _jobs(count: int) -> str:
+    return f"{count} {'job' if count == 1 else 'jobs'}"
+
+
 async def main() -> None:
     log.configure("rebuild")
     settings = env.read(Settings)
     async with connected(Broker(settings.nats_url, settings.nats_creds), name="rebuild") as broker:
         done = await rebuild(broker, stores.video_store(settings.video_store_url))
-    print(f"{done.restored} jobs restored, {done.known} were known; {len(done.unreadable)} records cannot be read")
+    print(in_words(done))
     if done.unreadable:
         sys.exit("\n".join(["cannot be read:", *done.unreadable]))
 

@@ -1,12 +1,22 @@
 """`python -m ops.tether COMMAND…` becomes that command, which the kernel tells to end when its parent ends.
 
 Linux only; elsewhere it just becomes the command. Knows nothing of what it runs.
+
+After `--hold-interrupts` the command starts with SIGINT blocked, for a Python program that unblocks it once it has a
+handler: an interpreter that Ctrl-C meets while it starts prints a traceback, whatever it is to run.
 """
 
-import ctypes
 import os
 import signal
 import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1] == "--hold-interrupts":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        del sys.argv[1]
+
+import ctypes
 
 PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
 

@@ -31,18 +31,25 @@ int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags) 
 """
 
 
-@pytest.fixture(scope="session")
-def no_links(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library for `LD_PRELOAD`; `NO_LINKS_BELOW` names the folder."""
+def compiled(folder: Path) -> Path | None:
+    """Make a library for `LD_PRELOAD`, where `NO_LINKS_BELOW` names the folder; None without a C compiler."""
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
-        pytest.skip("NOT RUN: a store without hard links is made with a C compiler, and there is none")
-    folder = tmp_path_factory.mktemp("no-links")
+        return None
     (folder / "no_links.c").write_text(SOURCE)
     subprocess.run(
         [compiler, "-shared", "-fPIC", "-o", folder / "no_links.so", folder / "no_links.c", "-ldl"], check=True
     )
     return folder / "no_links.so"
+
+
+@pytest.fixture(scope="session")
+def no_links(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The library; the test is skipped without a C compiler."""
+    library = compiled(tmp_path_factory.mktemp("no-links"))
+    if library is None:
+        pytest.skip("NOT RUN: a store without hard links is made with a C compiler, and there is none")
+    return library
 
 
 def below(folder: Path, library: Path) -> dict[str, str]:

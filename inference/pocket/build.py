@@ -20,7 +20,8 @@ from transformers.utils import logging
 
 from inference.pocket.words import tokenizer
 from inference.wan.card import CARD_FILE, WAN21_SIZES, ModelCard
-from inference.wan.original_layout import CLIP_HEADS, clip_processor
+from inference.wan.eye import clip_processor
+from inference.wan.original_layout import CLIP_HEADS
 
 SEED = 0
 

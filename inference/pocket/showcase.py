@@ -3,12 +3,19 @@
 A row for every motion, asked for in words, and five frames from its first to its last. Judges nothing: people do.
 """
 
+import os
+import signal
 import sys
+
+if __name__ == "__main__":  # before the imports below, which take seconds
+    signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision is not there
+
 from pathlib import Path
 
 import msgspec
 import torch
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 
 from contracts.job import Job
 from inference.pocket import POCKET_FOLDER
@@ -16,6 +23,16 @@ from inference.pocket.evaluate import JOB, SIZE, say
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
 from inference.wan.pixels import rgb
+from inference.wan.weights import CheckpointError
+
+USAGE = """usage: just showcase PICTURE SHEET [FOLDER]        (or: python -m inference.pocket.showcase …)
+
+  PICTURE   a file: PNG, JPEG, WebP, AVIF, GIF, BMP or TIFF
+  SHEET     the file to write: a row of five frames for every motion; its name ends in .jpg, .png or .webp
+  FOLDER    a pocket model's checkpoint; left out, the one that comes along"""
+HELP = ("-h", "--help")
+WRONG_USAGE_EXIT = 2
+SHEET_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 PROMPTS = (
     "hold still, nothing moves",
@@ -52,14 +69,47 @@ def sheet(wan: Wan, image: Image.Image, prompts: tuple[str, ...] = PROMPTS, aske
     return made
 
 
+def opened(file: Path) -> Image.Image:
+    """Return the picture in a file as the model takes it. Ends the process with a sentence if there is none."""
+    try:
+        with Image.open(file) as picture:
+            picture.load()
+            return ImageOps.fit(ImageOps.exif_transpose(picture).convert("RGB"), SIZE)
+    except UnidentifiedImageError:
+        raise SystemExit(f"{file} holds no picture that can be read here, such as a PNG or a JPEG") from None
+    except Image.DecompressionBombError:
+        raise SystemExit(f"{file} has too many pixels") from None
+    except OSError as error:
+        if error.strerror is not None:
+            raise SystemExit(f"no picture can be read at {file} ({error.strerror})") from None
+        raise SystemExit(f"the picture in {file} is damaged") from None
+    except (SyntaxError, ValueError):  # Pillow's, of damaged data
+        raise SystemExit(f"the picture in {file} is damaged") from None
+
+
+def _check_writable(file: Path) -> None:
+    """Ends the process if the sheet could not be written, which would show after minutes only."""
+    if file.suffix.lower() not in SHEET_SUFFIXES:
+        raise SystemExit(f"the name of the sheet must end in .jpg, .png or .webp; it was {file}")
+    if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise SystemExit(f"the sheet cannot be written to {file}")
+
+
 def main(arguments: list[str]) -> None:
+    if any(argument in HELP for argument in arguments):
+        sys.stdout.write(f"{USAGE}\n")
+        sys.exit(0)
     if not 2 <= len(arguments) <= 3:
-        raise SystemExit("usage: python -m inference.pocket.showcase PICTURE SHEET [FOLDER]")
-    picture, file, folder = [*arguments, str(POCKET_FOLDER)][:3]
+        sys.stderr.write(f"{USAGE}\n")
+        sys.exit(WRONG_USAGE_EXIT)
+    picture, file, folder = map(Path, [*arguments, str(POCKET_FOLDER)][:3])
+    _check_writable(file)
+    image = opened(picture)
     torch.set_num_threads(1)
-    wan = load(Path(folder), torch.device("cpu"))
-    with Image.open(picture) as opened:
-        image = ImageOps.fit(opened.convert("RGB"), SIZE)
+    try:
+        wan = load(folder, torch.device("cpu"))
+    except CheckpointError as error:
+        raise SystemExit(str(error)) from None
     sheet(wan, image).save(file, quality=88)
 
 

@@ -6,33 +6,60 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
-from contracts.job import SIDE_MULTIPLE, ImageSize, parse_size
+from contracts.job import SIDE_MULTIPLE, SIZES_480P, ImageSize, Shift, parse_size
 from inference.wan.parts import read_json
+from inference.wan.places import is_there
 from inference.wan.weights import CheckpointError
 
 CARD_FILE = "wanjet.json"
-WAN21_SIZES = ["1280*720", "720*1280", "832*480", "480*832"]
+CARD_IN_WORDS = " with a name, sizes as W*H and a default_size"
+WAN21_SIZES = ["1280*720", "720*1280", *SIZES_480P]
+
+SNAPSHOTS, HUB_MODEL = "snapshots", "models--"
+"""In a cache of the hub a model lies in `models--ORG--NAME/snapshots/<hash>`."""
 
 
 class ModelCard(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model says of itself. `large_sizes` are those that it can make but only advertises on request."""
+    """What a model says of itself.
+
+    `large_sizes` are those that it can make but only advertises on request; `sample_shift` is for jobs that leave
+    theirs out, whatever their size.
+    """
 
     name: str
     sizes: Annotated[list[ImageSize], Meta(min_length=1)]
     default_size: ImageSize
     large_sizes: list[ImageSize] = []
+    sample_shift: Shift | None = None
 
 
 def read_card(folder: Path, *, large_sizes: bool = False) -> ModelCard:
-    """The folder's own card; without one it is taken for Wan2.1-14B under the folder's name."""
+    """The folder's own card; without one it is taken for Wan2.1-14B under the folder's name.
+
+    Wan2.1 is published at two resolutions, of the same shapes and sizes: `480P` in the name makes the smaller one the
+    default size.
+    """
     file = folder / CARD_FILE
-    if not file.exists():
-        return ModelCard(folder.resolve().name, WAN21_SIZES, WAN21_SIZES[0])
-    card = read_json(file, ModelCard)
+    if not is_there(file):
+        name = _name(folder)
+        return ModelCard(name, WAN21_SIZES, SIZES_480P[0] if _is_480p(name, folder) else WAN21_SIZES[0])
+    card = read_json(file, ModelCard, of=CARD_IN_WORDS)
     if large_sizes:
         card = msgspec.structs.replace(card, sizes=card.sizes + [s for s in card.large_sizes if s not in card.sizes])
     _check_card(card, file)
     return card
+
+
+def _name(folder: Path) -> str:
+    place = folder.resolve()
+    if place.parent.name == SNAPSHOTS and (model := place.parent.parent.name).startswith(HUB_MODEL):
+        return model.rpartition("--")[2]
+    return place.name
+
+
+def _is_480p(*places: str | Path) -> bool:
+    names = [Path(place).name.lower() for place in places]
+    return any("480p" in name for name in names) and not any("720p" in name for name in names)
 
 
 def _check_card(card: ModelCard, file: Path) -> None:

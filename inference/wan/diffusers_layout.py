@@ -10,13 +10,15 @@ from msgspec import Struct
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-# The variant by name: transformers picks the other, whose pixels differ a little, wherever torchvision is installed.
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-
+from inference.wan.eye import CLIPImageProcessorPil
 from inference.wan.parts import NOTHING, Checkpoint, Part, expect, read_json
+from inference.wan.places import INDEX_FILE
+from inference.wan.relatives import WANTED, in_diffusers
+from inference.wan.unused import is_lora, not_used
 from inference.wan.weights import CheckpointError, Stored, read_safetensors
 
-INDEX_FILE = "model_index.json"
+PROCESSOR_FILE = "preprocessor_config.json"
+OTHER_WEIGHTS = (".bin", ".gguf", ".pt", ".pth", ".ckpt")
 
 INDEX_CLASSES = {
     "transformer": "WanTransformer3DModel",
@@ -55,11 +57,15 @@ class _ImageEncoder(Struct):
 
 def open_diffusers(folder: Path) -> Checkpoint:
     """Raises `CheckpointError` unless the folder's own descriptions are those of Wan2.1 image-to-video."""
-    index = read_json(folder / INDEX_FILE, dict[str, Any])
-    transformer = read_json(folder / "transformer" / "config.json", _Transformer)
-    _check_transformer(transformer, folder / "transformer" / "config.json")
+    index, described = folder / INDEX_FILE, folder / "transformer" / "config.json"
+    components = read_json(index, dict[str, Any])
+    relative = in_diffusers(components, read_json(described, dict[str, Any]))
+    if relative is not None:
+        raise CheckpointError(f"{described}: expected {WANTED}, found {relative}")
+    transformer = read_json(described, _Transformer)
+    _check_transformer(transformer, described)
     for name, kind in INDEX_CLASSES.items():
-        expect(folder / INDEX_FILE, f"{name} of class {kind}", _class_name(index, name), kind)
+        expect(index, f"{name} of class {kind}", _class_name(components, name), kind)
     _check_vae(read_json(folder / "vae" / "config.json", _Vae), folder / "vae" / "config.json")
     text = read_json(folder / "text_encoder" / "config.json", _TextEncoder)
     expect(folder / "text_encoder", f"d_model {transformer.text_dim}", text.d_model, transformer.text_dim)
@@ -71,19 +77,20 @@ def open_diffusers(folder: Path) -> Checkpoint:
         text_encoder=_part(folder / "text_encoder", _text_encoder, umt5_name, DECODER),
         image_encoder=_part(folder / "image_encoder", _image_encoder, clip_name, REST_OF_CLIP),
         tokenizer=folder / "tokenizer",
-        image_processor=lambda: CLIPImageProcessorPil.from_pretrained(
-            folder / "image_processor", local_files_only=True
-        ),
+        image_processor=lambda: _image_processor(folder / "image_processor"),
         configs={
             **{f"{name}/config.json": folder / name / "config.json" for name in INDEX_CLASSES},
             **{f"image_processor/{file.name}": file for file in (folder / "image_processor").glob("*.json")},
         },
+        layout="diffusers",
+        unused=not_used(folder, [file for name in INDEX_CLASSES for file in weight_files(folder / name)]),
     )
 
 
 def _class_name(index: dict[str, Any], name: str) -> str | None:
     # A CLIP saved with its projection holds the same encoder.
-    return (index.get(name, [None, None])[-1] or "").removesuffix("WithProjection") or None
+    named = index.get(name)
+    return str(named[-1] or "").removesuffix("WithProjection") or None if isinstance(named, list) and named else None
 
 
 def _check_transformer(config: _Transformer, file: Path) -> None:
@@ -111,6 +118,14 @@ def _part(
     return Part(folder, lambda: build(folder), tensors, canonical, unused)
 
 
+def _image_processor(folder: Path) -> CLIPImageProcessorPil:
+    read_json(folder / PROCESSOR_FILE, dict[str, Any])
+    try:
+        return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # whatever the library has against a value
+        raise CheckpointError(f"{folder}: expected CLIP's image processor, found one that cannot be read") from error
+
+
 def _text_encoder(folder: Path) -> UMT5EncoderModel:
     return UMT5EncoderModel(UMT5Config.from_pretrained(folder, local_files_only=True))
 
@@ -129,15 +144,24 @@ def clip_name(name: str) -> str:
 
 def stored(folder: Path) -> dict[str, Stored]:
     """The weights that lie in a folder: in one file, or in several with an index. Safetensors alone: pickles run."""
+    return read_safetensors(weight_files(folder))
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that the folder's index names; without one its only file that is no LoRA. Raises `CheckpointError`."""
     indices = sorted(folder.glob("*.safetensors.index.json"), key=lambda file: len(file.name))
     if indices:
-        weight_map = read_json(indices[0], _Index).weight_map
-        return read_safetensors(folder / file for file in sorted(set(weight_map.values())))
-    files = list(folder.glob("*.safetensors"))
-    if len(files) != 1:
-        found = ", ".join(sorted(file.name for file in files)) or "none"
-        raise CheckpointError(f"{folder}: expected weights as .safetensors, with an index if several, found {found}")
-    return read_safetensors(files)
+        return [folder / file for file in sorted(set(read_json(indices[0], _Index).weight_map.values()))]
+    files = sorted(folder.glob("*.safetensors"))
+    models = [file for file in files if not is_lora(file)] if len(files) > 1 else files
+    if len(models) != 1:
+        others = [file.name for file in sorted(folder.glob("*")) if file.suffix in OTHER_WEIGHTS]
+        rather = f" rather than {', '.join(others)}," if others else ""
+        found = ", ".join(file.name for file in files) or "none"
+        raise CheckpointError(
+            f"{folder}: expected weights as .safetensors, with an index if several,{rather} found {found}"
+        )
+    return models
 
 
 class _Index(Struct):

@@ -4,8 +4,8 @@ import torch
 from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
 from PIL import Image
 from transformers import CLIPVisionModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
+from inference.wan.eye import Processor
 from inference.wan.load import Wan
 
 # The transformer parts text from picture by this count and checks nothing: any other length gives a wrong video.
@@ -38,7 +38,7 @@ def _encode_text(wan: Wan, text: str) -> torch.Tensor:
     return embedding_BLD.masked_fill(padding_BL1, 0).to(wan.transformer.dtype)
 
 
-def encode_image(processor: CLIPImageProcessorPil, encoder: CLIPVisionModel, image: Image.Image) -> torch.Tensor:
+def encode_image(processor: Processor, encoder: CLIPVisionModel, image: Image.Image) -> torch.Tensor:
     """CLIP's last layer but one: 1 × (patches + 1) × D."""
     pixels_BCHW = processor(images=image, return_tensors="pt").pixel_values
     return encoder(pixels_BCHW.to(encoder.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]

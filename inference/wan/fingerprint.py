@@ -41,7 +41,9 @@ def fingerprint(checkpoint: Checkpoint, card: ModelCard) -> str:
             *readers.map(lambda each: _of_tensor(*each), tensors),
             *readers.map(lambda each: _of_file(*each), files),
         ]
-    described = {name: value for name, value in msgspec.structs.asdict(card).items() if name not in NOT_OF_PIXELS}
+    # What a card leaves out is left out here, so that a new field changes no model that does not have it.
+    of_card = msgspec.structs.asdict(card).items()
+    described = {name: value for name, value in of_card if name not in NOT_OF_PIXELS and value is not None}
     return hashlib.sha256(b"".join([*parts, msgspec.json.encode(described, order="sorted")])).hexdigest()
 
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from contracts.events import Stage
-from contracts.job import Job
+from contracts.job import Job, shift_of
 from inference.wan import vae
 from inference.wan.attention_cache import AttentionCache, rule_for
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, encode_image, encode_text
@@ -85,7 +85,8 @@ def denoise(
     offer: Offer = decline,
 ) -> torch.Tensor:
     """The job's latents: 1 × 16 × T × H/8 × W/8 in fp32."""
-    scheduler = solver(job.sample_solver, job.infer_steps, job.sample_shift, wan.device)
+    shift = shift_of(job, job.image_size or wan.card.default_size, wan.card.sample_shift)
+    scheduler = solver(job.sample_solver, job.infer_steps, shift, wan.device)
     if halfway is None:
         done = 0
         latents_BCTHW = noise_like(given.first_frame_BCTHW, job.seed, channels=wan.vae.config["z_dim"])

@@ -1,5 +1,6 @@
 """What the transformer's blocks run on: attention's kernel, compiled code, 8-bit matrices. Knows no job and no plan."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +27,10 @@ APPROXIMATE = "sage"
 """Stands in the names of those that change pixels beyond rounding."""
 
 PICTURE_TOKENS = 257  # of Wan's CLIP: an odd number, which some kernels refuse
+VIDEO_TOKENS = 31 * 45 * 80  # of 121 frames at 1280 × 720
+QUERIES_COMPARED = 8
+HEADS_TRIED = 1
+AWAY_MAX = 0.05  # of the result; bf16 is some 0.004 away
 WARM_UP_FRAMES = 81  # what a job has by default
 
 
@@ -49,16 +54,46 @@ def attend(wan: Wan, asked: str | None) -> str:
 
 
 def runs(name: str, device: torch.device, head_dim: int) -> bool:
-    """Whether a small attention over a picture's tokens comes out: what is installed and what works are two things."""
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
-    query_BLHD = torch.zeros(1, 2, 2, head_dim, dtype=dtype, device=device)
-    key_BLHD = torch.zeros(1, PICTURE_TOKENS, 2, head_dim, dtype=dtype, device=device)
+    """Whether an attention comes out right: what is installed, what works and what computes the same are three things.
+
+    Over a picture's tokens, whose number is odd, and over as many as the longest video has. Of that a CPU asks for a
+    few queries alone; other devices ask for all of them, which takes a fraction of a second.
+    """
+    few = QUERIES_COMPARED
     try:
-        dispatch_attention_fn(query_BLHD, key_BLHD, key_BLHD, backend=AttentionBackendName(name))
+        right = _is_right(name, device, head_dim, few, PICTURE_TOKENS) and _is_right(
+            name, device, head_dim, few if device.type == "cpu" else VIDEO_TOKENS, VIDEO_TOKENS
+        )
     except Exception as error:  # noqa: BLE001  # whatever a kernel has against this device
         log.get().info("attention_refused", backend=name, error=type(error).__name__)
         return False
-    return True
+    if not right:
+        log.get().info("attention_refused", backend=name, error="another result than torch's")
+    return right
+
+
+def _is_right(name: str, device: torch.device, head_dim: int, queries: int, keys: int) -> bool:
+    """Compare the first and the last queries with the sums written out in fp32.
+
+    Values grow along the tokens, so that a band which leaves out the far ones moves every result.
+    """
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    draws = torch.Generator().manual_seed(0)
+    shapes = [(1, length, HEADS_TRIED, head_dim) for length in (queries, keys, keys)]
+    query_BLHD, key_BLHD, value_BLHD = (torch.randn(shape, generator=draws).to(device, dtype) for shape in shapes)
+    value_BLHD = value_BLHD + torch.linspace(0, 2, keys, device=device, dtype=dtype)[None, :, None, None]
+    try:
+        found_BLHD = dispatch_attention_fn(query_BLHD, key_BLHD, value_BLHD, backend=AttentionBackendName(name))
+    except torch.OutOfMemoryError:  # of a kernel that keeps all products: jobs may be shorter
+        return keys > PICTURE_TOKENS
+    ends = [*range(QUERIES_COMPARED // 2), *range(-QUERIES_COMPARED // 2, 0)]
+    query_BHLD, key_BHLD, value_BHLD = (
+        each.transpose(1, 2).float() for each in (query_BLHD[:, ends], key_BLHD, value_BLHD)
+    )
+    weights_BHLL = (query_BHLD @ key_BHLD.mT / head_dim**0.5).softmax(-1)
+    exact_BHLD = weights_BHLL @ value_BHLD
+    away = (found_BLHD[:, ends].transpose(1, 2).float() - exact_BHLD).norm() / exact_BHLD.norm()
+    return bool(away < AWAY_MAX)  # which no NaN is
 
 
 def marks(attention: str, *, fp8_linear: bool) -> list[str]:
@@ -73,6 +108,15 @@ def check_fp8(device: torch.device) -> None:
         linear(torch.zeros(32, 32, dtype=torch.bfloat16, device=device))
     except Exception as error:
         raise KernelError(f"FP8_LINEAR: {device.type} was expected to multiply 8-bit floats, but does not") from error
+
+
+def check_compile(device: torch.device, backend: str | Callable[..., Any] = "inductor") -> None:
+    """Raises `KernelError` where code cannot be compiled: without a compiler for the device, or for the CPU's."""
+    try:
+        doubled = torch.compile(lambda numbers: numbers * 2 + 1, backend=backend)(torch.ones(4, device=device))
+        assert doubled.eq(3).all()
+    except Exception as error:
+        raise KernelError(f"COMPILE_BLOCKS: {device.type} was expected to run compiled code, but does not") from error
 
 
 def compile_blocks(transformer: WanTransformer3DModel, backend: str = "inductor") -> None:

@@ -12,18 +12,20 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
-from transformers import AutoTokenizer, CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers import CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
 from transformers.utils import logging
 
 from contracts import log
 from inference.wan import fp8
 from inference.wan.card import ModelCard, read_card
 from inference.wan.checkpoint import open_checkpoint
+from inference.wan.eye import Processor
 from inference.wan.fingerprint import fingerprint
 from inference.wan.parts import Checkpoint, Part
+from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
 from inference.wan.rows import own_rows, share_out, with_rows
 from inference.wan.texts import Texts
+from inference.wan.tokenizer import read_tokenizer
 from inference.wan.vae_on_cpu import speed_up
 from inference.wan.weights import CheckpointError
 
@@ -40,7 +42,7 @@ class Wan:
 
     tokenizer: PreTrainedTokenizerBase
     text_encoder: UMT5EncoderModel
-    image_processor: CLIPImageProcessorPil
+    image_processor: Processor
     image_encoder: CLIPVisionModel
     vae: AutoencoderKLWan
     transformer: WanTransformer3DModel
@@ -72,6 +74,8 @@ def load(
     read if the folder holds something else, and afterwards if it was changed meanwhile.
     """
     checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
+    for each in checkpoint.unused:
+        log.get().warning("weights_not_used", file=str(each.file), what=each.what)
     weights = fingerprint(checkpoint, card)
     wan = read(
         checkpoint,
@@ -99,9 +103,8 @@ def read(
 ) -> Wan:
     """The models of a checkpoint that was opened; all else as above."""
     logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
-    # On a CPU half precision is slow and fp32 is what makes runs comparable bit for bit. On an accelerator the two
-    # large models run in bf16; the VAE and CLIP are small and their rounding would be seen.
-    large_dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+    # The VAE and CLIP are small and their rounding would be seen: they are in fp32 on every device.
+    large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     reading = _Reading()
 
@@ -114,7 +117,10 @@ def read(
             fp8.convert(empty.blocks)
         if mesh is not None:
             share_out(empty, empty.blocks, mesh)
-        return _filled(checkpoint.transformer, empty, lambda name: _wan_dtype(name, large_dtype), device, reading)
+        model = _filled(checkpoint.transformer, empty, lambda name: wan_dtype(name, large_dtype), device, reading)
+        if large_dtype != torch.float32:
+            keep_residuals_in_fp32(model, large_dtype)
+        return model
 
     def text_encoder() -> UMT5EncoderModel:
         empty = checkpoint.text_encoder.empty()
@@ -130,7 +136,7 @@ def read(
     if device.type == "cpu":
         speed_up(vae)
     return Wan(
-        tokenizer=AutoTokenizer.from_pretrained(checkpoint.tokenizer, local_files_only=True),
+        tokenizer=read_tokenizer(checkpoint.tokenizer),
         text_encoder=text_encoder(),
         image_processor=checkpoint.image_processor(),
         image_encoder=whole(checkpoint.image_encoder),
@@ -139,12 +145,6 @@ def read(
         card=card,
         device=device,
     )
-
-
-def _wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
-    """Some small parts of Wan are in fp32 whatever the rest is; diffusers says which, under no public name."""
-    kept: list[str] = WanTransformer3DModel._keep_in_fp32_modules  # noqa: SLF001  # pyright: ignore[reportPrivateUsage, reportAssignmentType]
-    return torch.float32 if set(kept) & set(name.split(".")) else large_dtype
 
 
 def _filled(

@@ -8,18 +8,21 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from msgspec import Struct
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from inference.wan.diffusers_layout import clip_name, stored, umt5_name
+from inference.wan.diffusers_layout import clip_name, stored, umt5_name, weight_files
+from inference.wan.eye import WholePicture
 from inference.wan.parts import Checkpoint, Part, expect, read_json
+from inference.wan.places import CONFIG_FILE
+from inference.wan.relatives import WAN22_I2V, WANTED, in_original, in_tensors
+from inference.wan.unused import not_used
 from inference.wan.weights import CheckpointError, Stored, read_pickle
 
-CONFIG_FILE = "config.json"
 TEXT_FILE = "models_t5_umt5-xxl-enc-bf16.pth"
 VAE_FILE = "Wan2.1_VAE.pth"
 IMAGE_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
@@ -134,6 +137,9 @@ class _Config(Struct):
 
 def open_original(folder: Path) -> Checkpoint:
     """Raises `CheckpointError` unless the folder's own description is that of Wan2.1 image-to-video."""
+    relative = in_original(read_json(folder / CONFIG_FILE, dict[str, Any]))
+    if relative is not None:
+        raise CheckpointError(f"{folder / CONFIG_FILE}: expected {WANTED}, found {relative}")
     config = read_json(folder / CONFIG_FILE, _Config)
     expect(folder / CONFIG_FILE, "model_type i2v", config.model_type, "i2v")
     expect(folder / CONFIG_FILE, "in_dim 36 (16 is text-to-video)", config.in_dim, 36)
@@ -145,23 +151,27 @@ def open_original(folder: Path) -> Checkpoint:
         folder / IMAGE_FILE, image_encoder.stored["post_layernorm.weight"], transformer, "image_embedder.ff.net.0.proj"
     )
     tokenizer = folder / TOKENIZER_FOLDER
-    if not tokenizer.is_dir():
-        raise CheckpointError(f"{tokenizer}: expected this folder with UMT5's tokenizer, found none")
     return Checkpoint(
         transformer=transformer,
         vae=_vae(folder / VAE_FILE),
         text_encoder=text_encoder,
         image_encoder=image_encoder,
         tokenizer=tokenizer,
-        image_processor=lambda: clip_processor(image_side),
+        image_processor=lambda: WholePicture(image_side),
         configs={CONFIG_FILE: folder / CONFIG_FILE},
+        layout="original",
+        unused=not_used(folder, weight_files(folder)),
     )
 
 
 def _transformer(folder: Path, config: _Config) -> Part:
-    tensors = _renamed(stored(folder), TRANSFORMER)
-    text = _known(folder, tensors, "condition_embedder.text_embedder.linear_1.weight")
-    image = _known(folder, tensors, "condition_embedder.image_embedder.ff.net.0.proj.weight")
+    theirs = stored(folder)
+    if (relative := in_tensors(theirs)) is not None:
+        raise CheckpointError(f"{folder}: expected {WANTED}, found {relative}")
+    text = _known(folder, theirs, "text_embedding.0.weight")
+    if "img_emb.proj.1.weight" not in theirs:
+        raise CheckpointError(f"{folder}: expected {WANTED}, found {WAN22_I2V} (no tensor img_emb.proj.1.weight)")
+    image, tensors = theirs["img_emb.proj.1.weight"], _renamed(theirs, TRANSFORMER)
     return Part(
         folder,
         lambda: WanTransformer3DModel(
@@ -218,11 +228,6 @@ def _image_encoder(file: Path) -> tuple[Part, int]:
         hidden_act="gelu",
     )
     return Part(file, lambda: CLIPVisionModel(config), tensors, clip_name, unused=r"head$"), side
-
-
-def clip_processor(side: int) -> CLIPImageProcessorPil:
-    """For an eye that takes pictures of this side; the rest is CLIP's own."""
-    return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
 
 
 def _unfused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:

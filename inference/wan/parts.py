@@ -1,7 +1,7 @@
 """The parts of a checkpoint as both layouts describe them, and what is checked of each. Knows neither layout."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,11 +12,15 @@ from accelerate import init_empty_weights
 from torch import nn
 from transformers import PreTrainedModel
 
+from inference.wan.content import mistaken
+from inference.wan.relatives import WANTED, in_tensors
+from inference.wan.unused import NotUsed
 from inference.wan.weights import CheckpointError, Stored
 
 T = TypeVar("T")
 
 NOTHING = r"(?!)"  # a pattern that no name matches
+FOR_PEOPLE = (".md", ".txt")
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
@@ -50,7 +54,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that was opened, not yet read. `configs` are the small files that say how the parts compute, by name."""
+    """A folder that was opened, not yet read.
+
+    `configs` are the small files that say how the parts compute, by name; `unused` are weights beside the parts.
+    """
 
     transformer: Part
     vae: Part
@@ -59,6 +66,8 @@ class Checkpoint:
     tokenizer: Path
     image_processor: Callable[[], Any]
     configs: Mapping[str, Path]
+    layout: str = "drawn"
+    unused: Sequence[NotUsed] = ()
 
     @property
     def parts(self) -> dict[str, Part]:
@@ -72,7 +81,10 @@ class Checkpoint:
 
 def check_part(part: Part) -> None:
     """Raises `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
-    wanted = {part.canonical(name): tuple(parameter.shape) for name, parameter in part.empty().named_parameters()}
+    wanted = {part.canonical(name): tuple(parameter.shape) for name, parameter in _built(part).named_parameters()}
+    unknown = [name for name in part.used if name not in wanted]
+    if (relative := in_tensors(unknown)) is not None:
+        raise CheckpointError(f"{part.where}: expected {WANTED}, found {relative} (by its tensor {unknown[0]})")
     missing = [name for name in wanted if name not in part.stored]
     if missing:
         raise CheckpointError(f"{part.where}: expected a tensor {_list(missing)}, found none")
@@ -81,9 +93,16 @@ def check_part(part: Part) -> None:
         expect(stored.file, f"{name} of shape {list(shape)}", list(stored.shape), list(shape))
         if stored.dtype not in FLOATS:
             raise CheckpointError(f"{stored.file}: expected {name} in floats of 16 bits or more, found {stored.dtype}")
-    unknown = [name for name in part.used if name not in wanted]
     if unknown:
         raise CheckpointError(f"{part.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
+
+
+def _built(part: Part) -> nn.Module:
+    try:
+        return part.empty()
+    except Exception as error:  # whatever a class has against numbers that do not fit each other
+        described = f"found one that it cannot ({type(error).__name__})"
+        raise CheckpointError(f"{part.where}: expected a configuration to build the model by, {described}") from error
 
 
 def _list(names: list[str]) -> str:
@@ -96,10 +115,21 @@ def expect(where: Path, expected: str, found: object, wanted: object) -> None:
         raise CheckpointError(f"{where}: expected {expected}, found {'none' if found is None else found}")
 
 
-def read_json(file: Path, kind: type[T]) -> T:
+def check_small(file: Path) -> None:
+    """Raise `CheckpointError` if something else than a component's small file is in its place, or broken JSON in it."""
+    if file.suffix == ".json":
+        read_json(file, object)
+        return
+    counts = not file.is_dir() and not file.name.startswith(".") and file.suffix not in FOR_PEOPLE
+    if counts and (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file of a Wan2.1 checkpoint, found {found}")
+
+
+def read_json(file: Path, kind: type[T], of: str = " of a Wan2.1 checkpoint") -> T:
+    """Return what a small JSON file says. Raises `CheckpointError` with what stands in its place, or in it."""
+    if (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file{of}, found {found}")
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: expected this file of a Wan2.1 checkpoint, found none") from None
-    except msgspec.MsgspecError as error:
-        raise CheckpointError(f"{file}: expected the file of a Wan2.1 checkpoint, found that {error}") from error
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that {error}") from error

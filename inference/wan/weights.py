@@ -12,6 +12,8 @@ import msgspec
 import torch
 from msgspec import Struct
 
+from inference.wan.content import mistaken
+
 HEADER_BYTES_MAX = 100_000_000  # the format's own limit
 
 DTYPES = {
@@ -81,6 +83,8 @@ def read_safetensors(files: Iterable[Path]) -> dict[str, Stored]:
 
 def _header(file: Path) -> dict[str, Stored]:
     # Read here and not through the library: it maps the file, and what a rank has read of a map counts as its memory.
+    if (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file with weights, found {found}")
     try:
         size = file.stat().st_size
         with file.open("rb") as content:
@@ -90,9 +94,7 @@ def _header(file: Path) -> dict[str, Stored]:
             header = msgspec.json.decode(content.read(header_bytes), type=dict[str, dict[str, Any]])
         header.pop("__metadata__", None)
         places = msgspec.convert(header, dict[str, _Place])
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: expected this file with weights, found none") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {error}") from error
     start = 8 + header_bytes
     expected_size = start + max((place.data_offsets[1] for place in places.values()), default=0)
@@ -130,10 +132,10 @@ def _fill(flat: torch.Tensor, file: Path, at: int) -> bool:
 
 def read_pickle(file: Path) -> dict[str, Stored]:
     """What a `.pth` file holds, mapped and not copied; nothing in it is run. Raises `CheckpointError`."""
+    if (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file with weights, found {found}")
     try:
         tensors = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
-    except FileNotFoundError:
-        raise CheckpointError(f"{file}: expected this file with weights, found none") from None
     except pickle.UnpicklingError as error:
         raise CheckpointError(f"{file}: expected tensors and nothing that runs, found other objects") from error
     except (RuntimeError, OSError, EOFError, ValueError) as error:

@@ -13,7 +13,7 @@ import torch
 from msgspec.structs import replace
 from torch._dynamo import config
 
-from contracts.job import Job, parse_size
+from contracts.job import Job, parse_size, shift_of
 from inference import device
 from inference.wan.attention_cache import rule_for
 from inference.wan.encode import TEXT_TOKENS
@@ -81,7 +81,7 @@ class Card:
             self._rounded = self._ready(drawn(SHAPES[setup.shape], here, fp8_linear=True))
         with torch.inference_mode():
             self._given = encode(self._plain, setup.job, self._image)
-        self._stock = Stock(self._plain, setup.job.sample_shift)
+        self._stock = Stock(self._plain, shift_of(setup.job, setup.size))
 
     @property
     def pass_flops(self) -> int:

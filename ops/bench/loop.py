@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from contracts.events import Stage
-from contracts.job import parse_size
+from contracts.job import parse_size, shift_of
 from inference import device
 from inference.wan.generate import generate
 from inference.wan.kernels import attend
@@ -53,7 +53,7 @@ def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
     wan = drawn(SHAPES[setup.shape], here)
     attend(wan, None)
     job, image = setup.job, picture(*parse_size(setup.size))
-    pipeline = Stock(wan, job.sample_shift)
+    pipeline = Stock(wan, shift_of(job, setup.size))
 
     def timed(run: Callable[[Callable[[int], None]], object]) -> Times:
         marks: list[float] = []

@@ -31,7 +31,14 @@ class Setup(Struct, frozen=True, kw_only=True):
     @property
     def job(self) -> Job:
         """May be shorter than a client could ask for."""
-        return Job(prompt=PROMPT, num_frames=self.frames, seed=1, infer_steps=self.steps, guidance_scale=self.guidance)
+        return Job(
+            prompt=PROMPT,
+            image_size=self.size,
+            num_frames=self.frames,
+            seed=1,
+            infer_steps=self.steps,
+            guidance_scale=self.guidance,
+        )
 
     @property
     def cached_job(self) -> Job:

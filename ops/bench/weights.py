@@ -52,7 +52,9 @@ SHAPES: dict[ShapeName, PocketShape] = {
 def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None = None, fp8_linear: bool = False) -> Wan:
     """The model, in the types that it would be loaded in."""
     make = builders(shape)
-    parts = {name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")}
+    parts: dict[str, Any] = {
+        name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")
+    }
     with tempfile.TemporaryDirectory() as folder:
         make["tokenizer"]().save_pretrained(folder)
         checkpoint = Checkpoint(**parts, tokenizer=Path(folder), image_processor=make["image_processor"], configs={})

@@ -5,7 +5,7 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import msgspec
 from litestar import Litestar
@@ -26,9 +26,14 @@ from services.edge.gate import networks
 from services.edge.hosts import HostPattern, is_served
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
-from services.edge.routes import ROUTES, Edge
+from services.edge.origins import AllowedOrigin, shared
+from services.edge.routes import ROUTES, VIDEOS, Edge
 from services.edge.videos import Videos
 
+KEEP_ALIVE_S_MIN, KEEP_ALIVE_S_MAX = 1, 86_400
+KEEP_ALIVE_S = 620
+"""Of a connection without a request. Longer than balancers keep theirs (nginx and AWS 60 s, Azure 240, Google 600):
+otherwise one may send a request into a connection that is being closed. Idle ones make way for new ones (`crowd`)."""
 PATH_CHARS_MAX = 120
 PROBES = ("/livez", "/readyz")
 LAST_ANSWER = (b"connection", b"close")
@@ -49,6 +54,8 @@ class Settings(Struct, frozen=True):
     outbound_allowed_networks: tuple[Network, ...] = ()
     outbound_allowed_ports: tuple[Port, ...] = ()
     allowed_hosts: tuple[HostPattern, ...] = ("*",)
+    allowed_origins: tuple[AllowedOrigin, ...] = ()
+    keep_alive: Annotated[float, Meta(ge=KEEP_ALIVE_S_MIN, le=KEEP_ALIVE_S_MAX)] = KEEP_ALIVE_S
     bodies_bytes_max: Annotated[int, Meta(ge=BODIES_BYTES_MIN, le=BODIES_BYTES_LIMIT)] = BODIES_BYTES_MAX
 
 
@@ -76,21 +83,20 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
                 normaliser=Normaliser(),
                 videos=Videos(videos),
                 began=time.monotonic(),
+                origins=settings.allowed_origins,
                 draining=draining,
             )
             yield
 
-    served = _only_for(
-        settings.allowed_hosts,
-        Litestar(
-            route_handlers=ROUTERS,
-            dependencies={"edge": Provide(_edge, sync_to_thread=False)},
-            exception_handlers=HANDLERS,
-            lifespan=[lifetime],
-            openapi_config=None,
-            logging_config=None,
-        ),
+    routes = Litestar(
+        route_handlers=ROUTERS,
+        dependencies={"edge": Provide(_edge, sync_to_thread=False)},
+        exception_handlers=HANDLERS,
+        lifespan=[lifetime],
+        openapi_config=None,
+        logging_config=None,
     )
+    served = _only_for(settings.allowed_hosts, shared(settings.allowed_origins, _with_heads(routes)))
     return _traced(served, draining)
 
 
@@ -117,6 +123,17 @@ def _only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
     return outer
 
 
+def _with_heads(inner: ASGIApp) -> ASGIApp:
+    """Answer HEAD as GET (RFC 9110, 9.3.2). uvicorn, which knows the method from its own scope, leaves the body out."""
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].startswith(VIDEOS):
+            scope = cast("Scope", {**scope, "method": "GET"})
+        await inner(scope, receive, send)
+
+    return outer
+
+
 class _Left(BaseException):
     """The client is gone, or cut off, before its body was whole. Nothing of the request is to be done any more.
 
@@ -125,12 +142,13 @@ class _Left(BaseException):
 
 
 def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
-    """A request id in every answer and every log line, and one line a request. No body, no query, no header."""
+    """An id in every answer and every log line of a request, and one line a request. No body, no query, no header."""
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await inner(scope, receive, send)
             return
+        log.forget("job_id")  # a pipelined request begins in the context of the one before it
         request_id, began, status = uuid.uuid4().hex, time.monotonic(), 0
 
         async def send_traced(message: Message) -> None:
@@ -141,7 +159,7 @@ def _traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
                 message["headers"] = [*message["headers"], *added]
             await send(message)
 
-        with log.bound(request_id=request_id):
+        with log.bound(http_request_id=request_id):
             try:
                 await inner(scope, _whole(receive, scope), send_traced)
             except (_Left, asyncio.CancelledError) as end:

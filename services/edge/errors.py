@@ -22,7 +22,12 @@ _Response = Response[Any]
 
 
 class Busy(Exception):
-    """As many unfinished jobs exist as may; nothing was stored."""
+    """As many unfinished jobs exist as may; nothing was stored. `retry_after_s` is when a place may be free."""
+
+    def __init__(self, unfinished: int, allowed: int, retry_after_s: int) -> None:
+        full = f"{unfinished} of {allowed} allowed unfinished jobs exist"
+        super().__init__(f"{full}; a place may be free in {retry_after_s} s")
+        self.retry_after_s = retry_after_s
 
 
 class Overloaded(Exception):
@@ -93,21 +98,23 @@ class UnavailableBody(Struct, frozen=True, omit_defaults=True):
 
 
 class BusyBody(Struct, frozen=True):
+    error: str
+    message: str
     detail: str
 
 
 class InternalBody(Struct, frozen=True):
     error: str
     message: str
-    logId: str  # noqa: N815  # the wire's name
+    http_request_id: str
 
 
 def _answer(status: int, body: Struct, **headers: str) -> _Response:
     return Response(body, status_code=status, media_type="application/json", headers=headers)
 
 
-def _retry_later() -> dict[str, str]:
-    return {"Retry-After": str(RETRY_AFTER_S)}
+def _retry_later(after_s: int = RETRY_AFTER_S) -> dict[str, str]:
+    return {"Retry-After": str(after_s)}
 
 
 def _validation(objections: list[Objection]) -> _Response:
@@ -123,8 +130,8 @@ def on_refused_image(_: _Request, error: ImageRefused) -> _Response:
     return _validation([Objection("image_url", f"image_url: {error}")])
 
 
-def on_busy(_: _Request, __: Busy) -> _Response:
-    return Response(BusyBody(BUSY), status_code=429, media_type="application/json", headers=_retry_later())
+def on_busy(_: _Request, error: Busy) -> _Response:
+    return _answer(429, BusyBody("BUSY", str(error), BUSY), **_retry_later(error.retry_after_s))
 
 
 def on_overloaded(_: _Request, __: Overloaded) -> _Response:
@@ -141,7 +148,7 @@ def on_gone(_: _Request, error: Gone) -> _Response:
 
 def on_damaged(_: _Request, error: Damaged) -> _Response:
     log.get().error("video_damaged", error=str(error))
-    return _answer(500, InternalBody("VIDEO_DAMAGED", "the stored video is damaged", log.request_id()))
+    return _answer(500, InternalBody("VIDEO_DAMAGED", "the stored video is damaged", log.http_request_id()))
 
 
 def on_no_such_part(_: _Request, error: NoSuchPart) -> _Response:
@@ -186,7 +193,7 @@ def on_http(request: _Request, error: HTTPException) -> _Response:
 
 def on_ours(_: _Request, error: Exception) -> _Response:
     log.get().error("internal_error", exc_info=error)
-    return _answer(500, InternalBody("INTERNAL_ERROR", "something broke on our side", log.request_id()))
+    return _answer(500, InternalBody("INTERNAL_ERROR", "something broke on our side", log.http_request_id()))
 
 
 HANDLERS: dict[type[Exception] | int, Any] = {

@@ -176,7 +176,7 @@ class Guarded(HttpToolsProtocol):
         except ValueError as error:
             return bad(str(error))
         if authority is not None:
-            self.headers[:] = [(name, authority if name == b"host" else value) for name, value in self.headers]
+            self.headers[:] = [(b"host", authority), *(header for header in self.headers if header[0] != b"host")]
         self._is_probe = self.url.partition(b"?")[0] in PROBE_PATHS
         if not self._is_probe and not self._crowd.has_room():
             return CROWDED

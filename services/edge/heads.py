@@ -10,9 +10,12 @@ from http import HTTPStatus
 from services.edge.refusals import Refusal, bad
 
 PROTOCOLS = (b"HTTP/1.0", b"HTTP/1.1")
+HOST_OPTIONAL = b"HTTP/1.0"
+"""Probers speak it without a Host header; a server may not insist on one there (RFC 9112, 3.2)."""
 CHUNKED = b"chunked"
 ONCE = (
-    b"content-length", b"content-type", b"expect", b"idempotency-key", b"if-range", b"range", b"sec-fetch-site",
+    b"content-length", b"content-type", b"expect", b"idempotency-key", b"if-range", b"origin", b"range",
+    b"sec-fetch-site",
 )  # fmt: skip
 """Headers that are read here and have one value: of two, one would be dropped and nobody know which."""
 
@@ -29,7 +32,7 @@ def fault(request_line: bytes, headers: Headers) -> Refusal | None:
     coding = b",".join(codings)
     if protocol not in PROTOCOLS:
         return bad("only HTTP/1.1 is spoken here")
-    if names.count(b"host") != 1:
+    if names.count(b"host") > 1 or (b"host" not in names and protocol != HOST_OPTIONAL):
         return bad("a request must have exactly one Host header")
     if (twice := next((name for name in ONCE if names.count(name) > 1), None)) is not None:
         return bad(f"a request may have one {twice.decode().title()} header, this one has {names.count(twice)}")

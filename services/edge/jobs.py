@@ -8,6 +8,7 @@ from contextlib import suppress
 from mmap import mmap
 
 from msgspec.structs import replace
+from nats.js.api import StreamInfo
 
 from contracts import log, subjects, wire
 from contracts.blobs import Store
@@ -22,6 +23,7 @@ from contracts.status import JobStatus
 from contracts.trouble import Trouble
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.idempotency import Identity, fresh, repeatable
+from services.edge.places import Places
 from services.edge.spool import Spool
 
 PUBLISH_WITHIN_S = 12.0  # longer than an election of three brokers
@@ -34,6 +36,7 @@ class Jobs:
     def __init__(self, broker: Bus, videos: Store, scratch: Store, *, retention_s: float) -> None:
         self._broker, self._videos, self._scratch, self._retention_s = broker, videos, scratch, retention_s
         self._log = JobLog(broker, publisher=uuid.uuid4().hex)
+        self._places = Places(broker, self._log, self.clusters)
 
     async def clusters(self) -> list[ClusterStatus]:
         """The clusters whose heartbeat has not run out."""
@@ -51,7 +54,12 @@ class Jobs:
             raise Unavailable(str(trouble))
         queue = await self._broker.stream(subjects.JOBS_STREAM)
         if queue.state.messages >= (queue.config.max_msgs or 0):
-            raise Busy
+            raise await self._busy(queue)
+
+    async def _busy(self, queue: StreamInfo) -> Busy:
+        allowed = queue.config.max_msgs or 0
+        # Somebody's may have ended since the broker refused this one.
+        return Busy(max(queue.state.messages, allowed), allowed, await self._places.free_in_s())
 
     async def troubles(self) -> list[Trouble]:
         """Return why an input could not be stored now, or later the video."""
@@ -116,7 +124,7 @@ class Jobs:
             pass
         except StreamFull as error:
             await self._scratch.delete(name)
-            raise Busy from error
+            raise await self._busy(await self._broker.stream(subjects.JOBS_STREAM)) from error
         except Unavailable as error:
             log.get().warning("submission_unanswered", job_id=job_id, error=str(error))
             raise OutcomeUnknown(job_id) from error

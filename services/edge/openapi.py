@@ -36,14 +36,22 @@ until the job has ended; then the video is served, and can be sought in.
 
 Any request may also be answered 400 where its `Host` is not served, 405 where the method is not offered, 408 where \
 its body comes too slowly, 431 where its head is too large, 501 where its body is coded otherwise than `chunked`, and \
-503 `OVERLOADED` with `Retry-After` where too much is going on. Answers may grow fields and never lose one.
+503 `OVERLOADED` with `Retry-After` where too much is going on. HEAD is answered wherever GET is. Answers may grow \
+fields and never lose one.
+
+In a request, a field that is `null` counts as left out.
 """
-PROMPT = "A small boat sails over a calm sea"
-PICTURE = "data:image/webp;base64,UklGRiIAAABXRUJQVlA4TBYAAAAvP8ALAAdQwChg/wNAQvi/Xozof+oH"  # 64 by 48, one colour
+PROMPT = "A small boat sails over a calm sea, the camera slowly zooms in"
+PICTURE = (  # a boat, 128 by 72
+    "data:image/webp;base64,UklGRsoAAABXRUJQVlA4TL0AAAAvf8ARADW4iiTJUozx3SJQjAhsoGDvbm4meo431BpmI2lJlmQ5S3TvY0LUSGrE4"
+    "ACBiEXEAO2n/xNw+fiQeW2Njc31rubWnub2jmb03rjlF5hxN9x/dCYW6EuskESI+0FsIIkAnkhiE0ZFJTZgVATIggWshkjzK2I0I44IrYh9uKPEXrQ"
+    "h9qM/ehDdiRz6w584PLgTBfAmSnDPiCIY83y+LHta18ZyKUwX4l6hDMaLYL0E5gtw75BGg0n8YgkA"
+)
 
 _ID = schema(JobId)
 _TEXT = {"type": "string"}
 _REQUESTS = {
+    "a short video": {"prompt": PROMPT, "image_url": PICTURE, "num_frames": 25, "infer_steps": 20},
     "what is required": {"prompt": PROMPT, "image_url": PICTURE},
     "more": {
         "prompt": PROMPT, "image_url": PICTURE, "keep_aspect": True, "num_frames": 49, "guidance_scale": 5.0,
@@ -65,7 +73,6 @@ _UNHEALTHY = health.Health(status="unhealthy", timestamp=1703847600.1, uptime=76
 _WAITING = JobStatus(job_id=JOB_ID, queue_position=2, created_at=1703847600.1, updated_at=1703847600.1)
 _SUCCEEDED = JobStatus(
     job_id=JOB_ID, status="Succeed", progress=1.0, created_at=1703847600.1, updated_at=1703847720.5, attempt=1,
-    stage="store", step=30,
     results=Results(
         video_url=video_url(JOB_ID), video_path=video_path(JOB_ID), width=1280, height=720, num_frames=81,
         duration=5.0625, size_bytes=2_345_678, seed=7,
@@ -76,7 +83,12 @@ _SUCCEEDED = JobStatus(
 def document() -> Json:
     return {
         "openapi": "3.1.0",
-        "info": {"title": "WanJet", "version": version("wanjet"), "description": ABOUT},
+        "info": {
+            "title": "WanJet",
+            "version": version("wanjet"),
+            "description": ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in ("jobs", "videos", "operation", "documentation")],
         "paths": {
@@ -89,8 +101,10 @@ def document() -> Json:
             "/readyz": {"get": _readyz()},
             "/health": {"get": _health()},
             "/metrics": {"get": _metrics()},
+            "/": {"get": _welcome()},
             "/docs": {"get": _docs()},
-            "/docs/openapi.json": {"get": _docs_openapi()},
+            "/docs/openapi.json": {"get": _docs_openapi("openapi")},
+            "/openapi.json": {"get": _docs_openapi("openapiAtTheRoot")},
             "/docs/{name}": {"get": _docs_file()},
         },
         "components": components(),
@@ -124,10 +138,11 @@ def _submit() -> Json:
 def _idempotency_key() -> Json:
     meaning = (
         "A key of the client's own, quoted or bare. The same key with the same request means the same job and never "
-        "a second one: the repeat is answered 202 with the same id. With another request it is refused with 422."
+        "a second one: the repeat is answered 202 with the same id. With another request it is refused with 422. "
+        "Best is one that nobody else makes, such as a UUID or the number of an order."
     )
     schema = {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX}
-    return header("Idempotency-Key", meaning, schema, "order-1047")
+    return header("Idempotency-Key", meaning, schema)  # an example would be sent by everybody who tries the page
 
 
 def _links() -> Json:
@@ -156,7 +171,7 @@ def _status_at() -> Json:
         "parameters": [path("id", _ID, JOB_ID)],
         "responses": {
             "200": answer("The job's status.", waiting=_WAITING, succeeded=_SUCCEEDED),
-            **refusals(404, 500, 503),
+            **refusals(400, 404, 500, 503),
         },
     }
 
@@ -174,7 +189,7 @@ def _cancel() -> Json:
 
 
 def _video_get() -> Json:
-    video: Json = {"content": {"video/mp4": {}}}
+    video: Json = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
     return {
         **operation("video", "videos", "A succeeded job's video", "One range at a time, by which players seek."),
         "parameters": _video_parameters(),
@@ -255,9 +270,17 @@ def _docs() -> Json:
     }
 
 
-def _docs_openapi() -> Json:
+def _welcome() -> Json:
+    headers = headers_of("Location")
     return {
-        **operation("openapi", "documentation", "This contract, for programs"),
+        **operation("welcome", "documentation", "A way to this page"),
+        "responses": {"307": {"description": "The page is at `/docs`.", "headers": headers}},
+    }
+
+
+def _docs_openapi(name: str) -> Json:
+    return {
+        **operation(name, "documentation", "This contract, for programs"),
         "responses": _shipped(("application/json", {"type": "object"})),
     }
 

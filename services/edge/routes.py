@@ -14,11 +14,12 @@ from litestar.exceptions import HTTPException
 from msgspec import Struct
 from nats.js.errors import APIError
 
+from contracts import log
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import Objection, objections
 from contracts.job import JobId, is_job_id
 from contracts.status import JobStatus
-from services.edge import health
+from services.edge import health, json_body
 from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
 from services.edge.canary import Canary
 from services.edge.data_uri import is_inline
@@ -27,12 +28,19 @@ from services.edge.fetch import Outbound
 from services.edge.idempotency import key_in
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
-from services.edge.submission import Invalid
+from services.edge.json_body import NotJson
+from services.edge.origins import is_allowed
+from services.edge.submission import ECHO_CHARS_MAX, Invalid
 from services.edge.videos import Videos
 
 SMALL_BODY_BYTES_MAX = 64 * 1024
 HEALTH_WITHIN_S = 5.0
+IDENTITY = "identity"
+"""The coding of a body that has none."""
+AN_ID = "a job's id is 32 lower-case hex characters, as the submission was answered with"
 FOREIGN_SITES = ("cross-site", "same-site")
+VIDEOS = "/videos/"
+"""Whose routes answer HEAD by themselves, without a look into the file."""
 
 _Request = Request[Any, Any, Any]
 _VIDEO = re.compile(r"([0-9a-f]{32})\.mp4")
@@ -50,6 +58,7 @@ class Edge:
     normaliser: Normaliser
     videos: Videos
     began: float
+    origins: tuple[str, ...]
     draining: asyncio.Event
 
 
@@ -69,12 +78,13 @@ class Cancelled(Struct, frozen=True):
 
 @post("/video/submit", status_code=202, request_max_body_size=SUBMISSION_BYTES_MAX)
 async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
-    _check_sender(request)
+    _check_sender(request, edge.origins)
     with edge.bodies.spool() as body, edge.bodies.spool() as text:
         asked = await edge.bodies.read(request.stream(), body, text)
         header = request.headers.get("idempotency-key")
         key = None if header is None else key_in(header)
         identity = await edge.jobs.identify(key, asked.request, asked.inline)
+        log.note(job_id=identity.job_id)
         repeated = await edge.jobs.is_repeat(identity)
         if not repeated:
             if wrong := objections(asked.request, await edge.jobs.clusters()):
@@ -107,26 +117,28 @@ async def _picture(edge: Edge, asked: Submission) -> AsyncGenerator[mmap, None]:
 
 @post("/video/status", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
 async def status(request: _Request, edge: Edge) -> JobStatus:
-    return await edge.jobs.status(await _asked_id(request))
+    return await edge.jobs.status(await _asked_id(request, edge))
 
 
 @get("/video/status/{job_id:str}")
 async def status_at(job_id: str, edge: Edge) -> JobStatus:
     if not is_job_id(job_id):
-        raise NotFound("no such job")
+        raise Invalid([Objection("id", f"id was {job_id[:ECHO_CHARS_MAX]}; {AN_ID}")])
+    log.note(job_id=job_id)
     return await edge.jobs.status(job_id)
 
 
 @post("/video/cancel", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
 async def cancel(request: _Request, edge: Edge) -> Cancelled:
-    await edge.jobs.cancel(await _asked_id(request))
+    await edge.jobs.cancel(await _asked_id(request, edge))
     return Cancelled()
 
 
-@route("/videos/{name:str}", http_method=["GET", "HEAD"])
+@route(VIDEOS + "{name:str}", http_method=["GET", "HEAD"])
 async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
     if (match := _VIDEO.fullmatch(name)) is None:
         raise NotFound("no such video")
+    log.note(job_id=match[1])
     succeeded = await _succeeded(edge, match[1])
     try:
         return await edge.videos.serve(match[1], method=request.method, headers=dict(request.headers))
@@ -195,26 +207,32 @@ async def _health(edge: Edge) -> health.Health:
         return health.unhealthy(edge.began)
 
 
-async def _asked_id(request: _Request) -> str:
+async def _asked_id(request: _Request, edge: Edge) -> str:
+    _check_sender(request, edge.origins)
+    body = await request.body()
     try:
-        return msgspec.json.decode(await _json_body(request), type=Ask).job_id
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        what = 'the body must be {"requestId": "<32 lower-case hex characters>"}'
+        asked, _ = json_body.decode(body, Ask)
+    except NotJson as error:
+        raise Invalid([Objection("body", str(error))]) from error
+    except msgspec.ValidationError as error:
+        what = f'the body must be {{"requestId": "<id>"}}; {AN_ID}'
         raise Invalid([Objection("requestId", what)]) from error
+    log.note(job_id=asked.job_id)
+    return asked.job_id
 
 
-async def _json_body(request: _Request) -> bytes:
-    _check_sender(request)
-    return await request.body()
-
-
-def _check_sender(request: _Request) -> None:
+def _check_sender(request: _Request, origins: tuple[str, ...]) -> None:
     """Refuse what is no JSON, or what a foreign web page can have made behind its user's back (CSRF)."""
-    if request.headers.get("sec-fetch-site") in FOREIGN_SITES:
+    is_foreign = request.headers.get("sec-fetch-site") in FOREIGN_SITES
+    if is_foreign and not is_allowed(request.headers.get("origin", ""), origins):
         raise HTTPException(status_code=403, detail="requests from other sites are not taken")
     kind, parameters = request.content_type
     if kind != "application/json" or parameters.get("charset", "utf-8").lower() not in ("utf-8", "utf8"):
         raise HTTPException(status_code=415, detail="the content type must be application/json, in UTF-8")
+    coding = request.headers.get("content-encoding", IDENTITY).strip().lower()
+    if coding not in ("", IDENTITY):
+        detail = f"a body with Content-Encoding {coding[:ECHO_CHARS_MAX]} is not taken; send it as it is"
+        raise HTTPException(status_code=415, detail=detail, headers={"Accept-Encoding": IDENTITY})
 
 
 ROUTES = Router("/", route_handlers=[submit, status, status_at, cancel, video, livez, readyz, health_now, metrics])

@@ -22,7 +22,6 @@ from services.edge.guard import Guarded
 from services.edge.listening import BACKLOG
 from services.edge.reader import reading
 
-KEEP_ALIVE_S = 15
 ACCEPTED_AT_ONCE = 8
 """The event loop takes one connection of a listening descriptor in each of its turns, so there are several of it: else
 a burst of connections waits for as many turns."""
@@ -41,7 +40,7 @@ NOSNIFF = ("X-Content-Type-Options", "nosniff")
 class Server(uvicorn.Server):
     """The HTTP server of one edge."""
 
-    def __init__(self, app: Callable[..., Any], host: str, port: int, crowd: Crowd) -> None:
+    def __init__(self, app: Callable[..., Any], host: str, port: int, crowd: Crowd, *, keep_alive_s: float) -> None:
         config = uvicorn.Config(
             app,
             host=host,
@@ -53,7 +52,7 @@ class Server(uvicorn.Server):
             server_header=False,
             proxy_headers=False,
             headers=[NOSNIFF],
-            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_keep_alive=cast("int", keep_alive_s),  # handed to the loop, which takes fractions
             backlog=BACKLOG,
         )
         super().__init__(config)

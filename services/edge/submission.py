@@ -12,9 +12,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contracts.cluster import Objection
-from contracts.job import JobRequest
+from contracts.job import PROMPT_RULE, JobRequest, is_prompt
 from contracts.words import may_be
+from services.edge import json_body
 from services.edge.data_uri import is_inline
+from services.edge.json_body import Body, NotJson
+from services.edge.near import no_field
 
 ECHO_CHARS_MAX = 100
 UNKNOWN_NAMED_MAX = 10
@@ -22,7 +25,13 @@ VALUE_BYTES_MAX = 64 * 1024
 """What a value may have in JSON, but for a picture that stands in its own address."""
 LEVELS_MAX = 16
 SOLVER_ALIASES = {"dpmpp": "dpm++"}
-PICTURE = "image_url"
+PICTURE, PROMPT = "image_url", "prompt"
+NULL = b"null"
+RULES = {
+    PROMPT: PROMPT_RULE,
+    PICTURE: "an http:// or https:// address, or a data: URI with the picture in it",
+}
+"""In words, for fields of which their types say less."""
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(JobRequest)}
 _RAW_NAMES = frozenset(msgspec.json.encode(name) for name in _FIELDS)
@@ -52,6 +61,7 @@ def _member_pattern() -> re.Pattern[bytes]:
 
 
 _MEMBER = _member_pattern()
+_OPENING = re.compile(rb"\s*+\{")
 
 
 class Invalid(Exception):
@@ -63,19 +73,30 @@ class Invalid(Exception):
 
 
 def parse(body: bytes | mmap) -> JobRequest:
-    """The request in a JSON body. Raises `Invalid`."""
+    """Return the request in a JSON body; a field that is null counts as left out. Raises `Invalid`."""
+    try:
+        return _parsed(body)
+    except NotJson as error:
+        raise Invalid([Objection("body", str(error))]) from error
+    except UnicodeDecodeError as error:
+        raise Invalid([Objection("body", str(json_body.not_utf8(body)))]) from error
+
+
+def _parsed(body: bytes | mmap) -> JobRequest:
     members, wrong = _read(body)
     converted: dict[str, Any] = {}
     for name, field in _FIELDS.items():
         raw = getattr(members, name)
-        if raw is UNSET:
+        if raw is UNSET or bytes(memoryview(raw)[: len(NULL) + 1]) == NULL:
             if field.required:
-                wrong.append(Objection(name, f"{name} is missing; it may be {may_be(field.type)}"))
+                wrong.append(Objection(name, f"{name} is missing; it may be {_may_be(name, field.type)}"))
             continue
         try:
-            converted[name] = msgspec.convert(_value(name, raw), field.type)
+            converted[name] = _converted(name, field.type, raw)
+        except UnicodeDecodeError:
+            raise
         except _UNREADABLE:
-            wrong.append(Objection(name, f"{name} was {_shown(name, raw)}; it may be {may_be(field.type)}"))
+            wrong.append(Objection(name, f"{name} was {_shown(name, raw)}; it may be {_may_be(name, field.type)}"))
     if wrong:
         raise Invalid(wrong)
     request = JobRequest(**converted)
@@ -85,24 +106,26 @@ def parse(body: bytes | mmap) -> JobRequest:
 
 
 def _read(body: bytes | mmap) -> tuple[Struct, list[Objection]]:
-    """The known members of the object in a body, and objections to the unknown ones. Raises `Invalid`."""
+    """Return the known members of the object in a body, and objections to the unknown ones.
+
+    Raises `NotJson`, or `Invalid` if it is no object.
+    """
     try:
-        return msgspec.json.decode(body, type=_Closed), []
+        return msgspec.json.decode(json_body.unmarked(body), type=_Closed), []
     except _UNREADABLE:
         pass
     try:
-        return msgspec.json.decode(body, type=_Open), _unknown(body)
+        members, text = json_body.decode(body, _Open)
     except msgspec.ValidationError as error:
         raise Invalid([Objection("body", "the body must be a JSON object")]) from error
-    except _UNREADABLE as error:
-        raise Invalid([Objection("body", "the body is not JSON in UTF-8")]) from error
+    return members, _unknown(text)
 
 
-def _unknown(body: bytes | mmap) -> list[Objection]:
+def _unknown(text: Body) -> list[Objection]:
     """Objections to the unknown fields of an object that is well formed: the first by name, and how many more."""
     named: dict[bytes, Objection] = {}
     more, stopped_at = 0, 0
-    for member in _MEMBER.finditer(body, body.find(b"{") + 1):
+    for member in _MEMBER.finditer(text, _first_member(text)):
         raw = member[1]
         if raw is None:  # the end, or a value that the pattern cannot follow
             stopped_at = member.start()
@@ -112,14 +135,21 @@ def _unknown(body: bytes | mmap) -> list[Objection]:
         if len(named) == UNKNOWN_NAMED_MAX:
             more += 1
         else:
-            name = _text(raw)[:ECHO_CHARS_MAX]
-            named[raw] = Objection(name, f"{name} is not a field")
+            name = _text(raw)
+            shown = name[:ECHO_CHARS_MAX]
+            named[raw] = Objection(shown, no_field(name, shown))
     wrong = list(named.values())
     if more:
         wrong.append(Objection("body", f"{more} more names are not fields"))
-    if body[stopped_at : stopped_at + 1] != b"}":
+    if text[stopped_at : stopped_at + 1] != b"}":
         wrong.append(Objection("body", f"the body nests deeper than {LEVELS_MAX} levels"))
     return wrong
+
+
+def _first_member(text: Body) -> int:
+    opening = _OPENING.match(text)
+    assert opening is not None  # noqa: S101  # it was decoded as an object
+    return opening.end()
 
 
 def _text(raw: bytes) -> str:
@@ -128,6 +158,14 @@ def _text(raw: bytes) -> str:
         return msgspec.json.decode(raw, type=str)
     except _UNREADABLE:
         return raw[1:-1].decode(errors="replace")
+
+
+def _converted(name: str, kind: Any, raw: Raw) -> object:
+    """Return a member's value as its field has it. Raises what stands in `_UNREADABLE`."""
+    value = msgspec.convert(_value(name, raw), kind)
+    if name == PROMPT and not is_prompt(value):
+        raise msgspec.ValidationError
+    return value
 
 
 def _value(name: str, raw: Raw) -> object:
@@ -166,3 +204,8 @@ def _contradictions(request: JobRequest) -> list[Objection]:
     if request.cfg_size == 2 and not request.guided:
         wrong.append(Objection("cfg_size", "cfg_size was 2; at guidance_scale 1.0 there is one branch only"))
     return wrong
+
+
+def _may_be(name: str, kind: object) -> str:
+    """Return what a field may be, in words, from the limits that stand in its type."""
+    return RULES.get(name) or may_be(kind)

@@ -1,6 +1,7 @@
+import msgspec
 import pytest
 
-from contracts.job import JobRequest, accept, output_size, whole_frames
+from contracts.job import Generation, Job, JobRequest, accept, output_size, shift_of, whole_frames
 
 
 @pytest.mark.parametrize(("asked", "made"), [(24, 25), (25, 25), (26, 25), (27, 29), (81, 81), (119, 121), (120, 121)])
@@ -35,3 +36,30 @@ def test_the_output_size_is_the_one_asked_or_its_area_with_the_images_aspect(
     image: tuple[int, int], keep_aspect: bool, size: tuple[int, int]
 ) -> None:
     assert output_size("1280*720", keep_aspect, *image) == size
+
+
+@pytest.mark.parametrize(
+    ("asked", "image_size", "of_card", "shift"),
+    [
+        ({}, "1280*720", None, 5.0),
+        ({}, "832*480", None, 3.0),
+        ({}, "480*832", None, 3.0),
+        ({}, "256*144", None, 5.0),
+        ({}, "832*480", 4.0, 4.0),
+        ({}, "1280*720", 4.0, 4.0),
+        ({"sample_shift": 7.0}, "832*480", 4.0, 7.0),
+        ({"sample_shift": 5.0}, "832*480", None, 5.0),
+    ],
+)
+def test_the_shift_is_the_jobs_or_the_cards_or_the_sizes(asked, image_size, of_card, shift) -> None:
+    job = Generation(prompt="a boat at sea", **asked)
+    assert shift_of(job, image_size, of_card) == shift
+
+
+def test_a_shift_that_was_left_out_is_left_out_on_the_wire() -> None:
+    """A cluster of an older version then takes what it always took, and a job of an older edge keeps what it says."""
+    left_out = Job(prompt="a boat at sea", num_frames=81, seed=1)
+    assert b"sample_shift" not in msgspec.json.encode(left_out)
+    old = msgspec.json.encode({**msgspec.to_builtins(left_out), "sample_shift": 5.0})
+    assert msgspec.json.decode(old, type=Job).sample_shift == 5.0
+    assert msgspec.json.decode(msgspec.json.encode(left_out), type=Job) == left_out

@@ -1,4 +1,4 @@
-"""Faults of what lies around the processes: replaced weights, and neighbours of a newer version."""
+"""Faults of what lies around the processes: replaced weights, stores without hard links, newer neighbours."""
 
 import asyncio
 import os
@@ -15,6 +15,7 @@ from contracts import subjects, wire
 from contracts.events import EndingUnknown, JobStarted, JobSubmitted
 from contracts.job import Job, input_name, video_name
 from contracts.record import video_record_name
+from tests import no_links
 from tests.conftest import eventually
 from tests.contracts.test_fold import succeeded
 from tests.faults import checker
@@ -23,6 +24,7 @@ from tests.faults.trial import Trial, in_phase, key, undisturbed
 from tests.services.edge.conftest import post
 
 DECLINED_WITHIN_S = 60.0
+STARTED_WITHIN_S = 120.0
 CLEAN_UPS_S = 6.0
 """Some clean-ups of state, by the drills' interval."""
 FINE_TUNED = 1.02
@@ -87,6 +89,30 @@ async def digest_of(service: Service, job_id: str) -> str:
     return getattr(record.ending, "sha256", "")
 
 
+def without_links(role: str) -> Trial:
+    """The file system of the videos takes no hard links any more when a process starts again."""
+
+    async def run(service: Service) -> float:
+        library = no_links.compiled(service.folder)
+        if library is None:
+            print("NOT RUN: a store without hard links is made with a C compiler, and there is none")
+            return 0.0
+        service.paused.add(role)
+        await asyncio.to_thread(service.processes[role].stop)
+        refused = service.process(role, **no_links.below(service.videos, library))
+        refused.log.unlink(missing_ok=True)
+        refused.start()
+        await eventually(lambda: not refused.alive, within_s=STARTED_WITHIN_S)
+        assert "VIDEO_STORE_URL" in refused.text, "it does not say which store"
+        service.paused.discard(role)
+        await eventually(lambda: service.processes[role].alive)
+        await service.at_rest()
+        await undisturbed(service)
+        return 0.0
+
+    return Trial("video store without hard links", f"start of {role}", run)
+
+
 def newer_neighbours() -> Trial:
     """A newer edge and a newer cluster are at work beside these: a job and an ending of theirs, and their files."""
 
@@ -130,4 +156,5 @@ def newer_neighbours() -> Trial:
 
 def surroundings() -> Iterator[Trial]:
     yield weights_replaced()
+    yield from (without_links(role) for role in ("edge", "state", "cluster"))
     yield newer_neighbours()

@@ -493,3 +493,5 @@ def few_trials() -> Iterator[Trial]:
     yield flipped_checkpoint("state")
     yield damaged_video(flip, "flipped")
     yield events_again()
+    yield clock("cluster", DAY_S, "denoising")
+    yield from surroundings()

@@ -135,12 +135,11 @@ async def test_a_sleeping_cluster_is_overtaken_and_says_nothing_and_a_stopped_on
     job_id = await road.submit(client, **LONG)
     await road.at_step(client, job_id, 2)
 
-    async def busy_one() -> str | None:
-        async with client.get(f"{road.edge.url}/health") as answer:
-            clusters = (await answer.json())["clusters"]
-        return next((cluster["name"] for cluster in clusters if cluster["jobs_running"]), None)
-
-    busy = await eventually(busy_one)
+    start = await link.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
+    beats = [wire.decode_cluster(beat) for beat in await link.values(subjects.CLUSTERS_BUCKET)]
+    assert start is not None
+    began = wire.decode_event(start.data)
+    busy = next(beat.name for beat in beats if isinstance(began, JobStarted) and beat.instance == began.instance)
     first, second = (other, road.cluster) if busy == "other" else (road.cluster, other)
     await asyncio.to_thread(first.stop, signal.SIGHUP)  # as by SIGTERM
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"

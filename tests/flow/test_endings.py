@@ -139,11 +139,13 @@ async def test_the_next_job_has_the_ranks_while_a_video_is_written_and_both_can_
         await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*.mp4")))  # noqa: B023
 
 
-def restarted(road: Road, **variables: str) -> Process:
-    """The state service with other settings."""
-    road.state.stop()
+async def restarted(road: Road, **variables: str) -> Process:
+    """The state service with other settings, at work."""
+    await asyncio.to_thread(road.state.stop)
+    before = road.state.text.count("state_ready")
     state = Process(["-m", "services.state"], road.state.log, **{**road.variables, **variables})
     road.start(state)
+    await eventually(lambda: state.text.count("state_ready") > before, within_s=WITHIN_S)
     return state
 
 
@@ -174,7 +176,7 @@ async def test_the_oldest_videos_make_room_and_running_and_young_ones_stay(
     running = await road.submit(client, seed=Fault.SLOW_STORE)
     made_old(road.videos / video_name(old), 7200)
     older, newer = filler(road, 1, age_s=3600), filler(road, 2, age_s=1800)
-    road.state = await asyncio.to_thread(restarted, road, MAX_OUTPUT_DIR_SIZE="0.01", CLEANUP_INTERVAL="1")
+    road.state = await restarted(road, MAX_OUTPUT_DIR_SIZE="0.01", CLEANUP_INTERVAL="1")
 
     async def removed() -> bool:
         return await code(old) == 410
@@ -197,7 +199,7 @@ async def test_statuses_expire_and_a_replay_does_not_bring_them_back(
 ) -> None:
     edge = Edge(road.folder, road.broker, TASK_RETENTION="3", TMPDIR=str(road.folder))
     road.start(edge)
-    road.state = await asyncio.to_thread(restarted, road, TASK_RETENTION="3")
+    road.state = await restarted(road, TASK_RETENTION="3")
     await edge.ready(client)
     job_id = await road.submit(client)
 
@@ -212,7 +214,7 @@ async def test_statuses_expire_and_a_replay_does_not_bring_them_back(
     assert await known(404)
     assert (await log_of(link, job_id))[-1] == "finished.succeeded"
     await asyncio.to_thread(edge.stop)
-    road.state = await asyncio.to_thread(restarted, road)
+    road.state = await restarted(road)
 
 
 async def test_a_store_that_cannot_be_written_to_holds_jobs_up_and_heals(

@@ -107,6 +107,10 @@ async def test_a_job_of_a_newer_version_is_left_to_a_newer_cluster_and_fails_onl
     newer = {
         ID: known.replace(b'"seed":1', b'"seed":1,"camera_path":"orbit"'),
         "f" * 32: known.replace(b'"unipc"', b'"a_newer_solver"').replace(ID.encode(), b"f" * 32),
+        "e" * 32: known.replace(b'"num_frames":25', b'"num_frames":1000000000000000000').replace(
+            ID.encode(), b"e" * 32
+        ),
+        "d" * 32: known.replace(b'"seed":1', b'"seed":-1').replace(ID.encode(), b"d" * 32),
     }
     for job_id, payload in newer.items():
         await link.publish(subjects.job(job_id), payload, message_id=job_id, within_s=5)

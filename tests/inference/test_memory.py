@@ -20,8 +20,19 @@ def test_what_is_asked_for_already_is_not_advised() -> None:
     always = "a smaller image_size, fewer num_frames"
     cached = job(use_attentioncache=True)
     assert memory.reason("denoise", cached, plain, 4).endswith(
-        f": no use_attentioncache, dit_fsdp, a larger ulysses_size, {always}"
+        f": no use_attentioncache, dit_fsdp, t5_fsdp, a larger ulysses_size, {always}"
     )
+    assert memory.reason("encode", job(), plain, 4).endswith(f": t5_fsdp, dit_fsdp, vae_parallel, {always}")
+    assert memory.reason("decode", job(), plain, 4).endswith(f": vae_parallel, dit_fsdp, t5_fsdp, {always}")
     for stage in ("encode", "denoise", "decode", "store"):
         for plan, ranks in ((plain, 1), (every, 4)):
             assert memory.reason(stage, job(), plan, ranks).endswith(f"needs less: {always}")
+
+
+def test_while_the_weights_are_gathered_the_size_of_the_video_does_not_matter() -> None:
+    plain = Plan(cfg_size=2, ulysses_size=4, vae_parallel=True)
+    assert memory.reason(None, job(use_attentioncache=True), plain, 8) == (
+        "the cluster ran out of memory while the weights are gathered; what needs less: dit_fsdp, t5_fsdp"
+    )
+    half = Plan(cfg_size=2, ulysses_size=4, t5_fsdp=True)
+    assert memory.reason(None, job(), half, 8).endswith("what needs less: dit_fsdp")

@@ -19,11 +19,12 @@ from typing import Any
 
 import aiohttp
 
-from contracts import bus, subjects, wire
+from contracts import bus, lifetime, subjects, wire
 from contracts.bus import Bus
 from contracts.events import StageStarted
 from contracts.job import video_name
 from contracts.record import video_record_name
+from contracts.status import ENDED
 from inference.pocket.build import build
 from ops import provision
 from tests.conftest import Process, eventually, free_port
@@ -123,8 +124,7 @@ class Drill:
     async def cancel(self, number: int, seen: Seen) -> None:
         """Cancel a job at the moment when it is being stored, and watch whether that holds."""
         job_id = await self.submit(number)
-        storing = self._storing.setdefault(job_id, asyncio.Event())
-        await asyncio.wait_for(storing.wait(), STORING_WITHIN_S)
+        await self._at_the_store(number, job_id)
         await asyncio.sleep(random.uniform(0, DELAY_S_MAX))
         body = {"requestId": job_id}
         code, answer = await post(self.client, f"http://127.0.0.1:{self.ports[number % EDGES]}/video/cancel", body)
@@ -132,6 +132,16 @@ class Drill:
         seen.answers[code] += 1
         if code == 200:
             await self._watch(job_id, seen)
+
+    async def _at_the_store(self, number: int, job_id: str) -> None:
+        """Return as the job is being stored; or, if that event was lost on its way, once the job is seen beyond it."""
+        storing = self._storing.setdefault(job_id, asyncio.Event())
+        deadline = time.monotonic() + STORING_WITHIN_S
+        while not await lifetime.wait(storing, within_s=POLL_S):
+            status = await self.get(self.ports[number % EDGES], f"/video/status/{job_id}")
+            if status is not None and (status["stage"] == "store" or status["status"] in ENDED):
+                return
+            assert time.monotonic() < deadline, status
 
     async def _watch(self, job_id: str, seen: Seen) -> None:
         until = time.monotonic() + GONE_WITHIN_S

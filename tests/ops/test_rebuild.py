@@ -14,7 +14,7 @@ from contracts.events import Ending, Event
 from contracts.record import Record, record_name
 from contracts.status import JobStatus
 from ops import provision
-from ops.rebuild import Rebuilt, rebuild
+from ops.rebuild import Rebuilt, in_words, rebuild
 from tests.conftest import Broker, provision_settings
 from tests.contracts.test_fold import cancelled, failed, started, submitted, succeeded
 from tests.ops.test_events import publish
@@ -87,3 +87,22 @@ async def test_a_cancelled_job_stays_cancelled_where_the_record_of_a_success_lie
     assert await rebuild(link, videos) == Rebuilt(restored=1, known=0, unreadable=[])
     stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
     assert [wire.decode_event(each.data) for each in stored] == [ending]
+
+
+@pytest.mark.parametrize(
+    ("done", "said"),
+    [
+        (Rebuilt(9, 0, []), "restored 9 of 9 jobs"),
+        (Rebuilt(1, 24, []), "restored 1 of 25 jobs; 24 jobs already in the log"),
+        (Rebuilt(0, 25, []), "nothing to restore: 25 jobs already in the log"),
+        (Rebuilt(0, 1, []), "nothing to restore: 1 job already in the log"),
+        (Rebuilt(0, 0, []), "nothing to restore: no record of a job was found"),
+        (Rebuilt(1, 0, ["a.json"]), "restored 1 of 1 job; 1 record cannot be read"),
+        (
+            Rebuilt(0, 3, ["a.json", "b.json"]),
+            "nothing to restore: 3 jobs already in the log; 2 records cannot be read",
+        ),
+    ],
+)
+def test_what_was_done_is_said_without_faults_that_there_were_not(done: Rebuilt, said: str) -> None:
+    assert in_words(done) == said

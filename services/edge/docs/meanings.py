@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from contracts.cluster import Objection
-from contracts.job import FPS, JobRequest
+from contracts.job import FPS, PROMPT_WEIGHT_MIN, WIDE_WEIGHT, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
 from services.edge import errors, health
@@ -28,7 +28,11 @@ _CACHE = "Counted from 0, step `s` reuses what was stored where `start_step < s 
 
 MEANINGS: dict[type[Struct], dict[str, str]] = {
     JobRequest: {
-        "prompt": "What is to be seen. White space around it is cut off before it is measured.",
+        "prompt": (
+            "What is to be seen. White space around it is cut off before it is measured. At least "
+            f"{PROMPT_WEIGHT_MIN} characters, of which a Chinese, Japanese or Korean one (ideographs, kana, Bopomofo, "
+            f"Hangul) counts as {WIDE_WEIGHT}."
+        ),
         "image_url": (
             f"The first picture: an `http` or `https` URL of up to {URL_CHARS_MAX} characters, or a "
             f"`data:image/...;base64,` URI of up to {DATA_URI_CHARS_MAX // MIB} MB. PNG, JPEG or WebP, one frame, "
@@ -65,7 +69,10 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "attentioncache_interval": "Every so many steps attention is computed anew.",
         "end_step": "The last step that may reuse; the last step of all is always computed.",
         "sample_solver": "The scheduler; `dpmpp` is another name of `dpm++`.",
-        "sample_shift": "The shift of the noise schedule.",
+        "sample_shift": (
+            "The shift of the noise schedule. Left out, it is what the model's card says, else 3.0 for the sizes "
+            "832*480 and 480*832 and 5.0 for all others."
+        ),
     },
     Ask: {"requestId": "The id that the submission was answered with."},
     Accepted: {"requestId": "The job's id from now on."},
@@ -80,9 +87,12 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "created_at": "When it was accepted, in Unix seconds.",
         "updated_at": "When something last happened to it, in Unix seconds.",
         "attempt": "Counts from 1; 0 before the job first runs.",
-        "stage": "What the running attempt is at.",
-        "step": "Denoising steps done in this attempt.",
-        "released_attempt": "The latest attempt that was handed back unfinished, 0 for none.",
+        "stage": "What the latest attempt is at; null before it has begun, and once the job has succeeded.",
+        "step": "Denoising steps done in the latest attempt while it denoises; 0 once the job has succeeded.",
+        "released_attempt": (
+            "The latest attempt that a cluster handed back unfinished, which did not count against the job; 0 for none "
+            "and once the job has succeeded."
+        ),
     },
     Results: {
         "video_url": "Where the video is served; null once it was removed to make room.",
@@ -152,6 +162,10 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         **_ERROR,
         "requestId": "After a submission of unknown outcome: ask for this id, cancel it, or repeat with the same key.",
     },
-    errors.BusyBody: {"detail": "For people."},
-    errors.InternalBody: {**_ERROR, "logId": "What to search the log for."},
+    errors.BusyBody: {
+        "error": "Always `BUSY`.",
+        "message": "How many unfinished jobs exist, of how many that may.",
+        "detail": "For clients of the original API.",
+    },
+    errors.InternalBody: {**_ERROR, "http_request_id": "What to search the log for: `X-Request-Id` again."},
 }

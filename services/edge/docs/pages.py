@@ -65,7 +65,12 @@ async def page(request: _Request) -> Response[Any]:
     return _SHIPPED["index.html"].answer(request)
 
 
-@get("/docs/openapi.json")
+@get("/", status_code=307)
+async def welcome() -> Response[bytes]:
+    return Response(b"", status_code=307, headers={"Location": "/docs"})
+
+
+@get(["/openapi.json", "/docs/openapi.json"])
 async def openapi(request: _Request) -> Response[Any]:
     return _DOCUMENT.answer(request)
 
@@ -77,4 +82,4 @@ async def shipped(request: _Request, name: str) -> Response[Any]:
     return _SHIPPED[name].answer(request)
 
 
-DOCS = Router("/", route_handlers=[page, openapi, shipped])
+DOCS = Router("/", route_handlers=[welcome, page, openapi, shipped])

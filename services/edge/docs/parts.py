@@ -31,9 +31,11 @@ JOB_ID = "5d41402abc4b2a76b9719d911017c592"
 _REQUEST_ID = "0cc175b9c0f1b6a831c399e269772661"
 _WRONG = "num_frames was 7; it may be a whole number from 24 to 120"
 
+_FULL = "5 of 5 allowed unfinished jobs exist; a place may be free in 40 s"
+
 _HEADERS: dict[str, tuple[str, str]] = {
     "X-Request-Id": ("What the log calls this request; in every answer.", _REQUEST_ID),
-    "Location": ("Where the job's status is.", f"/video/status/{JOB_ID}"),
+    "Location": ("Where the job's status is, or the page.", f"/video/status/{JOB_ID}"),
     "Idempotent-Replayed": ("`true` where the very same request was accepted before under this key.", "true"),
     "Retry-After": ("Seconds to wait before the next try.", str(RETRY_AFTER_S)),
     "ETag": ("Changes with the content.", '"23cace-18a0f5"'),
@@ -53,12 +55,12 @@ _REFUSALS: dict[int, tuple[str, Struct]] = {
     409: ("The job has ended already.", FinishedBody("ALREADY_FINISHED", "the job has ended: Succeed", "Succeed")),
     410: ("Removed to make room.", ErrorBody("GONE", "the video was removed to make room")),
     413: ("The body is over the limit.", ErrorBody("TOO_LARGE", "the body is too large")),
-    415: ("The body is not JSON in UTF-8.",
+    415: ("The body is not announced as JSON in UTF-8, or it is compressed.",
           ErrorBody("UNSUPPORTED_MEDIA_TYPE", "the content type must be application/json, in UTF-8")),
     416: ("The video has no such part.", ErrorBody("RANGE_NOT_SATISFIABLE", "the video has 2345678 bytes")),
     422: ("The key was given with another request before.",
           ErrorBody("IDEMPOTENCY_KEY_REUSED", "this Idempotency-Key was used with another request")),
-    429: ("As many unfinished jobs exist as may; nothing was stored.", BusyBody(BUSY)),
+    429: ("As many unfinished jobs exist as may; nothing was stored.", BusyBody("BUSY", _FULL, BUSY)),
     500: ("Our fault.", InternalBody("INTERNAL_ERROR", "something broke on our side", _REQUEST_ID)),
     503: ("The broker or the store does not answer.",
           UnavailableBody("UNAVAILABLE", "the service cannot answer now; try again")),
@@ -89,7 +91,10 @@ def operation(name: str, tag: str, summary: str, meaning: str = "") -> Json:
 def body(struct: type[Struct], examples: dict[str, Json], max_bytes: int) -> Json:
     return {
         "required": True,
-        "description": f"Up to {max_bytes:,} bytes. Fields that are not listed are refused by name.",
+        "description": (
+            f"Up to {max_bytes:,} bytes, without a Content-Encoding. Fields that are not listed are refused by name, "
+            "with the one that was probably meant."
+        ),
         "content": {"application/json": {"schema": ref(struct), "examples": _named(examples)}},
     }
 
@@ -127,8 +132,9 @@ def headers_of(*names: str) -> Json:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}
 
 
-def header(name: str, meaning: str, schema: Json, example: str) -> Json:
-    return {"name": name, "in": "header", "description": meaning, "schema": schema, "example": example}
+def header(name: str, meaning: str, schema: Json, example: str | None = None) -> Json:
+    one = {"name": name, "in": "header", "description": meaning, "schema": schema}
+    return one if example is None else {**one, "example": example}
 
 
 def path(name: str, schema: Json, example: str) -> Json:
@@ -179,7 +185,20 @@ def _as_submitted(schema: Json) -> Json:
     properties: dict[str, Json] = schema["properties"]
     properties["image_url"]["maxLength"] = DATA_URI_CHARS_MAX
     properties["sample_solver"]["enum"] = [*properties["sample_solver"]["enum"], *SOLVER_ALIASES]
-    return schema
+    required: list[str] = schema["required"]
+    return {
+        **schema,
+        "properties": {name: one if name in required else _or_null(one) for name, one in properties.items()},
+    }
+
+
+def _or_null(schema: Json) -> Json:
+    """Return the schema of a field that may be null as well, which counts as left out."""
+    if "anyOf" in schema:
+        has_null = any(one.get("type") == "null" for one in schema["anyOf"])
+        return schema if has_null else {**schema, "anyOf": [*schema["anyOf"], {"type": "null"}]}
+    nullable = {**schema, "type": [schema["type"], "null"]}
+    return {**nullable, "enum": [*schema["enum"], None]} if "enum" in schema else nullable
 
 
 def _as_answered(schema: Json) -> Json:

@@ -11,7 +11,6 @@ from safetensors.torch import save_file
 
 from inference.wan.load import Wan
 from inference.wan.original_layout import (
-    CONFIG_FILE,
     IMAGE_FILE,
     QKV,
     RESIDUAL,
@@ -22,6 +21,7 @@ from inference.wan.original_layout import (
     VAE,
     VAE_FILE,
 )
+from inference.wan.places import CONFIG_FILE
 
 SHARDS = 3
 

@@ -10,8 +10,10 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.distributed.tensor import DTensor
 
+from contracts.plan import Plan
 from inference import device
 from inference.wan.load import Wan, load
+from inference.wan.mesh import Meshes
 from inference.wan.rows import rows_mesh
 from inference.wan.shard import keep
 from tests.inference.conftest import Broken, break_off, image, job, latents
@@ -69,4 +71,7 @@ def main(checkpoint: Path, folder: Path) -> None:
             results[f"{name}/own_bytes"] = torch.tensor(own_bytes(wan))
             run(wan, results, f"{name}/sharded", sharded=True)
             run(wan, results, f"{name}/gathered", sharded=False)
+            layout = Meshes("cpu", dist.get_world_size()).layout(Plan(cfg_size=1, ulysses_size=2), latent_rows=6)
+            together = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48), layout=layout)
+            results[f"{name}/shared_tokens"] = together
         save_file({name: tensor.contiguous() for name, tensor in results.items()}, folder / f"{dist.get_rank()}")

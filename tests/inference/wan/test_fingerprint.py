@@ -128,7 +128,9 @@ def test_samples_are_few_and_lie_from_the_first_number_to_the_last() -> None:
 )
 def test_what_says_how_the_parts_compute_counts(checkpoint: Path, copy: Path, file: str) -> None:
     content = json.loads((copy / file).read_bytes())
-    (copy / file).write_text(json.dumps({**content, "eps": 1e-3}))
+    # The tokenizer's file takes no fields but its own.
+    change = {"padding": None} if file == "tokenizer/tokenizer.json" else {"eps": 1e-3}
+    (copy / file).write_text(json.dumps({**content, **change}))
     assert of(copy) != of(checkpoint)
 
 

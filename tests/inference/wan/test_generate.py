@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from contracts.job import Job, Solver
+from contracts.job import Job, Solver, shift_of
 from inference.video import probe, write_mp4
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS, encode_image, encode_text
 from inference.wan.generate import generate, noise_like
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 def stock(wan: Wan, asked: Job, output_type: str) -> torch.Tensor:
     """What diffusers' own pipeline makes of the job, given our sigmas: it cannot be asked for them."""
-    scheduler: Any = solver(asked.sample_solver, asked.infer_steps, asked.sample_shift)
+    scheduler: Any = solver(asked.sample_solver, asked.infer_steps, shift_of(asked, "64*48"))
     scheduler.set_timesteps = lambda *_, **__: None
     pipeline = stock_pipeline(wan, scheduler)
     return pipeline(
@@ -93,6 +93,12 @@ def test_the_same_job_gives_the_same_latents_bit_for_bit(wan: Wan):
 )
 def test_whatever_the_client_chooses_changes_the_latents(wan: Wan, changes: dict[str, Any]):
     assert not torch.equal(latents(wan, job(), image()), latents(wan, job(**changes), image()))
+
+
+@pytest.mark.parametrize(("image_size", "shift"), [("832*480", 3.0), ("480*832", 3.0), ("1280*720", 5.0), (None, 5.0)])
+def test_a_shift_that_was_left_out_goes_by_the_size(wan: Wan, image_size: str | None, shift: float):
+    left_out = latents(wan, job(image_size=image_size), image())
+    assert torch.equal(left_out, latents(wan, job(sample_shift=shift), image()))
 
 
 def test_another_image_changes_the_latents(wan: Wan):

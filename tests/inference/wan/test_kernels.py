@@ -63,6 +63,48 @@ def test_what_was_asked_for_is_taken_or_refused_by_name(fresh: Wan):
     fresh.transformer.set_attention_backend("native")  # diffusers' choice is one for the process
 
 
+def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: torch.Tensor | None = None):
+    by_head = (each.transpose(1, 2) for each in (query, key, value))
+    return nn.functional.scaled_dot_product_attention(*by_head, attn_mask=mask).transpose(1, 2)
+
+
+def banded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+    """As by a kernel that was given a band of 65,536 tokens: it is the whole of a short video."""
+    rows, columns = torch.arange(query.shape[1])[:, None], torch.arange(key.shape[1])[None]
+    return attention(query, key, value, (columns - rows).abs() <= 65536)
+
+
+@pytest.mark.parametrize(
+    ("compute", "right"),
+    [
+        (attention, True),
+        (lambda *qkv: attention(*qkv).bfloat16(), True),
+        (lambda *qkv: attention(*qkv) * float("nan"), False),
+        (lambda *qkv: torch.zeros_like(qkv[0]), False),
+        (lambda query, key, value: attention(query * 1.5, key, value), False),
+        (banded, False),
+    ],
+    ids=["torch's", "in bf16", "NaN", "zeros", "another scale", "a band"],
+)
+def test_a_kernel_that_computes_something_else_is_refused(monkeypatch: pytest.MonkeyPatch, compute, right: bool):
+    def dispatch(*qkv: torch.Tensor, backend: object) -> torch.Tensor:
+        return compute(*qkv)
+
+    monkeypatch.setattr(kernels, "dispatch_attention_fn", dispatch)
+    assert kernels.runs("native", CPU, 32) is right
+
+
+def test_a_device_that_cannot_compile_is_one_sentence_that_names_the_setting():
+    def no_compiler(*_: object) -> None:
+        raise RuntimeError("no such backend")
+
+    kernels.check_compile(CPU, backend="eager")
+    for backend in (no_compiler, "no_such_backend"):
+        with pytest.raises(kernels.KernelError, match=r"^COMPILE_BLOCKS: cpu was expected to run compiled code, but"):
+            kernels.check_compile(CPU, backend=backend)
+    torch.compiler.reset()
+
+
 @pytest.fixture
 def nothing_compiled() -> Generator[None, None, None]:
     yield

@@ -13,9 +13,11 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from safetensors.torch import load_file, save_file
 from transformers import UMT5EncoderModel
 
-from inference.wan.card import read_card
+from inference.wan.card import WAN21_SIZES, read_card
 from inference.wan.load import Wan, load
+from inference.wan.residual import IN_FP32
 from inference.wan.weights import CheckpointError
+from tests.inference.conftest import image, job, latents
 
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -57,11 +59,16 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path: Path):
         (
             "transformer/config.json",
             {"in_channels": 16},
-            r"expected in_channels 36 \(16 is text-to-video\), found 16$",
+            r"transformer/config\.json: expected Wan2\.1 image-to-video, found Wan-T2V, text-to-video$",
         ),
-        ("transformer/config.json", {"image_dim": None}, r"expected image_dim to be set .* found none$"),
+        ("transformer/config.json", {"image_dim": None}, r"found Wan2\.2-I2V-A14B, .* no image encoder$"),
         ("transformer/config.json", {"added_kv_proj_dim": None}, r"expected added_kv_proj_dim to be set .* found none"),
         ("transformer/config.json", {"patch_size": [1, 1, 1]}, r"expected patch_size 1, 2, 2, found \[1, 1, 1\]$"),
+        (
+            "transformer/config.json",
+            {"attention_head_dim": -5},
+            r"transformer: expected a configuration to build .*\)$",
+        ),
         ("transformer/config.json", {"in_channels": "many"}, r"transformer/config\.json: expected .* found that"),
         ("vae/config.json", {"z_dim": 48}, r"expected z_dim 16, found 48$"),
         ("vae/config.json", {"scale_factor_spatial": 16}, r"expected scale_factor_spatial 8, found 16$"),
@@ -140,7 +147,7 @@ def test_a_file_that_was_cut_off_is_told_by_its_size(copy: Path):
         load(copy, CPU)
 
 
-def test_types_are_those_that_diffusers_and_transformers_choose_in_bf16(checkpoint: Path):
+def test_types_are_those_of_diffusers_and_transformers_in_bf16_but_for_two_in_fp32(checkpoint: Path):
     ours = load(checkpoint, CPU, dtype=torch.bfloat16)
     theirs = {
         "transformer": (ours.transformer, WanTransformer3DModel),
@@ -151,8 +158,9 @@ def test_types_are_those_that_diffusers_and_transformers_choose_in_bf16(checkpoi
         state, stock_state = model.state_dict(), stock.state_dict()
         assert state.keys() == stock_state.keys()
         for key, tensor in stock_state.items():
-            assert state[key].dtype == tensor.dtype, key
-            assert torch.equal(state[key], tensor), key
+            ours_alone = name == "transformer" and set(IN_FP32) & set(key.split("."))
+            assert state[key].dtype == (torch.float32 if ours_alone else tensor.dtype), key
+            assert torch.equal(state[key].to(tensor.dtype), tensor), key
         for (_, buffer), (_, stock_buffer) in zip(model.named_buffers(), stock.named_buffers(), strict=True):
             assert torch.equal(buffer, stock_buffer)
 
@@ -163,6 +171,48 @@ def test_a_folder_without_a_card_is_taken_for_wan_14b(copy: Path):
     assert card.name == "model"
     assert card.sizes == ["1280*720", "720*1280", "832*480", "480*832"]
     assert card.default_size == "1280*720"
+
+
+@pytest.mark.parametrize(
+    ("place", "name", "default"),
+    [
+        ("Wan2.1-I2V-14B-480P", "Wan2.1-I2V-14B-480P", "832*480"),
+        ("my-wan-480p-merge", "my-wan-480p-merge", "832*480"),
+        ("Wan2.1-I2V-14B-720P", "Wan2.1-I2V-14B-720P", "1280*720"),
+        ("Wan2.1-I2V-14B-480P-720P", "Wan2.1-I2V-14B-480P-720P", "1280*720"),
+        (
+            "models--Wan-AI--Wan2.1-I2V-14B-480P-Diffusers/snapshots/b184e23a8a16b20f108f727c902e769e873ffc73",
+            "Wan2.1-I2V-14B-480P-Diffusers",
+            "832*480",
+        ),
+        ("snapshots/b184e23a", "b184e23a", "1280*720"),
+    ],
+)
+def test_without_a_card_the_folders_name_says_the_model_and_its_resolution(
+    tmp_path: Path, place: str, name: str, default: str
+):
+    (tmp_path / place).mkdir(parents=True)
+    card = read_card(tmp_path / place)
+    assert (card.name, card.default_size, sorted(card.sizes)) == (name, default, sorted(WAN21_SIZES))
+
+
+def test_a_link_to_a_snapshot_has_the_models_name(tmp_path: Path):
+    snapshot = tmp_path / "models--Wan-AI--Wan2.1-I2V-14B-480P" / "snapshots" / "b184e23a"
+    snapshot.mkdir(parents=True)
+    (tmp_path / "model").symlink_to(snapshot)
+    assert read_card(tmp_path / "model").name == "Wan2.1-I2V-14B-480P"
+    (tmp_path / "wan-480p").symlink_to(tmp_path)
+    assert read_card(tmp_path / "wan-480p").default_size == "832*480"
+
+
+def test_a_card_may_say_the_shift_for_jobs_that_leave_it_out(copy: Path):
+    assert read_card(copy).sample_shift is None
+    edit(copy / "wanjet.json", lambda content: content.update(sample_shift=4.0))
+    wan = load(copy, CPU)
+    assert wan.card.sample_shift == 4.0
+    as_asked = latents(wan, job(sample_shift=4.0), image())
+    assert torch.equal(latents(wan, job(), image()), as_asked)
+    assert not torch.equal(latents(wan, job(sample_shift=5.0), image()), as_asked)
 
 
 def test_large_sizes_are_advertised_only_on_request(checkpoint: Path):
@@ -176,6 +226,7 @@ def test_large_sizes_are_advertised_only_on_request(checkpoint: Path):
         ({"sizes": ["64*50"], "default_size": "64*50"}, r"expected sides that are multiples of 16, found 64\*50$"),
         ({"default_size": "16*16"}, r"expected default_size among 64\*48, 48\*48, found 16\*16$"),
         ({"sizes": []}, r"wanjet\.json: expected .* found that"),
+        ({"sample_shift": 11}, r"wanjet\.json: expected .* found that .*sample_shift"),
         ({"colour": "red"}, r"wanjet\.json: expected .* found that .*colour"),
     ],
 )

@@ -50,7 +50,7 @@ def test_a_part_is_a_tensor_of_its_own(stored: dict[str, Stored]):
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "expected a safetensors file, found something else or its beginning"),
+        (b"", "expected this file with weights, found an empty file"),
         (b"\xff" * 20, "expected a safetensors file, found something else or its beginning"),
         (b"\x05" + b"\0" * 7 + b"hello", "expected the header of a safetensors file, found that"),
         (b"\x02" + b"\0" * 7 + b"[]", "expected the header of a safetensors file, found that"),

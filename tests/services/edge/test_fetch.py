@@ -178,7 +178,7 @@ async def test_no_look_for_room_and_no_fetch_before_the_turn(web: Internet) -> N
     async def refuse() -> None:
         nonlocal looked
         looked += 1
-        raise Busy
+        raise Busy(5, 5, 10)
 
     async with outbound(web, names) as gate:
         with pytest.raises(Busy):

@@ -26,6 +26,13 @@ def test_http_1_is_served(line: bytes) -> None:
     assert fault(line, [HOST]) is None
 
 
+def test_a_host_may_be_left_out_in_http_1_0_alone_and_never_come_twice() -> None:
+    assert fault(b"GET /readyz HTTP/1.0", []) is None
+    for line, headers in ((b"GET /readyz HTTP/1.1", []), (b"GET /readyz HTTP/1.0", [HOST, HOST])):
+        refusal = fault(line, headers)
+        assert refusal is not None and refusal.status == 400
+
+
 @pytest.mark.parametrize("name", ONCE)
 def test_of_two_headers_that_may_come_once_neither_is_taken(name: bytes) -> None:
     for values in ((b"1", b"1"), (b"1", b"2")):

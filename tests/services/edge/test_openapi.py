@@ -10,10 +10,13 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from contracts.bus import Bus
+from contracts.events import JobReleased, JobSucceeded, StepCompleted, SubmissionUnknown
+from contracts.fold import fold_all
 from contracts.job import JobRequest
 from services.edge.app import ROUTERS
 from services.edge.docs.meanings import MEANINGS
 from services.edge.docs.pages import POLICY
+from services.edge.docs.parts import JOB_ID
 from services.edge.idempotency import KEY_CHARS_MAX
 from services.edge.openapi import document
 from services.edge.submission import Invalid, parse
@@ -59,7 +62,9 @@ def test_the_document_has_the_routes_and_their_methods_and_no_others() -> None:
         if method != "OPTIONS"  # Litestar's own
     }
     documented = {(path, method.upper()) for path, item in DOCUMENT["paths"].items() for method in item}
-    assert documented == registered
+    heads = {(path, "HEAD") for path, method in documented if method == "GET"}
+    assert registered <= documented | heads
+    assert documented <= registered | heads
 
 
 def documented_path(path: str) -> str:
@@ -79,7 +84,10 @@ def test_limits_and_defaults_are_those_of_the_types() -> None:
     for name, limits in own["properties"].items():
         documented = REQUEST["properties"][name]
         assert documented.get("default") == limits.get("default")
-        for limit in ("type", "minimum", "maximum", "minLength", "maxLength"):
+        if "type" in limits:
+            may_be = [limits["type"]] if name in own["required"] else [limits["type"], "null"]
+            assert documented["type"] in (may_be, may_be[0])
+        for limit in ("minimum", "maximum", "minLength", "maxLength"):
             if limit in limits:
                 assert documented[limit] == limits[limit]
     assert SUBMIT["parameters"][0]["schema"]["maxLength"] == KEY_CHARS_MAX
@@ -111,7 +119,8 @@ def test_the_examples_of_a_submission_are_accepted() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"prompt": "short"}, {"num_frames": 23}, {"num_frames": 121}, {"infer_steps": 19}, {"guidance_scale": 0.9},
+        {"prompt": "abc"}, {"prompt": None}, {"num_frames": 23},
+        {"num_frames": 121}, {"infer_steps": 19}, {"guidance_scale": 0.9},
         {"sample_shift": 11}, {"seed": -1}, {"seed": 2**31}, {"image_size": "x"}, {"sample_solver": "ddim"},
         {"negative_prompt": "x" * 501}, {"keep_aspect": "yes"}, {"start_step": -1}, {"ulysses_size": 0}, {"more": 1},
     ],
@@ -124,7 +133,14 @@ def test_document_and_parser_refuse_the_same(change: dict[str, Any]) -> None:
         parse(msgspec.json.encode(body))
 
 
-@pytest.mark.parametrize("change", [{"sample_solver": "dpmpp"}, {"seed": None}, {"num_frames": 24}], ids=str)
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sample_solver": "dpmpp"}, {"num_frames": 24}, {"image_size": "auto"}, {"prompt": "海浪拍打沙滩"},
+        *({name: None} for name in JobRequest.__struct_fields__ if name not in REQUEST["required"]),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_document_and_parser_accept_the_same(change: dict[str, Any]) -> None:
     body = {"prompt": PROMPT, "image_url": picture(), **change}
     assert validator(REQUEST).is_valid(body)
@@ -156,7 +172,7 @@ async def test_answers_are_as_documented(client: aiohttp.ClientSession, edge: Ed
     async def submit(body: Any, **headers: str) -> tuple[int, Any]:
         return await ask("POST", "/video/submit", json=body, headers=headers)
 
-    example = SUBMIT["requestBody"]["content"]["application/json"]["examples"]["what is required"]["value"]
+    example = SUBMIT["requestBody"]["content"]["application/json"]["examples"]["a short video"]["value"]
     status, accepted = await submit(example, **{"Idempotency-Key": "k"})
     assert status == 202
     assert await submit(example, **{"Idempotency-Key": "k"}) == (202, accepted)
@@ -170,10 +186,12 @@ async def test_answers_are_as_documented(client: aiohttp.ClientSession, edge: Ed
         assert (await ask("POST", "/video/status", json={"requestId": job}))[0] == expected
         assert (await ask("GET", at[0] + job, at[1]))[0] == expected
         assert (await ask("POST", "/video/cancel", json={"requestId": job}))[0] == expected
+        assert (await ask("GET", at[0] + job[:31] + "X", at[1]))[0] == 400
         assert (await ask("GET", f"{video[0]}{job}.mp4", video[1]))[0] == 404
         assert (await ask("HEAD", f"{video[0]}{job}.mp4", video[1]))[0] == 404
-    for path in ("/livez", "/readyz", "/health", "/metrics", "/docs", "/docs/openapi.json"):
+    for path in ("/livez", "/readyz", "/health", "/metrics", "/docs", "/docs/openapi.json", "/openapi.json"):
         assert (await ask("GET", path))[0] == 200
+    assert (await ask("GET", "/", allow_redirects=False))[0] == 307
     for kind in ("text/plain", "application/openmetrics-text"):
         assert (await ask("GET", "/metrics", headers={"Accept": kind}))[0] == 200
     (edge.videos / f"{'0' * 32}.mp4").write_bytes(bytes(100))
@@ -209,3 +227,36 @@ async def test_the_page_is_made_of_our_own_files(client: aiohttp.ClientSession, 
 async def test_nothing_else_of_the_package_is_served(client: aiohttp.ClientSession, edge: Edge, name: str) -> None:
     async with client.get(f"{edge.url}/docs/{name}") as answer:
         assert answer.status == 404
+
+
+def test_the_finished_example_is_what_comes() -> None:
+    """Made by the very fold that makes the answers."""
+    content = DOCUMENT["paths"]["/video/status/{id}"]["get"]["responses"]["200"]["content"]["application/json"]
+    shown = content["examples"]["succeeded"]["value"]
+    results = shown["results"]
+    made = {name: results[name] for name in results if name not in ("video_url", "video_path")}
+    ending = JobSucceeded(
+        job_id=JOB_ID, at=shown["updated_at"], attempt=1, instance="c1", sha256="", **made,
+        video_url=results["video_url"], video_path=results["video_path"],
+    )  # fmt: skip
+    submitted = SubmissionUnknown(job_id=JOB_ID, created_at=shown["created_at"])
+    step = StepCompleted(job_id=JOB_ID, at=shown["created_at"] + 1, attempt=1, step=30, steps=30, progress=0.6)
+    released = JobReleased(job_id=JOB_ID, at=shown["created_at"] + 2, attempt=1, instance="c1")
+    assert msgspec.to_builtins(fold_all([submitted, step, released, ending])) == shown
+
+
+def test_no_key_is_filled_in_for_whoever_tries_the_page() -> None:
+    parameter = SUBMIT["parameters"][0]
+    assert not {"example", "examples"} & set(parameter) and not {"example", "default"} & set(parameter["schema"])
+
+
+def test_the_first_example_is_short_enough_for_the_model_that_comes_along() -> None:
+    examples = SUBMIT["requestBody"]["content"]["application/json"]["examples"]
+    first = next(iter(examples.values()))["value"]
+    assert (first["num_frames"], first["infer_steps"], "image_size" in first) == (25, 20, False)
+
+
+def test_a_video_has_a_schema_for_makers_of_clients() -> None:
+    answers = DOCUMENT["paths"]["/videos/{id}.mp4"]["get"]["responses"]
+    for status in ("200", "206"):
+        assert answers[status]["content"]["video/mp4"]["schema"] == {"type": "string", "format": "binary"}

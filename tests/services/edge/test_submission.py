@@ -1,8 +1,11 @@
 import json
+import unicodedata
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 
+from contracts.job import PROMPT_RULE, JobRequest, prompt_weight
 from services.edge.submission import Invalid, parse
 
 GOOD: dict[str, Any] = {"prompt": "  a boat at sea, slowly  ", "image_url": "https://example.org/a.png"}
@@ -18,14 +21,14 @@ def test_a_request_has_the_documented_defaults() -> None:
     request = parse(json.dumps(GOOD).encode())
     assert request.prompt == "a boat at sea, slowly"
     assert (request.num_frames, request.guidance_scale, request.infer_steps, request.seed) == (81, 3.0, 30, None)
-    assert (request.sample_solver, request.sample_shift, request.keep_aspect) == ("unipc", 5.0, False)
+    assert (request.sample_solver, request.sample_shift, request.keep_aspect) == ("unipc", UNSET, False)
 
 
 def test_every_faulty_field_is_named_at_once_with_what_it_was_and_may_be() -> None:
     found = faults(prompt="short", num_frames=121, seed="one", steps=3, guidance_scale=0.5)
     assert found == {
-        "steps": "steps is not a field",
-        "prompt": 'prompt was "short"; it may be text from 10 to 500 characters',
+        "steps": "steps is not a field; did you mean infer_steps?",
+        "prompt": f'prompt was "short"; it may be {PROMPT_RULE}',
         "num_frames": "num_frames was 121; it may be a whole number from 24 to 120",
         "seed": 'seed was "one"; it may be a whole number from 0 to 2147483647 or null',
         "guidance_scale": "guidance_scale was 0.5; it may be a number from 1.0 to 20.0",
@@ -135,3 +138,75 @@ def test_a_nest_that_cannot_be_followed_is_named_beside_what_else_is_wrong() -> 
 def test_what_is_no_json_is_told_as_that_also_in_unknown_fields(wrong: bytes) -> None:
     with pytest.raises(Invalid, match="not JSON"):
         parse(wrong)
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "小猫在草地上奔跑", "海浪拍打沙滩", "猫が歩いている", "고양이가 걷는다", "镜头推近",
+        "ﾈｺｶﾞﾊｼﾙ", "ㅋㅋㅋㅋ", "猫 cat run",
+        "\U00030000\U00031350\U0002a700\U0002f800", "ねこねこ", "𛀀𛀁𛀂𛀃", "ㄇㄠㄇㄧ", "人々々々",
+    ],
+)  # fmt: skip
+def test_a_sentence_in_chinese_japanese_or_korean_is_long_enough(prompt: str) -> None:
+    assert parse(json.dumps({**GOOD, "prompt": prompt}).encode()).prompt == prompt
+
+
+@pytest.mark.parametrize(
+    "prompt", ["猫猫猫", "고양이", "ねこ ca", "a cat runs"[:9], "。" * 9, "\u3164" * 9, "кот идёт "]
+)
+def test_a_prompt_that_says_next_to_nothing_is_too_short_in_every_script(prompt: str) -> None:
+    message = faults(prompt=prompt)["prompt"]
+    assert "text from 10 to 500 characters, of which a Chinese, Japanese or Korean one counts as 3" in message
+
+
+def test_a_prompt_weighs_the_same_however_its_characters_are_composed() -> None:
+    for prompt in ("고양이", "고양이가 걷는다", "がぎぐげ"):
+        composed, taken_apart = (prompt_weight(unicodedata.normalize(form, prompt)) for form in ("NFC", "NFD"))
+        assert composed == taken_apart
+
+
+def test_a_prompt_is_at_most_500_characters_long_in_every_script() -> None:
+    assert parse(json.dumps({**GOOD, "prompt": "猫" * 500}).encode())
+    assert "prompt" in faults(prompt="猫" * 501)
+
+
+@pytest.mark.parametrize("name", [field for field in JobRequest.__struct_fields__ if field not in GOOD])
+def test_null_is_the_same_as_left_out(name: str) -> None:
+    assert parse(json.dumps({**GOOD, name: None}).encode()) == parse(json.dumps(GOOD).encode())
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_null_in_a_required_field_is_the_same_as_left_out_too(name: str) -> None:
+    assert faults(**{name: None})[name].startswith(f"{name} is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("size", "image_size"), ("steps", "infer_steps"), ("image", "image_url"), ("width", "image_size"),
+        ("fps", "num_frames"), ("cfg", "guidance_scale"), ("negativePrompt", "negative_prompt"),
+        ("num_inference_steps", "infer_steps"), ("guidance", "guidance_scale"), ("imageUrl", "image_url"),
+        ("frames", "num_frames"), ("duration", "num_frames"), ("sampler", "sample_solver"), ("shift", "sample_shift"),
+        ("promt", "prompt"), ("num_frame", "num_frames"), ("guidence_scale", "guidance_scale"), ("SEED", "seed"),
+        ("infer-steps", "infer_steps"), ("flowShift", "sample_shift"), ("keep_aspect_ratio", "keep_aspect"),
+    ],
+)  # fmt: skip
+def test_an_unknown_field_is_answered_with_the_known_one_that_was_meant(name: str, meant: str) -> None:
+    assert faults(**{name: 1})[name].startswith(f"{name} is not a field; did you mean {meant}?")
+
+
+@pytest.mark.parametrize("name", ["zzz", "", "_", "猫", "x1", "authorization", "prompt" * 20])
+def test_an_unknown_field_that_is_like_none_is_only_named(name: str) -> None:
+    assert faults(**{name: 1})[name[:100]] == f"{name[:100]} is not a field"
+
+
+def test_auto_is_a_size_that_may_be_asked_for() -> None:
+    assert parse(json.dumps({**GOOD, "image_size": "auto"}).encode()).image_size == "auto"
+    assert "or auto" in faults(image_size="automatic")["image_size"]
+
+
+def test_what_a_picture_may_be_is_said_in_words_of_form() -> None:
+    assert faults(image_url=7)["image_url"] == (
+        "image_url was 7; it may be an http:// or https:// address, or a data: URI with the picture in it"
+    )

@@ -1,0 +1,39 @@
+"""What lies in a file's place, by its first bytes, in words for whoever downloaded it. Knows no format further.
+
+Most checkpoints that cannot be opened are downloads that did not happen: pointers of git-lfs, error pages of a hub or
+a store, empty files, links into a cache that was cleaned.
+"""
+
+from pathlib import Path
+
+HEAD_BYTES = 512
+
+GIT_LFS = b"version https://git-lfs.github.com/spec/"
+NAMES = {
+    GIT_LFS: "a git-lfs pointer, in place of which `git lfs pull` puts the file",
+    b"<!doctype html": "an HTML page, as a refused download leaves",
+    b"<html": "an HTML page, as a refused download leaves",
+    b"<?xml": "an XML document, as a refused download leaves",
+    b"gguf": "a GGUF file, which this loader does not read",
+}
+"""By how such content begins, in lower case and without white space before it."""
+
+
+def mistaken(file: Path) -> str | None:
+    """Return what stands in place of a file, if that is plain to see; None if it has content of no known mistake."""
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as content:
+            head = content.read(HEAD_BYTES)
+    except FileNotFoundError:
+        return f"a link to {file.readlink()}, which is not there" if file.is_symlink() else "none"
+    except IsADirectoryError:
+        return "a folder"
+    except OSError as error:
+        return f"one that cannot be opened ({error.strerror})"
+    if size == 0:
+        return "an empty file"
+    if not head.strip(b"\0"):
+        return "zeros, as a download that was broken off leaves"
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((name for beginning, name in NAMES.items() if start.startswith(beginning)), None)

@@ -1,0 +1,88 @@
+"""When a place for another job may be free, estimated from what is known of the running jobs: for `Retry-After`.
+
+A place is freed by the end of a running job. How fast one runs is measured by its own progress since it started; before
+that says anything, by what the latest success took. The broker is asked at most once in `KEPT_S`, whatever is refused.
+"""
+
+import asyncio
+import math
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from itertools import islice
+
+from nats.js.errors import APIError
+
+from contracts import subjects, wire
+from contracts.bus import Bus, Unavailable
+from contracts.cluster import ClusterStatus
+from contracts.events import JobStarted, JobSucceeded
+from contracts.job_log import JobLog
+from services.edge.errors import RETRY_AFTER_S
+
+KEPT_S = 2.0
+ESTIMATED_WITHIN_S = 1.0
+RUNNING_ASKED_MAX = 8
+MEASURED_PROGRESS_MIN = 0.05
+"""What of a job must be done in an attempt before its speed counts as known."""
+NOBODY_WORKS_S = 60
+RETRY_AFTER_S_MIN, RETRY_AFTER_S_MAX = 2, 600
+
+
+class Places:
+    """The latest estimate. One for the process."""
+
+    def __init__(self, broker: Bus, log: JobLog, clusters: Callable[[], Awaitable[list[ClusterStatus]]]) -> None:
+        self._broker, self._log, self._clusters = broker, log, clusters
+        self._kept_until, self._seconds = 0.0, RETRY_AFTER_S
+
+    async def free_in_s(self) -> int:
+        """Return in how many whole seconds a place may be free; `RETRY_AFTER_S` if nothing is known."""
+        if time.monotonic() < self._kept_until:
+            return self._seconds
+        self._kept_until = time.monotonic() + KEPT_S  # set first, so that others do not ask as well
+        with suppress(Unavailable, APIError, TimeoutError):
+            async with asyncio.timeout(ESTIMATED_WITHIN_S):
+                seconds = await self._estimated()
+                self._seconds = min(max(math.ceil(seconds), RETRY_AFTER_S_MIN), RETRY_AFTER_S_MAX)
+        return self._seconds
+
+    async def _estimated(self) -> float:
+        clusters = await self._clusters()
+        if not clusters:
+            return NOBODY_WORKS_S
+        running = islice((job_id for cluster in clusters for job_id in cluster.current_jobs), RUNNING_ASKED_MAX)
+        usual_s = await self._usual_s()
+        left = await asyncio.gather(*(self._left_s(job_id, usual_s) for job_id in running))
+        known = [seconds for seconds in left if seconds is not None]
+        return min(known, default=RETRY_AFTER_S if usual_s is None else usual_s)
+
+    async def _left_s(self, job_id: str, usual_s: float | None) -> float | None:
+        """Return how long a running job will take until its end; None if that is unknown."""
+        started = await self._log.last_start(job_id)
+        stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
+        if started is None or stored is None:
+            return usual_s
+        try:
+            status, start = wire.status_in(stored), wire.event_in(started)
+        except wire.Undecodable:
+            return usual_s
+        if status.ended or not isinstance(start, JobStarted):
+            return None
+        running_s = max(0.0, await self._broker.now() - started.at)
+        done = status.progress - start.progress if status.attempt == start.attempt else 0.0
+        if done >= MEASURED_PROGRESS_MIN:
+            return running_s * (1 - status.progress) / done
+        return None if usual_s is None else max(0.0, usual_s * (1 - start.progress) - running_s)
+
+    async def _usual_s(self) -> float | None:
+        """Return what the attempt of the latest success took; None if none has been measured."""
+        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.ALL_SUCCESSES)
+        if stored is None:
+            return None
+        with suppress(wire.Undecodable):
+            ending = wire.event_in(stored)
+            if isinstance(ending, JobSucceeded) and ending.timings is not None:
+                taken = ending.timings
+                return taken.load + taken.encode + taken.denoise + taken.decode + taken.mux + taken.store
+        return None

@@ -1,0 +1,129 @@
+"""What a running edge answers to requests as people and their tools really write them."""
+
+import asyncio
+import gzip
+import json
+from typing import Any, cast
+
+import aiohttp
+import msgspec
+import pytest
+
+from contracts import log
+from services.edge.errors import Damaged, on_damaged
+from tests.conftest import eventually
+from tests.services.edge.conftest import PROMPT, Edge, picture, post
+
+JSON = {"Content-Type": "application/json"}
+
+
+async def send(client: aiohttp.ClientSession, edge: Edge, path: str, body: bytes, **headers: str) -> tuple[int, Any]:
+    async with client.post(edge.url + path, data=body, headers={**JSON, **headers}) as answer:
+        return answer.status, await answer.json()
+
+
+def served(edge: Edge, path: str) -> list[dict[str, Any]]:
+    return [line for line in edge.lines if line["event"] == "request_served" and line["path"] == path]
+
+
+@pytest.mark.parametrize("path", ["/video/submit", "/video/status", "/video/cancel"])
+async def test_every_body_that_is_no_json_is_refused_with_place_and_reason(
+    client: aiohttp.ClientSession, edge: Edge, path: str
+) -> None:
+    for body, reason in (
+        (b'{"requestId":"x",}', "a comma after the last field, at byte 17"),
+        (b'{"requestId":"x\ny"}', "a line break in a text (it is written \\n), at byte 15"),
+        (b"", "it is empty"),
+        (gzip.compress(b"{}"), "it is compressed with gzip"),
+        (b'{"requestId":"\xe9"}', "not in UTF-8, at byte 14"),
+    ):
+        code, answer = await send(client, edge, path, body)
+        assert (code, answer["error"]) == (400, "VALIDATION_ERROR")
+        if path != "/video/submit" or "UTF-8" not in reason:  # there the field is unknown, whatever is in it
+            assert answer["details"][0]["field"] == "body"
+            assert reason in answer["message"]
+    coded = {"Content-Encoding": "gzip"}
+    code, answer = await send(client, edge, path, gzip.compress(b"{}"), **coded)
+    assert (code, answer["error"]) == (415, "UNSUPPORTED_MEDIA_TYPE")
+    assert "gzip" in answer["message"]
+
+
+async def test_a_large_body_is_refused_in_the_same_words(client: aiohttp.ClientSession, edge: Edge) -> None:
+    body = json.dumps({"prompt": PROMPT, "image_url": "data:" + "x" * 100_000}).encode()[:-1] + b",}"
+    code, answer = await send(client, edge, "/video/submit", body)
+    assert code == 400
+    assert answer["message"] == f"the body is not JSON: a comma after the last field, at byte {len(body) - 1}"
+
+
+async def test_a_mark_and_half_an_emoji_do_no_harm(client: aiohttp.ClientSession, edge: Edge) -> None:
+    body = json.dumps({"prompt": PROMPT + " \ud83d", "image_url": picture()}).encode()
+    code, answer = await send(client, edge, "/video/submit", b"\xef\xbb\xbf" + body)
+    assert code == 202
+    ask = b"\xef\xbb\xbf" + json.dumps(answer).encode()
+    assert (await send(client, edge, "/video/status", ask))[0] == 200
+    assert (await send(client, edge, "/video/cancel", ask))[0] == 200
+
+
+NO_IDS = ["A" * 32, "abc", "0" * 31, "0" * 33, "5d41402a-bc4b-2a76-b971-9d911017c592", "猫", "x" * 500]
+
+
+async def test_an_id_that_is_none_is_answered_with_what_one_looks_like(
+    client: aiohttp.ClientSession, edge: Edge
+) -> None:
+    for wrong in NO_IDS:
+        await check_that_no_id_is_explained(client, edge, wrong)
+
+
+async def check_that_no_id_is_explained(client: aiohttp.ClientSession, edge: Edge, wrong: str) -> None:
+    async with client.get(f"{edge.url}/video/status/{wrong}") as answer:
+        assert answer.status == 400
+        body = await answer.json()
+    assert body["details"][0]["field"] == "id"
+    assert "32 lower-case hex characters" in body["message"]
+    assert len(body["message"]) < 250
+    code, body = await post(client, f"{edge.url}/video/status", {"requestId": wrong})
+    assert (code, body["details"][0]["field"]) == (400, "requestId")
+    assert "32 lower-case hex characters" in body["message"]
+
+
+async def test_the_line_of_a_request_names_its_job_and_its_own_id(client: aiohttp.ClientSession, edge: Edge) -> None:
+    headers = {"Idempotency-Key": "once"}
+    body = {"prompt": PROMPT, "image_url": picture()}
+    answer = (await post(client, f"{edge.url}/video/submit", body, headers))[1]
+    assert await post(client, f"{edge.url}/video/submit", body, headers) == (202, answer)
+    job_id = answer["requestId"]
+    await post(client, f"{edge.url}/video/status", answer)
+    async with client.get(f"{edge.url}/video/status/{job_id}") as status:
+        http_request_id = status.headers["X-Request-Id"]
+    await post(client, f"{edge.url}/video/cancel", answer)
+
+    def lines() -> list[dict[str, Any]]:
+        found = [
+            line
+            for path in ("/video/submit", "/video/status", f"/video/status/{job_id}", "/video/cancel")
+            for line in served(edge, path)
+        ]
+        return found if len(found) == 5 else []
+
+    found = await eventually(lines)
+    assert [line["job_id"] for line in found] == [job_id] * 5
+    assert found[3]["http_request_id"] == http_request_id != job_id
+    assert not any("request_id" in line for line in edge.lines)
+
+
+async def test_a_pipelined_request_has_no_job_of_the_one_before_it(edge: Edge) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
+    ask = b"GET /video/status/%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"0" * 32)
+    writer.write(ask + b"GET /livez?second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    assert (await reader.read()).count(b"HTTP/1.1 ") == 2
+    writer.close()
+    lines = await eventually(lambda: [line for line in served(edge, "/livez") if line["status"] == 200])
+    assert not any("job_id" in line for line in lines)
+    assert len({line["http_request_id"] for line in lines}) == len(lines)
+
+
+def test_an_error_of_ours_names_the_http_request() -> None:
+    with log.bound(http_request_id="a" * 32):
+        answer = on_damaged(cast("Any", None), Damaged("it is shorter than its record says"))
+    assert answer.status_code == 500
+    assert msgspec.to_builtins(answer.content)["http_request_id"] == "a" * 32
