@@ -167,6 +167,11 @@ check: setup
     @.venv/bin/pyright
     @.venv/bin/lint-imports
 
+# Write ops/configuration.md anew: every setting, its bounds and what a wrong value prints
+[group('code')]
+configuration: setup
+    @{{ python }} -m tests.ops.test_configuration
+
 # Mend what ruff can mend by itself
 [group('code')]
 fix: setup
@@ -196,6 +201,13 @@ replay: setup
 rebuild: setup
     @{{ python }} -m ops.rebuild
 
+# Bring the broker to this shell's settings, as in MAX_CONCURRENT_TASKS=12 just provision, until the next `just up`
+[group('operate')]
+[no-exit-message]
+provision: setup
+    @{{ python }} -m ops.provision
+
+# What it starts has the settings that `just up` was started with, not those of this shell.
 # Speak to the supervisord of a running `just up`: status, restart inference, tail edge, …
 [group('operate')]
 [no-exit-message]

@@ -29,8 +29,10 @@ from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
 from nats.js.client import JetStreamContext
 
 from contracts import log, reading
+from contracts.complaints import Denial
 from contracts.connection import Connection
 from contracts.reading import Stored
+from contracts.server import Server
 from contracts.silence import Silence
 from contracts.subjects import JOBS_STREAM, bucket_key, bucket_stream
 
@@ -48,6 +50,7 @@ RETRY_PAUSE_S = 0.1
 PROVISION_PAUSE_S = 0.25
 PULL_EXPIRES_S = 30.0
 PULL_HEARTBEAT_S = 1.0
+PULL_PAUSE_S_MAX = 5.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
 READ_BATCH = 256
 FLUSH_TIMEOUT_S = 1
@@ -155,7 +158,9 @@ class Bus:
         self._renewed = asyncio.Event()
         self._begun = False
         self._ending = False
-        self._told: set[str] = set()
+        self._servers = ""
+        self._pauses: dict[str, float] = {}
+        """By durable, for how long the next refused pull waits."""
         self._clock: tuple[float, float] | None = None
         """When the broker was asked for its time, on the monotonic clock, and the time that it gave."""
         self.lost = False
@@ -164,11 +169,32 @@ class Bus:
     def connected(self) -> bool:
         return self._client.is_connected
 
+    @property
+    def begun(self) -> bool:
+        """Whether the client has been connected once."""
+        return self._begun
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the broker does not let this process in; None as far as is known."""
+        return self._client.complaints.refusal
+
+    @property
+    def denied(self) -> Denial | None:
+        """What the broker last denied this user, if anything."""
+        return self._client.complaints.denied
+
+    @property
+    def server(self) -> Server:
+        """The server that the client is at."""
+        return Server(self._client.server_version, self._client.max_payload)
+
     async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
         """Connect, however long that takes; from then on nats-py reconnects by itself, without limit.
 
         nats-py tries its servers in turn, the one that it leaves last, unless it draws them: the draw is made here.
         """
+        self._servers = ",".join(server.rpartition("@")[2] for server in servers)
         await self._client.connect(
             secrets.SystemRandom().sample(servers, len(servers)),
             dont_randomize=True,
@@ -185,22 +211,20 @@ class Bus:
             inbox_prefix=f"_INBOX_{name}",
             **_credentials(creds),
         )
+        self._client.note_connected(RECONNECT_WAIT_S)
         self._begun = True
 
     def on_begun(self, begun: asyncio.Task[None]) -> None:
         error = None if begun.cancelled() else begun.exception()
         if error is not None and not self._ending:  # a connecting client that is closed fails in many ways
+            self._client.complaints.refusal = repr(error)
             log.get().error("broker_refused", error=repr(error))
             self._stop.set()
 
     async def _on_error(self, error: Exception) -> None:
-        """Loud, but one line an outage for what repeats five times a second."""
-        if repr(error) not in self._told:
-            log.get().error("broker_error", error=repr(error))
-        if isinstance(error, OSError):
-            self._told.add(repr(error))
-        if "permissions violation" in str(error).lower():
-            self._client.well()
+        """Loud, but one line an outage and reason for what repeats five times a second."""
+        if self._client.note_error(error):
+            log.get().error("broker_error", error=repr(error), servers=self._servers)
 
     async def _on_disconnected(self) -> None:
         if not self._ending:
@@ -208,7 +232,7 @@ class Bus:
 
     async def _on_reconnected(self) -> None:
         """Wake every pull, since the one it waits for died with the old connection."""
-        self._told.clear()
+        self._client.note_connected(RECONNECT_WAIT_S)
         self._client.begin_anew()
         log.get().info("broker_reconnected")
         self._renewed.set()
@@ -493,7 +517,7 @@ class Bus:
             self._client.asked()
             await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
             try:
-                message = await self._first(inbox, [stop, self._renewed])
+                message = await self._first(inbox, [stop, self._renewed], durable)
                 return None if message is None else Delivery(message, self._client)
             finally:
                 await _quietly(subscription.unsubscribe())
@@ -504,7 +528,16 @@ class Bus:
             await asyncio.sleep(RETRY_PAUSE_S)
             return None
 
-    async def _first(self, inbox: asyncio.Queue[Msg], ends: list[asyncio.Event]) -> Msg | None:
+    async def _pause_after_refusal(self, durable: str, message: Msg, stop: asyncio.Event) -> None:
+        """Log the first refusal of an outage, and wait, longer each time: the consumer may be away for long."""
+        pause_s = self._pauses.get(durable, RETRY_PAUSE_S)
+        if durable not in self._pauses:
+            log.get().warning("pull_refused", durable=durable, reason=message.headers)
+        self._pauses[durable] = min(PULL_PAUSE_S_MAX, 2 * pause_s)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), pause_s)
+
+    async def _first(self, inbox: asyncio.Queue[Msg], ends: list[asyncio.Event], durable: str) -> Msg | None:
         waits = [asyncio.ensure_future(end.wait()) for end in ends]
         try:
             while not any(end.is_set() for end in ends):
@@ -516,18 +549,20 @@ class Bus:
                 message = arrival.result()
                 if message.reply.startswith(OF_A_DELIVERY):  # whatever headers its publisher has given it
                     self._client.answered()
+                    self._pauses.pop(durable, None)
                     return message
                 status = (message.headers or {}).get("Status")
                 if status != NO_RESPONDERS:
                     self._client.answered()
+                if status in ("100", "408"):
+                    self._pauses.pop(durable, None)
                 match status:
                     case "100":
                         continue
                     case "408":
                         return None
                     case _:
-                        log.get().warning("pull_refused", status=status, reason=message.headers)
-                        await asyncio.sleep(RETRY_PAUSE_S)
+                        await self._pause_after_refusal(durable, message, ends[0])
                         return None
             return None
         finally:

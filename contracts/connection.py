@@ -14,10 +14,12 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from contracts import log
+from contracts.complaints import Complaints, is_denial
 from contracts.silence import Silence
 
 SILENCE_S_MAX = 5.0
 CHECK_EVERY_S = 0.5
+RECONNECT_WAIT_S_MAX = 5.0
 
 _DIRECT, _INFO = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO."
 _OF_JETSTREAM = "$JS."
@@ -40,6 +42,7 @@ class Connection(Client):
 
     def __init__(self) -> None:
         super().__init__()
+        self.complaints = Complaints()
         self._reads, self._writes = Silence(), Silence()
         self._acknowledged: dict[str, Silence] = {}
         """By kind of subject: the first two tokens, of which there are a dozen."""
@@ -97,6 +100,29 @@ class Connection(Client):
         """Of writes to subjects of this kind. A refusal that only a stream which takes writes can give is one too."""
         kind = ".".join(subject.split(".", 2)[:2])
         return self._acknowledged.setdefault(kind, Silence())
+
+    @property
+    def server_version(self) -> str:
+        """Return the version of the server that the client is at, such as 2.12.1; empty before the first one."""
+        return str(self._server_info.get("version", ""))
+
+    def note_error(self, error: Exception) -> bool:
+        """Note an error of the client, and return whether it is to be logged: once an outage and reason.
+
+        A server that refuses the credentials is asked again after growing pauses.
+        """
+        is_new = self.complaints.is_new(error)
+        if self.complaints.refusal is not None:
+            wait_s = float(self.options["reconnect_time_wait"])
+            self.options["reconnect_time_wait"] = min(RECONNECT_WAIT_S_MAX, 2 * wait_s)
+        if is_denial(error):
+            self.well()
+        return is_new
+
+    def note_connected(self, reconnect_wait_s: float) -> None:
+        """Note the end of an outage."""
+        self.complaints.end_outage()
+        self.options["reconnect_time_wait"] = reconnect_wait_s
 
     @property
     def silent_s(self) -> float:

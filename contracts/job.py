@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.bounds import RANKS_MAX, STEPS_MAX
+from contracts.words import form
 
 FPS = 16
 SIDE_MULTIPLE = 16  # VAE stride 8 times patch size 2: what a video's sides are multiples of
@@ -35,10 +36,19 @@ PROMPT_RULE = (
 _PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
 Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
 NegativePrompt = Annotated[str, Meta(max_length=500)]
-ImageSize = Annotated[str, Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z")]
+ImageSize = Annotated[
+    str,
+    Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z", extra=form("W*H in pixels, such as 1280*720")),
+]
 AUTO = "auto"
 """Of a model's sizes the one whose aspect is nearest to the picture's."""
-AskedSize = Annotated[str, Meta(pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z")]
+AskedSize = Annotated[
+    str,
+    Meta(
+        pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z",
+        extra=form("W*H in pixels, such as 1280*720, or auto"),
+    ),
+]
 SAME_RESOLUTION = (0.8, 1.25)
 """How far the pixels of two sizes may differ that are of one resolution."""
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]

@@ -7,8 +7,15 @@ from msgspec import UNSET, Meta, Struct
 
 from contracts.bounds import Ranks
 from contracts.job import Generation
+from contracts.words import form
 
-Part = Annotated[str, Meta(pattern=r"^(cfg=[12]|ulysses=[1-9][0-9]{0,3}|dit_fsdp|t5_fsdp|vae_parallel)\Z")]
+Part = Annotated[
+    str,
+    Meta(
+        pattern=r"^(cfg=[12]|ulysses=[1-9][0-9]{0,3}|dit_fsdp|t5_fsdp|vae_parallel)\Z",
+        extra=form("cfg=1, cfg=2, ulysses=NUMBER, dit_fsdp, t5_fsdp or vae_parallel"),
+    ),
+]
 """One part of the setting `PLAN`, such as `cfg=2`."""
 
 DEGREES_REMEMBERED = 1024

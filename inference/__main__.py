@@ -1,6 +1,14 @@
-"""A cluster: `torchrun --nproc-per-node=N -m inference`."""
+"""A cluster: `torchrun --nproc-per-node=N -m inference`. Reads its settings before it loads the libraries."""
 
 import gc
+
+from contracts import env, start
+from inference import early
+from inference.settings import Settings
+
+if __name__ == "__main__":
+    with start.refusing("inference"):
+        early.check(env.read(Settings))
 
 gc.disable()  # the libraries make a million objects that stay: walking them takes a second of each start
 
@@ -10,4 +18,5 @@ gc.freeze()
 gc.enable()
 
 if __name__ == "__main__":
-    rank.main()
+    with start.refusing("inference"):
+        rank.main()

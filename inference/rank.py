@@ -7,28 +7,26 @@ process ends, and torchrun and what watches over it start the cluster again.
 import asyncio
 import contextvars
 import os
-import socket
-import sys
 import threading
 import time
 import uuid
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 import uvloop
-from msgspec import Struct
 from torch.distributed.distributed_c10d import Store
 
-from contracts import bus, env, lifetime, log, stores
+from contracts import bus, env, lifetime, log, start, stores
 from contracts.cluster import ClusterStatus
-from contracts.plan import Part, Plan, own_plan
-from inference import device, pocket
+from contracts.plan import Plan, own_plan
+from inference import device
 from inference.broadcast import Group
 from inference.claims import Limits
 from inference.desk import Desk
 from inference.lead import Lead
+from inference.settings import Settings
 from inference.wan import kernels
+from inference.wan.checkpoint import open_checkpoint
 from inference.wan.load import Wan, load
 from inference.wan.mesh import Meshes
 from inference.wan.rows import rows_mesh
@@ -40,41 +38,18 @@ LOOP_ENDS_WITHIN_S = 10.0
 GB = 1e9
 
 
-class Settings(Struct, frozen=True):
-    rank: int = 0
-    local_rank: int = 0
-    world_size: int = 1
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
-    video_store_url: str = "generated_videos/"
-    scratch_store_url: str = "scratch/"
-    model_ckpt_dir: Path = pocket.POCKET_FOLDER
-    pocket_large_sizes: bool = False
-    cluster_name: str = socket.gethostname()
-    plan: tuple[Part, ...] = ()
-    task_timeout: float = 1800
-    stage_timeout: float = 900
-    stage_timeout_floor: float = 60
-    max_attempts: int = 3
-    checkpoint_interval: float = 60.0
-    min_free_space: float = 0.1
-    attention_backend: str | None = None
-    compile_blocks: bool = False
-    fp8_linear: bool = False
-    offload_text_encoder: bool = False
-
-
 def main() -> None:
     settings = env.read(Settings)
-    log.configure("inference", rank=settings.rank)
+    (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
     device.die_with_parent()
     if settings.rank == 0:
         stores.check(settings.video_store_url, settings.scratch_store_url)
     where = device.choose(settings.local_rank)
     device.make_current(where)
+    check(settings, where)
     with device.join_group(where) as store:
         wan = prepare(settings, where)
-        plan = choose_plan(settings, wan)
+        plan = choose_plan(settings, wan.heads)
         if settings.compile_blocks:
             kernels.compile_blocks(wan.transformer)
             kernels.warm_up(wan)
@@ -84,6 +59,21 @@ def main() -> None:
         else:
             follow(settings, wan, meshes, store)
     log.get().info("rank_stopped")
+
+
+def check(settings: Settings, where: torch.device) -> None:
+    """Look at all that a wrong setting can break before a weight is read: reading takes minutes.
+
+    Raises `BadSetting`, which ends the process.
+    """
+    try:
+        config = open_checkpoint(settings.model_ckpt_dir).transformer.empty().config
+    except CheckpointError as error:
+        raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
+    choose_plan(settings, config["num_attention_heads"])
+    asked = settings.attention_backend
+    if asked and not kernels.runs(asked, where, config["attention_head_dim"]):
+        raise env.BadSetting(f"ATTENTION_BACKEND was {env.shown(asked)}; {where.type} cannot run that one here")
 
 
 def prepare(settings: Settings, where: torch.device) -> Wan:
@@ -103,18 +93,20 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
             fp8_linear=settings.fp8_linear,
         )
         attention = kernels.attend(wan, settings.attention_backend)
-    except (CheckpointError, kernels.KernelError) as error:
-        sys.exit(str(error))
+    except CheckpointError as error:
+        raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
+    except kernels.KernelError as error:
+        raise env.BadSetting(str(error)) from error
     seconds = round(time.monotonic() - began, 1)
     weights = "+".join([wan.weights, *kernels.marks(attention, fp8_linear=settings.fp8_linear)])
     log.get().info("model_loaded", model=wan.card.name, weights=weights, attention=attention, seconds=seconds)
     return replace(wan, weights=weights)
 
 
-def choose_plan(settings: Settings, wan: Wan) -> Plan:
+def choose_plan(settings: Settings, heads: int) -> Plan:
     """The cluster's own plan, which jobs that ask for nothing run by. Ends the process where it cannot be run."""
     try:
-        return own_plan(settings.plan, settings.world_size, wan.heads)
+        return own_plan(settings.plan, settings.world_size, heads)
     except ValueError as error:
         raise env.BadSetting(f"PLAN: {error}") from error
 

@@ -1,6 +1,7 @@
 """The broker, for what an operator runs by hand: one connection, or one sentence why there is none. Makes nothing."""
 
 import asyncio
+import math
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -8,24 +9,40 @@ from msgspec import Struct
 
 from contracts import bus
 from contracts.bus import Bus
+from contracts.env import BadSetting, shown
+from contracts.settings import NatsCreds, NatsUrl
 
 CONNECT_WITHIN_S = 5
+POLL_S = 0.05
 
 
 class Settings(Struct, frozen=True):
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
+    """Where the broker is, and what it knows this process by."""
+
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
 
 
 @asynccontextmanager
-async def connected(settings: Settings, *, name: str, within_s: float = CONNECT_WITHIN_S) -> AsyncGenerator[Bus, None]:
-    """A connection for the length of the block; ends the process where no broker answers."""
-    limit = asyncio.timeout(within_s)
-    try:
-        async with limit, bus.connect(settings.nats_url, name=name, creds=settings.nats_creds) as broker:
-            limit.reschedule(None)
-            yield broker
-    except TimeoutError:
-        if not limit.expired():
-            raise
-        raise SystemExit(f"no broker answers at {settings.nats_url} (NATS_URL); does the service run?") from None
+async def connected(
+    settings: Settings, *, name: str, within_s: float = CONNECT_WITHIN_S, stop: asyncio.Event | None = None
+) -> AsyncGenerator[Bus, None]:
+    """A connection for the length of the block; ends the process if no broker answers, or if one refuses it.
+
+    With an infinite `within_s` it waits for a broker until `stop`.
+    """
+    stop = stop or asyncio.Event()
+    url, creds = settings.nats_url, settings.nats_creds
+    async with bus.connect(url, name=name, creds=creds, stop=stop, wait=False) as broker:
+        deadline = asyncio.get_running_loop().time() + within_s
+        while not (broker.begun or stop.is_set() or broker.refusal):
+            if asyncio.get_running_loop().time() > deadline:
+                raise SystemExit(f"no broker answers at {shown(url)} (NATS_URL); does the service run?")
+            await asyncio.sleep(POLL_S)
+        if broker.refusal:
+            raise BadSetting(
+                f"the broker at {shown(url)} refuses these credentials (NATS_URL, NATS_CREDS): {broker.refusal}"
+            )
+        if math.isfinite(within_s) and not broker.begun:
+            raise SystemExit(f"no broker answers at {shown(url)} (NATS_URL)")
+        yield broker

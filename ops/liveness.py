@@ -12,25 +12,22 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from http.client import HTTPException
 from types import FrameType
-from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from contracts import env, log
+from contracts import env, log, start
+from contracts.settings import Wait
 from ops.stack import ask
 
 POLL_S = 0.25
 STOP_WITHIN_S = 10.0
 
 
-Seconds = Annotated[float, Meta(gt=0)]
-
-
 class Settings(Struct, frozen=True):
     """In seconds: how long it may take to be well at first, and to be so again."""
 
-    starting_max: Seconds = 600
-    unwell_max: Seconds = 30
+    starting_max: Wait = 600
+    unwell_max: Wait = 30
 
 
 def main(url: str, command: Sequence[str], settings: Settings) -> int:
@@ -74,5 +71,7 @@ def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> bool:
 
 
 if __name__ == "__main__":
+    with start.refusing("liveness"):
+        read = env.read(Settings)
     log.configure("liveness")
-    sys.exit(main(sys.argv[1], sys.argv[2:], env.read(Settings)))
+    sys.exit(main(sys.argv[1], sys.argv[2:], read))

@@ -1,10 +1,13 @@
 """Makes and corrects every stream, bucket and durable: `python -m ops.provision`. Idempotent; the only admin.
 
-A changed `MAX_CONCURRENT_TASKS` is applied to the live stream; jobs above a lowered limit stay and drain.
+A changed `MAX_CONCURRENT_TASKS` is applied to the live stream; jobs above a lowered limit stay and drain. With
+`--watch` it stays, and makes again what vanishes, as when a broker comes back with an empty disk; it corrects nothing
+then, so that a limit which was changed meanwhile stays.
 """
 
 import asyncio
 import json
+import math
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
@@ -13,19 +16,25 @@ from functools import partial
 from urllib.request import urlopen
 
 import nats.errors
-from nats.js.api import StreamConfig
+from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from contracts import env, log, subjects
+from contracts import env, lifetime, log, start, subjects
 from contracts.bus import Bus, Unavailable, WrongSequence
+from contracts.env import BadSetting
 from ops.broker import Settings as Server
 from ops.broker import connected
+from ops.refusals import Denied, check_rights, sentence
 from ops.streams import Settings, consumers, streams
 
 SECRET_BYTES = 32
 MONITOR_TIMEOUT_S = 5
 GIVE_UP_S = 60
 RETRY_PAUSE_S = 0.5
+RETRY_PAUSE_S_MAX = 10.0
+WATCH_EVERY_S = 2.0
+INFO_WITHIN_S = 2.0
+WATCH = "--watch"
 
 _NOT_YET = (None, 10004, 10005, 10008, 10009, 10118, 10119)
 """JetStream's errors of a cluster whose servers have not all met, or that has no leader; None for no responders."""
@@ -35,34 +44,41 @@ async def provision(broker: Bus, settings: Settings) -> None:
     """Bring the broker to the settings. The log comes first: the queue copies into it from its first message on.
 
     What gets no answer, or finds no leader, is tried again for up to `GIVE_UP_S`: brokers that have just started need a
-    while. Raises `Unavailable` after that, and `APIError` at once if the broker refuses.
+    while. Raises `Unavailable` after that, `Denied` if the user lacks a right, and `APIError` at once if the broker
+    refuses.
     """
     deadline = asyncio.get_running_loop().time() + GIVE_UP_S
     for config in streams(settings):
-        await _insist(partial(_make_stream, broker, config), f"making {config.name}", deadline)
+        await _insist(broker, partial(_make_stream, broker, config), f"making {config.name}", deadline)
     for stream, config in consumers(settings):
         make = partial(broker.admin.add_consumer, stream, config)
-        await _insist(make, f"making the consumer {config.durable_name} of {stream}", deadline)
-    await _insist(partial(_make_secret, broker), "making the secret of idempotency keys", deadline)
+        await _insist(broker, make, f"making the consumer {config.durable_name} of {stream}", deadline)
+    await _insist(broker, partial(_make_secret, broker), "making the secret of idempotency keys", deadline)
 
 
-async def _insist(request: Callable[[], Awaitable[object]], what: str, deadline: float) -> None:
+async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: str, deadline: float) -> None:
     """Make a request until it is answered. Making a stream, a consumer or the secret twice changes nothing."""
+    pause_s, told = RETRY_PAUSE_S, ""
     while True:
         try:
             await request()
         except APIError as error:
             if error.err_code not in _NOT_YET:
+                error.description = f"{error.description}, {what}"
                 raise
             problem: Exception = error
         except (nats.errors.Error, Unavailable, OSError) as error:
             problem = error
         else:
             return
+        check_rights(broker, what)
         if asyncio.get_running_loop().time() >= deadline:
             raise Unavailable(f"{what}: {problem}") from problem
-        log.get().warning("provisioning_tried_again", what=what, error=str(problem))
-        await asyncio.sleep(RETRY_PAUSE_S)
+        if str(problem) != told:
+            log.get().warning("provisioning_tried_again", what=what, error=str(problem))
+        told = str(problem)
+        await asyncio.sleep(pause_s)
+        pause_s = min(2 * pause_s, RETRY_PAUSE_S_MAX)
 
 
 async def _make_secret(broker: Bus) -> None:
@@ -73,11 +89,64 @@ async def _make_secret(broker: Bus) -> None:
 
 async def _make_stream(broker: Bus, config: StreamConfig) -> None:
     try:
-        await broker.admin.stream_info(config.name or "")
+        there = await broker.admin.stream_info(config.name or "")
     except NotFoundError:
         await broker.admin.add_stream(config)
     else:
         await broker.admin.update_stream(config)
+        if there.config.max_msgs != config.max_msgs and config.name == subjects.JOBS_STREAM:
+            log.get().warning("limit_changed", max_concurrent_tasks=config.max_msgs, was=there.config.max_msgs)
+
+
+async def vanished(broker: Bus, settings: Settings) -> list[str]:
+    """Return the streams and durables that are not there, and make no other question of it. Raises `Unavailable`."""
+    names = [config.name or "" for config in streams(settings)]
+    missing = [name for name in names if not await _is_there(partial(broker.stream, name, within_s=INFO_WITHIN_S))]
+    durables: list[tuple[str, ConsumerConfig]] = [each for each in consumers(settings) if each[0] not in missing]
+    for stream, config in durables:
+        if not await _is_there(partial(broker.consumer, stream, config.durable_name or "")):
+            missing.append(config.durable_name or "")
+    return missing
+
+
+async def _is_there(look: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await look()
+    except NotFoundError:
+        return False
+    return True
+
+
+async def make_again(broker: Bus, settings: Settings, missing: list[str]) -> None:
+    """Make what is missing, and leave all else as it is. A stream that vanished took its durables with it."""
+    deadline = asyncio.get_running_loop().time() + GIVE_UP_S
+    for config in streams(settings):
+        if config.name in missing:
+            await _insist(broker, partial(_make_stream, broker, config), f"making {config.name}", deadline)
+    for stream, config in consumers(settings):
+        if stream in missing or config.durable_name in missing:
+            make = partial(broker.admin.add_consumer, stream, config)
+            await _insist(broker, make, f"making the consumer {config.durable_name} of {stream}", deadline)
+    if subjects.bucket_stream(subjects.SECRETS_BUCKET) in missing:
+        await _insist(broker, partial(_make_secret, broker), "making the secret of idempotency keys", deadline)
+
+
+async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
+    """Make again what vanishes, until `stop`. What fails is logged once a reason, and tried again later each time."""
+    pause_s, told = WATCH_EVERY_S, ""
+    while not stop.is_set():
+        try:
+            if missing := await vanished(broker, settings):
+                log.get().warning("streams_vanished", missing=missing)
+                await make_again(broker, settings, missing)
+                log.get().info("provisioned_again", max_concurrent_tasks=settings.max_concurrent_tasks)
+        except (APIError, Unavailable, Denied, nats.errors.Error, OSError) as error:
+            if str(error) != told:
+                log.get().warning("watch_put_off", error=sentence(error))
+            pause_s, told = min(2 * pause_s, RETRY_PAUSE_S_MAX), str(error)
+        else:
+            pause_s, told = WATCH_EVERY_S, ""
+        await lifetime.wait(stop, within_s=pause_s)
 
 
 def undurable(monitor_urls: tuple[str, ...]) -> list[str]:
@@ -93,25 +162,38 @@ def _syncs_always(url: str) -> bool:
         return False
 
 
-async def main() -> None:
+def check_server(broker: Bus, settings: Settings) -> None:
+    """Raises `BadSetting` if this broker cannot serve, or may lose what it has acknowledged."""
+    if (objection := broker.server.objection) is not None:
+        raise BadSetting(f"{objection} ({env.shown(settings.nats_url)}, NATS_URL)")
+    doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)
+    if doubtful:
+        raise BadSetting(
+            f"{', '.join(doubtful)}: no `sync_interval: always` to be seen, so an acknowledged job could be lost "
+            "with the power. Set it, or NATS_MONITOR_URLS, or NATS_DURABILITY_UNCHECKED=1 to go on regardless."
+        )
+
+
+async def main(*, watching: bool) -> None:
     settings = env.read(Settings)
-    log.configure("provision")
+    start.configure("provision")
     where = Server(nats_url=settings.nats_url, nats_creds=settings.nats_creds)
-    async with connected(where, name="provision", within_s=GIVE_UP_S) as broker:
-        doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)
-        if doubtful:
-            sys.exit(
-                f"{', '.join(doubtful)}: no `sync_interval: always` to be seen, so an acknowledged job could be lost "
-                "with the power. Set it, or NATS_MONITOR_URLS, or NATS_DURABILITY_UNCHECKED=1 to go on regardless."
-            )
+    stop = lifetime.stop_on_signals()
+    async with connected(where, name="provision", within_s=math.inf if watching else GIVE_UP_S, stop=stop) as broker:
+        if stop.is_set():
+            return
+        check_server(broker, settings)
         try:
             await provision(broker, settings)
-        except APIError as refusal:
-            sys.exit(f"the broker refuses: {refusal.description} (code {refusal.err_code})")
+        except (APIError, Denied) as refusal:
+            raise BadSetting(sentence(refusal)) from refusal
         except Unavailable as error:
             sys.exit(f"the broker gave no answer for {GIVE_UP_S} s: {error}")
-    log.get().info("provisioned", max_concurrent_tasks=settings.max_concurrent_tasks, ack_wait_s=settings.ack_wait)
+        log.get().info("provisioned", max_concurrent_tasks=settings.max_concurrent_tasks, ack_wait_s=settings.ack_wait)
+        if watching:
+            await watch(broker, settings, stop)
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with start.refusing("provision"):
+        asyncio.run(main(watching=WATCH in sys.argv[1:]))

@@ -15,14 +15,17 @@ from contracts.bus import Bus
 from contracts.job import job_id_in
 from contracts.job_log import JobLog
 from contracts.restore import find_record, record_files, restore
+from contracts.settings import NatsCreds, NatsUrl, StoreUrl
 from ops.broker import Settings as Broker
 from ops.broker import connected
 
 
 class Settings(Struct, frozen=True):
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
-    video_store_url: str = "generated_videos/"
+    """Where the broker is, and where the records of jobs are."""
+
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
+    video_store_url: StoreUrl = "generated_videos/"
 
 
 class Rebuilt(Struct, frozen=True):

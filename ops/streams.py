@@ -1,6 +1,9 @@
 """What provisioning makes: every stream, bucket and durable, with its limits. Asks the broker nothing."""
 
+from typing import Annotated
+
 import msgspec
+from msgspec import Meta
 from nats.js.api import (
     AckPolicy,
     ConsumerConfig,
@@ -12,6 +15,8 @@ from nats.js.api import (
 )
 
 from contracts import subjects
+from contracts.settings import MIB, SECONDS_MAX, TASKS_MAX, TIB, MonitorUrl, NatsCreds, NatsUrl, Replicas
+from contracts.words import form
 
 DUPLICATE_WINDOW_S = 120
 JOB_BYTES_MAX = 64 * 1024
@@ -22,24 +27,44 @@ CLUSTER_TTL_S = 6
 CANARY_TTL_S = 60
 CANARY_BYTES_MAX = 1024
 UNLIMITED = -1
+STREAM_BYTES_MIN = 64 * 1024
 STATE_ACK_WAIT_S = 10
 STATE_ACK_PENDING_MAX = 1
 
+StreamBytes = Annotated[
+    int,
+    Meta(
+        extra=form(
+            f"0 for no limit, or a whole number from {STREAM_BYTES_MIN} to {TIB}",
+            lambda size: size == 0 or STREAM_BYTES_MIN <= size <= TIB,
+        )
+    ),
+]
+
 
 class Settings(msgspec.Struct, frozen=True):
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
-    nats_monitor_urls: tuple[str, ...] = ("http://127.0.0.1:8222",)
+    """What an operator sets of the broker's streams; sizes are in bytes, all else that has a unit in seconds."""
+
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
+    nats_monitor_urls: tuple[MonitorUrl, ...] = ("http://127.0.0.1:8222",)
     nats_durability_unchecked: bool = False
-    nats_replicas: int = 1
-    max_concurrent_tasks: int = 5
-    event_retention: float = 3 * 24 * 3600
-    ack_wait: float = 30
+    nats_replicas: Replicas = 1
+    max_concurrent_tasks: Annotated[int, Meta(ge=1, le=TASKS_MAX)] = 5
+    event_retention: Annotated[float, Meta(ge=1, le=SECONDS_MAX)] = 3 * 24 * 3600
+    ack_wait: Annotated[float, Meta(ge=1, le=3600)] = 30
+    log_bytes_max: Annotated[int, Meta(ge=MIB, le=TIB)] = EVENTS_BYTES_MAX
+    stream_bytes_max: StreamBytes = 0
 
 
 def streams(settings: Settings) -> list[StreamConfig]:
     """The streams and buckets as they are to be; nats-py writes seconds as nanoseconds."""
-    file = StreamConfig(storage=StorageType.FILE, num_replicas=settings.nats_replicas, allow_direct=True)
+    file = StreamConfig(
+        storage=StorageType.FILE,
+        num_replicas=settings.nats_replicas,
+        allow_direct=True,
+        max_bytes=settings.stream_bytes_max or UNLIMITED,
+    )
     bucket = file.evolve(max_msgs_per_subject=1, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True)
     return [
         file.evolve(
@@ -47,7 +72,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
             subjects=[subjects.ALL_EVENTS],
             retention=RetentionPolicy.LIMITS,
             max_age=settings.event_retention,
-            max_bytes=EVENTS_BYTES_MAX,
+            max_bytes=settings.log_bytes_max,
             max_msg_size=EVENT_BYTES_MAX,
             duplicate_window=min(DUPLICATE_WINDOW_S, settings.event_retention),
             republish=RePublish(src=subjects.ALL_EVENTS, dest=subjects.ALL_LIVE),

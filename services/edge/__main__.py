@@ -5,9 +5,10 @@ import sys
 
 import uvloop
 
-from contracts import env, lifetime, log, stores
+from contracts import env, lifetime, start, stores
 from services.edge.app import Settings, app
 from services.edge.crowd import Crowd, connections_for, raise_files_limit
+from services.edge.listening import listening
 from services.edge.server import Server
 
 END_WITHIN_S = 19.0  # all that `server` waits for at its end, and something over
@@ -19,10 +20,11 @@ async def serve(settings: Settings) -> bool:
     lost, draining = asyncio.Event(), asyncio.Event()
     connections_max = connections_for(raise_files_limit())
     crowd = Crowd(asyncio.get_running_loop(), connections_max)
+    sockets = listening(settings.server_host, settings.server_port)
     served = app(settings, lost, draining)
     server = Server(served, settings.server_host, settings.server_port, crowd, keep_alive_s=settings.keep_alive)
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(server.serve(sockets))
     ending = asyncio.create_task(lifetime.first_of(lost, stop))
     await asyncio.wait([serving, ending], return_when=asyncio.FIRST_COMPLETED)
     draining.set()
@@ -34,7 +36,8 @@ async def serve(settings: Settings) -> bool:
 
 
 if __name__ == "__main__":
-    settings = env.read(Settings)
-    log.configure("edge")
-    stores.check(settings.video_store_url, settings.scratch_store_url)
-    sys.exit(0 if uvloop.run(serve(settings)) else 1)
+    with start.refusing("edge"):
+        settings = env.read(Settings)
+        start.configure("edge")
+        stores.check(settings.video_store_url, settings.scratch_store_url)
+        sys.exit(0 if uvloop.run(serve(settings)) else 1)

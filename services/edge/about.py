@@ -7,11 +7,21 @@ from typing import Annotated, NamedTuple
 
 from msgspec import Meta
 
+from contracts.words import form
+
 NAME, PACKAGE = "WanJet", "wanjet"
 CONTACT_CHARS_MAX = 200
 PROJECT_FILE = Path(__file__).parents[2] / "pyproject.toml"
 
-Contact = Annotated[str, Meta(pattern=rf"^[!-'*-\[\]-~][ -'*-\[\]-~]{{2,{CONTACT_CHARS_MAX - 1}}}\Z")]
+Contact = Annotated[
+    str,
+    Meta(
+        pattern=rf"^[!-'*-\[\]-~][ -'*-\[\]-~]{{2,{CONTACT_CHARS_MAX - 1}}}\Z",
+        extra=form(
+            f"a URL or an e-mail address of 3 to {CONTACT_CHARS_MAX} printable ASCII characters, no parentheses"
+        ),
+    ),
+]
 """A URL or an e-mail address: printable ASCII, without parentheses, in which it stands."""
 
 

@@ -16,6 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
 
 from contracts import bus, log, stores
+from contracts.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
 from services.edge.about import Contact
 from services.edge.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
 from services.edge.canary import canary
@@ -23,7 +24,7 @@ from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
 from services.edge.fetch import Outbound
 from services.edge.gate import networks
-from services.edge.hosts import is_served
+from services.edge.hosts import HostPattern, is_served
 from services.edge.images import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.origins import AllowedOrigin, shared
@@ -42,17 +43,19 @@ ROUTERS = [ROUTES, DOCS]
 
 
 class Settings(Struct, frozen=True):
-    server_host: str = "0.0.0.0"  # noqa: S104  # the documented default: it serves other machines
-    server_port: int = 8088
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
-    task_retention: float = 1800
-    video_store_url: str = "generated_videos/"
-    scratch_store_url: str = "scratch/"
-    outbound_allowed_networks: tuple[str, ...] = ()
-    outbound_allowed_ports: tuple[int, ...] = ()
+    """What an operator sets of an edge."""
+
+    server_host: Host = "0.0.0.0"  # noqa: S104  # the documented default: it serves other machines
+    server_port: Port = 8088
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
+    task_retention: Seconds = 1800
+    video_store_url: StoreUrl = "generated_videos/"
+    scratch_store_url: StoreUrl = "scratch/"
+    outbound_allowed_networks: tuple[Network, ...] = ()
+    outbound_allowed_ports: tuple[Port, ...] = ()
     outbound_contact: Contact | None = None
-    allowed_hosts: tuple[str, ...] = ("*",)
+    allowed_hosts: tuple[HostPattern, ...] = ("*",)
     allowed_origins: tuple[AllowedOrigin, ...] = ()
     keep_alive: Annotated[float, Meta(ge=KEEP_ALIVE_S_MIN, le=KEEP_ALIVE_S_MAX)] = KEEP_ALIVE_S
     bodies_bytes_max: Annotated[int, Meta(ge=BODIES_BYTES_MIN, le=BODIES_BYTES_LIMIT)] = BODIES_BYTES_MAX

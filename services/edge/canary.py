@@ -41,6 +41,10 @@ class Canary:
     @property
     def objection(self) -> str | None:
         """Why the broker would not take a submission now; None if it would, as far as is known."""
+        if self._broker.begun and (why := self._broker.server.objection) is not None:
+            return why
+        if self._broker.refusal is not None:
+            return "the broker refuses this edge's credentials (NATS_URL, NATS_CREDS)"
         canaries = self._broker.acknowledgements(self._subject)
         if not (self._provisioned and canaries.ever_answered):
             return "the broker does not answer, or is not provisioned"

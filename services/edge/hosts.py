@@ -1,10 +1,25 @@
 """Which `Host` headers are served. Pure: knows names, not requests."""
 
 import re
+from typing import Annotated
+
+from msgspec import Meta
+
+from contracts.words import form
 
 ANY = "*"
 # A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port (RFC 9110, 7.2; names as DNS has them).
 _HOST = re.compile(r"(?P<host>[a-z0-9._-]*|\[[a-f0-9:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
+
+
+def is_pattern(text: str) -> bool:
+    """Whether a text can allow a host: `*`, a host, or `*.` and a parent domain."""
+    return text == ANY or _bare(text.removeprefix("*.")) not in ("", "[]")
+
+
+HostPattern = Annotated[
+    str, Meta(extra=form("* for any host, a host such as a.org, or *.a.org for every name below it", is_pattern))
+]
 
 
 def is_served(header: str, allowed: tuple[str, ...]) -> bool:

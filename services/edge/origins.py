@@ -10,6 +10,7 @@ from typing import Annotated
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Meta
 
+from contracts.words import form
 from services.edge.hosts import ANY, is_served
 
 PREFLIGHT_KEPT_S = 600
@@ -22,7 +23,7 @@ AllowedOrigin = Annotated[
     str,
     Meta(
         pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://(\*\.)?([A-Za-z0-9._-]+|\[[A-Fa-f0-9:.]+\])(:([0-9]{1,5}|\*))?)\Z",
-        description="* for every page, or an origin such as https://app.example.com or https://*.example.com:8443",
+        extra=form("* for every page, or an origin such as https://app.example.com or https://*.example.com:8443"),
     ),
 ]
 """`*`, or scheme, host and perhaps a port, without a path; the host may begin with `*.`, the port be `*`."""

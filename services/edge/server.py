@@ -19,9 +19,9 @@ import uvicorn
 from contracts import log
 from services.edge.crowd import Crowd
 from services.edge.guard import Guarded
+from services.edge.listening import BACKLOG
 from services.edge.reader import reading
 
-BACKLOG = 2048  # a burst of connections waits in the kernel, where the 257th of it would be turned away for a second
 ACCEPTED_AT_ONCE = 8
 """The event loop takes one connection of a listening descriptor in each of its turns, so there are several of it: else
 a burst of connections waits for as many turns."""
@@ -77,7 +77,7 @@ class Server(uvicorn.Server):
 
         return await asyncio.get_running_loop().create_server(connection, sock=opened, backlog=BACKLOG)
 
-    async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # it opens them itself
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # its listeners have them
         for listener in self.servers:
             listener.close()
         await self._until(lambda: not self.server_state.tasks, within_s=DRAIN_S)

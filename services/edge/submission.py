@@ -9,10 +9,11 @@ from mmap import mmap
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, inspect
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contracts.cluster import Objection
 from contracts.job import PROMPT_RULE, JobRequest, is_prompt
+from contracts.words import may_be
 from services.edge import json_body
 from services.edge.data_uri import is_inline
 from services.edge.json_body import Body, NotJson
@@ -207,36 +208,4 @@ def _contradictions(request: JobRequest) -> list[Objection]:
 
 def _may_be(name: str, kind: object) -> str:
     """Return what a field may be, in words, from the limits that stand in its type."""
-    if name in RULES:
-        return RULES[name]
-    return _words(inspect.type_info(kind))
-
-
-def _words(kind: inspect.Type) -> str:
-    match kind:
-        case inspect.UnionType(types=types):
-            return " or ".join(_words(one) for one in types)
-        case inspect.IntType(ge=low, le=high):
-            return f"a whole number{_range(low, high)}"
-        case inspect.FloatType(ge=low, le=high):
-            return f"a number{_range(low, high)}"
-        case inspect.StrType(pattern=str()):
-            return "W*H in pixels, such as 1280*720, or auto"
-        case inspect.StrType(min_length=low, max_length=high):
-            return f"text{_range(low, high)}{' characters' if high else ''}"
-        case inspect.LiteralType(values=values):
-            return " or ".join(str(value) for value in values)
-        case inspect.BoolType():
-            return "true or false"
-        case inspect.NoneType():
-            return "null"
-        case _:
-            return "left out"
-
-
-def _range(low: float | None, high: float | None) -> str:
-    if low is None and high is None:
-        return ""
-    if high is None:
-        return f" of at least {low}"
-    return f" of at most {high}" if low is None else f" from {low} to {high}"
+    return RULES.get(name) or may_be(kind)

@@ -2,13 +2,13 @@
 
 import asyncio
 import sys
-from typing import Annotated
 
 import uvloop
-from msgspec import Meta, Struct
+from msgspec import Struct
 
-from contracts import bus, env, lifetime, log, stores, subjects
+from contracts import bus, env, lifetime, log, start, stores, subjects
 from contracts.bus import Bus, Unavailable
+from contracts.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
 from services.state.records import Records
@@ -19,19 +19,19 @@ RETRY_PAUSE_S = 2.0
 END_WITHIN_S = 15.0
 """From a signal on. A store that hangs would hold the process for ever; what is cut off is done again at the start."""
 
-Seconds = Annotated[float, Meta(ge=0)]
-
 
 class Settings(Struct, frozen=True):
-    nats_url: str = "nats://127.0.0.1:4222"
-    nats_creds: str | None = None
+    """What an operator sets of the state service."""
+
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
     task_retention: Seconds = 1800
-    cleanup_interval: Annotated[float, Meta(gt=0)] = 300
-    max_output_dir_size: Annotated[float, Meta(ge=0)] = 50
+    cleanup_interval: Wait = 300
+    max_output_dir_size: Gigabytes = 50
     video_min_age: Seconds = 600
     leftover_min_age: Seconds = 3600
-    video_store_url: str = "generated_videos/"
-    scratch_store_url: str = "scratch/"
+    video_store_url: StoreUrl = "generated_videos/"
+    scratch_store_url: StoreUrl = "scratch/"
 
     @property
     def limits(self) -> Limits:
@@ -71,7 +71,8 @@ async def clean_up(
 
 
 if __name__ == "__main__":
-    settings = env.read(Settings)
-    log.configure("state")
-    stores.check(settings.video_store_url, settings.scratch_store_url)
-    sys.exit(0 if uvloop.run(serve(settings)) else 1)
+    with start.refusing("state"):
+        settings = env.read(Settings)
+        start.configure("state")
+        stores.check(settings.video_store_url, settings.scratch_store_url)
+        sys.exit(0 if uvloop.run(serve(settings)) else 1)

@@ -1,11 +1,66 @@
-"""Provisioning a broker that is not there yet, and one that refuses."""
+"""Provisioning: a broker that is not there yet, one that refuses, and one that comes back with an empty disk."""
 
 import asyncio
+import shutil
 import signal
+import socketserver
+import subprocess
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from threading import Thread
+
+import pytest
 
 from contracts import bus, subjects
-from ops.provision import provision, streams
-from tests.conftest import Broker, completed, eventually, provision_settings
+from contracts.bus import Bus, Unavailable
+from contracts.server import Server
+from contracts.start import EX_CONFIG
+from ops.provision import Settings, provision, streams, vanished
+from ops.stack import ask
+from tests.conftest import NATS_SERVER, Broker, Process, completed, eventually, free_port, provision_settings
+
+Account = Callable[[str], dict[str, str]]
+ENDS_WITHIN_S = 30
+
+USER = "{ user: u, password: p }"
+JETSTREAM = "max_mem: 64M, max_file: 4G"
+
+
+@contextmanager
+def server(folder: Path, conf: str) -> Generator[dict[str, str], None, None]:
+    """A real nats-server with a configuration of its own; yields the variables of who provisions it."""
+    port, monitor = free_port(), free_port()
+    file = folder / "nats.conf"
+    file.write_text(
+        f"listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nmax_payload: 256KB\n"
+        f'jetstream {{ store_dir: "{folder}/js", max_file_store: 4GB, sync_interval: always }}\n{conf}\n'
+    )
+    with subprocess.Popen([NATS_SERVER, "-c", str(file)], stderr=subprocess.DEVNULL) as running:
+        try:
+            yield {
+                "NATS_URL": f"nats://u:p@127.0.0.1:{port}",
+                "NATS_MONITOR_URLS": f"http://127.0.0.1:{monitor}",
+            }
+        finally:
+            running.kill()
+
+
+@pytest.fixture
+def account(tmp_path: Path) -> Generator[Account, None, None]:
+    """A broker of that configuration, for the length of the test."""
+    with ExitStack() as running:
+        yield lambda conf: running.enter_context(server(tmp_path, conf))
+
+
+def refusal(**variables: str) -> str:
+    """The sentence that provisioning ends with, after the log; and no traceback."""
+    ended = completed("-m", "ops.provision", within_s=ENDS_WITHIN_S, **variables)
+    assert ended.returncode == EX_CONFIG, ended.stdout + ended.stderr
+    assert "Traceback" not in ended.stdout + ended.stderr
+    assert len(ended.stdout.splitlines()) < 10
+    assert "u:p@" not in ended.stdout + ended.stderr
+    return ended.stderr.splitlines()[-1]
 
 
 async def test_provisioning_goes_on_when_a_broker_that_gave_no_answers_gives_them_again(broker: Broker) -> None:
@@ -23,7 +78,177 @@ async def test_provisioning_goes_on_when_a_broker_that_gave_no_answers_gives_the
 
 
 def test_what_the_broker_refuses_is_said_at_once_and_in_one_sentence(broker: Broker) -> None:
-    ended = completed("-m", "ops.provision", within_s=30, NATS_REPLICAS="3", **broker.environment)
-    assert ended.returncode == 1
-    assert ended.stderr.splitlines()[-1].startswith("the broker refuses: replicas > 1 not supported")
-    assert "Traceback" not in ended.stderr
+    said = refusal(NATS_REPLICAS="3", **broker.environment)
+    assert said.startswith("the broker refuses: replicas > 1 not supported")
+    assert said.endswith("; set NATS_REPLICAS=1, or form a cluster")
+
+
+def test_a_wrong_password_ends_provisioning_at_once(account: Account) -> None:
+    variables = account(f"accounts {{ A: {{ jetstream: {{ {JETSTREAM} }}, users: [{USER}] }} }}")
+    wrong = variables["NATS_URL"].replace("u:p@", "u:wrong@")
+    said = refusal(NATS_URL=wrong, NATS_MONITOR_URLS=variables["NATS_MONITOR_URLS"])
+    assert said.startswith(f"the broker at nats://…@{wrong.partition('@')[2]} refuses these credentials (NATS_URL")
+
+
+@pytest.mark.parametrize(
+    ("limits", "said"),
+    [
+        (f"{JETSTREAM}, max_bytes_required: true", "set STREAM_BYTES_MAX"),
+        ("max_mem: 64M, max_file: 100M", "lower LOG_BYTES_MAX"),
+        (f"{JETSTREAM}, max_streams: 2", "allow this account 7 streams"),
+    ],
+)
+def test_a_quota_of_the_account_is_said_with_what_to_set(account: Account, limits: str, said: str) -> None:
+    found = refusal(**account(f"accounts {{ A: {{ jetstream: {{ {limits} }}, users: [{USER}] }} }}"))
+    assert found.startswith("the broker refuses: ")
+    assert said in found
+
+
+def test_an_account_that_wants_sizes_gets_them_from_a_setting(account: Account) -> None:
+    limits = f"{JETSTREAM}, max_bytes_required: true"
+    variables = account(f"accounts {{ A: {{ jetstream: {{ {limits} }}, users: [{USER}] }} }}")
+    sizes = {"STREAM_BYTES_MAX": "67108864", "LOG_BYTES_MAX": "134217728"}
+    ended = completed("-m", "ops.provision", within_s=ENDS_WITHIN_S, **variables, **sizes)
+    assert ended.returncode == 0, ended.stderr
+
+
+def test_an_account_without_jetstream_is_said(account: Account) -> None:
+    said = refusal(**account(f"accounts {{ A: {{ users: [{USER}] }} }}"))
+    assert "enable JetStream for this account" in said
+
+
+@pytest.mark.parametrize(
+    ("rights", "said"),
+    [
+        ('publish: { deny: "$JS.API.STREAM.CREATE.>" }', "publish to $JS.API.STREAM.CREATE.VIDEO_EVENTS"),
+        ('subscribe: { deny: "_INBOX_provision.>" }', "subscribe to _INBOX_provision."),
+    ],
+)
+def test_a_right_that_is_lacking_is_named(account: Account, rights: str, said: str) -> None:
+    user = f"{{ user: u, password: p, permissions: {{ {rights} }} }}"
+    found = refusal(**account(f"accounts {{ A: {{ jetstream: {{ {JETSTREAM} }}, users: [{user}] }} }}"))
+    assert found.startswith(f"the broker does not let this user {said}")
+
+
+async def test_what_vanishes_with_the_brokers_disk_is_made_again_by_whoever_watches(
+    broker: Broker, tmp_path: Path
+) -> None:
+    settings = provision_settings(broker)
+    watching = Process(["-m", "ops.provision", "--watch"], tmp_path / "log", **broker.environment).start()
+    try:
+        async with bus.connect(broker.url, name="test") as link:
+            await eventually(lambda: all_there(link, settings), within_s=30)
+            broker.kill()
+            shutil.rmtree(broker.store)
+            broker.start()
+            await eventually(lambda: all_there(link, settings), within_s=30)
+            assert await link.get(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET) is not None
+            await link.admin.delete_consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+            await eventually(lambda: all_there(link, settings), within_s=30)
+            await link.admin.update_stream((await link.stream(subjects.JOBS_STREAM)).config.evolve(max_msgs=12))
+            await link.admin.delete_stream(subjects.CANARY_STREAM)
+            await eventually(lambda: all_there(link, settings), within_s=30)
+            assert (await link.stream(subjects.JOBS_STREAM)).config.max_msgs == 12
+    finally:
+        assert watching.stop() == 0
+
+
+async def all_there(link: Bus, settings: Settings) -> bool:
+    try:
+        return not await vanished(link, settings)
+    except Unavailable:  # the broker is away
+        return False
+
+
+async def test_a_consumer_that_is_away_is_told_once(broker: Broker, capsys: pytest.CaptureFixture[str]) -> None:
+    stop = asyncio.Event()
+    async with bus.connect(broker.url, name="test") as link:
+        await provision(link, provision_settings(broker))
+        await link.admin.delete_consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+        for _ in range(4):
+            assert await link.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop) is None
+    assert capsys.readouterr().out.count("pull_refused") == 1
+
+
+async def test_a_process_that_is_not_let_in_logs_one_line(account: Account, tmp_path: Path) -> None:
+    variables = account(f"accounts {{ A: {{ jetstream: {{ {JETSTREAM} }}, users: [{USER}] }} }}")
+    wrong = variables["NATS_URL"].replace("u:p@", "u:wrong@")
+    stores = {"VIDEO_STORE_URL": str(tmp_path), "SCRATCH_STORE_URL": str(tmp_path)}
+    state = Process(["-m", "services.state"], tmp_path / "log", NATS_URL=wrong, **stores).start()
+    try:
+        await eventually(lambda: refused_in(state))
+        with pytest.raises(AssertionError):
+            await eventually(lambda: len(refused_in(state)) > 1, within_s=4)
+        assert "wrong" not in state.text
+    finally:
+        state.stop()
+
+
+def refused_in(process: Process) -> list[str]:
+    return [line["error"] for line in process.lines if "Authorization Violation" in line.get("error", "")]
+
+
+OLD = '{"server_id":"A","version":"2.10.26","proto":1,"headers":true,"jetstream":true,"max_payload":1048576}'
+
+
+@contextmanager
+def old_server() -> Generator[str, None, None]:
+    """Whoever connects is greeted as by a nats-server 2.10.26, and told that nothing listens to any request."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeting) as server:
+        server.daemon_threads = True
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield f"nats://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+class Greeting(socketserver.StreamRequestHandler):
+    def handle(self) -> None:
+        self.wfile.write(f"INFO {OLD}\r\n".encode())
+        with suppress(OSError):
+            for line in self.rfile:
+                if line.startswith(b"PING"):
+                    self.wfile.write(b"PONG\r\n")
+
+
+def test_a_broker_that_is_too_old_is_said_with_both_versions() -> None:
+    with old_server() as url:
+        said = refusal(NATS_URL=url)
+    assert said == f"the broker is nats-server 2.10.26, and 2.12 or newer is needed ({url}, NATS_URL)"
+
+
+async def test_an_edge_is_not_ready_on_a_broker_that_is_too_old(tmp_path: Path) -> None:
+    stores = {"VIDEO_STORE_URL": str(tmp_path), "SCRATCH_STORE_URL": str(tmp_path)}
+    port = free_port()
+    with old_server() as url:
+        where = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(port), "NATS_URL": url}
+        edge = Process(["-m", "services.edge"], tmp_path / "log", **where, **stores).start()
+
+        def not_ready() -> bool:
+            try:
+                status, why = ask(f"http://127.0.0.1:{port}/readyz")
+            except OSError:
+                return False
+            return status == 503 and b"nats-server 2.10.26, and 2.12 or newer is needed" in why
+
+        try:
+            await eventually(not_ready, within_s=30)
+        finally:
+            edge.kill()
+
+
+@pytest.mark.parametrize(
+    ("version", "well"),
+    [
+        ("2.12.0", True),
+        ("2.15.3", True),
+        ("3.0.0", True),
+        ("2.11.11", False),
+        ("2.9.1", False),
+        ("", True),
+        ("v2.12.1-RC.1", True),
+        ("dev", True),
+    ],
+)
+def test_a_server_is_judged_by_its_version(version: str, well: bool) -> None:
+    assert (Server(version, 1024**2).objection is None) is well
+    assert "takes messages of 1024 bytes" in str(Server("2.12.0", 1024).objection)

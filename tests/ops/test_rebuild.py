@@ -65,7 +65,9 @@ async def test_every_ended_job_has_its_status_again_after_the_broker_lost_everyt
 
 def restored(status: JobStatus) -> JobStatus:
     """A job that did not succeed keeps no trace of its attempts."""
-    return status if status.status == "Succeed" else replace(status, attempt=0, progress=0.0)
+    if status.status == "Succeed":
+        return status
+    return replace(status, attempt=0, progress=0.0, width=None, height=None, cropped=None, sized_attempt=0)
 
 
 async def test_a_damaged_record_is_named_and_harms_no_other(link: Bus, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import fcntl
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,11 +11,13 @@ from pathlib import Path
 import msgspec
 import pytest
 from msgspec.structs import replace
+from supervisor.datatypes import RestartWhenExitUnexpected
 from supervisor.options import ServerOptions
 
+from contracts.start import EX_CONFIG
 from ops.control import processes
 from ops.stack import CONF, STOP_WITHIN_S, CannotStart, Stack, check_ports, on_free_ports, running
-from tests.conftest import REPOSITORY, eventually
+from tests.conftest import NATS_SERVER, REPOSITORY, eventually
 
 TORCHRUN_KILLS_AFTER_S = 30
 
@@ -22,6 +25,9 @@ TORCHRUN_KILLS_AFTER_S = 30
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
     return on_free_ports(tmp_path / "a folder", video_store_url=str(tmp_path), scratch_store_url=str(tmp_path))
+
+
+ODD = ["ünï 猫", "50% off", """it's a "quoted" $x""", "back\\slash"]
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def taken_port() -> Generator[int, None, None]:
 
 def test_the_edge_stops_first_then_inference_then_state_then_the_broker(conf: ServerOptions) -> None:
     stopping = [group.name for group in sorted(conf.process_group_configs, reverse=True)]
-    assert [name for name in stopping if name != "provision"] == ["edge", "inference", "state", "broker"]
+    assert stopping == ["edge", "inference", "state", "provision", "broker"]
 
 
 def test_every_process_has_its_time_to_stop(conf: ServerOptions) -> None:
@@ -57,6 +63,40 @@ def test_every_process_has_its_time_to_stop(conf: ServerOptions) -> None:
 def test_every_process_has_a_log_of_its_own(conf: ServerOptions, stack: Stack) -> None:
     for group in conf.process_group_configs:
         assert group.process_configs[0].stdout_logfile == str(stack.log(group.name))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stack = on_free_ports(tmp_path / name)
+    program = tmp_path / name / "nats-server"
+    monkeypatch.setenv("NATS_SERVER_BIN", str(program))
+    for variable, value in stack.environment().items():
+        monkeypatch.setenv(variable, value)
+    (stack.folder / "logs").mkdir(parents=True)
+    options = ServerOptions()
+    options.realize(["-c", str(CONF)])
+    for group in options.process_group_configs:
+        assert group.process_configs[0].stdout_logfile == str(stack.log(group.name))
+        command = shlex.split(group.process_configs[0].command)
+        assert command[0] == sys.executable
+        assert (str(program) in command) is (group.name == "broker")
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("listen", ["127.0.0.1:4222", "[::1]:4222"])
+def test_the_broker_reads_its_configuration_whatever_the_folder_and_the_family(
+    name: str, listen: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).mkdir()
+    variables = Stack(folder=tmp_path / name, nats_listen=listen).environment()
+    checked = subprocess.run(
+        [NATS_SERVER, "-t", "-c", str(CONF.parent / "nats" / "nats-server.conf")],
+        env=variables,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert checked.returncode == 0, checked.stderr
 
 
 def test_the_cores_are_shared_out_among_the_ranks(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,18 +139,64 @@ def test_a_port_in_use_is_said_with_its_variable(variable: str, taken_port: int,
         check_ports(stack)
 
 
-def test_a_process_that_does_not_start_is_said_with_the_end_of_its_log(stack: Stack) -> None:
+@pytest.mark.parametrize(
+    ("variable", "text", "said"),
+    [
+        ("TASK_RETENTION", "soon", r"^TASK_RETENTION was soon; it may be a number from 0 to "),
+        ("PLAN", "ulysses=5", r"^PLAN: with 2 ranks and 6 attention heads .*, was ulysses=5$"),
+        ("UNWELL_MAX", "-1", r"^UNWELL_MAX was -1; it may be a number above 0"),
+    ],
+)
+def test_a_setting_that_cannot_work_ends_the_start_with_its_sentence(
+    stack: Stack, variable: str, text: str, said: str
+) -> None:
     """And what did start is stopped in order, and gone."""
     told: list[str] = []
-    broken = replace(stack, extra={"TASK_RETENTION": "soon"})
-    said = r"(edge|state) does not start(.|\n)*TASK_RETENTION: .*was 'soon'"
+    broken = replace(stack, extra={variable: text})
     with pytest.raises(CannotStart, match=said), running(broken, say=told.append):
         raise AssertionError("it was called ready")
+    assert told[-2].startswith("cannot start: ")
     assert told[-1].startswith("stopping")
     assert processes(stack.socket) == []
     check_ports(stack)
     stopped = [line.split()[4] for line in stack.log("supervisord").read_text().splitlines() if " stopped: " in line]
-    assert stopped[-1] == "broker"
+    assert stopped[-1] == "broker" or variable == "UNWELL_MAX"  # without a broker nothing of it can be stopped
+
+
+def test_a_process_that_dies_at_the_start_is_said_with_the_end_of_its_log(stack: Stack, tmp_path: Path) -> None:
+    broken = tmp_path / "nats-server"
+    broken.write_text("#!/bin/sh\necho no disk today; exit 3\n")
+    broken.chmod(0o755)
+    said = r"^broker does not start; the end of .*broker.log:(.|\n)*no disk today"
+    with pytest.raises(CannotStart, match=said), running(replace(stack, extra={"NATS_SERVER_BIN": str(broken)})):
+        raise AssertionError("it was called ready")
+
+
+def test_supervisord_does_not_start_a_wrong_configuration_again(conf: ServerOptions) -> None:
+    for group in conf.process_group_configs:
+        process = group.process_configs[0]
+        assert (process.exitcodes, process.autorestart) == ([EX_CONFIG], RestartWhenExitUnexpected)
+
+
+@pytest.mark.parametrize(
+    ("host", "said"),
+    [("nohost.invalid", r"^cannot listen on nohost\.invalid:[0-9]+ \(.*\); set SERVER_HOST to another one$"),
+     ("2001:db8::1", r"^cannot listen on \[2001:db8::1\]:[0-9]+ \(.*\); set SERVER_HOST to another one$")],
+)  # fmt: skip
+def test_a_host_that_cannot_be_listened_on_is_said_with_its_variable(host: str, said: str, tmp_path: Path) -> None:
+    with pytest.raises(CannotStart, match=said):
+        check_ports(on_free_ports(tmp_path, server_host=host))
+
+
+def test_a_stack_may_listen_on_either_family(tmp_path: Path) -> None:
+    stack = Stack(
+        folder=tmp_path, nats_listen="[::1]:1222", nats_monitor="[::]:1822", server_host="::", server_port=1088
+    )
+    assert (stack.nats_url, stack.monitor_url, stack.url) == (
+        "nats://[::1]:1222",
+        "http://[::1]:1822",
+        "http://[::1]:1088",
+    )
 
 
 def test_a_folder_in_use_is_said(stack: Stack) -> None:

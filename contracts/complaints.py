@@ -1,0 +1,72 @@
+"""What a broker's client complains of during an outage: which of it is new, and what it says of credentials. Pure."""
+
+import re
+import time
+
+from msgspec import Struct
+
+TELL_AGAIN_S = 60.0
+KINDS_MAX = 100
+
+_DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]{1,200})', re.IGNORECASE)
+_CREDENTIALS = re.compile(r"authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
+
+
+class Denial(Struct, frozen=True):
+    """A right that the broker's user does not have: to publish to a subject or to subscribe to it."""
+
+    verb: str
+    subject: str
+
+
+def is_denial(error: Exception) -> bool:
+    """Whether the broker denied one subject, and goes on with all else."""
+    return "permissions violation" in str(error).lower()
+
+
+class Complaints:
+    """The complaints of one client. An outage ends when it is connected."""
+
+    def __init__(self) -> None:
+        self.refusal: str | None = None
+        """Why the broker does not let the client in; None if it does, or if nobody knows."""
+        self.denied: Denial | None = None
+        self._told: dict[str, float] = {}
+
+    def is_new(self, error: Exception) -> bool:
+        """Note an error; return whether its reason has not been told in this outage.
+
+        What is denied comes while connected, and is told again after `TELL_AGAIN_S`.
+        """
+        text = str(error)
+        if _CREDENTIALS.search(text):
+            self.refusal = text
+        if found := _DENIED.search(text):
+            self.denied = Denial("publish" if found[1].lower() == "publish" else "subscribe", found[2])
+        elif not (isinstance(error, OSError) or _CREDENTIALS.search(text)):
+            return True
+        return self._is_new(f"{self.denied}" if found and not self._own_inbox() else type(error).__name__ + _kind(text))
+
+    def end_outage(self) -> None:
+        """Forget what was told: the client is connected."""
+        self._told.clear()
+        self.refusal = None
+
+    def _own_inbox(self) -> bool:
+        """Whether what was denied has a name that is drawn anew each time."""
+        return self.denied is not None and self.denied.subject.startswith("_INBOX")
+
+    def _is_new(self, kind: str) -> bool:
+        now = time.monotonic()
+        told = self._told.get(kind)
+        if told is not None and (now - told < TELL_AGAIN_S or not kind.startswith("Denial")):
+            return False
+        if told is None and len(self._told) >= KINDS_MAX:
+            return False
+        self._told[kind] = now
+        return True
+
+
+def _kind(text: str) -> str:
+    """Return the reason without what differs each time."""
+    return re.sub(r"_INBOX[^\"' ]*", "_INBOX", text)

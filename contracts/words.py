@@ -1,0 +1,78 @@
+"""Say in plain English what a type allows: for the API's 400s and for settings. Pure; knows msgspec's types alone."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from msgspec import Struct, inspect
+
+FORM = "form"
+"""The key of `Meta(extra=…)` under which a type carries its `Form`."""
+
+
+class Form(Struct, frozen=True):
+    """What msgspec's own bounds cannot say of a value: the words for it, and whether a converted value has it."""
+
+    words: str
+    holds: Callable[[Any], bool] = lambda _value: True
+
+
+def form(words: str, holds: Callable[[Any], bool] = lambda _value: True) -> dict[str, Any]:
+    """Return the `extra` of a `Meta` that gives a type this form."""
+    return {FORM: Form(words, holds)}
+
+
+def form_of(kind: inspect.Type) -> Form | None:
+    """Return the form that a type carries; None for a type without one."""
+    extra = cast("dict[str, Any]", (kind.extra or {}) if isinstance(kind, inspect.Metadata) else {})
+    found = extra.get(FORM)
+    return found if isinstance(found, Form) else None
+
+
+def may_be(kind: object) -> str:
+    """Return the limits that stand in a type, in words."""
+    return _words(inspect.type_info(kind))
+
+
+def _words(kind: inspect.Type) -> str:  # noqa: C901  # a table
+    if (found := form_of(kind)) is not None:
+        return found.words
+    match kind:
+        case inspect.Metadata(type=inner):
+            return _words(inner)
+        case inspect.UnionType(types=types):
+            return " or ".join(_words(one) for one in types)
+        case inspect.IntType():
+            return f"a whole number{_range(kind)}"
+        case inspect.FloatType():
+            return f"a number{_range(kind)}"
+        case inspect.StrType(min_length=low, max_length=high):
+            return f"text{_between(low, high)}{' characters' if high else ''}"
+        case inspect.LiteralType(values=values):
+            return " or ".join(str(value) for value in values)
+        case inspect.BoolType():
+            return "true or false"
+        case inspect.NoneType():
+            return "null"
+        case inspect.VarTupleType(item_type=item):
+            return f"a list, parted by commas, each of it {_words(item)}"
+        case _:
+            return "left out"
+
+
+def _range(kind: inspect.IntType | inspect.FloatType) -> str:
+    if kind.gt is None:
+        return _between(kind.ge, kind.le)
+    return f" above {kind.gt}" if kind.le is None else f" above {kind.gt} and up to {kind.le}"
+
+
+def _between(low: float | None, high: float | None) -> str:
+    if low is None and high is None:
+        return ""
+    if high is None:
+        return f" of at least {_number(low)}"
+    return f" of at most {_number(high)}" if low is None else f" from {_number(low)} to {_number(high)}"
+
+
+def _number(value: float | None) -> str:
+    """Return a bound as people write it: no exponent, and no fraction for a large whole one."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() and value >= 1000 else str(value)

@@ -1,0 +1,61 @@
+"""What can be said of a cluster's settings without torch, whose import takes seconds: wrong ones end the start at once.
+
+All of it is checked again, and more, once the libraries are there (`inference.rank`).
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from contracts import env
+from contracts.env import BadSetting
+from contracts.plan import own_plan
+from inference.settings import Settings
+
+ATTENTION_BACKENDS = (
+    "_flash_3", "_flash_3_hub", "_flash_3_varlen_hub", "_flash_varlen_3", "_native_cudnn", "_native_efficient",
+    "_native_flash", "_native_math", "_native_npu", "_native_xla", "_sage_qk_int8_pv_fp16_cuda",
+    "_sage_qk_int8_pv_fp16_triton", "_sage_qk_int8_pv_fp8_cuda", "_sage_qk_int8_pv_fp8_cuda_sm90", "aiter_fa2_hub",
+    "flash", "flash_4_hub", "flash_hub", "flash_varlen", "flash_varlen_hub", "flex", "native", "sage",
+    "sage_blackwell_hub", "sage_hub", "sage_varlen", "xformers",
+)  # fmt: skip
+"""diffusers' names; a test compares them with its enum."""
+
+_CONFIGS = (("transformer/config.json", "num_attention_heads"), ("config.json", "num_heads"))
+"""Where each layout says how many attention heads the transformer has."""
+
+
+def check(settings: Settings) -> None:
+    """Raises `BadSetting` for a kernel that has no such name, a folder that is not there, or an impossible plan."""
+    asked = settings.attention_backend
+    if asked and asked not in ATTENTION_BACKENDS:
+        may_be = ", ".join(ATTENTION_BACKENDS)
+        raise BadSetting(f"ATTENTION_BACKEND was {env.shown(asked)}; it may be one of {may_be}")
+    if settings.model_ckpt_dir.is_absolute() and not settings.model_ckpt_dir.exists():
+        raise BadSetting(
+            f"MODEL_CKPT_DIR: {settings.model_ckpt_dir}: expected a folder with a Wan2.1 image-to-video checkpoint, "
+            "found none"
+        )
+    if (heads := _heads(settings.model_ckpt_dir)) is not None:
+        check_plan(settings, heads)
+
+
+def check_plan(settings: Settings, heads: int) -> None:
+    """Raises `BadSetting` if these ranks cannot share the work of so many attention heads by the plan."""
+    try:
+        own_plan(settings.plan, settings.world_size, heads)
+    except ValueError as error:
+        raise BadSetting(f"PLAN: {error}") from error
+
+
+def _heads(folder: Path) -> int | None:
+    """Return the number of attention heads that a checkpoint states; None if it does not say so as it should."""
+    for name, key in _CONFIGS:
+        try:
+            config: Any = json.loads((folder / name).read_bytes())
+            heads = config[key]
+        except (OSError, ValueError, LookupError, TypeError):
+            continue
+        if isinstance(heads, int) and heads > 0:
+            return heads
+    return None

@@ -1,0 +1,48 @@
+"""Settings of a rank. Imports no torch, so that a wrong value ends a start before the libraries are loaded."""
+
+import socket
+from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+from contracts.bounds import NAME_CHARS_MAX, RANKS_MAX, Ranks
+from contracts.plan import Part
+from contracts.settings import ATTEMPTS_MAX, Gigabytes, NatsCreds, NatsUrl, StoreUrl, Wait
+from inference.pocket import POCKET_FOLDER
+
+CHECKPOINT_INTERVAL_S_MAX = 86_400
+STAGE_FLOOR_S = 60.0
+
+
+class Settings(Struct, frozen=True):
+    """What an operator sets of a cluster, and what torchrun sets of a rank (the first three)."""
+
+    rank: Annotated[int, Meta(ge=0, le=RANKS_MAX - 1)] = 0
+    local_rank: Annotated[int, Meta(ge=0, le=RANKS_MAX - 1)] = 0
+    world_size: Ranks = 1
+    nats_url: NatsUrl = "nats://127.0.0.1:4222"
+    nats_creds: NatsCreds = None
+    video_store_url: StoreUrl = "generated_videos/"
+    scratch_store_url: StoreUrl = "scratch/"
+    model_ckpt_dir: Path = POCKET_FOLDER
+    pocket_large_sizes: bool = False
+    cluster_name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)] = socket.gethostname()
+    plan: tuple[Part, ...] = ()
+    task_timeout: Wait = 1800
+    stage_timeout: Wait = 900
+    stage_timeout_floor: Wait = STAGE_FLOOR_S
+    max_attempts: Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)] = 3
+    checkpoint_interval: Annotated[float, Meta(ge=0, le=CHECKPOINT_INTERVAL_S_MAX)] = 60.0
+    min_free_space: Gigabytes = 0.1
+    attention_backend: Annotated[str, Meta(max_length=NAME_CHARS_MAX)] | None = None
+    compile_blocks: bool = False
+    fp8_linear: bool = False
+    offload_text_encoder: bool = False
+
+    def contradictions(self) -> list[str]:
+        """Return a sentence if a floor was set that is above the limit; the floor's default gives way to it."""
+        floor, limit = self.stage_timeout_floor, self.stage_timeout
+        if floor <= limit or floor == STAGE_FLOOR_S:
+            return []
+        return [f"STAGE_TIMEOUT_FLOOR was {floor:g}; it must be at most STAGE_TIMEOUT {limit:g}"]
