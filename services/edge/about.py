@@ -17,9 +17,7 @@ Contact = Annotated[
     str,
     Meta(
         pattern=rf"^[!-'*-\[\]-~][ -'*-\[\]-~]{{2,{CONTACT_CHARS_MAX - 1}}}\Z",
-        extra=form(
-            f"a URL or an e-mail address of 3 to {CONTACT_CHARS_MAX} printable ASCII characters, no parentheses"
-        ),
+        extra=form(f"a URL or an e-mail address of 3 to {CONTACT_CHARS_MAX} printable characters without parentheses"),
     ),
 ]
 """A URL or an e-mail address: printable ASCII, without parentheses, in which it stands."""

@@ -19,6 +19,7 @@ from contracts import subjects, wire
 from contracts.bus import Bus
 from contracts.cluster import Objection
 from contracts.job import input_name
+from contracts.start import EX_CONFIG
 from services.edge import bodies
 from services.edge.bodies import BODIES_BYTES_MIN, SUBMISSION_BYTES_MAX, Bodies, Submission
 from services.edge.errors import Overloaded
@@ -112,8 +113,8 @@ async def test_bodies_wait_for_their_share_of_the_memory_and_not_for_ever(monkey
 def test_one_largest_request_must_fit() -> None:
     for wrong in (str(BODIES_BYTES_MIN - 1), "0", "-1", "96MB", "1" * 30):
         done = completed("-m", "services.edge", within_s=60, BODIES_BYTES_MAX=wrong)
-        assert done.returncode == 1
-        assert done.stderr.startswith("BODIES_BYTES_MAX: ")
+        assert done.returncode == EX_CONFIG
+        assert done.stderr.startswith("BODIES_BYTES_MAX was ")
         assert len(done.stderr.splitlines()) == 1
 
 

@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 
 from contracts.bus import Bus
+from contracts.start import EX_CONFIG
 from services.edge.app import KEEP_ALIVE_S, Settings
 from services.edge.origins import is_allowed
 from tests.conftest import completed, eventually, free_port
@@ -171,8 +172,8 @@ async def test_how_long_an_idle_connection_is_kept_can_be_set(
 @pytest.mark.parametrize(("variable", "wrong"), [("KEEP_ALIVE", "0"), ("KEEP_ALIVE", "1e9"), ("KEEP_ALIVE", "nan")])
 def test_a_wrong_time_stops_the_start_and_names_the_variable(variable: str, wrong: str) -> None:
     done = completed("-m", "services.edge", within_s=60, **{variable: wrong})
-    assert done.returncode == 1
-    assert done.stderr.startswith(f"{variable}: ")
+    assert done.returncode == EX_CONFIG
+    assert done.stderr.startswith(f"{variable} was ")
 
 
 ALLOWED = (
@@ -221,8 +222,8 @@ def test_a_star_allows_every_origin_but_null_and_what_is_none() -> None:
 )
 def test_an_origin_that_is_none_stops_the_start(wrong: str) -> None:
     done = completed("-m", "services.edge", within_s=60, ALLOWED_ORIGINS=f"{APP},{wrong}")
-    assert done.returncode == 1
-    assert done.stderr.startswith("ALLOWED_ORIGINS: ")
+    assert done.returncode == EX_CONFIG
+    assert done.stderr.startswith("ALLOWED_ORIGINS was ")
 
 
 async def test_a_page_of_an_allowed_origin_may_submit_and_read_the_answer(
