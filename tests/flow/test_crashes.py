@@ -58,13 +58,13 @@ class Shortage(NamedTuple):
 
 
 SHORTAGES = [
-    Shortage(Fault.NO_MEMORY_ENCODE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
-    Shortage(Fault.NO_MEMORY_DENOISE, {}, "denoise", "dit_fsdp, ", 0),
-    Shortage(Fault.NO_MEMORY_DECODE, {}, "decode", "", 0),
+    Shortage(Fault.NO_MEMORY_ENCODE, {"vae_parallel": False}, "encode", "t5_fsdp, dit_fsdp, vae_parallel, ", 0),
+    Shortage(Fault.NO_MEMORY_DENOISE, {}, "denoise", "dit_fsdp, t5_fsdp, ", 0),
+    Shortage(Fault.NO_MEMORY_DECODE, {}, "decode", "dit_fsdp, t5_fsdp, ", 0),
     Shortage(Fault.NO_MEMORY_STORE, {}, "store", "", 0),
-    Shortage(Fault.NO_MEMORY_ENCODE_ON_ONE, {"vae_parallel": False}, "encode", "t5_fsdp, vae_parallel, ", 0),
-    Shortage(Fault.NO_MEMORY_DENOISE_ON_ONE, {"dit_fsdp": True}, "denoise", "", 1),
-    Shortage(Fault.NO_MEMORY_DECODE_ON_ONE, {"vae_parallel": False}, "decode", "vae_parallel, ", 0),
+    Shortage(Fault.NO_MEMORY_ENCODE_ON_ONE, {"vae_parallel": False}, "encode", "t5_fsdp, dit_fsdp, vae_parallel, ", 0),
+    Shortage(Fault.NO_MEMORY_DENOISE_ON_ONE, {"dit_fsdp": True}, "denoise", "t5_fsdp, ", 1),
+    Shortage(Fault.NO_MEMORY_DECODE_ON_ONE, {"vae_parallel": False}, "decode", "vae_parallel, dit_fsdp, t5_fsdp, ", 0),
 ]
 
 

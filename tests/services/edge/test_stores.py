@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from contracts.bus import Bus
+from contracts.start import EX_CONFIG
 from tests.conftest import Broker, completed, eventually
 from tests.no_links import below, no_links
 from tests.services.edge.conftest import Edge, submit
@@ -34,7 +35,7 @@ def test_a_store_whose_path_cannot_be_made_ends_a_start_with_one_sentence(
     stores = {"VIDEO_STORE_URL": str(tmp_path / "videos"), "SCRATCH_STORE_URL": str(tmp_path / "scratch")}
     variables = {**broker.environment, **stores, setting: "/proc/nope"}
     done = completed("-m", module, within_s=START_WITHIN_S, **variables)
-    assert done.returncode == 1
+    assert done.returncode == EX_CONFIG
     assert done.stderr.splitlines()[-1].startswith(f"{setting}: /proc/nope cannot be written to: ENOENT, ")
     assert "Traceback" not in done.stderr
     assert done.stdout.count("store_unusable") == 1
@@ -45,7 +46,7 @@ def test_a_store_without_hard_links_ends_a_start_with_one_sentence(
     tmp_path: Path, broker: Broker, no_links: Path, store: str
 ) -> None:
     edge = Edge(tmp_path, broker, **below(tmp_path / store, no_links)).start()
-    assert edge.wait(START_WITHIN_S) == 1
+    assert edge.wait(START_WITHIN_S) == EX_CONFIG
     setting = {"videos": "VIDEO_STORE_URL", "scratch": "SCRATCH_STORE_URL"}[store]
     sentence = edge.text.splitlines()[-1]
     assert sentence.startswith(
