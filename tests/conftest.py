@@ -24,6 +24,18 @@ NATS_SERVER = str(Path(sys.executable).parent / "nats-server")
 POLL_S = 0.1
 STOP_WITHIN_S = 40
 
+UNKNOWN_HOST = (
+    "unshare",
+    "--uts",
+    "--user",
+    "--map-root-user",
+    "sh",
+    "-c",
+    'hostname gpu-7.invalid; exec "$@"',
+    "sh",
+)
+"""What a command is run under so that this machine has a name which resolves to nothing."""
+
 PLANTED = "planted-canary"
 """Stands in the prompts, URL queries and idempotency keys of the tests, and may stand in no log of any process."""
 

@@ -20,8 +20,7 @@ class Turns:
     """
 
     def __init__(self, *, most: int, share: int, waiting_max: int, within_s: float) -> None:
-        self._most, self._share = most, share
-        self._waiting_max, self._within_s = waiting_max, within_s
+        self._share, self._waiting_max, self._within_s = share, waiting_max, within_s
         self._free = most
         self._taken: Counter[str] = Counter()
         self._waiting: dict[asyncio.Future[None], tuple[str, ...]] = {}

@@ -16,22 +16,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ops.stack import Stack, on_free_ports
-from tests.conftest import REPOSITORY, environment
+from tests.conftest import REPOSITORY, UNKNOWN_HOST, environment
 
 GIVE_UP_S = 120.0
 SERVES = "WanJet serves"
 SAID = "cannot start: "
 BEGUN = "starting "
-A_NAME_OF_ITS_OWN = (
-    "unshare",
-    "--uts",
-    "--user",
-    "--map-root-user",
-    "sh",
-    "-c",
-    'hostname gpu-7.invalid; exec "$@"',
-    "sh",
-)
 
 
 class Case(NamedTuple):
@@ -64,7 +54,7 @@ def cases(folder: Path, taken: int, old: str) -> list[Case]:
         Case("a store below a file", {"SCRATCH_STORE_URL": f"{readable}/scratch"}, "SCRATCH_STORE_URL: "),
         Case("bad host name to listen on", {"SERVER_HOST": "nohost.invalid"}, "set SERVER_HOST to another one"),
         Case("a number that is none", {"TASK_TIMEOUT": "nan"}, "TASK_TIMEOUT was nan; "),
-        Case("a host whose name resolves to nothing", {}, SERVES, A_NAME_OF_ITS_OWN),
+        Case("a host whose name resolves to nothing", {}, SERVES, UNKNOWN_HOST),
         Case("a locale that is not there", {"LC_ALL": "xx_XX.ISO-8859-1"}, SERVES),
     ]
 

@@ -5,11 +5,9 @@ canary on each, and a small name server answers as each case says. Prints one JS
 """
 
 import asyncio
-import json
 import socket
 import struct
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
@@ -20,6 +18,7 @@ import msgspec
 from contracts import bus, subjects
 from ops import provision
 from tests.conftest import Broker
+from tests.services.edge.apart import run_apart
 from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, cases, serve_case
 
@@ -60,17 +59,6 @@ class NameServer(asyncio.DatagramProtocol):
         if answers and isinstance(answers[0], list):
             answers = answers.pop(0) if len(answers) > 1 else answers[0]
         return [address for address in answers if ":" not in address]
-
-
-async def main() -> None:
-    prepare_network()
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder) / "jetstream")
-        broker.start()
-        try:
-            sys.stdout.write(json.dumps(await run(Path(folder), broker)) + "\n")
-        finally:
-            broker.kill()
 
 
 def prepare_network() -> None:
@@ -166,4 +154,5 @@ async def plain_fetches(web: Internet, names: NameServer) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    prepare_network()
+    run_apart(run)

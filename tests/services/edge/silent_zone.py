@@ -5,11 +5,8 @@ others ask for pictures elsewhere, and then the edge is ended. Prints one JSON l
 """
 
 import asyncio
-import json
 import random
 import signal
-import sys
-import tempfile
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,6 +17,7 @@ import aiohttp
 from contracts import bus
 from ops import provision
 from tests.conftest import Broker, eventually
+from tests.services.edge.apart import run_apart
 from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.corpus import PUBLIC, Internet, serve_case
 from tests.services.edge.name_server import SILENT, NameServer
@@ -27,17 +25,6 @@ from tests.services.edge.namespace import NAME_SERVER, prepare_network
 
 CLIENTS = 12
 GOOD = 8
-
-
-async def main() -> None:
-    prepare_network()
-    with tempfile.TemporaryDirectory() as folder:
-        broker = Broker(Path(folder) / "jetstream")
-        broker.start()
-        try:
-            sys.stdout.write(json.dumps(await run(Path(folder), broker)) + "\n")
-        finally:
-            broker.kill()
 
 
 async def run(folder: Path, broker: Broker) -> dict[str, Any]:
@@ -103,4 +90,5 @@ async def attacked(client: aiohttp.ClientSession, edge: Edge) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    prepare_network()
+    run_apart(run)

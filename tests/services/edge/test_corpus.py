@@ -3,18 +3,13 @@
 import asyncio
 import http.client
 import json
-import os
-import shutil
-import subprocess
-import sys
-from typing import Any
 
 import aiohttp
 import pytest
 
 from contracts import subjects
 from contracts.bus import Bus
-from tests.conftest import REPOSITORY, environment
+from tests.services.edge.apart import AVAILABLE, seen_apart
 from tests.services.edge.conftest import Edge, picture
 from tests.services.edge.corpus import Case, cases
 
@@ -82,23 +77,10 @@ async def test_the_corpus_gets_its_verdicts_from_a_running_edge_and_stores_nothi
     assert len(list(edge.scratch.glob("inputs/*"))) == accepted
 
 
-NAMESPACES = os.geteuid() == 0 and shutil.which("unshare") is not None
-
-
-@pytest.mark.skipif(not NAMESPACES, reason="NOT RUN: the URL corpus needs root and unshare for a network of its own")
+@pytest.mark.skipif(not AVAILABLE, reason="NOT RUN: the URL corpus needs root and unshare for a network of its own")
 def test_no_url_of_the_corpus_reaches_a_canary_through_a_running_edge() -> None:
     """In a network namespace, with canaries on loopback, metadata and private addresses; beside it a plain fetch."""
-    done = subprocess.run(
-        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.services.edge.namespace"],
-        cwd=REPOSITORY,
-        env=environment(PATH=os.environ["PATH"]),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NAMESPACE_WITHIN_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    seen = seen_apart("tests.services.edge.namespace", within_s=NAMESPACE_WITHIN_S)
     assert seen["mismatches"] == []
     assert seen["canaries_reached"] == []
     assert seen["jobs_stored"] == seen["accepted"] > 0

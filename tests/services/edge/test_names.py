@@ -1,22 +1,17 @@
 import asyncio
-import json
-import os
-import shutil
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from services.edge import names
 from services.edge.errors import Overloaded
 from services.edge.names import ZONE_SHARE, ZONE_WAITING_MAX, Names, zone
-from tests.conftest import REPOSITORY, environment, eventually
+from tests.conftest import eventually
+from tests.services.edge.apart import AVAILABLE, seen_apart
 from tests.services.edge.name_server import SILENT, NameServer
 
 NAMESPACE_WITHIN_S = 110
@@ -122,22 +117,9 @@ def test_the_part_of_a_name_that_somebody_has_registered(host: str, registered: 
     assert zone(host) == registered
 
 
-NAMESPACES = os.geteuid() == 0 and shutil.which("unshare") is not None
-
-
-@pytest.mark.skipif(not NAMESPACES, reason="NOT RUN: a resolver of its own needs root and unshare")
+@pytest.mark.skipif(not AVAILABLE, reason="NOT RUN: a resolver of its own needs root and unshare")
 def test_a_silent_zone_holds_up_no_other_submission_and_no_end_of_an_edge() -> None:
-    done = subprocess.run(
-        ["unshare", "--net", "--mount", sys.executable, "-m", "tests.services.edge.silent_zone"],
-        cwd=REPOSITORY,
-        env=environment(PATH=os.environ["PATH"]),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=NAMESPACE_WITHIN_S,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    seen = seen_apart("tests.services.edge.silent_zone", within_s=NAMESPACE_WITHIN_S)
     assert set(seen["good"]) == {"202"}
     assert seen["slowest_good_s"] < 10
     assert set(seen["hostile"]) <= {"400", "503"}
