@@ -171,22 +171,22 @@ class Bus:
 
     @property
     def begun(self) -> bool:
-        """Whether the client has been connected once."""
+        """Return whether the client has been connected once."""
         return self._begun
 
     @property
     def refusal(self) -> str | None:
-        """Why the broker does not let this process in; None as far as is known."""
+        """Return the reason for which the broker does not let this process in; None if it does, or if nobody knows."""
         return self._client.complaints.refusal
 
     @property
     def denied(self) -> Denial | None:
-        """What the broker last denied this user, if anything."""
+        """Return the right that the broker last denied this user; None if it has denied none."""
         return self._client.complaints.denied
 
     @property
     def server(self) -> Server:
-        """The server that the client is at."""
+        """Return the version and the limits of the server that the client is at."""
         return Server(self._client.server_version, self._client.max_payload)
 
     async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
@@ -356,7 +356,7 @@ class Bus:
     async def read(
         self, stream: str, pattern: str, *, after: int = 0, within_s: float = REQUEST_WITHIN_S
     ) -> list[Stored]:
-        """Every message on a pattern in a stream, in order, in batches of direct gets, each within the limit."""
+        """Return the messages on a pattern in a stream, in order, by batches of direct gets, each within the limit."""
         found: list[Stored] = []
         pending = 1
         while pending > 0:
@@ -392,7 +392,7 @@ class Bus:
         return there + time.monotonic() - asked_at
 
     async def stream(self, name: str, *, within_s: float = REQUEST_WITHIN_S) -> StreamInfo:
-        """What a stream is and holds; raises `NotFoundError`. A broker without a leader answers from its own copy."""
+        """Return what a stream is and holds. A broker without a leader answers from its copy. Raises `NotFoundError`."""
         return await self._ask(lambda: self._js.stream_info(name), within_s=within_s)
 
     async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:

@@ -20,7 +20,7 @@ class Denial(Struct, frozen=True):
 
 
 def is_denial(error: Exception) -> bool:
-    """Whether the broker denied one subject, and goes on with all else."""
+    """Return whether the broker denied one subject, and goes on with all else."""
     return "permissions violation" in str(error).lower()
 
 
@@ -53,7 +53,7 @@ class Complaints:
         self.refusal = None
 
     def _own_inbox(self) -> bool:
-        """Whether what was denied has a name that is drawn anew each time."""
+        """Return whether the denied subject is an inbox, whose name is drawn anew each time."""
         return self.denied is not None and self.denied.subject.startswith("_INBOX")
 
     def _is_new(self, kind: str) -> bool:

@@ -31,7 +31,7 @@ _NOT_FOUND = 404
 
 
 class _Refusal(Struct, frozen=True):
-    """What JetStream says where it does not do what was asked."""
+    """The codes of a JetStream error; zeros if the answer is none."""
 
     code: int = 0
     err_code: int = 0
@@ -55,7 +55,7 @@ class Connection(Client):
         old_style: bool = False,
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """As nats-py's, and noted. An error of NATS itself, such as no responders, is no answer."""
+        """Send nats-py's request, and note question and answer. An error of NATS (no responders) is no answer."""
         self._note_question(subject)
         reply = await super().request(subject, payload, timeout, old_style, headers)
         self._note_answer(subject, _refusal(reply))
@@ -97,7 +97,10 @@ class Connection(Client):
         self._writes.answered()
 
     def acknowledgements(self, subject: str) -> Silence:
-        """Of writes to subjects of this kind. A refusal that only a stream which takes writes can give is one too."""
+        """Return the failure detector of writes to subjects of this kind: the first two tokens.
+
+        A refusal that only a stream which takes writes can give counts as an acknowledgement.
+        """
         kind = ".".join(subject.split(".", 2)[:2])
         return self._acknowledged.setdefault(kind, Silence())
 
@@ -126,7 +129,7 @@ class Connection(Client):
 
     @property
     def silent_s(self) -> float:
-        """For how long nothing was answered that only a leader can answer."""
+        """Return for how many seconds nothing was answered that only a leader can answer."""
         return max(self._reads.lasts_s, self._writes.lasts_s)
 
     def begin_anew(self) -> None:

@@ -92,7 +92,7 @@ def _ended(status: JobStatus, ending: AnyEnding) -> JobStatus:
 
 
 def _results(ending: JobSucceeded) -> Results:
-    """What the ending says of the video. Where the video is, the job's id alone decides, and no message."""
+    """Return the ending's facts of the video. Its URL and path follow from the job's id, and from no message."""
     job_id = ending.job_id
     made = Results(**{name: getattr(ending, name) for name in Results.__struct_fields__})
     return replace(made, video_url=video_url(job_id), video_path=video_path(job_id))

@@ -65,7 +65,7 @@ def _distance(one: str, other: str) -> int:
 
 
 def _swapped(one: str, other: str) -> bool:
-    """Whether two letters that stand side by side have changed places, and all else is the same."""
+    """Return whether two neighbouring letters have changed places, and all else is the same."""
     differing = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
     if len(one) != len(other) or len(differing) != 2:
         return False

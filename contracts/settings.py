@@ -28,7 +28,7 @@ _BUCKET = re.compile(r"s3://[^/\s?#]+(/[^?#]*)?")
 
 
 def is_host(text: str) -> bool:
-    """Whether a text is an IP address, or a host name as DNS has it."""
+    """Return whether a text is an IP address, or a host name as DNS has it."""
     try:
         ip_address(text)
     except ValueError:
