@@ -392,7 +392,7 @@ class Bus:
         return there + time.monotonic() - asked_at
 
     async def stream(self, name: str, *, within_s: float = REQUEST_WITHIN_S) -> StreamInfo:
-        """Return what a stream is and holds. A broker without a leader answers from its copy. Raises `NotFoundError`."""
+        """Return what a stream is and holds, also of a broker without a leader. Raises `NotFoundError`."""
         return await self._ask(lambda: self._js.stream_info(name), within_s=within_s)
 
     async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
