@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Generator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException
@@ -35,6 +35,7 @@ from contracts.settings import Address
 from contracts.start import REFUSALS, left
 from ops.control import processes
 from ops.last_line import last_line
+from ops.ports import free_ports
 from ops.work import work
 
 REPOSITORY = Path(__file__).parent.parent
@@ -146,7 +147,7 @@ class CannotStart(SystemExit):
 
 def on_free_ports(folder: Path, **fields: Any) -> Stack:
     """A stack that meets no other one."""
-    nats, monitor, edge = _free_ports(3)
+    nats, monitor, edge = free_ports(3)
     return Stack(
         folder=folder, nats_listen=f"127.0.0.1:{nats}", nats_monitor=f"127.0.0.1:{monitor}", server_port=edge, **fields
     )
@@ -437,15 +438,6 @@ def _in_conf(text: str) -> str:
     Its strings know \\" and \\\\ of JSON's escapes, and no \\u.
     """
     return json.dumps(text, ensure_ascii=False)
-
-
-def _free_ports(count: int) -> list[int]:
-    """Held all at once, so that no two are the same."""
-    with ExitStack() as held:
-        probes = [held.enter_context(closing(socket.socket())) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
 
 
 def _cores() -> int:

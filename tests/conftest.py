@@ -4,7 +4,6 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
@@ -17,6 +16,7 @@ import pytest
 from contracts import bus, subjects
 from contracts.bus import Bus
 from ops import provision
+from ops.ports import free_ports
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parent.parent
@@ -62,9 +62,7 @@ async def all_folded(link: Bus) -> bool:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return free_ports(1)[0]
 
 
 class Broker:
