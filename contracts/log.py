@@ -4,7 +4,8 @@ import io
 import logging
 import re
 import sys
-from contextlib import AbstractContextManager
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
@@ -62,6 +63,17 @@ def _write_what_can_be_written() -> None:
 
 def get() -> FilteringBoundLogger:
     return structlog.get_logger()
+
+
+@contextmanager
+def silence() -> Generator[None, None, None]:
+    """Write no log line below `critical` inside the block, for a program that tells a person the same in a sentence."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def bound(**facts: object) -> AbstractContextManager[None]:

@@ -1,6 +1,7 @@
 """The two stores by the settings that name them, and what a process checks of them before it starts."""
 
 import asyncio
+from collections.abc import Iterator
 from threading import Thread
 
 from contracts import blobs, log
@@ -37,10 +38,16 @@ def check(video_store_url: str, scratch_store_url: str) -> None:
     Raises `BadSetting`, which ends the process, where no waiting helps: the path cannot be made or written to, or takes
     no hard links. A store that is full, read-only or away may come right, and holds nobody up.
     """
-    for store in (video_store(video_store_url), scratch_store(scratch_store_url)):
-        trouble = _ask(store)
-        if trouble is not None and trouble.lasting:
+    for trouble in troubles(video_store_url, scratch_store_url):
+        if trouble.lasting:
             raise BadSetting(str(trouble))
+
+
+def troubles(video_store_url: str, scratch_store_url: str) -> Iterator[Trouble]:
+    """Try the two stores in turn, and yield what is wrong with them now. Raises `BadSetting`."""
+    for store in (video_store(video_store_url), scratch_store(scratch_store_url)):
+        if trouble := _ask(store):
+            yield trouble
 
 
 def _ask(store: Store) -> Trouble | None:

@@ -31,6 +31,8 @@ from urllib.error import HTTPError
 import msgspec
 from msgspec import Struct
 
+from contracts import log, stores
+from contracts.env import BadSetting
 from contracts.settings import Address
 from contracts.start import REFUSALS, left
 from ops.control import processes
@@ -238,6 +240,7 @@ def _empty(folder: Path) -> None:
 def _start(stack: Stack) -> subprocess.Popen[bytes]:
     """supervisord in a session of its own, where no Ctrl-C reaches it: we tell it to end."""
     check_ports(stack)
+    check_stores(stack)
     stack.log("").parent.mkdir(exist_ok=True)
     shutil.rmtree(stack.temporary, ignore_errors=True)  # torchrun leaves a folder there each time it runs
     stack.temporary.mkdir()
@@ -273,6 +276,21 @@ def check_ports(stack: Stack) -> None:
             raise CannotStart(
                 f"cannot listen on {_joined(host, port)} ({reason}); set {change} to another one"
             ) from None
+
+
+def check_stores(stack: Stack) -> None:
+    """Raises `CannotStart` where a store takes no files now, for whatever reason.
+
+    A process that starts waits for a store which may come right, such as one that is full or read-only; whoever starts
+    the whole stack is there to mend it.
+    """
+    try:
+        with log.silence():
+            found = next(stores.troubles(stack.video_store_url, stack.scratch_store_url), None)
+    except BadSetting as refusal:
+        raise CannotStart(str(refusal)) from None
+    if found is not None:
+        raise CannotStart(str(found))
 
 
 def _bind(host: str, port: int) -> None:
@@ -312,7 +330,7 @@ def _wait_until_ready(stack: Stack, supervisord: subprocess.Popen[bytes], say: S
 
 def _sizes(stack: Stack) -> dict[str, int]:
     """Return what each log has of earlier runs, in bytes."""
-    return {log.stem: log.stat().st_size for log in stack.log("").parent.glob("*.log")}
+    return {file.stem: file.stat().st_size for file in stack.log("").parent.glob("*.log")}
 
 
 class _GoingOn:
@@ -393,9 +411,9 @@ def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes], pids: dict[
 
 
 def _ended(stack: Stack, name: str) -> str:
-    log = stack.log(name)
-    lines = log.read_text(errors="replace").splitlines()[-TAIL_LINES:] if log.exists() else []
-    return "\n".join([f"{name} does not start; the end of {short(log)}:", *(f"  {line}" for line in lines)])
+    file = stack.log(name)
+    lines = file.read_text(errors="replace").splitlines()[-TAIL_LINES:] if file.exists() else []
+    return "\n".join([f"{name} does not start; the end of {short(file)}:", *(f"  {line}" for line in lines)])
 
 
 # -- stopping --------------------------------------------------------------------------------------------------------

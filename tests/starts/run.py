@@ -36,6 +36,8 @@ class Case(NamedTuple):
 def cases(folder: Path, taken: int, old: str) -> list[Case]:
     """Return every start, each with its one fault."""
     unlinkable = "/proc/wanjet"
+    sealed = folder / "sealed"
+    sealed.mkdir()
     readable = folder / "not_a_folder"
     readable.write_text("")
     denying = folder / "denying.sh"
@@ -51,12 +53,19 @@ def cases(folder: Path, taken: int, old: str) -> list[Case]:
         Case("no rights at the broker", {"NATS_SERVER_BIN": str(denying)}, "does not let this user publish to "),
         Case("taken port", {"SERVER_PORT": str(taken)}, "set SERVER_PORT to another one"),
         Case("a store that takes no files", {"VIDEO_STORE_URL": unlinkable}, "VIDEO_STORE_URL: "),
+        Case("a read-only store", {"VIDEO_STORE_URL": str(sealed)}, "is read-only", under_a_read_only(sealed)),
         Case("a store below a file", {"SCRATCH_STORE_URL": f"{readable}/scratch"}, "SCRATCH_STORE_URL: "),
         Case("bad host name to listen on", {"SERVER_HOST": "nohost.invalid"}, "set SERVER_HOST to another one"),
         Case("a number that is none", {"TASK_TIMEOUT": "nan"}, "TASK_TIMEOUT was nan; "),
         Case("a host whose name resolves to nothing", {}, SERVES, UNKNOWN_HOST),
         Case("a locale that is not there", {"LC_ALL": "xx_XX.ISO-8859-1"}, SERVES),
     ]
+
+
+def under_a_read_only(mount: Path) -> tuple[str, ...]:
+    """Return what a command is run under to see a read-only file system at this folder."""
+    mounting = f"mount -t tmpfs -o ro none '{mount}' && exec \"$@\""
+    return ("unshare", "--mount", "--user", "--map-root-user", "sh", "-c", mounting, "sh")
 
 
 def broker_of(program: Path, conf: str) -> None:
