@@ -95,7 +95,7 @@ def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> N
         Image.MAX_IMAGE_PIXELS = PIXELS_MAX
         picture = decoded(essence)
         orientation = _orientation_of(picture, essence)
-        picture = colour.srgb(picture, essence.profile or _profile_in(picture))
+        picture = colour.srgb(picture, essence.profile or _profile_in(picture), essence.greys)
         save(colour.upright(picture, orientation), png)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.search(r"\d+", str(error))
