@@ -112,3 +112,38 @@ def test_colours_and_compressions_that_are_not_read_are_named() -> None:
         made.decoded(tiff(pixels, 16, compression=34712))
     with pytest.raises(Refused, match="2 samples of 16 bits a pixel"):
         made.decoded(tiff(pixels * 2, 16, samples=2))
+
+
+def test_planes_of_16_bits_are_named_and_not_read_as_planes_of_8() -> None:
+    pixels = (made.drawing(SIZE) * 65535).round().astype("<u2")
+    planes = np.moveaxis(pixels, -1, 0).tobytes()
+    third = len(planes) // 3
+    chunky = tiff(planes, 16, RGB, samples=3)
+    start = struct.unpack_from("<I", chunky, 4)[0]
+    count = struct.unpack_from("<H", chunky, start)[0]
+    entries = [chunky[at : at + 12] for at in range(start + 2, start + 2 + 12 * count, 12)]
+    lists = struct.pack("<6I", 8, 8 + third, 8 + 2 * third, third, third, third)
+    entries = [entry for entry in entries if struct.unpack_from("<H", entry)[0] not in (273, 279)]
+    entries += [struct.pack("<HHII", 273, 4, 3, start), struct.pack("<HHII", 279, 4, 3, start + 12)]
+    entries += [struct.pack("<HHII", 284, 3, 1, 2)]
+    directory = (
+        struct.pack("<H", len(entries))
+        + b"".join(sorted(entries, key=lambda entry: struct.unpack_from("<H", entry)))
+        + bytes(4)
+    )
+    data = chunky[:4] + struct.pack("<I", start + len(lists)) + chunky[8:start] + lists + directory
+    with pytest.raises(Refused, match="16-bit colours, plane by plane and uncompressed"):
+        made.decoded(data)
+
+
+def test_12_bits_of_the_other_byte_order_are_named() -> None:
+    entries = [(256, 4, 1, 64), (257, 4, 1, 64)]
+    shorts = [(258, 12), (259, 1), (262, 1), (277, 1)]
+    longs = [(273, 8), (278, 64), (279, 64 * 96)]
+    directory = b"".join(struct.pack(">HHII", *entry) for entry in entries)
+    directory += b"".join(struct.pack(">HHIHH", tag, 3, 1, value, 0) for tag, value in shorts if tag < 273)
+    directory += struct.pack(">HHII", 273, 4, 1, longs[0][1]) + struct.pack(">HHIHH", 277, 3, 1, 1, 0)
+    directory += b"".join(struct.pack(">HHII", tag, 4, 1, value) for tag, value in longs[1:])
+    data = b"MM\0*" + struct.pack(">I", 8 + 64 * 96) + bytes(64 * 96) + struct.pack(">H", 9) + directory + bytes(4)
+    with pytest.raises(Refused, match="a big-endian TIFF of 12-bit samples"):
+        made.decoded(data)
