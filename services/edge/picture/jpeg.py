@@ -25,6 +25,7 @@ _ICC = b"ICC_PROFILE\0"
 _ICC_HEAD_BYTES = len(_ICC) + 2
 """The name, the number of a part, and how many parts there are."""
 COEFFICIENTS = 64
+_WIDE_BITS = (12, 16)
 
 
 def essence(data: bytes) -> Essence:
@@ -112,7 +113,10 @@ class _Coded:
         self._missing: dict[int, set[int]] = {}
 
     def count_frame(self, kind: int, body: bytes) -> None:
+        """Take note of a frame's header. Raises `Refused` for samples of more than 8 bits."""
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC) and len(body) >= 6:
+            if body[0] in _WIDE_BITS:
+                raise Refused(f"this is a JPEG of {body[0]}-bit samples, which is not read here")
             self._is_progressive, self._components = kind in _PROGRESSIVE, body[5]
 
     def count_scan(self, body: bytes) -> None:

@@ -6,6 +6,7 @@ import pytest
 from PIL import Image
 
 from services.edge.picture import icc
+from services.edge.picture.essence import Refused
 from tests.services.edge.picture import made
 
 LEVELS_MAX = 3.0
@@ -119,3 +120,11 @@ def test_grey_and_cmyk_profiles_count_behind_the_frame_too() -> None:
     plain = made.saved(Image.fromarray(made.levels(grey)), "JPEG", quality=97)
     truth = made.encoded(grey**made.GREY_GAMMA)[..., None].repeat(3, -1)
     assert made.error(with_segments(part(1, 1, made.grey_profile()), before=SOS, data=plain), truth).max() <= LEVELS_MAX
+
+
+@pytest.mark.parametrize("bits", [12, 16])
+def test_a_jpeg_of_more_than_8_bits_is_named(bits: int) -> None:
+    data = bytearray(bare())
+    data[data.index(SOF) + 4] = bits
+    with pytest.raises(Refused, match=f"this is a JPEG of {bits}-bit samples"):
+        made.decoded(bytes(data))
