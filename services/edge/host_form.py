@@ -95,7 +95,7 @@ def _ace(label: str, text: str) -> str:
         is_mapped = not plain.isascii() and idna.uts46_remap(plain, std3_rules=False, transitional=False) == plain
     except (UnicodeError, OverflowError, ValueError) as error:
         raise _no_idna(text) from error
-    if not joiners_fit or not is_mapped or (label.isascii() and ace != label):
+    if not joiners_fit or not is_mapped or (label.startswith(ACE) and ace != label):
         raise _no_idna(text)
     return ace
 

@@ -114,6 +114,8 @@ def test_an_address_in_any_spelling_is_the_address_that_it_is(written: str, addr
         ("a\u200db.example", "is not a name in IDNA"),
         ("1א.example", "is not a name in IDNA"),
         ("xn--a.example", "is not a name in IDNA"),
+        ("xn--ß.example", "is not a name in IDNA"),
+        ("xn--bcher-kva猫.example", "is not a name in IDNA"),
         ("xn--.example", "is not a name in IDNA"),
         ("xn--bcher-.example", "is not a name in IDNA"),
         ("xn--99999999.example", "is not a name in IDNA"),
