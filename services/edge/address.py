@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from services.edge.host_form import BadForm, character, host_of
 
-__all__ = ["URL_CHARS_MAX", "BadForm", "Parts", "parts_of", "trimmed"]
+__all__ = ["URL_CHARS_MAX", "BadForm", "Parts", "joined", "parts_of", "trimmed"]
 
 URL_CHARS_MAX = 8192
 """Presigned addresses with a session token have some 4,000."""
@@ -24,8 +24,10 @@ _BREAKS = str.maketrans("", "", "\t\n\r")
 _SCHEME = re.compile(r"(https?)://", re.IGNORECASE)
 _PARTS = re.compile(r"([^/?#]*)([^?#]*)(\?[^#]*)?")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?", re.ASCII)
-_TO_PATH = re.compile(r"[^/?#]*//[^/?#]*")
-_HEADER = re.compile(r"[\r\n][a-z][a-z0-9-]*+:(?!//)", re.IGNORECASE)
+_TO_PATH = re.compile(r"[^/?#]*/\s*/[^/?#]*")
+_SECOND_LINE = re.compile(r"[\r\n](?: |[a-z]++ /|[a-z][a-z0-9-]*+:(?!//))", re.IGNORECASE)
+"""A line break with a blank behind it, a request or a header."""
+_ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,20}):(?![0-9])", re.IGNORECASE)
 _ODD = re.compile(r"[\x00-\x1f\x7f\\]")
 _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
@@ -48,9 +50,13 @@ class Parts(NamedTuple):
 
     @property
     def url(self) -> str:
+        return self.origin + self.target
+
+    @property
+    def origin(self) -> str:
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
-        return f"{self.scheme}://{host}{port}{self.target}"
+        return f"{self.scheme}://{host}{port}"
 
 
 def trimmed(url: str) -> str:
@@ -80,12 +86,33 @@ def parts_of(written: str) -> Parts:
     return Parts(scheme[1].lower(), host, port, target)
 
 
+def joined(base: Parts, written: str) -> str:
+    """Return the URL that a relative one means, not yet judged. `urllib` joins by older rules, and loses slashes."""
+    relative = trimmed(written)
+    if (scheme := _ANY_SCHEME.match(relative)) is not None:
+        rest = relative[scheme.end() :]
+        if scheme[1].lower() != base.scheme or rest.startswith("/"):
+            return relative
+        relative = rest
+    path = base.target.partition("?")[0]
+    match relative[:2], relative[:1]:
+        case "//", _:
+            return f"{base.scheme}:{relative}"
+        case _, "/":
+            return base.origin + relative
+        case _, "?":
+            return base.origin + path + relative
+        case _, "#" | "":
+            return base.url
+        case _:
+            return base.origin + path[: path.rindex("/") + 1] + relative
+
+
 def _check_for_second_line(text: str) -> None:
-    """Raise `BadForm` for a line break in a path with a blank or a header behind it: that is no address cut in two."""
+    """Raise `BadForm` for a line break in a path with more behind it than the rest of an address cut in two."""
     start = _TO_PATH.match(text)
-    at = min((at for one in "\r\n" if (at := text.find(one, start.end() if start else 0)) >= 0), default=len(text))
-    if " " in text[at:] or _HEADER.search(text, at):
-        raise BadForm(f"character {at + 1} is a line break with a second line behind it")
+    if (line := _SECOND_LINE.search(text, start.end() if start else 0)) is not None:
+        raise BadForm(f"character {line.start() + 1} is a line break with a second line behind it")
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:

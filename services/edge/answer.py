@@ -1,11 +1,10 @@
 """What the answer to a fetch means: a picture's bytes, another address, or a refusal in words. Called by `fetch`."""
 
 import re
-from urllib.parse import urljoin
 
 import aiohttp
 
-from services.edge.address import trimmed
+from services.edge.address import Parts, joined
 from services.edge.decode import IMAGE_BYTES_MAX
 from services.edge.errors import ImageRefused
 from services.edge.spool import Spool
@@ -19,11 +18,11 @@ _STRAY_BYTE = re.compile("[\udc80-\udcff]")
 """A byte of a header that is not UTF-8, as aiohttp hands it on."""
 
 
-def target_of(url: str, answer: aiohttp.ClientResponse) -> str:
+def target_of(base: Parts, answer: aiohttp.ClientResponse) -> str:
     """Return the URL that an answer redirects to, as it is written; bytes that are no UTF-8 are escaped."""
     if not (written := answer.headers.get("Location")):
         raise ImageRefused(f"its server answered {answer.status}, and says nothing of where to")
-    return urljoin(url, _STRAY_BYTE.sub(lambda stray: f"%{ord(stray[0]) - 0xDC00:02X}", trimmed(written)))
+    return joined(base, _STRAY_BYTE.sub(lambda stray: f"%{ord(stray[0]) - 0xDC00:02X}", written))
 
 
 async def add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:

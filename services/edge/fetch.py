@@ -182,7 +182,7 @@ class Outbound:
             if answer.status not in REDIRECTS:
                 await add_body(answer, picture)
                 return None
-            target = target_of(parts.url, answer)
+            target = target_of(parts, answer)
             if parts.scheme == "https" and not target.lower().startswith("https:"):
                 raise Forbidden("from https to something less")
             return target

@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.edge.address import MUST_BEGIN, BadForm, parts_of
+from services.edge.address import MUST_BEGIN, BadForm, joined, parts_of
 
 RAW = "iVBORw0KGgoAAAANSUhEUgAAAEAAAABACAIAAAAlC+aJAAAAb0lEQVR4nO3PAQkAAAyEwO9feoshgnABdLep8QUNyPEFDcjxBQ3I8QUNyPEFDcjx"
 
@@ -55,6 +55,7 @@ def test_what_begins_with_nothing_that_is_fetched_hears_what_it_must_begin_with(
         ("https://example.com/cat.jpg\r\nX-Evil: 1", "is a line break with a second line behind it"),
         ("https://example.com/cat.jpg HTTP/1.1\r\nHost:evil", "is a line break with a second line behind it"),
         ("https://example.com/\n\nGET /evil", "is a line break with a second line behind it"),
+        ("https://example.com/very/long/\n    cat.jpg", "character 31 is a line break with a second line behind it"),
         ("https://me:word@example.com/cat.jpg", "a user name or a password"),
         ("https://me@example.com/cat.jpg", "a user name or a password"),
         ("https://example.com:99999/cat.jpg", "its port is not written as in a URL"),
@@ -91,6 +92,9 @@ def test_what_is_well_formed_passes_wherever_it_points(url: str) -> None:
         ("ht\ttp://example.com/cat.jpg", "http://example.com/cat.jpg"),
         ("https:/\n/exam\r\nple.com/c\tat.jpg", "https://example.com/cat.jpg"),
         ("https://example.com/very/long/\ncat.jpg?a=1\n&b=2", "https://example.com/very/long/cat.jpg?a=1&b=2"),
+        ("https:/\n/example.com/my cat.jpg", "https://example.com/my%20cat.jpg"),
+        ("https://example.com/a/\nmy cat.jpg?to=ht\ntp://b", "https://example.com/a/my%20cat.jpg?to=http://b"),
+        ("https://exam\nple.com:8080/", "https://example.com:8080/"),
         ("HTTPS://EXAMPLE.com:0443/Cat.JPG", "https://example.com/Cat.JPG"),
         ("http://example.com", "http://example.com/"),
         ("http://example.com:/?a", "http://example.com/?a"),
@@ -121,3 +125,30 @@ def test_blanks_around_a_url_and_line_breaks_within_it_do_not_count(url: str, se
 def test_a_path_and_a_query_are_encoded_as_the_url_standard_does_and_escapes_stay(target: str, sent: str) -> None:
     assert parts_of("https://example.com" + target).url == "https://example.com" + sent
     assert parts_of("https://example.com" + sent).url == "https://example.com" + sent
+
+
+@pytest.mark.parametrize(
+    ("relative", "sent"),
+    [
+        ("cat.png", "https://example.com/a/cat.png"),
+        ("../cat.png", "https://example.com/cat.png"),
+        (" /my cat.png ", "https://example.com/my%20cat.png"),
+        ("w=9/https://b.example/cat.png", "https://example.com/a/w=9/https://b.example/cat.png"),
+        ("b//c;", "https://example.com/a/b//c;"),
+        ("?d=e f", "https://example.com/a/b?d=e%20f"),
+        ("#f", "https://example.com/a/b?c=d"),
+        ("", "https://example.com/a/b?c=d"),
+        ("//b.example", "https://b.example/"),
+        ("http://b.example", "http://b.example/"),
+        ("HTTPS:cat.png", "https://example.com/a/cat.png"),
+        ("./https:cat.png", "https://example.com/a/https:cat.png"),
+    ],
+)
+def test_a_relative_url_is_joined_as_the_url_standard_does(relative: str, sent: str) -> None:
+    assert parts_of(joined(parts_of("https://example.com/a/b?c=d"), relative)).url == sent
+
+
+@pytest.mark.parametrize("relative", ["//", "///b", "https:/b", "http:b", "ftp://b/c", "data:,", "//a..b/c", "\\\\b"])
+def test_what_a_relative_url_may_not_be_is_refused_when_it_is_joined(relative: str) -> None:
+    with pytest.raises(BadForm):
+        parts_of(joined(parts_of("https://example.com/a/b?c=d"), relative))
