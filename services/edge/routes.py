@@ -13,7 +13,7 @@ from litestar import Request, Response, Router, get, post, route
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 from msgspec.structs import replace
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
 from contracts import log
 from contracts.bus import Bus, Unavailable
@@ -207,12 +207,17 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
 
 
 async def _health(edge: Edge) -> health.Health:
+    objection = edge.canary.objection
+    if objection is not None and (edge.canary.lasting is not None or not edge.broker.connected):
+        return health.unhealthy(edge.began, objection)  # what it would be asked for would only time out
     try:
         async with asyncio.timeout(HEALTH_WITHIN_S):
             troubles = await edge.jobs.troubles()
-            return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began)
+            return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began, objection)
+    except NotFoundError:
+        return health.unhealthy(edge.began, edge.canary.objection or "the broker is not provisioned")
     except (Unavailable, APIError, TimeoutError):
-        return health.unhealthy(edge.began)
+        return health.unhealthy(edge.began, edge.canary.objection or "the broker does not answer in time")
 
 
 async def _asked_id(request: _Request, edge: Edge) -> str:
