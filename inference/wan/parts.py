@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import msgspec
 import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import PreTrainedModel
 
+from contracts import json_body, members
 from inference.wan.content import mistaken
 from inference.wan.relatives import WANTED, in_tensors
 from inference.wan.unused import NotUsed
@@ -20,6 +20,7 @@ from inference.wan.weights import CheckpointError, Stored
 T = TypeVar("T")
 
 NOTHING = r"(?!)"  # a pattern that no name matches
+OF_A_CHECKPOINT = " of a Wan2.1 checkpoint"
 FOR_PEOPLE = (".md", ".txt")
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
@@ -125,11 +126,20 @@ def check_small(file: Path) -> None:
         raise CheckpointError(f"{file}: expected this file of a Wan2.1 checkpoint, found {found}")
 
 
-def read_json(file: Path, kind: type[T], of: str = " of a Wan2.1 checkpoint") -> T:
+def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
     """Return what a small JSON file says. Raises `CheckpointError` with what stands in its place, or in it."""
+    content = decoded(file, of)
+    try:
+        return members.convert(content, kind)
+    except members.Faulty as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that {error}") from error
+
+
+def decoded(file: Path, of: str) -> object:
+    """Return the value in a small JSON file, of whatever type. Raises `CheckpointError`."""
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file{of}, found {found}")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file}: expected the file{of}, found that {error}") from error
+        return json_body.decode(file.read_bytes(), object)[0]
+    except json_body.NotJson as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that it is not JSON: {error.reason}") from error

@@ -15,12 +15,13 @@ from msgspec import Struct
 from msgspec.structs import replace
 from nats.js.errors import APIError, NotFoundError
 
-from contracts import log
+from contracts import json_body, log
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import ClusterStatus, Objection, objections, size_for_all
 from contracts.job import AUTO, JobId, JobRequest, is_job_id
+from contracts.json_body import NotJson
 from contracts.status import JobStatus
-from services.edge import health, json_body
+from services.edge import health
 from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
 from services.edge.canary import Canary
 from services.edge.data_uri import is_inline
@@ -29,7 +30,6 @@ from services.edge.fetch import Outbound
 from services.edge.idempotency import key_in
 from services.edge.images import Normaliser, png_size
 from services.edge.jobs import Jobs
-from services.edge.json_body import NotJson
 from services.edge.origins import is_allowed
 from services.edge.submission import ECHO_CHARS_MAX, Invalid
 from services.edge.videos import Videos
