@@ -42,7 +42,7 @@ def _faults(where: str, value: object, kind: Any) -> list[str]:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
-        return _within(where, value, kind) or [f"{where or 'it'} was {_shown(value)}; it may be {_allowed(kind)}"]
+        return _within(where, value, kind) or [f"{where or 'it'} was {shown(value)}; it may be {_allowed(kind)}"]
     return []
 
 
@@ -113,7 +113,7 @@ def _member(where: str, name: str) -> str:
     return f"{where}.{_cut(name)}" if where else _cut(name)
 
 
-def _shown(value: object) -> str:
+def shown(value: object) -> str:
     """Return a value as an error shows it: short, on one line; text without quotes unless that would be ambiguous."""
     text = msgspec.json.encode(value).decode()
     if isinstance(value, str) and value and value.isprintable() and " " not in value and not _is_json(value):

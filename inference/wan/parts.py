@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from accelerate import init_empty_weights
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 
 from contracts import json_body, members
 from inference.wan.content import mistaken
+from inference.wan.places import CONFIG_FILE
 from inference.wan.relatives import WANTED, in_tensors
 from inference.wan.unused import NotUsed
 from inference.wan.weights import CheckpointError, Stored
@@ -22,6 +23,8 @@ T = TypeVar("T")
 NOTHING = r"(?!)"  # a pattern that no name matches
 OF_A_CHECKPOINT = " of a Wan2.1 checkpoint"
 FOR_PEOPLE = (".md", ".txt")
+_FIELD = re.compile(r"field '(\w{1,64})'")
+"""How the libraries' checks of a configuration name what they object to."""
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
@@ -102,8 +105,22 @@ def _built(part: Part) -> nn.Module:
     try:
         return part.empty()
     except Exception as error:  # whatever a class has against numbers that do not fit each other
-        described = f"found one that it cannot ({type(error).__name__})"
-        raise CheckpointError(f"{part.where}: expected a configuration to build the model by, {described}") from error
+        found = _blamed(part, str(error)) or "values that it cannot be built of"
+        place = f" ({CONFIG_FILE})" if part.where.is_dir() else ""
+        raise CheckpointError(
+            f"{part.where}: expected a configuration to build the model by, found {found}{place}"
+        ) from error
+
+
+def _blamed(part: Part, complaint: str) -> str | None:
+    """Return the key of the part's configuration that a library's complaint names, with its value; None for none."""
+    file, named = part.where / CONFIG_FILE, _FIELD.search(complaint)
+    if named is None or not file.is_file():
+        return None
+    config = decoded(file, OF_A_CHECKPOINT)
+    if not isinstance(config, dict) or named[1] not in config:
+        return None
+    return f"{named[1]} {members.shown(cast('dict[str, object]', config)[named[1]])}, which it cannot be"
 
 
 def _list(names: list[str]) -> str:

@@ -70,6 +70,16 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path: Path):
             r"transformer: expected a configuration to build .*\)$",
         ),
         ("transformer/config.json", {"in_channels": "many"}, r"transformer/config\.json: expected .* found that"),
+        (
+            "text_encoder/config.json",
+            {"d_ff": "wide"},
+            r"text_encoder: expected a configuration to build the model by, found d_ff wide, which it cannot be \(con",
+        ),
+        (
+            "image_encoder/config.json",
+            {"hidden_act": "none"},
+            r"image_encoder: expected .*, found values that it cannot be built of \(config\.json\)$",
+        ),
         ("vae/config.json", {"z_dim": 48}, r"expected z_dim 16, found 48$"),
         ("vae/config.json", {"scale_factor_spatial": 16}, r"expected scale_factor_spatial 8, found 16$"),
         ("text_encoder/config.json", {"d_model": 64}, r"text_encoder: expected d_model 32, found 64$"),
