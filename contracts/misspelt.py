@@ -1,7 +1,7 @@
 """Variables that are nearly the name of a setting: what is misspelt changes nothing, and nobody would know. Pure."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from contracts import log
 
@@ -29,20 +29,21 @@ LONG_CHARS_MIN = 8
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables that are one or two letters off a setting, each with the setting that is meant."""
     return {
-        name: nearest
+        name: meant
         for name, value in environ.items()
-        if value and name not in KNOWN and name not in OTHERS and (nearest := _nearest(name.upper())) is not None
+        if value and name not in KNOWN and name not in OTHERS and (meant := nearest(name.upper(), KNOWN)) is not None
     }
 
 
 def warn(environ: Mapping[str, str] = os.environ) -> None:
     """Log a line for each misspelt variable."""
-    for name, nearest in misspelt(environ).items():
-        log.get().warning("setting_not_known", variable=name, hint=f"{name} is no setting; is {nearest} meant?")
+    for name, meant in misspelt(environ).items():
+        log.get().warning("setting_not_known", variable=name, hint=f"{name} is no setting; is {meant} meant?")
 
 
-def _nearest(name: str) -> str | None:
-    found = [(distance, known) for known in KNOWN if (distance := _distance(name, known)) <= _tolerated(known)]
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """Return which of these names is one or two letters off; None if none is."""
+    found = [(distance, known) for known in names if (distance := _distance(name, known)) <= _tolerated(known)]
     return min(found)[1] if found else None
 
 

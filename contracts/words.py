@@ -33,7 +33,7 @@ def may_be(kind: object) -> str:
     return _words(inspect.type_info(kind))
 
 
-def _words(kind: inspect.Type) -> str:  # noqa: C901  # a table
+def _words(kind: inspect.Type) -> str:  # noqa: C901, PLR0912  # a table
     if (found := form_of(kind)) is not None:
         return found.words
     match kind:
@@ -53,6 +53,11 @@ def _words(kind: inspect.Type) -> str:  # noqa: C901  # a table
             return "true or false"
         case inspect.NoneType():
             return "null"
+        case inspect.ListType(item_type=item, min_length=low, max_length=high):
+            count = _between(low, high).replace(" from ", " of ") + (" values" if low or high else "")
+            return f"a list{count}, each of it {_words(item)}"
+        case inspect.TupleType(item_types=items):
+            return f"a list of {len(items)}: {', '.join(_words(item) for item in items)}"
         case inspect.VarTupleType(item_type=item):
             return f"a list, parted by commas, each of it {_words(item)}"
         case _:

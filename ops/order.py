@@ -5,13 +5,12 @@ import base64
 import msgspec
 from msgspec import Struct
 
-from contracts.job import parse_size
+from contracts.job import AUTO
 from ops.asked import check_prompt
-from ops.picture import look, nearest
+from ops.picture import look
 from ops.stack import ask
 
 POCKET = "pocket"
-POCKET_SIZES = ["256*144", "144*256"]
 POCKET_GUIDANCE = 1.5  # more of it makes what a small model gets wrong worse
 FRAMES = 25
 STEPS = 20
@@ -21,20 +20,13 @@ class Model(Struct, frozen=True):
     """The model of a cluster, as `/health` shows it."""
 
     model: str
-    sizes: list[str]
-    default_size: str
 
     @property
     def is_pocket(self) -> bool:
         return self.model == POCKET
 
-    @property
-    def default_sizes(self) -> list[str]:
-        """The sizes with as many pixels as the default one."""
-        return [size for size in self.sizes if _area(size) == _area(self.default_size)]
 
-
-POCKET_MODEL = Model(POCKET, POCKET_SIZES, POCKET_SIZES[0])
+POCKET_MODEL = Model(POCKET)
 
 
 class Health(Struct, frozen=True):
@@ -56,7 +48,7 @@ class Refusal(Struct, frozen=True):
 
 
 def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
-    """Return the body of the submission; the video has the picture's aspect as nearly as the model's sizes allow.
+    """Return the body of the submission, which leaves the size to the service: the one nearest to the picture's aspect.
 
     Raises `ValueError` for a picture or a prompt that cannot be taken.
     """
@@ -66,7 +58,7 @@ def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
     body = {
         "prompt": prompt,
         "image_url": f"data:{seen.media_type};base64,{base64.b64encode(picture).decode()}",
-        "image_size": nearest(seen, model.default_sizes),
+        "image_size": AUTO,
         "num_frames": FRAMES,
         "infer_steps": STEPS,
     }
@@ -95,8 +87,3 @@ def _words_of(answer: bytes) -> str:
         return msgspec.json.decode(answer, type=Refusal).message
     except msgspec.DecodeError:
         return answer.decode(errors="replace")
-
-
-def _area(size: str) -> int:
-    width, height = parse_size(size)
-    return width * height

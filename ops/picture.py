@@ -4,17 +4,14 @@ The service judges the picture. Refused here is only what nobody could read, so 
 """
 
 import io
-import math
 import warnings
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import import_module
 from importlib.util import find_spec
 
 from msgspec import Struct
 from PIL import Image, ImageFile, PngImagePlugin
-
-from contracts.job import parse_size
 
 TAKEN = ("PNG", "JPEG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
 HEIC, HEIC_PACKAGE = "HEIC", "pillow_heif"
@@ -86,19 +83,6 @@ def look(data: bytes) -> Picture:
     if seen.width * seen.height <= DECODED_PIXELS_MAX and not _decodes(data, kind):
         raise ValueError(_damaged(kind))
     return seen
-
-
-def nearest(picture: Picture, sizes: Iterable[str]) -> str:
-    """Return the size, of several `"W*H"`, whose aspect is nearest to the picture's.
-
-    Of two equally near ones it is the upright one: a square portrait loses its sides rather than its head.
-    """
-
-    def distance(size: str) -> tuple[float, int]:
-        width, height = parse_size(size)
-        return round(abs(math.log(width * picture.height / (height * picture.width))), 6), width
-
-    return min(sizes, key=distance)
 
 
 def _kind(data: bytes) -> str:

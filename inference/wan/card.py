@@ -6,13 +6,18 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta, Struct
 
+from contracts import members
+from contracts.bounds import NAME_CHARS_MAX
+from contracts.cluster import SIZES_MAX
 from contracts.job import SIDE_MULTIPLE, SIZES_480P, ImageSize, Shift, parse_size
-from inference.wan.parts import read_json
+from inference.wan.parts import decoded
 from inference.wan.places import is_there
 from inference.wan.weights import CheckpointError
 
 CARD_FILE = "wanjet.json"
 CARD_IN_WORDS = " with a name, sizes as W*H and a default_size"
+CARD_SIZES_MAX = SIZES_MAX // 2
+"""Of each of the two lists, which a heartbeat may have to hold together."""
 WAN21_SIZES = ["1280*720", "720*1280", *SIZES_480P]
 
 SNAPSHOTS, HUB_MODEL = "snapshots", "models--"
@@ -26,10 +31,10 @@ class ModelCard(Struct, frozen=True, forbid_unknown_fields=True):
     theirs out, whatever their size.
     """
 
-    name: str
-    sizes: Annotated[list[ImageSize], Meta(min_length=1)]
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    sizes: Annotated[list[ImageSize], Meta(min_length=1, max_length=CARD_SIZES_MAX)]
     default_size: ImageSize
-    large_sizes: list[ImageSize] = []
+    large_sizes: Annotated[list[ImageSize], Meta(max_length=CARD_SIZES_MAX)] = []
     sample_shift: Shift | None = None
 
 
@@ -43,7 +48,10 @@ def read_card(folder: Path, *, large_sizes: bool = False) -> ModelCard:
     if not is_there(file):
         name = _name(folder)
         return ModelCard(name, WAN21_SIZES, SIZES_480P[0] if _is_480p(name, folder) else WAN21_SIZES[0])
-    card = read_json(file, ModelCard, of=CARD_IN_WORDS)
+    try:
+        card = members.convert(decoded(file, CARD_IN_WORDS), ModelCard)
+    except members.Faulty as error:
+        raise CheckpointError(f"{file}: {error}") from error
     if large_sizes:
         card = msgspec.structs.replace(card, sizes=card.sizes + [s for s in card.large_sizes if s not in card.sizes])
     _check_card(card, file)
@@ -63,7 +71,11 @@ def _is_480p(*places: str | Path) -> bool:
 
 
 def _check_card(card: ModelCard, file: Path) -> None:
-    odd = [size for size in card.sizes if any(side % SIDE_MULTIPLE for side in parse_size(size))]
+    odd = [
+        size
+        for size in dict.fromkeys(card.sizes + card.large_sizes)
+        if any(side % SIDE_MULTIPLE for side in parse_size(size))
+    ]
     if odd:
         raise CheckpointError(f"{file}: expected sides that are multiples of {SIDE_MULTIPLE}, found {', '.join(odd)}")
     if card.default_size not in card.sizes:

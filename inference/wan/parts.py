@@ -4,15 +4,16 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-import msgspec
 import torch
 from accelerate import init_empty_weights
 from torch import nn
 from transformers import PreTrainedModel
 
+from contracts import json_body, members
 from inference.wan.content import mistaken
+from inference.wan.places import CONFIG_FILE
 from inference.wan.relatives import WANTED, in_tensors
 from inference.wan.unused import NotUsed
 from inference.wan.weights import CheckpointError, Stored
@@ -20,7 +21,10 @@ from inference.wan.weights import CheckpointError, Stored
 T = TypeVar("T")
 
 NOTHING = r"(?!)"  # a pattern that no name matches
+OF_A_CHECKPOINT = " of a Wan2.1 checkpoint"
 FOR_PEOPLE = (".md", ".txt")
+_FIELD = re.compile(r"field '(\w{1,64})'")
+"""How the libraries' checks of a configuration name what they object to."""
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
@@ -101,8 +105,22 @@ def _built(part: Part) -> nn.Module:
     try:
         return part.empty()
     except Exception as error:  # whatever a class has against numbers that do not fit each other
-        described = f"found one that it cannot ({type(error).__name__})"
-        raise CheckpointError(f"{part.where}: expected a configuration to build the model by, {described}") from error
+        found = _blamed(part, str(error)) or "values that it cannot be built of"
+        place = f" ({CONFIG_FILE})" if part.where.is_dir() else ""
+        raise CheckpointError(
+            f"{part.where}: expected a configuration to build the model by, found {found}{place}"
+        ) from error
+
+
+def _blamed(part: Part, complaint: str) -> str | None:
+    """Return the key of the part's configuration that a library's complaint names, with its value; None for none."""
+    file, named = part.where / CONFIG_FILE, _FIELD.search(complaint)
+    if named is None or not file.is_file():
+        return None
+    config = decoded(file, OF_A_CHECKPOINT)
+    if not isinstance(config, dict) or named[1] not in config:
+        return None
+    return f"{named[1]} {members.shown(cast('dict[str, object]', config)[named[1]])}, which it cannot be"
 
 
 def _list(names: list[str]) -> str:
@@ -125,11 +143,20 @@ def check_small(file: Path) -> None:
         raise CheckpointError(f"{file}: expected this file of a Wan2.1 checkpoint, found {found}")
 
 
-def read_json(file: Path, kind: type[T], of: str = " of a Wan2.1 checkpoint") -> T:
+def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
     """Return what a small JSON file says. Raises `CheckpointError` with what stands in its place, or in it."""
+    content = decoded(file, of)
+    try:
+        return members.convert(content, kind)
+    except members.Faulty as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that {error}") from error
+
+
+def decoded(file: Path, of: str) -> object:
+    """Return the value in a small JSON file, of whatever type. Raises `CheckpointError`."""
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file{of}, found {found}")
     try:
-        return msgspec.json.decode(file.read_bytes(), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{file}: expected the file{of}, found that {error}") from error
+        return json_body.decode(file.read_bytes(), object)[0]
+    except json_body.NotJson as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that it is not JSON: {error.reason}") from error

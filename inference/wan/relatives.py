@@ -4,6 +4,7 @@ They share its classes, so that some would load and then fail at every job, or d
 154). What is looked at stands in the configurations that Wan-AI, diffusers' converter and VideoX-Fun write.
 """
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -21,8 +22,20 @@ S2V = "Wan2.2-S2V, speech to video"
 FUN_CONTROL = "Wan-Fun-Control, which follows a control video"
 FUN_CAMERA = "Wan-Fun-Control-Camera, which follows a camera's path"
 
-MODEL_TYPES = {"t2v": T2V, "flf2v": FLF2V, "vace": VACE, "ti2v": TI2V, "s2v": S2V, "animate": ANIMATE}
-"""`model_type` in Wan-AI's own `config.json`; `i2v` is ours, and that of Wan2.2."""
+MODEL_TYPES = {
+    r"ti2v": TI2V,
+    r"flf2v": FLF2V,
+    r"vace": VACE,
+    r"s2v": S2V,
+    r"animate": ANIMATE,
+    r"i2v.*a14b|a14b.*i2v|wan.?2.?2.*i2v": WAN22_I2V,
+    r"t2v.*a14b|a14b.*t2v|wan.?2.?2.*t2v": WAN22_T2V,
+    r"a14b|wan.?2.?2": WAN22,
+    r"t2v": T2V,
+}
+"""Patterns of `model_type` in Wan-AI's own `config.json`, in lower case; the first that is found counts.
+
+Some write the name of the task there, such as `i2v-A14B` or `ti2v-5B`; `i2v` alone is ours, and that of Wan2.2."""
 
 CLASSES = {
     "vace": VACE,
@@ -88,7 +101,7 @@ def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> st
 
 def in_original(config: Mapping[str, Any]) -> str | None:
     """Name the relative that Wan-AI's own `config.json` describes; None for no known one."""
-    named = _by_classes([config.get("_class_name")]) or MODEL_TYPES.get(str(config.get("model_type")).lower())
+    named = _by_classes([config.get("_class_name")]) or _by_model_type(str(config.get("model_type")).lower())
     return named or _by_keys(config) or _by_channels(config.get("in_dim"))
 
 
@@ -105,6 +118,10 @@ def _named(component: Any) -> list[Any]:
 def _by_classes(classes: Iterable[Any]) -> str | None:
     names = [str(name).lower() for name in classes if name]
     return next((relative for part, relative in CLASSES.items() for name in names if part in name), None)
+
+
+def _by_model_type(text: str) -> str | None:
+    return next((relative for pattern, relative in MODEL_TYPES.items() if re.search(pattern, text)), None)
 
 
 def _by_keys(config: Mapping[str, Any]) -> str | None:

@@ -6,12 +6,11 @@ import pickle
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import torch
 from msgspec import Struct
 
+from contracts import json_body, members
 from inference.wan.content import mistaken
 
 HEADER_BYTES_MAX = 100_000_000  # the format's own limit
@@ -91,10 +90,14 @@ def _header(file: Path) -> dict[str, Stored]:
             header_bytes = int.from_bytes(content.read(8), "little")
             if not 0 < header_bytes <= min(HEADER_BYTES_MAX, size):
                 raise CheckpointError(f"{file}: expected a safetensors file, found something else or its beginning")
-            header = msgspec.json.decode(content.read(header_bytes), type=dict[str, dict[str, Any]])
-        header.pop("__metadata__", None)
-        places = msgspec.convert(header, dict[str, _Place])
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            header, _ = json_body.decode(content.read(header_bytes), object)
+        if isinstance(header, dict):
+            header.pop("__metadata__", None)
+        places = members.convert(header, dict[str, _Place])
+    except json_body.NotJson as error:
+        said = f"it is not JSON: {error.reason}"
+        raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {said}") from error
+    except members.Faulty as error:
         raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {error}") from error
     start = 8 + header_bytes
     expected_size = start + max((place.data_offsets[1] for place in places.values()), default=0)

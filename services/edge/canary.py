@@ -39,14 +39,23 @@ class Canary:
         self._provisioned = False
 
     @property
-    def objection(self) -> str | None:
-        """Why the broker would not take a submission now; None if it would, as far as is known."""
+    def lasting(self) -> str | None:
+        """Return why the broker cannot serve this edge, however long one waits; None if it can, or if nobody knows."""
         if self._broker.begun and (why := self._broker.server.objection) is not None:
             return why
         if self._broker.refusal is not None:
             return "the broker refuses this edge's credentials (NATS_URL, NATS_CREDS)"
+        return None
+
+    @property
+    def objection(self) -> str | None:
+        """Why the broker would not take a submission now; None if it would, as far as is known."""
+        if (why := self.lasting) is not None:
+            return why
         canaries = self._broker.acknowledgements(self._subject)
         if not (self._provisioned and canaries.ever_answered):
+            if self._broker.connected and self._broker.denied is not None:
+                return "the broker denies this edge's user a right (NATS_URL, NATS_CREDS)"
             return "the broker does not answer, or is not provisioned"
         if max(self._broker.acknowledgements(each).lasts_s for each in (self._subject, *self._own)) >= FAILING_AFTER_S:
             return "the broker takes no writes"

@@ -19,6 +19,9 @@ _openmetrics: Callable[[CollectorRegistry], bytes] = exposition.generate_latest 
 
 STATE_LAG_EVENTS_MAX = 100
 DURABILITY = "wanjet.durability"
+CHECKED = "checked"
+NOBODY_WORKS = "no cluster is there: jobs wait"
+UNCHECKED = "whether the broker syncs what it acknowledges is unchecked (NATS_DURABILITY_UNCHECKED)"
 
 
 class Service(Struct, frozen=True):
@@ -57,12 +60,14 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`status` is degraded while nobody works, state lags, a store cannot be written to, or durability went unchecked.
+    """`status` is degraded while nobody works, state lags, durability went unchecked, or something takes no writes.
 
-    `stores` says what is wrong with which store; nothing for those that are well.
+    `reasons` says why it is not healthy, in sentences without addresses or paths. `stores` says what is wrong with
+    which store; nothing for those that are well.
     """
 
     status: str
+    reasons: list[str] = []
     timestamp: float
     uptime: float
     rank: int = 0
@@ -86,21 +91,29 @@ class Metrics(Struct, frozen=True, kw_only=True):
     clusters: list[ClusterSeen]
 
 
-def unhealthy(began: float) -> Health:
+def unhealthy(began: float, reason: str) -> Health:
     """Without a broker nothing else is known."""
-    return Health(status="unhealthy", timestamp=time.time(), uptime=_since(began))
+    return Health(status="unhealthy", reasons=[reason], timestamp=time.time(), uptime=_since(began))
 
 
-async def health(broker: Bus, clusters: list[ClusterStatus], troubles: list[Trouble], began: float) -> Health:
+async def health(
+    broker: Bus, clusters: list[ClusterStatus], troubles: list[Trouble], began: float, objection: str | None
+) -> Health:
+    """Return the broker's own numbers; `objection` says why it would take no submission, None if it would."""
     queue = await broker.stream(subjects.JOBS_STREAM)
     state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
     unfinished, limit = queue.state.messages, queue.config.max_msgs or 0
     world_size = sum(cluster.world_size for cluster in clusters)
     lag = state.num_pending or 0
     durability = (queue.config.metadata or {}).get(DURABILITY, "unknown")
-    well = bool(clusters) and lag <= STATE_LAG_EVENTS_MAX and durability == "checked" and not troubles
+    reasons = [] if objection is None else [objection]
+    reasons += [trouble.plain for trouble in troubles]
+    reasons += [] if clusters else [NOBODY_WORKS]
+    reasons += [f"the state service is {lag} events behind: statuses lag"] if lag > STATE_LAG_EVENTS_MAX else []
+    reasons += [] if durability == CHECKED else [UNCHECKED]
     return Health(
-        status="healthy" if well else "degraded",
+        status="degraded" if reasons else "healthy",
+        reasons=reasons,
         timestamp=time.time(),
         uptime=_since(began),
         world_size=world_size,

@@ -13,14 +13,15 @@ from litestar import Request, Response, Router, get, post, route
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 from msgspec.structs import replace
-from nats.js.errors import APIError
+from nats.js.errors import APIError, NotFoundError
 
-from contracts import log
+from contracts import json_body, log
 from contracts.bus import Bus, Unavailable
 from contracts.cluster import ClusterStatus, Objection, objections, size_for_all
 from contracts.job import AUTO, JobId, JobRequest, is_job_id
+from contracts.json_body import NotJson
 from contracts.status import JobStatus
-from services.edge import health, json_body
+from services.edge import health
 from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
 from services.edge.canary import Canary
 from services.edge.data_uri import is_inline
@@ -29,7 +30,6 @@ from services.edge.fetch import Outbound
 from services.edge.idempotency import key_in
 from services.edge.images import Normaliser, png_size
 from services.edge.jobs import Jobs
-from services.edge.json_body import NotJson
 from services.edge.origins import is_allowed
 from services.edge.submission import ECHO_CHARS_MAX, Invalid
 from services.edge.videos import Videos
@@ -207,12 +207,17 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
 
 
 async def _health(edge: Edge) -> health.Health:
+    objection = edge.canary.objection
+    if objection is not None and (edge.canary.lasting is not None or not edge.broker.connected):
+        return health.unhealthy(edge.began, objection)  # what it would be asked for would only time out
     try:
         async with asyncio.timeout(HEALTH_WITHIN_S):
             troubles = await edge.jobs.troubles()
-            return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began)
+            return await health.health(edge.broker, await edge.jobs.clusters(), troubles, edge.began, objection)
+    except NotFoundError:
+        return health.unhealthy(edge.began, edge.canary.objection or "the broker is not provisioned")
     except (Unavailable, APIError, TimeoutError):
-        return health.unhealthy(edge.began)
+        return health.unhealthy(edge.began, edge.canary.objection or "the broker does not answer in time")
 
 
 async def _asked_id(request: _Request, edge: Edge) -> str:

@@ -11,12 +11,12 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from contracts import json_body
 from contracts.cluster import Objection
 from contracts.job import PROMPT_RULE, JobRequest, is_prompt
+from contracts.json_body import Body, NotJson
 from contracts.words import may_be
-from services.edge import json_body
 from services.edge.data_uri import INLINE
-from services.edge.json_body import Body, NotJson
 from services.edge.near import no_field
 
 ECHO_CHARS_MAX = 100

@@ -14,6 +14,7 @@ from contracts.bus import Bus
 from contracts.events import JobCancelled, JobStarted, JobSubmitted, JobSucceeded
 from contracts.job import Job, input_name
 from contracts.record import video_record_name
+from services.edge.openapi import document
 from tests.conftest import all_folded, eventually
 from tests.contracts.test_fold import ID
 from tests.flow.conftest import LONG, Road
@@ -44,6 +45,31 @@ async def test_a_picture_and_a_prompt_become_a_video(road: Road, client: aiohttp
     check_mp4(video, width=64, height=48, frames=25)
     assert (results["width"], results["height"], results["num_frames"]) == (64, 48, 25)
     assert results["size_bytes"] == video.stat().st_size
+
+
+async def test_a_finished_job_is_answered_with_the_fields_of_the_documented_example(
+    road: Road, client: aiohttp.ClientSession
+) -> None:
+    answers = document()["paths"]["/video/status/{id}"]["get"]["responses"]["200"]["content"]["application/json"]
+    example = answers["examples"]["succeeded"]["value"]
+    job_id = await road.submit(client, num_frames=24, image_url=picture(200, 100))
+    came = await road.ended(client, job_id)
+    assert kinds(came) == kinds(example)
+    for name in ("status", "progress", "attempt", "stage", "step", "released_attempt", "sized_attempt"):
+        assert came[name] == example[name], name
+    for answer, of in ((came, job_id), (example, example["requestId"])):
+        results = answer["results"]
+        assert results["video_url"] == f"/videos/{of}.mp4"
+        assert (results["width"], results["height"], results["cropped"]) == (
+            answer["width"],
+            answer["height"],
+            answer["cropped"],
+        )
+
+
+def kinds(answer: Any) -> Any:
+    """Return an answer with the type of each value in its place."""
+    return {name: kinds(value) for name, value in answer.items()} if isinstance(answer, dict) else type(answer).__name__
 
 
 def check_mp4(path: Path, *, width: int, height: int, frames: int) -> None:

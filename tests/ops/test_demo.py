@@ -10,20 +10,20 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
-from contracts.job import JobRequest, video_path
+from contracts.job import AUTO, JobRequest, video_path
 from contracts.status import JobStatus, Results
 from inference.pocket import POCKET_FOLDER
 from inference.video import write_mp4
 from ops import demo
 from ops.asked import Asked
 from ops.demo import NOTHING_ASKED, POCKET_PARAMETERS, note_on, progress, show
-from ops.order import POCKET_MODEL, POCKET_SIZES, Model, request
+from ops.order import POCKET_GUIDANCE, POCKET_MODEL, Model, request
 from ops.sample import PROMPT, sample
 from services.edge.submission import Invalid, parse
 from tests.conftest import REPOSITORY, completed, environment
 
 ID = "0" * 32
-WAN = Model("Wan2.1-I2V-14B-720P", ["1280*720", "720*1280", "832*480", "480*832"], "1280*720")
+WAN = Model("Wan2.1-I2V-14B-720P")
 SUCCEED = JobStatus(
     job_id=ID,
     status="Succeed",
@@ -48,28 +48,22 @@ def picture(width: int, height: int, kind: str = "PNG") -> bytes:
 
 def test_what_is_submitted_is_a_request_that_the_edge_takes() -> None:
     asked = parse(request(sample(), PROMPT))
-    assert (asked.image_size, asked.num_frames, asked.infer_steps) == ("256*144", 25, 20)
+    assert (asked.image_size, asked.num_frames, asked.infer_steps) == ("auto", 25, 20)
     assert asked.image_url.startswith("data:image/png;base64,")
 
 
-@pytest.mark.parametrize(("width", "height", "size"), [(40, 90, "144*256"), (90, 40, "256*144"), (40, 40, "144*256")])
-def test_the_video_stands_or_lies_as_the_picture_does(width: int, height: int, size: str) -> None:
-    assert parse(request(picture(width, height, "JPEG"), PROMPT)).image_size == size
+@pytest.mark.parametrize("model", [POCKET_MODEL, WAN])
+@pytest.mark.parametrize(("width", "height"), [(40, 90), (90, 40), (40, 40)])
+def test_the_size_is_left_to_the_service_whatever_the_picture_and_the_model(
+    width: int, height: int, model: Model
+) -> None:
+    assert parse(request(picture(width, height, "JPEG"), PROMPT, model)).image_size == AUTO
 
 
-@pytest.mark.parametrize(
-    ("width", "height", "size"), [(40, 90, "720*1280"), (90, 40, "1280*720"), (80, 50, "1280*720")]
-)
-def test_another_model_is_asked_for_its_own_sizes_and_guidance(width: int, height: int, size: str) -> None:
-    asked = parse(request(picture(width, height), PROMPT, WAN))
-    assert (asked.image_size, asked.guidance_scale) == (size, JobRequest(prompt=PROMPT, image_url="").guidance_scale)
-
-
-def test_a_picture_on_its_side_counts_as_it_is_seen() -> None:
-    data, exif = io.BytesIO(), Image.Exif()
-    exif[0x0112] = 6  # orientation: turned by a quarter
-    Image.new("RGB", (90, 40)).save(data, "JPEG", exif=exif)
-    assert parse(request(data.getvalue(), PROMPT)).image_size == "144*256"
+def test_the_pocket_model_is_asked_for_less_guidance_and_another_for_its_own() -> None:
+    default = JobRequest(prompt=PROMPT, image_url="").guidance_scale
+    assert parse(request(sample(), PROMPT, WAN)).guidance_scale == default
+    assert parse(request(sample(), PROMPT)).guidance_scale == POCKET_GUIDANCE
 
 
 @pytest.mark.parametrize("prompt", ["boat", "pan left", "         .         ", "boat " * 200, '"\u00e9\n'])
@@ -132,7 +126,8 @@ def test_the_video_is_printed_before_its_sheet_and_the_pocket_model_is_called_on
     video.parent.mkdir()
     write_mp4(torch.zeros(3, 5, 32, 48), video, lambda _frame: None)
     show(Asked(sample(), "boat.png", "镜头向左移动，海上的船"), model, SUCCEED)
-    _facts, *printed = capsys.readouterr().out.splitlines()
+    facts, *printed = capsys.readouterr().out.splitlines()
+    assert facts.startswith("48x32, 5 frames, ")  # as the status says it
     sheet = video.with_suffix(".png")
     assert printed[:2] == [str(video), str(sheet)]
     with Image.open(sheet) as drawn:
@@ -146,8 +141,7 @@ def test_the_video_is_printed_before_its_sheet_and_the_pocket_model_is_called_on
 
 def test_the_pocket_model_is_what_is_said_of_it() -> None:
     card = msgspec.json.decode((POCKET_FOLDER / "wanjet.json").read_bytes(), type=dict)
-    assert (card["name"], card["sizes"]) == (POCKET_MODEL.model, POCKET_SIZES)
-    assert card["default_size"] == POCKET_MODEL.default_size
+    assert card["name"] == POCKET_MODEL.model
     parameters = 0
     for file in POCKET_FOLDER.rglob("*.safetensors"):
         with safe_open(file, "pt") as weights:

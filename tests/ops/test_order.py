@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ops.order import POCKET_MODEL, Model, model_of, submit
+from ops.order import POCKET_MODEL, model_of, submit
 
 ID = "0" * 32
 CLUSTER = {"name": "vm", "model": "pocket", "sizes": ["256*144", "144*256"], "default_size": "256*144", "heads": 6}
@@ -74,9 +74,3 @@ def test_a_refused_submission_says_why_in_the_words_of_the_service(status: int, 
     with answering(status, body) as url, pytest.raises(SystemExit) as end:
         submit(url, b"{}")
     assert str(end.value.code).startswith(f"the service refused it ({status}): {said}")
-
-
-def test_the_default_sizes_have_as_many_pixels_as_the_default_one() -> None:
-    sizes = ["1280*720", "720*1280", "832*480", "480*832"]
-    assert Model("Wan2.1", sizes, "480*832").default_sizes == ["832*480", "480*832"]
-    assert Model("Wan2.1", sizes, "1280*720").default_sizes == ["1280*720", "720*1280"]

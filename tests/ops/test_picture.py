@@ -6,9 +6,7 @@ import pytest
 from PIL import Image
 
 from ops import picture
-from ops.picture import TAKEN, Picture, look, nearest
-
-POCKET = ("256*144", "144*256")
+from ops.picture import TAKEN, Picture, look
 
 
 def drawn(width: int = 400, height: int = 300) -> Image.Image:
@@ -117,20 +115,3 @@ def test_a_picture_on_its_side_has_the_size_that_is_seen() -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # orientation: turned by a quarter
     assert look(saved("JPEG", exif=exif)) == Picture("image/jpeg", 300, 400)
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "size"),
-    [
-        (1600, 900, "256*144"),
-        (900, 1600, "144*256"),
-        (400, 300, "256*144"),
-        (300, 400, "144*256"),
-        (500, 500, "144*256"),
-        (501, 500, "256*144"),
-        (3000, 400, "256*144"),
-    ],
-)
-def test_the_nearest_aspect_is_taken_and_a_square_picture_keeps_its_head(width: int, height: int, size: str) -> None:
-    assert nearest(Picture("image/png", width, height), POCKET) == size
-    assert nearest(Picture("image/png", width, height), reversed(POCKET)) == size

@@ -135,10 +135,12 @@ def outcome(stack: Stack, case: Case) -> Outcome:
 
 
 @contextmanager
-def started(command: list[str], variables: dict[str, str]) -> Generator[subprocess.Popen[str], None, None]:
+def started(
+    command: list[str], variables: dict[str, str], repository: Path = REPOSITORY
+) -> Generator[subprocess.Popen[str], None, None]:
     with subprocess.Popen(
         command,
-        cwd=REPOSITORY,
+        cwd=repository,
         env=environment(**variables),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

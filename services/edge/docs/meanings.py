@@ -113,8 +113,9 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
     },
     health.Health: {
         **_SEEN,
-        "status": "`healthy`, `unhealthy`, or `degraded`: nobody works, statuses lag, a store cannot be written to, or "
-        "durability is unchecked.",
+        "status": "`healthy`, `unhealthy`, or `degraded`: nobody works, statuses lag, durability is unchecked, or "
+        "the broker or a store takes no writes.",
+        "reasons": "Why it is not healthy, a sentence for each reason; empty if it is.",
         "uptime": "Seconds since this edge began.",
         "rank": "Always 0.",
         "world_size": "Ranks of all live clusters.",

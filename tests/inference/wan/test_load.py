@@ -70,6 +70,16 @@ def test_a_folder_of_neither_layout_is_refused(tmp_path: Path):
             r"transformer: expected a configuration to build .*\)$",
         ),
         ("transformer/config.json", {"in_channels": "many"}, r"transformer/config\.json: expected .* found that"),
+        (
+            "text_encoder/config.json",
+            {"d_ff": "wide"},
+            r"text_encoder: expected a configuration to build the model by, found d_ff wide, which it cannot be \(con",
+        ),
+        (
+            "image_encoder/config.json",
+            {"hidden_act": "none"},
+            r"image_encoder: expected .*, found values that it cannot be built of \(config\.json\)$",
+        ),
         ("vae/config.json", {"z_dim": 48}, r"expected z_dim 16, found 48$"),
         ("vae/config.json", {"scale_factor_spatial": 16}, r"expected scale_factor_spatial 8, found 16$"),
         ("text_encoder/config.json", {"d_model": 64}, r"text_encoder: expected d_model 32, found 64$"),
@@ -224,13 +234,76 @@ def test_large_sizes_are_advertised_only_on_request(checkpoint: Path):
     ("changes", "sentence"),
     [
         ({"sizes": ["64*50"], "default_size": "64*50"}, r"expected sides that are multiples of 16, found 64\*50$"),
+        ({"large_sizes": ["128*90"]}, r"expected sides that are multiples of 16, found 128\*90$"),
         ({"default_size": "16*16"}, r"expected default_size among 64\*48, 48\*48, found 16\*16$"),
-        ({"sizes": []}, r"wanjet\.json: expected .* found that"),
-        ({"sample_shift": 11}, r"wanjet\.json: expected .* found that .*sample_shift"),
-        ({"colour": "red"}, r"wanjet\.json: expected .* found that .*colour"),
+        ({"sizes": ["832x480"]}, r"wanjet\.json: sizes\[0\] was 832x480; it may be W\*H in pixels, such as "),
+        ({"sizes": ["64*48", 64]}, r"wanjet\.json: sizes\[1\] was 64; it may be W\*H in pixels, such as "),
+        ({"sizes": []}, r"wanjet\.json: sizes was \[\]; it may be a list of 1 to 32 values, each of it W\*H in pixels"),
+        ({"sizes": "64*48"}, r"wanjet\.json: sizes was 64\*48; it may be a list of 1 to 32 values, each of it W\*H"),
+        ({"sizes": ["64*48"] * 33}, r"wanjet\.json: sizes was \[.*…; it may be a list of 1 to 32 values"),
+        ({"large_sizes": None}, r"wanjet\.json: large_sizes was null; it may be a list of at most 32 values, each"),
+        ({"large_sizes": ["auto"]}, r"wanjet\.json: large_sizes\[0\] was auto; it may be W\*H in pixels"),
+        ({"default_size": 64}, r"wanjet\.json: default_size was 64; it may be W\*H in pixels"),
+        ({"name": ""}, r'wanjet\.json: name was ""; it may be text from 1 to 256 characters$'),
+        ({"name": "n" * 257}, r"wanjet\.json: name was n{100}…; it may be text from 1 to 256 characters$"),
+        ({"name": ["a"]}, r'wanjet\.json: name was \["a"\]; it may be text from 1 to 256 characters$'),
+        ({"sample_shift": 11}, r"wanjet\.json: sample_shift was 11; it may be a number from 0\.1 to 10\.0 or null$"),
+        ({"sample_shift": "5"}, r'wanjet\.json: sample_shift was "5"; it may be a number from 0\.1 to 10\.0 or null$'),
+        ({"sample_shift": True}, r"wanjet\.json: sample_shift was true; it may be a number"),
+        ({"Default-Size": "64*48"}, r"wanjet\.json: Default-Size is not a field; did you mean default_size\?$"),
+        ({"colour": "red"}, r"wanjet\.json: colour is not a field; the fields are name, sizes, .* and sample_shift$"),
+        (
+            {"name": 7, "sizes": ["64x48"], "size": 1},
+            r"name was 7; it may be text [^;]*; sizes\[0\] was 64x48; it may be [^;]*; size is not a field",
+        ),
     ],
 )
 def test_a_card_that_makes_no_sense_is_refused(copy: Path, changes: dict[str, Any], sentence: str):
     edit(copy / "wanjet.json", lambda content: content.update(changes))
     with pytest.raises(CheckpointError, match=sentence):
         read_card(copy)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b'{"name": "a", "sizes": ["64*48"]}', "default_size is missing; it may be W"),
+        (b"[]", r"wanjet\.json: it was \[\]; it may be an object in braces$"),
+        (b'"pocket"', r"wanjet\.json: it was pocket; it may be an object in braces$"),
+        (b'{"name": "a",}', r"found that it is not JSON: a comma after the last field, at byte 13$"),
+        (b'{"name": "a"', r"found that it is not JSON: it ends before the object does, at byte 12$"),
+        (b"{'name': 'a'}", r"found that it is not JSON: a quote that JSON does not have .*, at byte 1$"),
+        ('{"name": "é"}'.encode("latin-1"), r"found that it is not JSON: it is not in UTF-8, at byte 10$"),
+        (b"[" * 100_000, r"found that it is not JSON: it nests too deeply$"),
+        (b"", r"found an empty file$"),
+    ],
+)
+def test_a_card_that_is_none_is_refused_in_plain_words(copy: Path, content: bytes, sentence: str):
+    (copy / "wanjet.json").write_bytes(content)
+    with pytest.raises(CheckpointError, match=sentence) as refused:
+        read_card(copy)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_card_may_begin_with_a_byte_order_mark(copy: Path):
+    card = read_card(copy)
+    (copy / "wanjet.json").write_bytes(b"\xef\xbb\xbf" + (copy / "wanjet.json").read_bytes())
+    assert read_card(copy) == card
+
+
+@pytest.mark.parametrize(
+    ("file", "changes", "sentence"),
+    [
+        ("transformer/config.json", {"in_channels": "many"}, "in_channels was many; it may be a whole number$"),
+        ("transformer/config.json", {"patch_size": [1, 2, "2"]}, r'patch_size\[2\] was "2"; it may be a whole number$'),
+        ("vae/config.json", {"z_dim": None}, "z_dim was null; it may be a whole number$"),
+        ("text_encoder/config.json", {"d_model": 1.5}, "d_model was 1.5; it may be a whole number$"),
+        ("image_encoder/config.json", {"hidden_size": {}}, r"hidden_size was \{\}; it may be a whole number$"),
+    ],
+)
+def test_a_value_of_another_type_is_named_with_what_it_may_be(
+    copy: Path, file: str, changes: dict[str, Any], sentence: str
+):
+    edit(copy / file, lambda content: content.update(changes))
+    with pytest.raises(CheckpointError, match=f"{file}: expected the file .*, found that {sentence}"):
+        load(copy, CPU)

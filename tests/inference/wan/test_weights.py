@@ -52,8 +52,10 @@ def test_a_part_is_a_tensor_of_its_own(stored: dict[str, Stored]):
     [
         (b"", "expected this file with weights, found an empty file"),
         (b"\xff" * 20, "expected a safetensors file, found something else or its beginning"),
-        (b"\x05" + b"\0" * 7 + b"hello", "expected the header of a safetensors file, found that"),
-        (b"\x02" + b"\0" * 7 + b"[]", "expected the header of a safetensors file, found that"),
+        (b"\x05" + b"\0" * 7 + b"hello", "expected the header of a safetensors file, found that it is not JSON"),
+        (b"\x02" + b"\0" * 7 + b"[]", r"expected the header of a safetensors file, found that it was \[\]; it may"),
+        (b"\x0f" + b"\0" * 7 + b'{"a":{"dtype":7}', "found that it is not JSON: it ends before the object does"),
+        (b"\x11" + b"\0" * 7 + b'{"a":{"dtype":7}}', r"found that a\.dtype was 7; it may be text; a\.shape is missing"),
     ],
 )
 def test_what_is_no_safetensors_file_is_refused(tmp_path: Path, content: bytes, sentence: str):

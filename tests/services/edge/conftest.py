@@ -31,10 +31,14 @@ class Edge(Process):
         super().__init__(
             ["-m", "services.edge"],
             folder / f"edge-{self.port}.log",
-            **broker.environment,
             SERVER_HOST="127.0.0.1",
             SERVER_PORT=str(self.port),
-            **{"VIDEO_STORE_URL": str(self.videos), "SCRATCH_STORE_URL": str(self.scratch), **variables},
+            **{
+                **broker.environment,
+                "VIDEO_STORE_URL": str(self.videos),
+                "SCRATCH_STORE_URL": str(self.scratch),
+                **variables,
+            },
         )
 
     async def ready(self, client: aiohttp.ClientSession) -> None:

@@ -57,10 +57,11 @@ _TOLD_LATE = ("trailing characters",)
 
 
 class NotJson(ValueError):
-    """A body that is not JSON in UTF-8. The text says where and why, and is safe to show."""
+    """A body that is not JSON in UTF-8. The text says where and why, and is safe to show; so is `reason`."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the body is not JSON: {reason}")
+        self.reason = reason
 
 
 def unmarked(body: bytes | mmap) -> Body:
