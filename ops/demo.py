@@ -18,7 +18,7 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
-from contracts import env
+from contracts import env, start
 from contracts.bounds import Ranks
 from contracts.status import JobStatus
 from ops.asked import Asked, asked
@@ -127,7 +127,8 @@ def main() -> None:
         request(wanted.picture, wanted.prompt)  # no stack starts for what would be refused
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    settings = env.read(Settings)
+    with start.refusing("demo"):
+        settings = env.read(Settings)
     end_once()
     began = time.monotonic()
     stack = on_free_ports(
