@@ -22,7 +22,7 @@ TIB = 1024**4
 
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE)
-_BUCKET = re.compile(r"s3://[^/\s?#]+(/[^?#]*)?")
+_BUCKET = re.compile(r"s3://[^/\s?#@]+(/[^?#]*)?")
 
 
 def is_host(text: str) -> bool:
