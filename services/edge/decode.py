@@ -7,7 +7,9 @@ picture does to this process, it does to nobody else.
 
 import hashlib
 import io
+import math
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -37,6 +39,9 @@ SCANS_AS_DEAR_AS_PIXELS = 8
 """So many scans cost about as much as all else that is done with a pixel."""
 DEAR_FORMATS = ("AVIF", "HEIF")
 """A pixel of these costs about twice as much to decode."""
+ALLOCATED_WHEN_OPENED = ("GIF", "WEBP")
+"""Pillow takes memory for these as soon as it has read their size: its own limit, twice the one here, comes first."""
+TOO_MANY = f"it may have up to {PIXELS_MAX // 1_000_000} megapixels"
 PNG_COMPRESS_LEVEL = 1
 DIGEST_ROWS = 64
 TAILS = (b"\x6b\xb6\x5d\x2e\x94\xd1" * 32 + b"\xff\xd9", b"\x92\x4a\xa5\x19\x68\x36" * 32 + b"\xff\xd9")
@@ -81,19 +86,20 @@ def wait(pixels: int) -> None:
 def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> None:
     """Write the one picture in these bytes as 8-bit sRGB PNG: upright, opaque, without metadata. Raises `Refused`."""
     warnings.simplefilter("ignore")  # what Pillow finds odd, the checks here judge
-    warnings.simplefilter("error", Image.DecompressionBombWarning)
-    Image.MAX_IMAGE_PIXELS = PIXELS_MAX
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         essence = kinds.essence_of(data)
         del data
         may_begin(check(essence))
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Image.MAX_IMAGE_PIXELS = PIXELS_MAX
         picture = decoded(essence)
         orientation = _orientation_of(picture, essence)
-        picture = colour.srgb(picture, essence.profile or _profile_in(picture))
+        picture = colour.srgb(picture, essence.profile or _profile_in(picture), essence.greys)
         save(colour.upright(picture, orientation), png)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Refused(f"it has more than {PIXELS_MAX // 1_000_000} megapixels") from error
+        pixels = re.search(r"\d+", str(error))
+        raise Refused(f"it has {_megapixels(int(pixels[0]) if pixels else 0)}; {TOO_MANY}") from error
     except (Refused, MemoryError):
         raise
     except Exception as error:  # Pillow raises nearly anything on damaged data
@@ -116,13 +122,14 @@ def opened(essence: Essence) -> Image.Image:
 
 def check(essence: Essence) -> int:
     """Refuse what can be refused before a pixel is decoded. What decoding will cost, in pixels."""
+    Image.MAX_IMAGE_PIXELS = PIXELS_MAX if essence.format in ALLOCATED_WHEN_OPENED else None
     picture = opened(essence)
     width, height = picture.size
     seen = f"it is {width}×{height} pixels"
     if not (SIDE_MIN <= width <= SIDE_MAX and SIDE_MIN <= height <= SIDE_MAX):
         raise Refused(f"{seen}; sides may be {SIDE_MIN} to {SIDE_MAX}")
     if width * height > PIXELS_MAX:
-        raise Refused(f"{seen}; it may have {PIXELS_MAX // 1_000_000} megapixels")
+        raise Refused(f"{seen}, {_megapixels(width * height)}; {TOO_MANY}")
     if max(width, height) > ASPECT_MAX * min(width, height):
         raise Refused(f"{seen}; one side may be at most {ASPECT_MAX} times the other")
     passes_max = min(JPEG_SCANS_MAX, SCANNED_PIXELS_MAX // (width * height))
@@ -133,6 +140,11 @@ def check(essence: Essence) -> int:
     picture.verify()
     cost = 1 + essence.passes // SCANS_AS_DEAR_AS_PIXELS
     return width * height * cost * (2 if essence.is_open_ended or essence.format in DEAR_FORMATS else 1)
+
+
+def _megapixels(pixels: int) -> str:
+    """Return a number of pixels in words, rounded up, so that a picture over the limit is never said to be at it."""
+    return f"{math.ceil(pixels / 10_000) / 100:.2f} megapixels"
 
 
 def decoded(essence: Essence) -> Image.Image:

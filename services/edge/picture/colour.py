@@ -6,9 +6,9 @@ large or of another colour space than the pixels counts as none.
 
 import io
 
-from PIL import Image
+from PIL import Image, ImageChops
 
-from services.edge.picture.essence import PROFILE_BYTES_MAX
+from services.edge.picture.essence import GREYS, PROFILE_BYTES_MAX
 
 STRIP_ROWS = 64
 LEVELS_SAME = 1
@@ -19,22 +19,35 @@ _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
 _GREYS = ("1", "L", "LA", "La")
 
 
-def srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
-    """Return the picture as 8-bit sRGB."""
+def srgb(picture: Image.Image, profile: bytes | None, greys: tuple[int, int] = GREYS) -> Image.Image:
+    """Return the picture as 8-bit sRGB. `greys` are the samples of black and white in a grey of more than 8 bits."""
     convert = _conversion(profile, picture.mode)
     if convert is None and picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
     result = Image.new("RGB", picture.size)
     for top in range(0, picture.height, STRIP_ROWS):
         bottom = min(top + STRIP_ROWS, picture.height)
-        result.paste(_opaque(picture.crop((0, top, picture.width, bottom)), convert), (0, top))
+        strip = picture.crop((0, top, picture.width, bottom))
+        strip = _of_8_bits(strip, greys) if strip.mode.startswith("I") else strip
+        result.paste(_opaque(strip, convert), (0, top))
     return result
 
 
+def _of_8_bits(strip: Image.Image, greys: tuple[int, int]) -> Image.Image:
+    """Return a grey of more bits scaled to 8, with alpha if one of its samples is transparent."""
+    wide, (black, white) = strip.convert("I"), greys
+    scale = 255 / (white - black)
+    grey = wide.point(lambda sample: sample * scale + (-black * scale)).convert("L")
+    clear = strip.info.get("transparency")
+    if not isinstance(clear, int):
+        return grey
+    above = wide.point(lambda sample: sample * 255 + (-255 * clear)).convert("L")
+    below = wide.point(lambda sample: sample * -255 + 255 * clear).convert("L")
+    return Image.merge("LA", (grey, ImageChops.lighter(above, below)))
+
+
 def _opaque(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
-    """Transparency on white, 16-bit greys scaled rather than clipped."""
-    if strip.mode.startswith("I"):
-        strip = strip.convert("I").point(lambda grey: grey * (1 / 257)).convert("L")
+    """Return the strip with its transparency on white."""
     if not strip.has_transparency_data:
         return _seen(strip, convert)
     layered = strip.convert("RGBA")

@@ -6,7 +6,10 @@ BLOCKS_MAX = 4096
 SUB_BLOCKS_MAX = 512 * 1024
 HEAD_BYTES = 13
 TRAILER = b";"
-_EXTENSION, _IMAGE, _CONTROL = 0x21, 0x2C, 0xF9
+CONTROL_BYTES = 8
+_EXTENSION, _IMAGE = 0x21, 0x2C
+_CONTROL = b"\x21\xf9\x04"
+"""How a graphic control begins: one of another length is left out."""
 
 
 def essence(data: bytes) -> Essence:
@@ -30,7 +33,7 @@ def essence(data: bytes) -> Essence:
         at += 1
         if kind == _IMAGE:
             picture = data[begin:at]
-        elif data[begin + 1] == _CONTROL and not picture:
+        elif data[begin : begin + 3] == _CONTROL and at - begin == CONTROL_BYTES and not picture:
             control = data[begin:at]
     else:
         raise Refused(f"it has more than {BLOCKS_MAX} blocks")

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 
 from services.edge.picture import exif
-from services.edge.picture.essence import DAMAGED, UPRIGHT, Essence, Refused
+from services.edge.picture.essence import DAMAGED, PROFILE_BYTES_MAX, UPRIGHT, Essence, Refused
 
 SEGMENTS_MAX = 4096
 FILL_BYTES_MAX = 64 * 1024
@@ -18,15 +18,20 @@ _MARKER = re.compile(rb"\xff++(?![\x00\xd0-\xd7])", re.DOTALL)
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP15, _COM = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEF, 0xFE
 _NO_LENGTH = (0x01, _SOI)
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
-_KEPT = {_APP0: b"JFIF\0", 0xE2: b"ICC_PROFILE\0", 0xEE: b"Adobe"}
-"""The application segments that say how pixels look, and how they begin."""
+_APP2 = 0xE2
+_KEPT = {_APP0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
+"""The application segments that a decoder needs: how they begin, and the bytes below which libjpeg skips them."""
+_ICC = b"ICC_PROFILE\0"
+_ICC_HEAD_BYTES = len(_ICC) + 2
+"""The name, the number of a part, and how many parts there are."""
 COEFFICIENTS = 64
+_WIDE_BITS = (12, 16)
 
 
 def essence(data: bytes) -> Essence:
     """Return the essence of a JPEG. Raises `Refused` for one that has too many parts."""
     kept = [data[:2]]
-    turned, passes, coded, kind = None, 0, _Coded(), 0
+    turned, passes, coded, kind, parts = None, 0, _Coded(), 0, list[bytes]()
     for kind, segment, scan in _segments(data):
         body = segment[4:]
         if kind == _SOS:
@@ -34,6 +39,8 @@ def essence(data: bytes) -> Essence:
             coded.count_scan(body)
         elif kind == _APP1:
             turned = exif.orientation(body) if turned is None and body[:4] == b"Exif" else turned
+        elif kind == _APP2 and passes == 0 and body.startswith(_ICC) and len(body) > _ICC_HEAD_BYTES:
+            parts.append(body[len(_ICC) :])
         else:
             coded.count_frame(kind, body)
         if _is_needed(kind, body):
@@ -46,6 +53,7 @@ def essence(data: bytes) -> Essence:
         data=b"".join(kept),
         format="JPEG",
         orientation=UPRIGHT if turned is None else turned,
+        profile=_profile(parts),
         passes=passes,
         is_open_ended=kind == _SOS,
     )
@@ -72,9 +80,27 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     yield kind, data[begin:at], data[at:] if kind == _SOS else b""
 
 
+def _profile(parts: list[bytes]) -> bytes | None:
+    """Return the ICC profile of these parts (number, count, bytes); None if one is missing, doubled or contradicts.
+
+    What follows the last part that is needed is not looked at.
+    """
+    found: dict[int, bytes] = {}
+    for part in parts:
+        number, count = part[0], part[1]
+        if count != parts[0][1] or not 1 <= number <= count or number in found:
+            return None
+        found[number] = part[2:]
+        if len(found) == count:
+            profile = b"".join(found[at] for at in sorted(found))
+            return profile if len(profile) <= PROFILE_BYTES_MAX else None
+    return None
+
+
 def _is_needed(kind: int, body: bytes) -> bool:
     if kind in _KEPT:
-        return body.startswith(_KEPT[kind])
+        begin, bytes_min = _KEPT[kind]
+        return body.startswith(begin) and len(body) >= bytes_min
     return not _APP0 <= kind <= _APP15 and kind != _COM
 
 
@@ -87,7 +113,10 @@ class _Coded:
         self._missing: dict[int, set[int]] = {}
 
     def count_frame(self, kind: int, body: bytes) -> None:
+        """Take note of a frame's header. Raises `Refused` for samples of more than 8 bits."""
         if 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC) and len(body) >= 6:
+            if body[0] in _WIDE_BITS:
+                raise Refused(f"this is a JPEG of {body[0]}-bit samples, which is not read here")
             self._is_progressive, self._components = kind in _PROGRESSIVE, body[5]
 
     def count_scan(self, body: bytes) -> None:

@@ -8,18 +8,20 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from services.edge.picture.essence import DAMAGED, UPRIGHT, Essence, Refused
+from services.edge.picture import tiff_samples
+from services.edge.picture.essence import DAMAGED, GREYS, UPRIGHT, Essence, Refused
 from services.edge.picture.exif import ORIENTATION_TAG
 
 PAGES_MAX = 64
 ENTRIES_MAX = 4096
+SAMPLES_MAX = 64
 STRIPS_MAX = 256 * 1024
 NEW_SUBFILE_TYPE = 254
 _SMALLER_OR_MASK = 0x05
 _NEEDED = frozenset(
     (
         256, 257, 258, 259, 262, 266, ORIENTATION_TAG, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324,
-        325, 332, 338, 339, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34675,
+        325, 332, 338, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34675,
     )
 )  # fmt: skip
 """Size, sampling, compression, strips and tiles, colours, orientation, and the ICC profile."""
@@ -47,12 +49,19 @@ def essence(data: bytes) -> Essence:
         raise Refused("this is a TIFF of several pages")
     entries = [entry for entry in pages[0] if _tag(entry, form) in _NEEDED and _is_sound(entry, form, data)]
     _check_pixels(entries, form, data)
+    greys = tiff_samples.greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
+    if greys != GREYS:  # the decoder hands over the samples as they are, and knows 12 bits of one kind alone
+        entries = [
+            _black_is_zero(form) if _tag(entry, form) == tiff_samples.PHOTOMETRIC else entry for entry in entries
+        ]
     entries.sort(key=lambda entry: _tag(entry, form))
     start = len(data) + len(data) % 2
     directory = struct.pack(form.order + form.counter, len(entries)) + b"".join(entries)
     end = struct.pack(form.order + form.offset, 0)
     head = data[: form.first_at] + struct.pack(form.order + form.offset, start)
-    return Essence(data=head + data[len(head) :] + b"\0" * (len(data) % 2) + directory + end, format="TIFF")
+    return Essence(
+        data=head + data[len(head) :] + b"\0" * (len(data) % 2) + directory + end, format="TIFF", greys=greys
+    )
 
 
 def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
@@ -65,6 +74,18 @@ def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
             starts, sizes = (_numbers(named[tag], form, data) for tag in (offsets, counts))
             if any(start + size > len(data) for start, size in zip(starts, sizes, strict=False)):
                 raise Refused(DAMAGED)
+
+
+def _samples(page: list[bytes], form: _Form, data: bytes) -> dict[int, tuple[int, ...]]:
+    """Return the numbers of the tags that say what samples are. The format of samples is not handed to the decoder."""
+    wanted = [entry for entry in page if _tag(entry, form) in tiff_samples.TAGS and _is_sound(entry, form, data)]
+    return {_tag(entry, form): _numbers(entry, form, data) for entry in wanted if _count(entry, form) <= SAMPLES_MAX}
+
+
+def _black_is_zero(form: _Form) -> bytes:
+    """Return the entry that says so of the picture's greys."""
+    head = struct.pack(form.order + "HH" + form.offset, tiff_samples.PHOTOMETRIC, 3, 1)
+    return (head + struct.pack(form.order + "H", 1)).ljust(form.entry_bytes, b"\0")
 
 
 def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:

@@ -8,6 +8,8 @@ from services.edge.picture.essence import PROFILE_BYTES_MAX, UPRIGHT, Essence, R
 CHUNKS_MAX = 1024
 HEAD_BYTES = 12
 CHUNK_HEAD_BYTES = 8
+VP8X_BYTES = 10
+"""A shorter one counts as absent: the pixels have a size of their own."""
 _PIXELS = (b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")
 _METADATA_FLAGS = 0x2C
 """In VP8X: there are a profile, EXIF, XMP."""
@@ -27,11 +29,11 @@ def essence(data: bytes) -> Essence:
         frames += kind in (b"VP8 ", b"VP8L", b"ANMF")
         if kind == b"ANMF" and frames > 1:
             raise Refused("this is an animated WebP")
-        if kind == b"ICCP" and length <= PROFILE_BYTES_MAX:
+        if kind == b"ICCP" and profile is None and length <= PROFILE_BYTES_MAX:
             profile = bytes(body)
         elif kind == b"EXIF":
             turned = exif.orientation(bytes(body))
-        elif kind == b"VP8X" and body:
+        elif kind == b"VP8X" and len(body) >= VP8X_BYTES:
             kept.append(_chunk(kind, length, bytes([body[0] & ~_METADATA_FLAGS]) + bytes(body[1:])))
         elif kind in _PIXELS and frames < 2:
             kept.append(_chunk(kind, length, bytes(body)))

@@ -103,12 +103,21 @@ async def test_no_metadata_survives() -> None:
         ((31, 64), "31×64 pixels; sides may be 32 to 8192"),
         ((8193, 64), "8193"),
         ((64, 513), "at most 8 times"),
-        ((8000, 6251), "50 megapixels"),
+        ((8000, 6251), "8000×6251 pixels, 50.01 megapixels; it may have up to 50 megapixels"),
+        ((8160, 6144), "8160×6144 pixels, 50.14 megapixels; it may have up to 50 megapixels"),
+        ((20000, 12000), "20000×12000 pixels; sides may be 32 to 8192"),
     ],
 )
 async def test_a_wrong_size_is_named_with_its_limit(size: tuple[int, int], why: str) -> None:
     with pytest.raises(ImageRefused, match=why):
         await normalise(encoded(Image.new("1", size)))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP"])
+async def test_a_picture_of_far_too_many_pixels_is_refused_with_its_own_number(kind: str) -> None:
+    picture = encoded(Image.new("L", (12_000, 9_000)), kind)
+    with pytest.raises(ImageRefused, match=r"108\.00 megapixels; it may have up to 50 megapixels"):
+        await normalise(picture)
 
 
 @pytest.mark.parametrize(
