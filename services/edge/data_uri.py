@@ -1,7 +1,9 @@
 """A picture that stands in its own address: `data:` URLs as the Fetch standard processes them. Pure.
 
+Blanks around the URI, and tabs and line breaks anywhere in it, are dropped, as the URL standard does first of all.
 Percent signs are decoded, ASCII whitespace is dropped, padding may be missing, and there may be any media type, any
-parameters, or none: the bytes decide what they are. Beyond the standard, base64 may be in the alphabet for URLs.
+parameters, or none: the bytes decide what they are. Beyond the standard, base64 may be in the alphabet for URLs, and a
+body without base64 keeps the blanks at its end, which may be part of a picture.
 """
 
 import binascii
@@ -17,6 +19,9 @@ STRAYS_MAX = 64 * 1024
 _BASE64 = re.compile(rb"; *base64\s*", re.IGNORECASE)
 _WHITESPACE = b"\t\n\f\r "
 _DROPPED_FROM_URLS = b"\t\n\r"
+_DROPPED_AT_ENDS = bytes(range(0x21))
+_BEGINNING = re.compile(r"[\x00-\x20]*+" + r"[\t\n\r]*+".join(INLINE), re.IGNORECASE | re.ASCII)
+_BEGINNING_IN_BYTES = re.compile(_BEGINNING.pattern.encode(), re.IGNORECASE)
 _STRAY = re.compile(rb"%(?![0-9a-fA-F]{2})")
 _PERCENT_TO_EQUALS = bytes.maketrans(b"%", b"=")
 _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
@@ -27,22 +32,25 @@ class BadDataUri(ValueError):
 
 
 def is_inline(url: str) -> bool:
-    return url[: len(INLINE)].lower() == INLINE
+    """Return whether a URL is a `data:` URI, as the URL standard reads its beginning."""
+    return _BEGINNING.match(url) is not None
 
 
 def decode_data_uri(uri: bytes) -> bytes:
     """The bytes that a `data:` URI holds, perhaps none. Raises `BadDataUri`."""
     if len(uri) > DATA_URI_CHARS_MAX:
         raise BadDataUri(f"a data: URI may have {DATA_URI_CHARS_MAX // 1024**2} MB")
-    comma = uri.find(b",", 0, HEAD_CHARS_MAX)
-    if uri[: len(INLINE)].lower() != INLINE.encode() or comma < 0:
+    beginning = _BEGINNING_IN_BYTES.match(uri)
+    start = beginning.end() if beginning else 0
+    comma = uri.find(b",", start, start + HEAD_CHARS_MAX)
+    if beginning is None or comma < 0:
         raise BadDataUri("a data: URI must begin with data:image/…;base64,")
-    head = uri[len(INLINE) : comma].translate(None, _DROPPED_FROM_URLS).strip(_WHITESPACE)
-    body = _percent_decoded(_without_fragment(uri[comma + 1 :]))
+    head = uri[start:comma].translate(None, _DROPPED_FROM_URLS).strip(_WHITESPACE)
     marks = head.rpartition(b";")
+    body = uri[comma + 1 :]
     if _BASE64.fullmatch(marks[1] + marks[2]) is None:
-        return body
-    return _forgiving_base64(body)
+        return _percent_decoded(_without_fragment(body))
+    return _forgiving_base64(_percent_decoded(_without_fragment(body.rstrip(_DROPPED_AT_ENDS))))
 
 
 def _without_fragment(body: bytes) -> bytes:

@@ -13,7 +13,6 @@ from contextlib import AsyncExitStack, contextmanager
 from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -21,8 +20,8 @@ from yarl import URL
 
 from contracts import log
 from services.edge.about import user_agent
-from services.edge.address import URL_CHARS_MAX, BadForm, parts_of
-from services.edge.decode import IMAGE_BYTES_MAX
+from services.edge.address import URL_CHARS_MAX, BadForm, Parts, parts_of
+from services.edge.answer import REDIRECTS, add_body, target_of
 from services.edge.errors import ImageRefused, Overloaded
 from services.edge.gate import Forbidden, Gate, Network, customer_of, is_address
 from services.edge.names import Names
@@ -33,7 +32,6 @@ REDIRECTS_MAX = 10
 FETCH_WITHIN_S = 20.0
 CONNECT_WITHIN_S = 5.0
 SILENCE_S_MAX = 10.0
-CHUNK_BYTES = 64 * 1024
 FETCHES_MAX = 64
 HOST_SHARE = 4
 HOST_WAITING_MAX = 24
@@ -44,7 +42,6 @@ HEADERS = {
 }
 HEADER_BYTES_MAX = 2 * URL_CHARS_MAX
 """Of one header of an answer: a redirect names an address as long as one that may be asked for."""
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 UNREACHABLE = "the address cannot be fetched: it is wrong, not public, not reachable from here, or too slow"
 
@@ -144,9 +141,9 @@ class Outbound:
         left_s = self._within_s
         for _ in range(REDIRECTS_MAX + 1):
             with _told_apart_by_nobody(url):
-                host = self._gate.check_url(url).hostname or ""
-                addresses = await self._look_up(host)
-            async with self._turns.turn(*{host, customer_of(addresses[0])}):
+                parts = self._gate.check_url(url)
+                addresses = await self._look_up(parts.hostname)
+            async with self._turns.turn(*{parts.hostname.removesuffix("."), customer_of(addresses[0])}):
                 if begin is not None:
                     await begin()
                     begin = None
@@ -154,7 +151,7 @@ class Outbound:
                 began = time.monotonic()
                 with _told_apart_by_nobody(url):
                     async with asyncio.timeout(left_s):  # waiting for others does not count
-                        target = await self._hop(url, picture)
+                        target = await self._hop(parts, picture)
                 left_s -= time.monotonic() - began
             if target is None:
                 return
@@ -166,19 +163,27 @@ class Outbound:
         if is_address(host):
             return [host]  # which was checked with the URL
         assert self._lookup is not None  # noqa: S101  # set when the block began
-        addresses = self._gate.checked(host, await self._lookup(host))
+        try:
+            found = await self._lookup(host)
+        except TimeoutError:
+            raise
+        except OSError:
+            if not host.endswith("."):
+                raise
+            found = await self._lookup(host[:-1])  # /etc/hosts and container networks know no absolute names
+        addresses = self._gate.checked(host, found)
         if not addresses:
             raise OSError("no address")
         return addresses
 
-    async def _hop(self, url: str, picture: Spool) -> str | None:
+    async def _hop(self, parts: Parts, picture: Spool) -> str | None:
         """Add the body behind a URL to the picture; or return the URL that it redirects to."""
-        async with self._session.get(URL(url, encoded=url.isascii()), allow_redirects=False) as answer:
+        async with self._session.get(URL(parts.url, encoded=True), allow_redirects=False) as answer:
             if answer.status not in REDIRECTS:
-                await _add_body(answer, picture)
+                await add_body(answer, picture)
                 return None
-            target = urljoin(url, answer.headers.get("Location", ""))
-            if url.lower().startswith("https:") and not target.lower().startswith("https:"):
+            target = target_of(parts, answer)
+            if parts.scheme == "https" and not target.lower().startswith("https:"):
                 raise Forbidden("from https to something less")
             return target
 
@@ -207,17 +212,3 @@ def _told_apart_by_nobody(url: str) -> Generator[None, None, None]:
         if getattr(error, "errno", None) in _LACKING:
             raise Overloaded from error
         raise ImageRefused(UNREACHABLE) from error
-
-
-async def _add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:
-    if answer.status != 200:
-        raise ImageRefused(f"its server answered {answer.status}")
-    if answer.headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise ImageRefused("its server sent it compressed")
-    too_large = ImageRefused(f"it is larger than {IMAGE_BYTES_MAX // 1024**2} MB")
-    if (answer.content_length or 0) > IMAGE_BYTES_MAX:
-        raise too_large
-    async for chunk in answer.content.iter_chunked(CHUNK_BYTES):
-        await picture.add(chunk)
-        if picture.size_bytes > IMAGE_BYTES_MAX:
-            raise too_large

@@ -1,14 +1,12 @@
-"""What may be connected to: forms of URLs, ports and addresses (SSRF, server-side request forgery). Pure.
+"""What may be connected to: ports, names and addresses (SSRF, server-side request forgery). Pure.
 
 Whoever submits a job chooses the URL, and the edge stands inside our network. So every address is checked when it is
 connected to, not when it is looked up (DNS rebinding), and every hop of a redirect is checked anew.
 """
 
-import re
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import SplitResult
 
-from services.edge.address import parts_of
+from services.edge.address import Parts, parts_of
 
 PORTS = frozenset({80, 443})
 
@@ -31,12 +29,11 @@ _FORBIDDEN_V6 = tuple(
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )  # fmt: skip
 
-_NAME = re.compile(
-    r"(?=.{1,253}\Z)([a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z]([a-z0-9-]{0,61}[a-z0-9])?", re.IGNORECASE
+# What a network of one's own has, so that a name of it may have such an address beside one that is allowed.
+_PRIVATE = tuple(
+    ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
 
-
-_LABEL = re.compile(r"[a-z]([a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 NETWORKS_SETTING, PORTS_SETTING = "OUTBOUND_ALLOWED_NETWORKS", "OUTBOUND_ALLOWED_PORTS"
 
 
@@ -57,28 +54,34 @@ class Gate:
     def __init__(self, networks: tuple[Network, ...], ports: frozenset[int]) -> None:
         self._networks, self._ports = networks, PORTS | ports
 
-    def check_url(self, url: str) -> SplitResult:
-        """The parts of a URL whose form is beyond doubt. Raises `BadForm` or `Forbidden`."""
+    def check_url(self, url: str) -> Parts:
+        """Return the parts of a URL whose port and host may be asked for. Raises `BadForm` or `Forbidden`.
+
+        A name without dots is one of the operator's own network, so it is looked up only if a network is allowed.
+        """
         parts = parts_of(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        if port not in self._ports:
-            raise Forbidden(f"port {port}", PORTS_SETTING)
-        self._check_host(parts.hostname or "")
+        if parts.port not in self._ports:
+            raise Forbidden(f"port {parts.port}", PORTS_SETTING)
+        if is_address(parts.hostname):
+            self.check_address(parts.hostname)
+        elif _is_single_label(parts.hostname) and not self._networks:
+            raise Forbidden(f"host {parts.hostname!r}", NETWORKS_SETTING)
         return parts
 
     def checked(self, host: str, addresses: list[str]) -> list[str]:
-        """Which of a name's addresses may be connected to. Raises `Forbidden` if that is none.
+        """Return which of a name's addresses may be connected to. Raises `Forbidden` if that is none.
 
-        A single forbidden address spoils a name. Of a name without dots, which the operator's own resolver alone
-        knows, the forbidden addresses are left out: `localhost` is ::1 as well.
+        A forbidden address among others spoils a name with dots: so it is with names that are set up for DNS rebinding.
+        Two kinds of names have their forbidden addresses left out. One is a name without dots, which the operator's
+        own resolver alone knows: `localhost` is ::1 as well. The other is a name with an address in an allowed network,
+        for the private addresses beside it: `host.docker.internal` has one of IPv6 as well.
         """
-        if "." in host:
-            for address in addresses:
-                self.check_address(address)
-            return addresses
         allowed = [address for address in addresses if self._is_allowed(address)]
-        for address in addresses[: 0 if allowed else 1]:
-            self.check_address(address)
+        is_own = any(_is_in(address, self._networks) for address in addresses)
+        for address in addresses:
+            is_left_out = allowed and (_is_single_label(host) or (is_own and _is_in(address, _PRIVATE)))
+            if not is_left_out:
+                self.check_address(address)
         return allowed
 
     def _is_allowed(self, address: str) -> bool:
@@ -88,38 +91,34 @@ class Gate:
             return False
         return True
 
-    def _check_host(self, host: str) -> None:
-        """A name with dots, or an address as it is properly written: other spellings hide addresses.
-
-        A name without dots is one of the operator's own network, so it is looked up only if a network is allowed.
-        """
-        if _NAME.fullmatch(host):
-            return
-        if _LABEL.fullmatch(host):
-            if not self._networks:
-                raise Forbidden(f"host {host!r}", NETWORKS_SETTING)
-            return
-        try:
-            address = ip_address(host)
-        except ValueError as error:
-            raise Forbidden(f"host {host[:80]!r}") from error
-        if str(address) != host and isinstance(address, IPv4Address):
-            raise Forbidden(f"host {host[:80]!r}")
-        self.check_address(host)
-
     def check_address(self, text: str) -> None:
         """Raises `Forbidden` for an address outside the public internet and the networks that an operator allows."""
-        address: Address = ip_address(text)
-        if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if any(address in network for network in self._networks):
+        if _is_in(text, self._networks):
             return
+        address = _address(text)
         if isinstance(address, IPv4Address):
             public = not any(address in network for network in _FORBIDDEN_V4)
         else:
             public = address in _GLOBAL_V6 and not any(address in network for network in _FORBIDDEN_V6)
         if not public:
             raise Forbidden(f"address {address}", NETWORKS_SETTING)
+
+
+def _address(text: str) -> Address:
+    """Return an address; for IPv4 within IPv6 the address that is meant."""
+    address = ip_address(text)
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return address if mapped is None else mapped
+
+
+def _is_in(text: str, networks: tuple[Network, ...]) -> bool:
+    address = _address(text)
+    return any(address in network for network in networks)
+
+
+def _is_single_label(host: str) -> bool:
+    """Return whether a name has no dots, but for the one at its end that makes it absolute."""
+    return "." not in host.removesuffix(".")
 
 
 def networks(texts: tuple[str, ...]) -> tuple[Network, ...]:

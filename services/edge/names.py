@@ -60,6 +60,6 @@ class Names:
 
 def zone(host: str) -> str:
     """The part of a name that somebody has registered, or nearly so: the last two labels, or three."""
-    labels = host.lower().split(".")
+    labels = host.lower().removesuffix(".").split(".")
     count = 3 if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= REGISTRY_CHARS_MAX else 2
     return ".".join(labels[-count:])

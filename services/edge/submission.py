@@ -15,7 +15,7 @@ from contracts.cluster import Objection
 from contracts.job import PROMPT_RULE, JobRequest, is_prompt
 from contracts.words import may_be
 from services.edge import json_body
-from services.edge.data_uri import is_inline
+from services.edge.data_uri import INLINE
 from services.edge.json_body import Body, NotJson
 from services.edge.near import no_field
 
@@ -36,6 +36,12 @@ RULES = {
 _FIELDS = {field.name: field for field in msgspec.structs.fields(JobRequest)}
 _RAW_NAMES = frozenset(msgspec.json.encode(name) for name in _FIELDS)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
+def _is_whole(kind: msgspec.inspect.Type) -> bool:
+    """Return whether a field takes a whole number."""
+    kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
+    return any(isinstance(one, msgspec.inspect.IntType) for one in kinds)
 
 
 def _members(name: str, *, closed: bool) -> type[Struct]:
@@ -62,6 +68,20 @@ def _member_pattern() -> re.Pattern[bytes]:
 
 _MEMBER = _member_pattern()
 _OPENING = re.compile(rb"\s*+\{")
+
+
+def _inline_pattern() -> re.Pattern[bytes]:
+    """The beginning of a `data:` URI as JSON may write it, with the blanks, tabs and line breaks that do not count."""
+    blanks = rb"(?: |\\[bfnrt]|\\u00[01][0-9a-f]|\\u0020)*+"
+    breaks = rb"(?:\\[nrt]|\\u000[9ad])*+"
+    letters = (rb"(?:%c|\\u00%02x|\\u00%02x)" % (one, one, one & ~0x20) for one in INLINE[:-1].encode())
+    return re.compile(rb'"' + blanks + breaks.join([*letters, rb"(?::|\\u003a)"]), re.IGNORECASE)
+
+
+_INLINE = _inline_pattern()
+_WHOLE = frozenset(name for name, field in _FIELDS.items() if _is_whole(msgspec.inspect.type_info(field.type)))
+WHOLE_FLOAT_MAX = 2**53
+"""Up to which every whole number has a float of its own."""
 
 
 class Invalid(Exception):
@@ -171,7 +191,7 @@ def _converted(name: str, kind: Any, raw: Raw) -> object:
 def _value(name: str, raw: Raw) -> object:
     """A member's value. Raises what stands in `_UNREADABLE`."""
     text = memoryview(raw)
-    if len(text) > VALUE_BYTES_MAX and not (name == PICTURE and is_inline(bytes(text[1:9]).decode(errors="ignore"))):
+    if len(text) > VALUE_BYTES_MAX and not (name == PICTURE and _INLINE.match(text)):
         raise msgspec.ValidationError
     value = msgspec.json.decode(raw)
     match name, value:
@@ -179,6 +199,8 @@ def _value(name: str, raw: Raw) -> object:
             return value.strip()
         case "sample_solver", str():
             return SOLVER_ALIASES.get(value, value)
+        case _, float() if name in _WHOLE and value.is_integer() and abs(value) <= WHOLE_FLOAT_MAX:
+            return int(value)  # JSON has one kind of numbers: 20.0 is 20
         case _:
             return value
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
@@ -80,6 +80,12 @@ def _script(path: str, port: int) -> list[bytes | None]:
     """What is sent for a path; None stands for silence until the other side has gone."""
     if path.startswith("/redir?to="):
         return [_answer("302 Found", Location=at_port(unquote(path.removeprefix("/redir?to=")), port))]
+    if path.startswith("/raw-redir?to="):  # the bytes as they are
+        target = unquote_to_bytes(path.removeprefix("/raw-redir?to="))
+        return [b"HTTP/1.1 302 Found\r\nLocation: " + target + b"\r\nContent-Length: 0\r\n\r\n"]
+    if path.startswith("/status/"):
+        status = path.removeprefix("/status/")
+        return [_answer(f"{status} So", b"" if status in ("204", "304") else PNG)]
     image = _answer("200 OK", PNG, Content_Type="image/png")
     bomb = (HOSTILE / "images" / "bomb_20000x20000.png").read_bytes()
     scripts: dict[str, list[bytes | None]] = {

@@ -7,7 +7,7 @@ from urllib.parse import quote, quote_from_bytes, unquote_to_bytes
 
 import pytest
 
-from services.edge.data_uri import STRAYS_MAX, BadDataUri, decode_data_uri
+from services.edge.data_uri import STRAYS_MAX, BadDataUri, decode_data_uri, is_inline
 
 BYTES = random.Random(1).randbytes(1000) + b"\xff\xfb\xef\xbe"
 PLAIN = base64.b64encode(BYTES).decode()
@@ -36,12 +36,28 @@ URL_SAFE = base64.urlsafe_b64encode(BYTES).decode()
         f"DATA:IMAGE/JPEG;BASE64,{PLAIN}",
         f"data:base64;base64,{PLAIN}",
         f"data:image/jpeg;base64,{PLAIN}#preview",
+        f" data:image/jpeg;base64,{PLAIN}",
+        f"\n\t data:image/jpeg;base64,{PLAIN}\n",
+        f"\x00\x1f{' ' * 2000}data:image/jpeg;base64,{PLAIN}\x00\x0b \x1f",
+        f"da\nta:image/jpeg;base64,{PLAIN}",
+        f"\r\nd\ta\nt\ra\r\n:image/jpeg;ba\nse64\t,{PLAIN}",
+        f"{' ' * 2000}d{chr(10) * 2000}ata:;base64,{PLAIN}",
         f"data:image/jpeg,{quote_from_bytes(BYTES)}",
+        f" \x00data:image/jpeg,{quote_from_bytes(BYTES)}\n",
         "data:," + "".join(f"%{byte:02x}" for byte in BYTES),
     ],
 )
 def test_every_spelling_of_the_standard_means_the_same_bytes(uri: str) -> None:
+    assert is_inline(uri)
     assert decode_data_uri(uri.encode()) == BYTES
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["", " ", "data", "d ata:,", "\u00a0data:,", "xdata:,", "https://example.com/data:,", "d" + "\n" * 30_000_000],
+)
+def test_what_does_not_begin_as_a_data_uri_is_none(url: str) -> None:
+    assert not is_inline(url)
 
 
 @pytest.mark.parametrize(

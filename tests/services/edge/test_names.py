@@ -111,6 +111,8 @@ async def test_a_resolver_that_is_not_there_says_nothing_against_a_name() -> Non
         ("x.com.au", "x.com.au"),
         ("a.de", "a.de"),
         ("a.bcdf.de", "bcdf.de"),
+        ("a.b.example.org.", "example.org"),
+        ("a.b.co.uk.", "b.co.uk"),
     ],
 )
 def test_the_part_of_a_name_that_somebody_has_registered(host: str, registered: str) -> None:

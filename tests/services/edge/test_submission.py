@@ -210,3 +210,60 @@ def test_what_a_picture_may_be_is_said_in_words_of_form() -> None:
     assert faults(image_url=7)["image_url"] == (
         "image_url was 7; it may be an http:// or https:// address, or a data: URI with the picture in it"
     )
+
+
+LARGE = "A" * 100_000
+
+
+@pytest.mark.parametrize("json_escapes", [True, False])
+@pytest.mark.parametrize(
+    "before", [" data:", "\n\r\t data:", "\x00\x1f\x08\x0cdata:", "da\nta:", "\tD\rA\nT\tA\n:", " " * 2000 + "data:"]
+)
+def test_a_large_data_uri_is_taken_with_what_the_url_standard_drops(before: str, json_escapes: bool) -> None:
+    url = f"{before}image/png;base64,{LARGE}"
+    text = "".join(f"\\u{ord(one):04X}" for one in before) if json_escapes else json.dumps(before)[1:-1]
+    body = json.dumps({**GOOD, "image_url": "URL"}).replace("URL", text + url[len(before) :])
+    assert parse(body.encode()).image_url == url
+
+
+@pytest.mark.parametrize("before", ["d ata:", "\u00a0data:", "data", "data\\", "https://example.com/data:"])
+def test_whatever_else_is_large_is_no_address(before: str) -> None:
+    assert "image_url" in faults(image_url=before + LARGE)
+
+
+WHOLE = ("num_frames", "infer_steps", "seed", "start_step", "end_step", "attentioncache_interval", "ulysses_size")
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("written", ["32.0", "32.000", "3.2e1", "3.2E+1", "320e-1", "32"])
+def test_a_number_without_a_fraction_is_a_whole_number_however_it_is_written(name: str, written: str) -> None:
+    body = json.dumps({**GOOD, name: "IT"}).replace('"IT"', written)
+    found = getattr(parse(body.encode()), name)
+    assert (found, type(found)) == (32, int)
+
+
+def test_the_smallest_and_the_largest_seed_may_be_written_so_too() -> None:
+    for written, seed in (("0.0", 0), ("-0.0", 0), ("2147483647.0", 2**31 - 1)):
+        found = parse(json.dumps(GOOD)[:-1].encode() + b',"seed":' + written.encode() + b"}").seed
+        assert (found, type(found)) == (seed, int)
+    assert parse(json.dumps({**GOOD, "cfg_size": 1.0}).encode()).cfg_size == 1
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize(
+    "written", ["32.5", "-1.0", "1e400", "1e300", "1e16", "NaN", "Infinity", '"32.0"', "[32.0]", "true"]
+)
+def test_what_is_no_whole_number_stays_none(name: str, written: str) -> None:
+    body = json.dumps({**GOOD, name: "IT"}).replace('"IT"', written)
+    with pytest.raises(Invalid):
+        parse(body.encode())
+
+
+def test_a_fraction_is_shown_as_it_was() -> None:
+    assert faults(infer_steps=20.5)["infer_steps"] == "infer_steps was 20.5; it may be a whole number from 20 to 100"
+    assert faults(infer_steps=1e300)["infer_steps"].startswith("infer_steps was 1e300; ")
+
+
+@pytest.mark.parametrize("name", ["keep_aspect", "vae_parallel", "prompt", "image_size"])
+def test_a_number_in_a_field_that_has_none_stays_a_fault(name: str) -> None:
+    assert name in faults(**{name: 1.0})
