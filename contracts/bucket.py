@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import S3Store
 
-from contracts import log
+from contracts import bucket_trouble, log
 from contracts.blobs import CHUNK_BYTES, PROBE_PREFIX, File, LastCheck, checked, is_name
 from contracts.trouble import Trouble
 
@@ -36,7 +36,7 @@ _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
 class Bucket:
     """The objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
 
-    `setting` and `folders` as in `blobs.store`.
+    `setting` and `folders` as in `blobs.store`. Raises `ValueError` if the variables cannot be right.
     """
 
     def __init__(self, url: str, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
@@ -46,7 +46,22 @@ class Bucket:
         # obstore's own types leave the rest of a configuration open.
         options: Any = {"timeout": ANSWER_WITHIN, "connect_timeout": CONNECT_WITHIN, "allow_http": True}
         retries: Any = {"max_retries": RETRIES_MAX, "retry_timeout": RETRY_WITHIN}
-        self._store = S3Store.from_url(url, client_options=options, retry_config=retries)
+        bucket_trouble.check_endpoint()
+        try:
+            self._store = S3Store.from_url(url, client_options=options, retry_config=retries)
+        except BaseError as error:
+            raise ValueError(bucket_trouble.reason(error)) from error
+
+    @contextmanager
+    def _as_os_error(self) -> Generator[None, None, None]:
+        """Raise obstore's errors as what they are to everybody else, the world's, with the setting's name."""
+        name = f"{self._setting}, object store" if self._setting else "object store"
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{name}: {bucket_trouble.reason(error)}") from error
+        except BaseError as error:
+            raise OSError(f"{name}: {bucket_trouble.reason(error)}") from error
 
     @contextmanager
     def draft(self, name: str) -> Generator[Path, None, None]:
@@ -63,7 +78,7 @@ class Bucket:
         return created
 
     async def _create(self, name: str, content: Path | bytes | mmap) -> bool:
-        with _as_os_error():
+        with self._as_os_error():
             try:
                 await obstore.put_async(self._store, checked(name), content, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -73,11 +88,11 @@ class Bucket:
     async def _make_young(self, name: str) -> None:
         """The same bytes again: an object's age cannot be changed alone."""
         if (data := await self.read(name)) is not None:
-            with _as_os_error():
+            with self._as_os_error():
                 await obstore.put_async(self._store, name, data, mode="overwrite", use_multipart=False)
 
     async def read(self, name: str) -> bytes | None:
-        with _as_os_error(), suppress(FileNotFoundError):
+        with self._as_os_error(), suppress(FileNotFoundError):
             answer = await obstore.get_async(self._store, checked(name))
             return bytes(await answer.bytes_async())
         return None
@@ -89,11 +104,11 @@ class Bucket:
         return False
 
     async def facts(self, name: str) -> File:
-        with _as_os_error():
+        with self._as_os_error():
             return _file(name, await obstore.head_async(self._store, checked(name)))
 
     async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
-        with _as_os_error():
+        with self._as_os_error():
             # An empty range is refused by the protocol, and an object of no bytes has no other.
             answer = await obstore.get_async(self._store, checked(name), options={"range": (part.start, part.stop)})
             async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
@@ -110,7 +125,7 @@ class Bucket:
 
     async def delete(self, name: str) -> None:
         try:
-            with _as_os_error(), suppress(FileNotFoundError):
+            with self._as_os_error(), suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, checked(name))
         except OSError as error:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
@@ -123,18 +138,18 @@ class Bucket:
             async with asyncio.timeout(CHECK_WITHIN_S):
                 await asyncio.gather(*(self._probe(folder) for folder in self._folders))
         except TimeoutError:
-            text = f"no answer within {CHECK_WITHIN_S:g} s"
+            text = bucket_trouble.silence(CHECK_WITHIN_S)
             return Trouble(self._setting, self._url, TimeoutError.__name__, "does not answer", text)
         except OSError as error:
-            name = type(error.__cause__ or error).__name__
-            text = f"object store: {name}"  # its own words may hold more addresses
+            cause = error.__cause__ or error
+            name, text = type(cause).__name__, f"object store: {bucket_trouble.reason(cause)}"
             return Trouble(self._setting, self._url, name, "cannot be written to", text, lasting=name in _LASTING)
         return None
 
     async def _probe(self, folder: str) -> None:
         """Create an object in a folder and remove it. Raises `OSError`."""
         place = _inside(folder, self._probe_name)
-        with _as_os_error():
+        with self._as_os_error():
             with suppress(AlreadyExistsError):  # one that could not be removed
                 await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
             with suppress(FileNotFoundError):
@@ -144,14 +159,14 @@ class Bucket:
 
     async def now(self) -> float:
         place = _inside(self._folders[0], PROBE_PREFIX + uuid4().hex)
-        with _as_os_error():
+        with self._as_os_error():
             await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
             written = await obstore.head_async(self._store, place)
             await obstore.delete_async(self._store, place)
         return written["last_modified"].timestamp()
 
     async def files(self, inside: str = "") -> list[File]:
-        with _as_os_error():
+        with self._as_os_error():
             found = await obstore.list_with_delimiter_async(self._store, inside or None)
         files = [_file(str(facts["path"]), facts) for facts in found["objects"] if facts["path"] != _OLD_PROBE]
         return sorted((file for file in files if is_name(file.name)), key=lambda file: file.modified_at)
@@ -159,7 +174,7 @@ class Bucket:
     async def delete_old(self, name: str, *, before: float) -> bool:
         with suppress(FileNotFoundError):
             if (await self.facts(name)).modified_at <= before:
-                with _as_os_error():
+                with self._as_os_error():
                     await obstore.delete_async(self._store, name)
                 return True
         return False
@@ -167,7 +182,7 @@ class Bucket:
     async def delete_old_drafts(self, *, before: float) -> int:
         """Drafts do not lie in the store: only probes, of a process that was killed while it checked."""
         old: list[str] = []
-        with _as_os_error():
+        with self._as_os_error():
             for folder in self._folders:
                 found = await obstore.list_with_delimiter_async(self._store, folder or None)
                 old += [
@@ -188,14 +203,3 @@ def _inside(folder: str, name: str) -> str:
 
 def _file(name: str, facts: Any) -> File:
     return File(name, facts["size"], facts["last_modified"].timestamp(), (facts["e_tag"] or "").strip('"'))
-
-
-@contextmanager
-def _as_os_error() -> Generator[None, None, None]:
-    """obstore's errors as what they are to everybody else: the world's. Its words may hold addresses."""
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except BaseError as error:
-        raise OSError(f"object store: {type(error).__name__}") from error

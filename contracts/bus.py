@@ -31,6 +31,7 @@ from nats.js.client import JetStreamContext
 from contracts import log, reading
 from contracts.complaints import Denial
 from contracts.connection import Connection
+from contracts.credentials import SEED_SUFFIXES
 from contracts.reading import Stored
 from contracts.server import Server
 from contracts.silence import Silence
@@ -164,6 +165,8 @@ class Bus:
         self._clock: tuple[float, float] | None = None
         """When the broker was asked for its time, on the monotonic clock, and the time that it gave."""
         self.lost = False
+        self.failure: str | None = None
+        """Why no connection can be tried at all, whatever the broker would say; None if one can."""
 
     @property
     def connected(self) -> bool:
@@ -217,7 +220,7 @@ class Bus:
     def on_begun(self, begun: asyncio.Task[None]) -> None:
         error = None if begun.cancelled() else begun.exception()
         if error is not None and not self._ending:  # a connecting client that is closed fails in many ways
-            self._client.complaints.refusal = repr(error)
+            self.failure = repr(error)
             log.get().error("broker_refused", error=repr(error))
             self._stop.set()
 
@@ -244,8 +247,9 @@ class Bus:
             self._stop.set()
 
     async def end(self) -> None:
+        """Close the connection. No failure to close takes the place of the error that ends the block."""
         self._ending = True
-        with suppress(TimeoutError, OSError):
+        with suppress(Exception):  # nats-py fails by assertions if it has not got far enough to be closed
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._client.close()
 
@@ -610,7 +614,7 @@ async def connect(
 def _credentials(creds: str | None) -> dict[str, Any]:
     if creds is None:
         return {}
-    return {"nkeys_seed": creds} if creds.endswith((".nk", ".seed")) else {"user_credentials": creds}
+    return {"nkeys_seed": creds} if creds.endswith(SEED_SUFFIXES) else {"user_credentials": creds}
 
 
 def _headers(message_id: str | None, expect: Expect | None, ttl_s: int | None) -> dict[str, str]:

@@ -9,11 +9,12 @@ import asyncio
 import json
 from typing import Any
 
+import nats.errors
 from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
-from contracts import log
+from contracts import credentials, log
 from contracts.complaints import Complaints, is_denial
 from contracts.silence import Silence
 
@@ -37,6 +38,10 @@ class _Refusal(Struct, frozen=True):
     err_code: int = 0
 
 
+class Unreadable(nats.errors.Error):
+    """The file of credentials has none now. nats-py tries again, as it does with a server that is away."""
+
+
 class Connection(Client):
     """A client that knows how long it has had no answers. `watch` acts on that, for as long as it runs."""
 
@@ -46,6 +51,13 @@ class Connection(Client):
         self._reads, self._writes = Silence(), Silence()
         self._acknowledged: dict[str, Silence] = {}
         """By kind of subject: the first two tokens, of which there are a dozen."""
+
+    def _read_creds_user_jwt(self, creds: object) -> bytearray:
+        """Read the file anew at each connection. nats-py's own reader takes a carriage return for a part of the key."""
+        return bytearray(_held_by(str(creds)).jwt or b"")
+
+    def _read_creds_user_nkey(self, creds: object) -> bytearray:
+        return bytearray(_held_by(str(creds)).seed)
 
     async def request(
         self,
@@ -146,6 +158,13 @@ class Connection(Client):
                 log.get().warning("broker_silent", server=None if url is None else url.hostname)
                 self.begin_anew()
                 await self.force_reconnect()
+
+
+def _held_by(file: str) -> credentials.Credentials:
+    try:
+        return credentials.read(file)
+    except credentials.NoCredentials as error:
+        raise Unreadable(f"NATS_CREDS: {error}") from error
 
 
 def _refusal(reply: Msg) -> _Refusal:

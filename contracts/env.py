@@ -52,7 +52,8 @@ def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
         try:
             values[field.name] = _convert(text, field.type)
         except _Wrong as error:
-            wrong.append(f"{variable} was {shown(error.text)}; it may be {allowed(field.type)}")
+            more = "" if error.fault is None else f"; {error.fault}"
+            wrong.append(f"{variable} was {shown(error.text)}; it may be {allowed(field.type)}{more}")
     if wrong:
         raise BadSetting("; ".join(wrong))
     made = settings(**values)
@@ -76,11 +77,11 @@ def shown(text: str) -> str:
 
 
 class _Wrong(Exception):
-    """A value that its type does not allow, or the first such part of a list."""
+    """A value that its type does not allow, or the first such part of a list; `fault` is what more is known of it."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, fault: str | None = None) -> None:
         super().__init__(text)
-        self.text = text
+        self.text, self.fault = text, fault
 
 
 def _convert(text: str, kind: object) -> object:
@@ -107,8 +108,10 @@ def _one(value: str | list[str], kind: object, form: Form | None) -> Any:
     except (msgspec.ValidationError, ValueError) as error:
         raise _Wrong(str(value)) from error
     unbounded = isinstance(converted, float) and not math.isfinite(converted)  # nan passes every bound
-    if unbounded or (form is not None and not form.holds(converted)):
+    if unbounded:
         raise _Wrong(str(value))
+    if form is not None and not form.holds(converted):
+        raise _Wrong(str(value), form.fault(converted))
     return converted
 
 

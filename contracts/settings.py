@@ -2,12 +2,12 @@
 
 import re
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from msgspec import Meta
 
+from contracts import credentials
 from contracts.words import form
 
 PORT_MAX = 65_535
@@ -16,15 +16,13 @@ WAIT_S_MAX = 86_400  # a day
 GB_MAX = 1_000_000
 TASKS_MAX = 100_000
 ATTEMPTS_MAX = 1000
-CREDS_BYTES_MAX = 64 * 1024
 REPLICAS = (1, 3, 5)
 MIB = 1024**2
 TIB = 1024**4
 
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
-_SEEDS = (".nk", ".seed")
 _NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE)
-_BUCKET = re.compile(r"s3://[^/\s?#]+(/[^?#]*)?")
+_BUCKET = re.compile(r"s3://[^/\s?#@]+(/[^?#]*)?")
 
 
 def is_host(text: str) -> bool:
@@ -73,17 +71,6 @@ def _are_brokers(text: str) -> bool:
     return all(_has_host(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls)
 
 
-def _is_credentials(text: str | None) -> bool:
-    if text is None:
-        return True
-    try:
-        with Path(text).open("rb") as file:
-            content = file.read(CREDS_BYTES_MAX)
-    except OSError:
-        return False
-    return content.lstrip().startswith(b"SU") if text.endswith(_SEEDS) else b"BEGIN NATS USER JWT" in content
-
-
 def _is_store(text: str) -> bool:
     return _BUCKET.fullmatch(text) is not None if "://" in text else not text.startswith("s3:")
 
@@ -115,7 +102,8 @@ NatsCreds = Annotated[
         extra=form(
             "a file that can be read: a broker's credentials (.creds), or an nkey seed in a name that ends in .nk "
             "or .seed",
-            _is_credentials,
+            lambda file: file is None or credentials.fault(file) is None,
+            credentials.fault,
         )
     ),
 ]

@@ -10,15 +10,23 @@ FORM = "form"
 
 
 class Form(Struct, frozen=True):
-    """What msgspec's own bounds cannot say of a value: the words for it, and whether a converted value has it."""
+    """What msgspec's own bounds cannot say of a value: the words for it, and whether a converted value has it.
+
+    `fault` says what is wrong with a value that does not have it, if more is to be said than the words.
+    """
 
     words: str
     holds: Callable[[Any], bool] = lambda _value: True
+    fault: Callable[[Any], str | None] = lambda _value: None
 
 
-def form(words: str, holds: Callable[[Any], bool] = lambda _value: True) -> dict[str, Any]:
+def form(
+    words: str,
+    holds: Callable[[Any], bool] = lambda _value: True,
+    fault: Callable[[Any], str | None] = lambda _value: None,
+) -> dict[str, Any]:
     """Return the `extra` of a `Meta` that gives a type this form."""
-    return {FORM: Form(words, holds)}
+    return {FORM: Form(words, holds, fault)}
 
 
 def form_of(kind: inspect.Type) -> Form | None:

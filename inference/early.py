@@ -10,6 +10,7 @@ from typing import Any
 from contracts import env
 from contracts.env import BadSetting
 from contracts.plan import own_plan
+from inference.address import not_fetched
 from inference.settings import Settings
 
 ATTENTION_BACKENDS = (
@@ -31,6 +32,8 @@ def check(settings: Settings) -> None:
     if asked and asked not in ATTENTION_BACKENDS:
         may_be = ", ".join(ATTENTION_BACKENDS)
         raise BadSetting(f"ATTENTION_BACKEND was {env.shown(asked)}; it may be one of {may_be}")
+    if (sentence := not_fetched(settings.model_ckpt_dir)) is not None and not settings.model_ckpt_dir.exists():
+        raise BadSetting(f"MODEL_CKPT_DIR: {sentence}")
     if settings.model_ckpt_dir.is_absolute() and not settings.model_ckpt_dir.exists():
         raise BadSetting(
             f"MODEL_CKPT_DIR: {settings.model_ckpt_dir}: expected a folder with a Wan2.1 image-to-video checkpoint, "

@@ -45,7 +45,7 @@ def asked(arguments: Sequence[str]) -> Asked:
     if any(argument in HELP for argument in arguments):
         print(USAGE)
         sys.exit(0)
-    if len(arguments) > 2 or any(argument.startswith("--") for argument in arguments):
+    if len(arguments) > 2 or any(_is_option(argument) for argument in arguments):
         _refuse(arguments)
     first, second = [*arguments, "", ""][:2]
     if first and not (_exists(first) or _is_path(first)):
@@ -71,7 +71,7 @@ def check_prompt(prompt: str) -> None:
 
 def _refuse(arguments: Sequence[str]) -> None:
     """End with the command as it was probably meant."""
-    unknown = next((argument for argument in arguments if argument.startswith("--")), None)
+    unknown = next((argument for argument in arguments if _is_option(argument)), None)
     if unknown is not None:
         message = f"{unknown} is no option"
     else:
@@ -80,6 +80,15 @@ def _refuse(arguments: Sequence[str]) -> None:
         message = f'a prompt stands in quotes: {" ".join(["just demo", *picture])} "{words}"'
     print(f"{message}\n\n{USAGE}", file=sys.stderr)
     sys.exit(WRONG_USAGE_EXIT)
+
+
+def _is_option(argument: str) -> bool:
+    """Return whether an argument was meant as an option, such as `-x` or `--size=1`, and not as words or as a file."""
+    if argument.startswith("--"):
+        return True
+    return (
+        argument.startswith("-") and argument != "-" and " " not in argument.partition("=")[0] and not _exists(argument)
+    )
 
 
 def _exists(path: str) -> bool:

@@ -35,10 +35,12 @@ async def connected(
     url, creds = settings.nats_url, settings.nats_creds
     async with bus.connect(url, name=name, creds=creds, stop=stop, wait=False) as broker:
         deadline = asyncio.get_running_loop().time() + within_s
-        while not (broker.begun or stop.is_set() or broker.refusal):
+        while not (broker.begun or stop.is_set() or broker.refusal or broker.failure):
             if asyncio.get_running_loop().time() > deadline:
                 raise SystemExit(f"no broker answers at {shown(url)} (NATS_URL); does the service run?")
             await asyncio.sleep(POLL_S)
+        if broker.failure:
+            raise BadSetting(f"no connection to {shown(url)} can be made (NATS_URL, NATS_CREDS): {broker.failure}")
         if broker.refusal:
             raise BadSetting(
                 f"the broker at {shown(url)} refuses these credentials (NATS_URL, NATS_CREDS): {broker.refusal}"

@@ -18,7 +18,7 @@ from typing import cast
 import msgspec
 from msgspec import Struct
 
-from contracts import env
+from contracts import env, start
 from contracts.bounds import Ranks
 from contracts.status import JobStatus
 from ops.asked import Asked, asked
@@ -36,6 +36,8 @@ POCKET_PARAMETERS = 10_400_000
 JOB_WITHIN_S = 1800.0
 SILENT_WITHIN_S = 30.0  # a killed edge is back by then
 POLL_S = 0.2
+ASKED_BY = "127.0.0.1"
+"""The only host that the demo's own edge serves, whatever `ALLOWED_HOSTS` says for others."""
 
 NOTHING_ASKED = (
     "note: no word of the prompt asks for a motion that the pocket model knows (pan, zoom, turn, hold still),"
@@ -127,11 +129,16 @@ def main() -> None:
         request(wanted.picture, wanted.prompt)  # no stack starts for what would be refused
     except ValueError as error:
         raise SystemExit(str(error)) from error
-    settings = env.read(Settings)
+    with start.refusing("demo"):
+        settings = env.read(Settings)
     end_once()
     began = time.monotonic()
     stack = on_free_ports(
-        FOLDER, ranks=settings.ranks, video_store_url=str(VIDEOS), scratch_store_url=str(FOLDER / "scratch")
+        FOLDER,
+        ranks=settings.ranks,
+        video_store_url=str(VIDEOS),
+        scratch_store_url=str(FOLDER / "scratch"),
+        extra={"ALLOWED_HOSTS": ASKED_BY},
     )
     with running(stack, afresh=True):
         ready = time.monotonic()

@@ -10,7 +10,7 @@ from datetime import datetime
 from msgspec import UNSET, structs
 from nats.js.errors import NotFoundError
 
-from contracts import env, log, subjects, wire
+from contracts import env, log, start, subjects, wire
 from contracts.bus import Bus, Stored
 from contracts.events import Event, JobCancelled, JobDeclined, JobSubmitted
 from contracts.job import is_job_id
@@ -75,4 +75,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with start.refusing("events"):
+        main()

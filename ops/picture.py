@@ -1,6 +1,7 @@
 """Looks at the bytes of a picture before they are sent: what kind it is, and which size. The demo uses it.
 
-The service judges the picture. Refused here is only what nobody could read, so that no stack starts for nothing.
+The service judges the picture. Refused here is what nobody could read, or whose sides the service refuses, so that no
+stack starts for nothing.
 """
 
 import io
@@ -13,13 +14,14 @@ from importlib.util import find_spec
 from msgspec import Struct
 from PIL import Image, ImageFile, PngImagePlugin
 
+from ops.picture_limits import beyond_limits
+
 TAKEN = ("PNG", "JPEG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
 HEIC, HEIC_PACKAGE = "HEIC", "pillow_heif"
 """The service takes HEIC as well where this package is installed."""
 STILL = ("GIF", "PNG", "WebP", "AVIF")
 """Kinds that may be animated; what else has several pictures in it has previews of one."""
 BYTES_MAX = 20 * 1024**2
-DECODED_PIXELS_MAX = 50_000_000  # the service says what larger ones are
 TEXT_BYTES_MAX = 64 * 1024**2
 ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
 JPEG_END, SOME_MORE = b"\xff\xd9", b"\x55" * 64
@@ -73,14 +75,15 @@ def look(data: bytes) -> Picture:
     try:
         with _lenient(), _opened(data, kind) as image:
             frames = getattr(image, "n_frames", 1)
+            size = image.size
             seen = Picture(Image.MIME[_format(kind)], *_upright_size(image))
-    except Image.DecompressionBombError as error:
-        raise ValueError("the picture has too many pixels") from error
     except Exception as error:  # Pillow raises nearly anything on damaged data
         raise ValueError(_damaged(kind)) from error
+    if (wrong := beyond_limits(*size)) is not None:
+        raise ValueError(f"the picture is not taken: {wrong}")
     if frames > 1 and kind in STILL:
         raise ValueError(f"the picture is an animated {kind}; it may have one frame")
-    if seen.width * seen.height <= DECODED_PIXELS_MAX and not _decodes(data, kind):
+    if not _decodes(data, kind):
         raise ValueError(_damaged(kind))
     return seen
 
@@ -117,6 +120,7 @@ def _damaged(kind: str) -> str:
 def _lenient() -> Generator[None, None, None]:
     """What does not say how pixels look decides nothing: checksums of other chunks, long texts, odd metadata."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
+    pixels_max, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the limits are looked at before any is decoded
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = TEXT_BYTES_MAX
     try:
@@ -124,6 +128,7 @@ def _lenient() -> Generator[None, None, None]:
             yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY = before
+        Image.MAX_IMAGE_PIXELS = pixels_max
 
 
 def _opened(data: bytes, kind: str) -> Image.Image:

@@ -9,7 +9,7 @@ import sys
 
 from msgspec import Struct
 
-from contracts import env, log, stores
+from contracts import env, log, start, stores
 from contracts.blobs import Store
 from contracts.bus import Bus
 from contracts.job import job_id_in
@@ -80,4 +80,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with start.refusing("rebuild"):
+        asyncio.run(main())

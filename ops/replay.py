@@ -9,7 +9,7 @@ import time
 from msgspec import Struct
 from nats.js.api import ConsumerInfo
 
-from contracts import env, log, subjects
+from contracts import env, log, start, subjects
 from contracts.bus import Bus
 from ops.broker import Settings, connected
 
@@ -71,4 +71,5 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    with start.refusing("replay"):
+        asyncio.run(main())

@@ -36,6 +36,7 @@ from contracts.env import BadSetting
 from contracts.settings import Address
 from contracts.start import REFUSALS, left
 from ops.control import processes
+from ops.host_header import host_header
 from ops.last_line import last_line
 from ops.ports import free_ports
 from ops.work import work
@@ -79,6 +80,12 @@ class Stack(Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         return f"http://{_reachable(self.server_host)}:{self.server_port}"
+
+    @property
+    def host(self) -> str | None:
+        """Return the `Host` header that the edge is asked with; None for that of the URL."""
+        allowed = {**os.environ, **self.extra}.get("ALLOWED_HOSTS", "")
+        return host_header(allowed, _reachable(self.server_host))
 
     @property
     def refusals(self) -> Path:
@@ -194,13 +201,15 @@ def end_once(code: int | None = None) -> None:
         signal.signal(number, end)
 
 
-def ask(url: str, body: bytes | None = None) -> tuple[int, bytes]:
+def ask(url: str, body: bytes | None = None, *, host: str | None = None) -> tuple[int, bytes]:
     """Status and body of a request, whatever the status; a POST of JSON where there is a body.
 
-    Raises `OSError` where nobody answers. Past every proxy: it is this machine that is asked.
+    `host` takes the place of the URL's host in the `Host` header. Raises `OSError` where nobody answers. Past every
+    proxy: it is this machine that is asked.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})  # noqa: S310  # ours
+    headers = {"Content-Type": "application/json", **({} if host is None else {"Host": host})}
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  # ours
     try:
         with opener.open(request, timeout=ANSWER_WITHIN_S) as answer:
             return answer.status, answer.read(BODY_BYTES_MAX)
@@ -370,7 +379,7 @@ class _Missing(Struct, frozen=True):
 
 
 class _Refusal(Struct):
-    """What `/readyz` says if the edge is not ready."""
+    """What the edge says of a request that is not served."""
 
     message: str = ""
 
@@ -378,17 +387,38 @@ class _Refusal(Struct):
 def _missing(stack: Stack, *, since: float) -> _Missing | None:
     """Return what the stack still waits for; None when a job would be taken and run."""
     try:
-        ready, why = ask(f"{stack.url}/readyz")
-        _, health = ask(f"{stack.url}/health")
+        ready, why = ask(f"{stack.url}/readyz", host=stack.host)
+        status, health = ask(f"{stack.url}/health", host=stack.host)
     except (OSError, HTTPException):
         return _Missing("the edge to answer", "edge")
     if ready != HTTPStatus.OK:
-        reason = msgspec.json.decode(why, type=_Refusal).message
+        reason = _reason(ready, why, expected=HTTPStatus.SERVICE_UNAVAILABLE)
         return _Missing(f"the edge to be ready: {reason}", "provision" if "broker" in reason else "edge")
-    clusters = msgspec.json.decode(health, type=_Health).clusters
+    clusters = _clusters(health)
+    if status not in (HTTPStatus.OK, HTTPStatus.SERVICE_UNAVAILABLE) or clusters is None:
+        return _Missing(f"the edge to answer /health: {_reason(status, health)}", "edge")
     if not any(cluster.started_at >= since for cluster in clusters):  # an older heartbeat is of the run before
         return _Missing("the cluster to load its model", "inference")
     return None
+
+
+def _clusters(health: bytes) -> list[_Cluster] | None:
+    """Return the clusters that `/health` names; None if this is no answer of it."""
+    try:
+        return msgspec.json.decode(health, type=_Health).clusters
+    except msgspec.DecodeError:
+        return None
+
+
+def _reason(status: int, answer: bytes, *, expected: int | None = None) -> str:
+    """Return why a request was not served, with the status unless it is the expected one."""
+    try:
+        message = msgspec.json.decode(answer, type=_Refusal).message
+    except msgspec.DecodeError:
+        message = ""
+    if message and status == expected:
+        return message
+    return f"it answered {status}{f', {message}' if message else ''}"
 
 
 def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes], pids: dict[str, int]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from contracts import env
+from contracts import env, start
 from contracts.bounds import Ranks
 from contracts.misspelt import misspelt
 from contracts.settings import Address, Host, Port, StoreUrl, Wait
@@ -77,7 +77,8 @@ def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
-    described = stack(env.read(Settings))
+    with start.refusing("up"):
+        described = stack(env.read(Settings))
     for variable, meant in misspelt(os.environ).items():
         print(f"{variable} is no setting; is {meant} meant?", flush=True)
     end_once(code=0)  # Ctrl-C is how it is meant to end

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from inference.address import not_fetched
 from inference.wan.content import mistaken
 from inference.wan.relatives import WAN22
 from inference.wan.weights import CheckpointError
@@ -17,6 +18,8 @@ NAMED_MAX = 3
 def check_place(folder: Path) -> None:
     """Raise `CheckpointError` unless the folder has the first file of one of the two layouts."""
     if not folder.is_dir():
+        if (sentence := not_fetched(folder)) is not None:
+            raise CheckpointError(sentence)
         raise CheckpointError(
             f"{folder}: expected a folder with a Wan2.1 image-to-video checkpoint, {_instead(folder)}"
         )
@@ -45,9 +48,8 @@ def _instead(path: Path) -> str:
         return f"found a link to {path.readlink()}, which is not there"
     if text.startswith("~"):
         return "found none: a ~ is the shell's and is not looked up here, so write the path out"
-    if "://" in text or HUB_ID.fullmatch(text):
-        download = f"; if that is its name on a hub, download it first: hf download {text} --local-dir FOLDER"
-        return f"found none{download if '://' not in text else '; addresses are not fetched, so download it first'}"
+    if HUB_ID.fullmatch(text):
+        return f"found none; if that is its name on a hub, download it first: hf download {text} --local-dir FOLDER"
     return "found none"
 
 

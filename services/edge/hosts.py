@@ -1,20 +1,38 @@
 """Which `Host` headers are served. Pure: knows names, not requests."""
 
 import re
+from ipaddress import ip_address
 from typing import Annotated
 
 from msgspec import Meta
 
+from contracts.settings import is_host, is_port
 from contracts.words import form
 
-ANY = "*"
+ANY, BELOW = "*", "*."
 # A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port (RFC 9110, 7.2; names as DNS has them).
-_HOST = re.compile(r"(?P<host>[a-z0-9._-]*|\[[a-f0-9:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
+_HOST = re.compile(r"(?P<host>[a-z0-9._-]*|\[[a-f0-9:.]+\])(?P<port>:[0-9]*)?", re.ASCII | re.IGNORECASE)
 
 
 def is_pattern(text: str) -> bool:
-    """Whether a text can allow a host: `*`, a host, or `*.` and a parent domain."""
-    return text == ANY or _bare(text.removeprefix("*.")) not in ("", "[]")
+    """Return whether a text can allow a host: `*`, a host that can be one, or `*.` and a domain; and perhaps a port."""
+    match = _HOST.fullmatch(text.removeprefix(BELOW))
+    if text == ANY or match is None:
+        return text == ANY
+    host, port = match["host"], (match["port"] or ":").removeprefix(":")
+    if port and not is_port(port):
+        return False
+    if text.startswith(BELOW):
+        return is_host(host) and not _is_ip(host)
+    return _is_ip(host[1:-1]) if host.startswith("[") else is_host(host)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 HostPattern = Annotated[

@@ -10,8 +10,9 @@ from typing import Annotated
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Meta
 
+from contracts.settings import is_port
 from contracts.words import form
-from services.edge.hosts import ANY, is_served
+from services.edge.hosts import ANY, is_pattern, is_served
 
 PREFLIGHT_KEPT_S = 600
 METHODS = "GET, HEAD, POST"
@@ -19,16 +20,29 @@ HEADERS = "Content-Type, Idempotency-Key, Range, If-Range, If-None-Match"
 EXPOSED = "Location, Retry-After, X-Request-Id, Idempotent-Replayed, ETag, Accept-Ranges, Content-Range, Content-Length"
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/:@\[\]]+|\[[^/@\]]+\])(:(?P<port>[0-9]{1,5}|\*))?")
+
+
+def _can_be(text: str) -> bool:
+    """Return whether the host of an origin's pattern can be one."""
+    if text == ANY:
+        return True
+    match = _ORIGIN.fullmatch(text.lower())
+    port = None if match is None else match["port"]
+    return match is not None and is_pattern(match["host"]) and (port in (None, ANY) or is_port(port))
+
+
 AllowedOrigin = Annotated[
     str,
     Meta(
         pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://(\*\.)?([A-Za-z0-9._-]+|\[[A-Fa-f0-9:.]+\])(:([0-9]{1,5}|\*))?)\Z",
-        extra=form("* for every page, or an origin such as https://app.example.com or https://*.example.com:8443"),
+        extra=form(
+            "* for every page, or an origin such as https://app.example.com or https://*.example.com:8443",
+            _can_be,
+        ),
     ),
 ]
 """`*`, or scheme, host and perhaps a port, without a path; the host may begin with `*.`, the port be `*`."""
-
-_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/:@\[\]]+|\[[^/@\]]+\])(:(?P<port>[0-9]{1,5}|\*))?")
 
 
 def is_allowed(origin: str, allowed: tuple[str, ...]) -> bool:

@@ -9,6 +9,7 @@ from msgspec import Struct
 from contracts import bus, env, lifetime, log, start, stores, subjects
 from contracts.bus import Bus, Unavailable
 from contracts.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
+from contracts.trouble import described
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
 from services.state.records import Records
@@ -57,7 +58,11 @@ async def serve(settings: Settings) -> bool:
 async def clean_up(
     broker: Bus, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
 ) -> None:
-    """Reconcile, remove and restore, at once and then every so often. What fails is tried again soon."""
+    """Reconcile, remove and restore, at once and then every so often.
+
+    What fails is tried again soon, and logged once a reason.
+    """
+    told = ""
     while not stop.is_set():
         pause_s = settings.cleanup_interval
         try:
@@ -65,8 +70,11 @@ async def clean_up(
             await retention.apply(unfinished)
             await records.complete(unfinished, settled_s=settings.leftover_min_age)
         except (Unavailable, OSError) as error:
-            log.get().warning("clean_up_put_off", error=repr(error))
-            pause_s = min(pause_s, RETRY_PAUSE_S)
+            if (why := described(error)) != told:
+                log.get().warning("clean_up_put_off", error=why)
+            pause_s, told = min(pause_s, RETRY_PAUSE_S), why
+        else:
+            told = ""
         await lifetime.wait(stop, within_s=pause_s)
 
 

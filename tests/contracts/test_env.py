@@ -101,16 +101,6 @@ def test_what_an_error_shows_is_one_short_line() -> None:
     assert "\n" not in said and "\u2028" not in said and len(said) < 250
 
 
-def test_credentials_are_looked_at(tmp_path: Path) -> None:
-    creds, seed = tmp_path / "a.creds", tmp_path / "a.nk"
-    creds.write_text("-----BEGIN NATS USER JWT-----\nx\n")
-    seed.write_text("SUAM\n")
-    for file in (creds, seed):
-        assert env.read(Settings, {"MUST": "x", "NATS_CREDS": str(file)}).nats_creds == str(file)
-    creds.write_text("<html>")
-    assert refusal(NATS_CREDS=str(creds)).startswith(f"NATS_CREDS was {creds}; ")
-
-
 @pytest.mark.parametrize(
     ("variable", "meant"),
     [

@@ -63,6 +63,10 @@ def test_as_a_command_it_needs_no_broker_and_no_ranks(tmp_path: Path):
             [sys.executable, "-m", "inference.checkpoint", str(folder)], capture_output=True, text=True, check=False
         )
 
+    address = run("https://huggingface.co/Wan-AI/Wan2.1-I2V-14B-480P")
+    assert (address.returncode, address.stdout, address.stderr.count("\n")) == (1, "", 1)
+    assert address.stderr.startswith("https://huggingface.co/Wan-AI/Wan2.1-I2V-14B-480P: expected a folder")
+    assert "addresses are not fetched; download it first: hf download Wan-AI/Wan2.1-I2V-14B-480P" in address.stderr
     good, bad = run(POCKET_FOLDER), run("Wan-AI/Wan2.1-I2V-14B-480P")
     assert (good.returncode, bad.returncode) == (0, 1)
     assert "pocket (wanjet.json)" in good.stdout

@@ -24,6 +24,13 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert refusal(MODEL_CKPT_DIR=f"{tmp_path}/no").startswith(f"MODEL_CKPT_DIR: {tmp_path}/no: expected a folder")
 
 
+@pytest.mark.parametrize("url", ["https://huggingface.co/Wan-AI/Wan2.1-I2V-14B-720P", "s3://models/wan", "hf://a/b"])
+def test_an_address_is_refused_before_the_libraries_are_loaded(url: str) -> None:
+    said = refusal(MODEL_CKPT_DIR=url)
+    assert said.startswith(f"MODEL_CKPT_DIR: {url}: expected a folder")
+    assert "addresses are not fetched; download it first" in said
+
+
 @pytest.mark.parametrize("place", ["transformer/config.json", "config.json"])
 def test_a_plan_that_the_heads_do_not_allow_is_refused_in_either_layout(place: str, tmp_path: Path) -> None:
     (tmp_path / "transformer").mkdir()

@@ -31,7 +31,15 @@ def test_picture_and_prompt_are_taken_in_either_order(photo: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    ["the camera pans slowly to the left", "zoom", "镜头向左移动", "Steam rises.", "zoom in/out", "boat " * 200],
+    [
+        "the camera pans slowly to the left",
+        "zoom",
+        "镜头向左移动",
+        "Steam rises.",
+        "zoom in/out",
+        "boat " * 200,
+        "-10 degrees: snow falls",
+    ],
 )
 def test_words_alone_are_the_prompt_of_the_drawn_picture(words: str) -> None:
     assert asked([words]) == asked(["", words]) == Asked(sample(), DRAWN, words)
@@ -41,6 +49,8 @@ def test_a_file_that_is_named_like_words_is_a_picture(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     Path("zoom in").write_bytes(b"a picture")
     assert asked(["zoom in"]) == Asked(b"a picture", "zoom in", PROMPT)
+    Path("-x.png").write_bytes(b"a picture")
+    assert asked(["-x.png"]) == Asked(b"a picture", "-x.png", PROMPT)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +81,10 @@ def test_help_prints_the_usage(arguments: list[str], capsys: pytest.CaptureFixtu
         (["the", "camera", "pans"], 'a prompt stands in quotes: just demo "the camera pans"'),
         (["boat.jpg", "the", "camera"], 'a prompt stands in quotes: just demo boat.jpg "the camera"'),
         (["--steps", "30"], "--steps is no option"),
+        (["-x"], "-x is no option"),
+        (["-s", "30"], "-s is no option"),
+        (["photo.jpg", "-v"], "-v is no option"),
+        (["-p=zoom in"], "-p=zoom in is no option"),
         (["--prompt=zoom in"], "--prompt=zoom in is no option"),
     ],
 )

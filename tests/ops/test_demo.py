@@ -82,6 +82,7 @@ def test_a_prompt_that_is_too_short_or_too_long_is_refused_in_the_words_of_the_a
         ("cut.jpg", picture(400, 400, "JPEG")[:-400], "the picture is a JPEG, but damaged"),
         ("boat.jpg", b"%PDF-1.7\n%", "the picture is a PDF; it may be PNG, JPEG"),
         ("empty.png", b"", "the picture is empty"),
+        ("flat.png", picture(800, 20, "PNG"), "the picture is not taken: it is 800×20 pixels; sides may be 32 to 8192"),
     ],
 )
 def test_a_picture_that_cannot_be_read_is_named_before_anything_starts(

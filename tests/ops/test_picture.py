@@ -7,6 +7,8 @@ from PIL import Image
 
 from ops import picture
 from ops.picture import TAKEN, Picture, look
+from services.edge.decode import normalise
+from services.edge.picture.essence import Refused
 
 
 def drawn(width: int = 400, height: int = 300) -> Image.Image:
@@ -109,6 +111,33 @@ def test_what_has_several_frames_is_named(kind: str) -> None:
 def test_what_is_no_picture_is_named(data: bytes, named: str) -> None:
     with pytest.raises(ValueError, match=f"the picture is {named}"):
         look(data)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "GIF", "BMP", "TIFF", "WebP"])
+@pytest.mark.parametrize(("width", "height"), [(800, 20), (20, 800), (31, 32), (32, 31), (1, 1), (257, 32), (40, 321)])
+def test_sides_that_the_service_refuses_are_refused_in_its_words(kind: str, width: int, height: int) -> None:
+    data = saved(kind, drawn(width, height))
+    with pytest.raises(Refused) as of_the_service:
+        normalise(data, io.BytesIO(), lambda _pixels: None)
+    with pytest.raises(ValueError) as refusal:
+        look(data)
+    assert str(refusal.value) == f"the picture is not taken: {of_the_service.value}"
+
+
+@pytest.mark.parametrize(("width", "height"), [(8193, 2000), (2000, 8193), (8000, 6251), (32768, 32768)])
+def test_what_is_too_large_is_refused_in_the_words_of_the_service_before_it_is_decoded(width: int, height: int) -> None:
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
+    with pytest.raises(Refused) as of_the_service:
+        normalise(data, io.BytesIO(), lambda _pixels: None)
+    with pytest.raises(ValueError) as refusal:
+        look(data)
+    assert str(refusal.value) == f"the picture is not taken: {of_the_service.value}"
+
+
+@pytest.mark.parametrize(("width", "height"), [(32, 32), (256, 32), (32, 256), (8192, 1024)])
+def test_sides_at_the_limits_are_taken(width: int, height: int) -> None:
+    assert look(saved("PNG", drawn(width, height))) == Picture("image/png", width, height)
 
 
 def test_a_picture_on_its_side_has_the_size_that_is_seen() -> None:

@@ -5,6 +5,9 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from contracts import env
+from contracts.env import BadSetting
+from services.edge.app import Settings
 from services.edge.hosts import is_served
 from tests.conftest import Broker, eventually
 from tests.services.edge.conftest import Edge
@@ -45,6 +48,42 @@ def test_a_star_serves_every_host(host: str) -> None:
 
 def test_a_star_within_a_name_is_no_pattern() -> None:
     assert not is_served("a.example.com", ("a*.example.com", "a.*.com", "**", "*com", "*.", "*..", ""))
+
+
+def read(pattern: str) -> tuple[str, ...]:
+    return env.read(Settings, {"ALLOWED_HOSTS": pattern}).allowed_hosts
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "a..b", ".a.org", "a.org..", ".", "..", "*.*", "*..a", "*.a..b", "*.", "-a.org", "*.-a.org", "a*.org",
+        "256.1.1.1", "1.2.3", "*.10.0.0.1", "*.[::1]", "[::1", "[:::1]", "[1.2.3.4.5]", "[]", "::1", "a.org:99999",
+        "a.org:0", "http://a.org", "a.org/x", "a b", "ü.org", "a" * 64 + ".org", ".".join(["a" * 60] * 5), "**",
+    ],
+)  # fmt: skip
+def test_a_pattern_whose_host_cannot_be_one_is_refused(pattern: str) -> None:
+    with pytest.raises(
+        BadSetting, match=r"^ALLOWED_HOSTS was .*; it may be a list, parted by commas, each of it \* for"
+    ):
+        read(f"good.org, {pattern}")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*", "a.org", "A.Org", "a.org.", "a.org:8088", "localhost", "*.a.org", "*.localhost", "*.a.org:1", "10.0.0.1",
+        "10.0.0.1:80", "[::1]", "[fd00::1]:8088", "my_host", "xn--bcher-kva.example", "a-b.c", "7.org", "a.org:",
+    ],
+)  # fmt: skip
+def test_a_pattern_whose_host_can_be_one_is_taken(pattern: str) -> None:
+    assert read(f"good.org, {pattern}") == ("good.org", pattern)
+
+
+@pytest.mark.parametrize("host", ["a..b", "*.*", "-a.org", "256.1.1.1", "[:::1]", "*.10.0.0.1", "a.org:99999"])
+def test_an_origin_whose_host_cannot_be_one_is_refused(host: str) -> None:
+    with pytest.raises(BadSetting, match=r"^ALLOWED_ORIGINS was https://"):
+        env.read(Settings, {"ALLOWED_ORIGINS": f"https://{host}"})
 
 
 def ask(edge: Edge, path: str, host: str) -> tuple[int, bytes]:
