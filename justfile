@@ -1,6 +1,6 @@
 # What people run. Each recipe sets up what it needs; `just` alone lists them.
 # `exec` puts the command in the place of the shell, which would not pass on the signal that `just` passes to it;
-# `ops.tether` has the kernel pass one on where `just` is killed, and holds Ctrl-C back while Python starts; it needs no
+# `ops.local.die_with_parent` has the kernel pass one on where `just` is killed, and holds Ctrl-C back while Python starts; it needs no
 # packages itself (-IS).
 
 set positional-arguments := true
@@ -15,13 +15,13 @@ default:
 [group('run')]
 [no-exit-message]
 demo *picture_and_prompt: setup
-    @exec {{ python }} -IS ops/tether.py --hold-interrupts {{ python }} -m ops.demo "$@"
+    @exec {{ python }} -IS ops/local/die_with_parent.py --hold-interrupts {{ python }} -m ops.local.demo "$@"
 
 # The whole service on this machine, until Ctrl-C
 [group('run')]
 [no-exit-message]
 up: setup
-    @exec {{ python }} -m ops.tether {{ python }} -m ops.up
+    @exec {{ python }} -m ops.local.die_with_parent {{ python }} -m ops.local.up
 
 # Make what the rest needs, .venv and what is installed in it; quick when nothing has changed
 [group('run')]
@@ -62,19 +62,19 @@ fuzz seconds="60": setup
 [group('test')]
 [no-exit-message]
 endings kills="20" races="100": setup
-    @exec {{ python }} -m tests.endings.run "$1" "$2"
+    @exec {{ python }} -m tests.chaos.kills.run "$1" "$2"
 
 # Every fault at every phase of a job's life, or a shard of them such as 1/4; an hour, and a table
 [group('test')]
 [no-exit-message]
 faults *arguments: setup
-    @exec {{ python }} -m tests.faults.run "$@"
+    @exec {{ python }} -m tests.chaos.faults.run "$@"
 
 # Three brokers, two edges, two states, three clusters; so many jobs, and a kill every ten seconds for so long
 [group('test')]
 [no-exit-message]
 many jobs="200" seconds="300" seed="1": setup
-    @exec {{ python }} -m tests.many.run "$1" "$2" "$3"
+    @exec {{ python }} -m tests.chaos.soak.run "$1" "$2" "$3"
 
 # Attacks on a real edge, all or those that are named: what they cost it, and what legitimate clients see; a table
 [group('test')]
@@ -86,13 +86,13 @@ attacks *names: setup
 [group('test')]
 [no-exit-message]
 cancels count="100": setup
-    @{{ python }} -m tests.many.cancels "$1"
+    @{{ python }} -m tests.chaos.soak.cancels "$1"
 
 # Three brokers, each in a network of its own, and one frozen or cut off for so long under load; root, and a table
 [group('test')]
 [no-exit-message]
 partition seconds="45" *faults: setup
-    @{{ python }} -m tests.many.partition "$@"
+    @{{ python }} -m tests.chaos.soak.partition "$@"
 
 # Thousands of histories of the whole service in a few seconds, each from a seed
 [group('test')]
@@ -122,31 +122,31 @@ cover *arguments: setup
 [group('model')]
 [no-exit-message]
 train *arguments: _photographs
-    @OMP_NUM_THREADS=1 exec nice {{ python }} -m inference.pocket.train "$@"
+    @OMP_NUM_THREADS=1 exec nice {{ python }} -m inference.pocket.training.train "$@"
 
 # Write what is trained so far as a checkpoint into a new folder, for MODEL_CKPT_DIR
 [group('model')]
 [no-exit-message]
 export *arguments: _photographs
-    @exec {{ python }} -m inference.pocket.export "$@"
+    @exec {{ python }} -m inference.pocket.training.export "$@"
 
 # Train a checkpoint further, for minutes of a GPU: CHECKPOINT FOLDER STATE 16 cuda
 [group('model')]
 [no-exit-message]
 finish *arguments: _photographs
-    @exec {{ python }} -m inference.pocket.finish "$@"
+    @exec {{ python }} -m inference.pocket.training.finish "$@"
 
 # How good a pocket model is on what it has not seen: figures, after half an hour of one core
 [group('model')]
 [no-exit-message]
 evaluate *arguments: _photographs
-    @OMP_NUM_THREADS=1 exec {{ python }} -m inference.pocket.evaluate "$@"
+    @OMP_NUM_THREADS=1 exec {{ python }} -m inference.pocket.evaluation.evaluate "$@"
 
 # Every motion that the pocket model knows, on a picture of yours, as rows of a sheet: PICTURE SHEET
 [group('model')]
 [no-exit-message]
 showcase *picture_and_sheet: setup
-    @exec {{ python }} -m inference.pocket.showcase "$@"
+    @exec {{ python }} -m inference.pocket.evaluation.showcase "$@"
 
 # What it costs in quality to save: a table and a plot in ops/bench/results
 [group('model')]
@@ -212,4 +212,4 @@ provision: setup
 [group('operate')]
 [no-exit-message]
 ctl *arguments: setup
-    @WANJET_SOCKET="${WANJET_FOLDER:-.wanjet/up}/supervisor.sock" .venv/bin/supervisorctl -c ops/supervisord.conf "$@"
+    @WANJET_SOCKET="${WANJET_FOLDER:-.wanjet/up}/supervisor.sock" .venv/bin/supervisorctl -c ops/local/supervisord.conf "$@"

@@ -11,8 +11,8 @@ from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 import msgspec
 from msgspec import Struct, inspect
 
-from contracts import log
-from contracts.misspelt import nearest
+from contracts.process import log
+from contracts.process.misspelt import nearest
 from contracts.words import may_be
 
 T = TypeVar("T")

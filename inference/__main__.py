@@ -2,7 +2,7 @@
 
 import gc
 
-from contracts import env, start
+from contracts.process import env, start
 from inference import early
 from inference.settings import Settings
 
@@ -12,11 +12,11 @@ if __name__ == "__main__":
 
 gc.disable()  # the libraries make a million objects that stay: walking them takes a second of each start
 
-from inference import rank  # noqa: E402
+from inference import launch  # noqa: E402
 
 gc.freeze()
 gc.enable()
 
 if __name__ == "__main__":
     with start.refusing("inference"):
-        rank.main()
+        launch.main()

@@ -13,13 +13,13 @@ import torch
 
 from contracts.job import Generation, shift_of
 from contracts.plan import degrees
-from inference.device import choose
-from inference.wan.card import CARD_FILE, ModelCard, read_card
-from inference.wan.checkpoint import open_checkpoint
-from inference.wan.parts import Checkpoint, Part
-from inference.wan.places import is_there
+from inference.ranks.device import choose
+from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.model_card import CARD_FILE, ModelCard, read_card
+from inference.wan.checkpoint.open import open_checkpoint
+from inference.wan.checkpoint.places import is_there
+from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.residual import large_type, wan_dtype
-from inference.wan.weights import CheckpointError
 
 GB = 1e9
 RANKS_SHOWN = (1, 2, 4, 8)

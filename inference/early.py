@@ -1,16 +1,16 @@
 """What can be said of a cluster's settings without torch, whose import takes seconds: wrong ones end the start at once.
 
-All of it is checked again, and more, once the libraries are there (`inference.rank`).
+All of it is checked again, and more, once the libraries are there (`inference.launch`).
 """
 
 import json
 from pathlib import Path
 from typing import Any
 
-from contracts import env
-from contracts.env import BadSetting
 from contracts.plan import own_plan
-from inference.address import not_fetched
+from contracts.process import env
+from contracts.process.env import BadSetting
+from inference.checkpoint_url import not_fetched
 from inference.settings import Settings
 
 ATTENTION_BACKENDS = (

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 
 from contracts.bounds import NAME_CHARS_MAX, RANKS_MAX, Ranks
 from contracts.plan import Part
-from contracts.settings import ATTEMPTS_MAX, Gigabytes, NatsCreds, NatsUrl, StoreUrl, Wait
+from contracts.process.settings import ATTEMPTS_MAX, Gigabytes, NatsCreds, NatsUrl, StoreUrl, Wait
 from inference.pocket import POCKET_FOLDER
 
 CHECKPOINT_INTERVAL_S_MAX = 86_400

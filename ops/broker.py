@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from contracts import bus
-from contracts.bus import Bus
-from contracts.env import BadSetting, shown
-from contracts.settings import NatsCreds, NatsUrl
+from contracts.broker import bus
+from contracts.broker.bus import Bus
+from contracts.process.env import BadSetting, shown
+from contracts.process.settings import NatsCreds, NatsUrl
 
 CONNECT_WITHIN_S = 5
 POLL_S = 0.05

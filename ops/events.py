@@ -10,10 +10,11 @@ from datetime import datetime
 from msgspec import UNSET, structs
 from nats.js.errors import NotFoundError
 
-from contracts import env, log, start, subjects, wire
-from contracts.bus import Bus, Stored
+from contracts import subjects, wire
+from contracts.broker.bus import Bus, Stored
 from contracts.events import Event, JobCancelled, JobDeclined, JobSubmitted
 from contracts.job import is_job_id
+from contracts.process import env, log, start
 from ops.broker import Settings, connected
 
 VALUE_CHARS_MAX = 100

@@ -19,9 +19,10 @@ import nats.errors
 from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
-from contracts import env, lifetime, log, start, subjects
-from contracts.bus import Bus, Unavailable, WrongSequence
-from contracts.env import BadSetting
+from contracts import subjects
+from contracts.broker.bus import Bus, Unavailable, WrongSequence
+from contracts.process import env, lifetime, log, start
+from contracts.process.env import BadSetting
 from ops.broker import Settings as Server
 from ops.broker import connected
 from ops.refusals import Denied, check_rights, sentence

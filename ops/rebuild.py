@@ -9,13 +9,14 @@ import sys
 
 from msgspec import Struct
 
-from contracts import env, log, start, stores
-from contracts.blobs import Store
-from contracts.bus import Bus
+from contracts.broker.bus import Bus
 from contracts.job import job_id_in
 from contracts.job_log import JobLog
+from contracts.process import env, log, start
+from contracts.process.settings import NatsCreds, NatsUrl, StoreUrl
 from contracts.restore import find_record, record_files, restore
-from contracts.settings import NatsCreds, NatsUrl, StoreUrl
+from contracts.stores import configured
+from contracts.stores.files import Store
 from ops.broker import Settings as Broker
 from ops.broker import connected
 
@@ -73,7 +74,7 @@ async def main() -> None:
     log.configure("rebuild")
     settings = env.read(Settings)
     async with connected(Broker(settings.nats_url, settings.nats_creds), name="rebuild") as broker:
-        done = await rebuild(broker, stores.video_store(settings.video_store_url))
+        done = await rebuild(broker, configured.video_store(settings.video_store_url))
     print(in_words(done))
     if done.unreadable:
         sys.exit("\n".join(["cannot be read:", *done.unreadable]))

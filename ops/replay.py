@@ -9,8 +9,9 @@ import time
 from msgspec import Struct
 from nats.js.api import ConsumerInfo
 
-from contracts import env, log, start, subjects
-from contracts.bus import Bus
+from contracts import subjects
+from contracts.broker.bus import Bus
+from contracts.process import env, log, start
 from ops.broker import Settings, connected
 
 FOLDED_WITHIN_S = 3600.0

@@ -15,7 +15,7 @@ from nats.js.api import (
 )
 
 from contracts import subjects
-from contracts.settings import MIB, SECONDS_MAX, TASKS_MAX, TIB, MonitorUrl, NatsCreds, NatsUrl, Replicas
+from contracts.process.settings import MIB, SECONDS_MAX, TASKS_MAX, TIB, MonitorUrl, NatsCreds, NatsUrl, Replicas
 from contracts.words import form
 
 DUPLICATE_WINDOW_S = 120

@@ -13,10 +13,11 @@ from typing import Any, TypeVar
 import msgspec
 import pytest
 
-from contracts import bus, subjects
-from contracts.bus import Bus
+from contracts import subjects
+from contracts.broker import bus
+from contracts.broker.bus import Bus
 from ops import provision
-from ops.ports import free_ports
+from ops.local.ports import free_ports
 
 T = TypeVar("T")
 REPOSITORY = Path(__file__).parent.parent

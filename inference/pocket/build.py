@@ -18,10 +18,10 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerF
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from inference.pocket.words import tokenizer
-from inference.wan.card import CARD_FILE, WAN21_SIZES, ModelCard
-from inference.wan.eye import clip_processor
-from inference.wan.original_layout import CLIP_HEADS
+from inference.pocket.data.tokenizer import tokenizer
+from inference.wan.checkpoint.model_card import CARD_FILE, WAN21_SIZES, ModelCard
+from inference.wan.checkpoint.original_layout import CLIP_HEADS
+from inference.wan.clip_pixels import clip_processor
 
 SEED = 0
 

@@ -5,7 +5,7 @@ from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
 from PIL import Image
 from transformers import CLIPVisionModel
 
-from inference.wan.eye import Processor
+from inference.wan.clip_pixels import Processor
 from inference.wan.load import Wan
 
 # The transformer parts text from picture by this count and checks nothing: any other length gives a wrong video.

@@ -12,15 +12,15 @@ from PIL import Image
 
 from contracts.events import Stage
 from contracts.job import Job, shift_of
-from inference.wan import vae
 from inference.wan.attention_cache import AttentionCache, rule_for
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, encode_image, encode_text
 from inference.wan.guidance import Conditioning, predict_noise
-from inference.wan.halfway import Halfway
 from inference.wan.load import Wan
-from inference.wan.mesh import ALONE, Layout
-from inference.wan.parallelize import shared_tokens
+from inference.wan.parallel.mesh import ALONE, Layout
+from inference.wan.parallel.ulysses import shared_tokens
+from inference.wan.snapshot import Halfway
 from inference.wan.solvers import Scheduler, advance, memory_of, recall, solver, timesteps
+from inference.wan.vae import codec
 
 Boundary = Callable[[Stage, int], None]
 Offer = Callable[[Callable[[], Halfway]], None]
@@ -60,7 +60,7 @@ def generate(
         boundary("denoise", 0)
         latents_BCTHW = denoise(wan, job, given, boundary, layout, halfway=halfway, offer=offer)
         boundary("decode", 0)
-        return vae.decode(wan.vae, latents_BCTHW, layout.rows)
+        return codec.decode(wan.vae, latents_BCTHW, layout.rows)
 
 
 def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditioning:
@@ -70,7 +70,7 @@ def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Co
         prompt_BLD=encode_text(wan, job.prompt),
         negative_BLD=encode_text(wan, negative) if job.guided else None,
         image_BLD=encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype),
-        first_frame_BCTHW=vae.first_frame_condition(wan.vae, image, job.num_frames, layout.rows),
+        first_frame_BCTHW=codec.first_frame_condition(wan.vae, image, job.num_frames, layout.rows),
     )
 
 

@@ -8,12 +8,12 @@ from diffusers.models.attention_dispatch import AttentionBackendName, dispatch_a
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from torch import nn
 
-from contracts import log
 from contracts.job import parse_size
+from contracts.process import log
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.fp8 import Fp8Linear
 from inference.wan.load import Wan
-from inference.wan.vae import SPATIAL_STRIDE, TEMPORAL_STRIDE
+from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
 
 NATIVE = "native"
 

@@ -15,19 +15,19 @@ from torch.distributed.device_mesh import DeviceMesh
 from transformers import CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
 from transformers.utils import logging
 
-from contracts import log
+from contracts.process import log
 from inference.wan import fp8
-from inference.wan.card import ModelCard, read_card
-from inference.wan.checkpoint import open_checkpoint
-from inference.wan.eye import Processor
-from inference.wan.fingerprint import fingerprint
-from inference.wan.parts import Checkpoint, Part
+from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.fingerprint import fingerprint
+from inference.wan.checkpoint.model_card import ModelCard, read_card
+from inference.wan.checkpoint.open import open_checkpoint
+from inference.wan.checkpoint.tensors import CheckpointError
+from inference.wan.checkpoint.tokenizer import read_tokenizer
+from inference.wan.clip_pixels import Processor
+from inference.wan.parallel.fsdp import own_rows, share_out, with_rows
+from inference.wan.prompt_cache import Texts
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
-from inference.wan.rows import own_rows, share_out, with_rows
-from inference.wan.texts import Texts
-from inference.wan.tokenizer import read_tokenizer
-from inference.wan.vae_on_cpu import speed_up
-from inference.wan.weights import CheckpointError
+from inference.wan.vae.cpu import speed_up
 
 SAY_EVERY_S = 5.0
 

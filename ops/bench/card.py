@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from torch._dynamo import config
 
 from contracts.job import Job, parse_size, shift_of
-from inference import device
+from inference.ranks import device
 from inference.wan.attention_cache import rule_for
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.generate import denoise, encode

@@ -13,15 +13,15 @@ from pathlib import Path
 
 import torch
 
-from contracts.blobs import Folder
 from contracts.job import CHECKPOINTS, parse_size
-from inference import device
-from inference.checkpoints import Checkpoints
+from contracts.stores.files import Folder
+from inference.leader.job_checkpoints import Checkpoints
+from inference.ranks import device
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.guidance import Conditioning
-from inference.wan.halfway import Halfway
+from inference.wan.snapshot import Halfway
 from inference.wan.solvers import Memory
-from inference.wan.vae import SPATIAL_STRIDE, TEMPORAL_STRIDE
+from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, now, seconds, warmed

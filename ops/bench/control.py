@@ -12,18 +12,18 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from contracts import wire
-from contracts.bus import Expect
+from contracts.broker.bus import Expect
 from contracts.events import JobSubmitted
 from contracts.job import Job, parse_size
 from contracts.plan import Plan
-from inference.attempt import Attempt
-from inference.broadcast import Group
-from inference.claims import Planned
-from inference.commands import Run
-from inference.desk import Desk
-from inference.progress import Pace
-from inference.watch import Watch
-from inference.worker import Left
+from inference.leader.attempt import Attempt
+from inference.leader.bridge import Desk
+from inference.leader.planner import Planned
+from inference.leader.progress import Pace
+from inference.ranks.broadcast import Group
+from inference.ranks.commands import Run
+from inference.ranks.monitor import Watch
+from inference.ranks.worker import Left
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 

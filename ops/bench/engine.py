@@ -15,7 +15,7 @@ import msgspec
 import torch
 from msgspec import Struct
 
-from inference import device
+from inference.ranks import device
 from ops.bench.child import json_lines
 from ops.bench.plot import plot
 from ops.bench.row import Row, told

@@ -6,7 +6,7 @@ import torch
 from msgspec import Struct
 from torch.nn import functional
 
-from inference.pocket.judge import psnr_db
+from inference.pocket.evaluation.metrics import psnr_db
 
 SSIM_WINDOW_PX = 7
 # Of values in [0, 1]; from the paper.

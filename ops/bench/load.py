@@ -16,10 +16,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from inference import device
 from inference.pocket.build import POCKET_CARD, PocketShape, build
+from inference.ranks import device
 from inference.wan.load import load
-from inference.wan.rows import rows_mesh
+from inference.wan.parallel.fsdp import rows_mesh
 from ops.bench.child import json_lines
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from contracts.events import Stage
 from contracts.job import parse_size, shift_of
-from inference import device
+from inference.ranks import device
 from inference.wan.generate import generate
 from inference.wan.kernels import attend
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_of

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from contracts.job import parse_size
-from inference import device
-from inference.video import write_mp4
+from inference.leader.mp4 import write_mp4
+from inference.ranks import device
 from ops.bench import stock
 from ops.bench.picture import film
 from ops.bench.row import Aim, Row, Series

@@ -12,7 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
-from inference import device
+from inference.ranks import device
 from ops.bench import card, checkpoint, control, loop, mp4, plans, queue
 from ops.bench.row import Row, tell
 from ops.bench.setup import Setup

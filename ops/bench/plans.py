@@ -14,15 +14,15 @@ from torch.distributed.distributed_c10d import Store
 
 from contracts.job import Job, parse_size
 from contracts.plan import Plan, degrees
-from inference import device
-from inference.wan import vae
+from inference.ranks import device
 from inference.wan.generate import denoise, encode
 from inference.wan.guidance import Conditioning
 from inference.wan.kernels import attend
 from inference.wan.load import Wan
-from inference.wan.mesh import Layout, Meshes
-from inference.wan.rows import rows_mesh
-from inference.wan.shard import keep
+from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.mesh import Layout, Meshes
+from inference.wan.sharding import keep
+from inference.wan.vae import codec
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_above
 from ops.bench.picture import picture
 from ops.bench.row import Aim, Row, Series
@@ -141,19 +141,19 @@ def _rows_of_the_picture(ranks: Ranks) -> Iterator[Row]:
     split = ranks.named("vae_parallel")
     both: dict[str, Sides] = {
         "encode": {
-            ALONE: ranks.alone(lambda: vae.first_frame_condition(model, image, setup.frames)),
-            split: ranks.together(lambda: vae.first_frame_condition(model, image, setup.frames, rows)),
+            ALONE: ranks.alone(lambda: codec.first_frame_condition(model, image, setup.frames)),
+            split: ranks.together(lambda: codec.first_frame_condition(model, image, setup.frames, rows)),
         },
         "decode": {
-            ALONE: ranks.alone(lambda: vae.decode(model, latents_BCTHW)),
-            split: ranks.together(lambda: vae.decode(model, latents_BCTHW, rows)),
+            ALONE: ranks.alone(lambda: codec.decode(model, latents_BCTHW)),
+            split: ranks.together(lambda: codec.decode(model, latents_BCTHW, rows)),
         },
     }
     for stage, sides in both.items():
         yield _row(stage, ALONE, split, by_turns(warmed(sides), setup.count))
     memory: Sides = {
-        ALONE: ranks.most(lambda: vae.decode(model, latents_BCTHW)),
-        split: ranks.most(lambda: vae.decode(model, latents_BCTHW, rows)),
+        ALONE: ranks.most(lambda: codec.decode(model, latents_BCTHW)),
+        split: ranks.most(lambda: codec.decode(model, latents_BCTHW, rows)),
     }
     took = by_turns(memory, min(setup.count, MEMORY_ROUNDS_MAX))
     yield _row("decode, memory of a rank", ALONE, split, took, unit="bytes")

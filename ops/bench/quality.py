@@ -21,19 +21,19 @@ from PIL import Image, ImageOps
 
 from contracts.job import Job, parse_size
 from contracts.plan import Plan
-from inference import device
 from inference.pocket import POCKET_FOLDER
+from inference.ranks import device
 from inference.wan.attention_cache import rule_for
-from inference.wan.card import read_card
+from inference.wan.checkpoint.model_card import read_card
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
-from inference.wan.mesh import ALONE, Layout, Meshes
-from inference.wan.vae import SPATIAL_STRIDE
+from inference.wan.parallel.mesh import ALONE, Layout, Meshes
+from inference.wan.vae.codec import SPATIAL_STRIDE
 from ops.bench.child import json_lines
 from ops.bench.likeness import Likeness, Row, likeness, table
 from ops.bench.quality_plot import plot
 from ops.bench.turns import say
-from ops.sample import landscape
+from ops.local.sample_image import landscape
 
 RESULTS = Path(__file__).parent / "results"
 PROMPTS = ("the camera pans left", "rotate clockwise")

@@ -14,11 +14,12 @@ from typing import NamedTuple
 
 from contracts import subjects, wire
 from contracts.events import AnyEvent, JobSucceeded, Stage, StageStarted
-from ops import broker, demo
+from ops import broker
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.turns import say
-from ops.stack import Stack, on_free_ports, running
+from ops.local import demo
+from ops.local.stack import Stack, on_free_ports, running
 
 NOTHING_BETWEEN = Aim("≤", 1.05)
 POLL_S = 0.5

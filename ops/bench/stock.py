@@ -14,7 +14,7 @@ from PIL import Image
 from contracts.job import FPS, Job
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT
 from inference.wan.load import Wan
-from inference.wan.vae import SPATIAL_STRIDE
+from inference.wan.vae.codec import SPATIAL_STRIDE
 
 
 def stock_pipeline(wan: Wan, scheduler: Any) -> Any:

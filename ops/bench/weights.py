@@ -15,10 +15,10 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 
 from inference.pocket.build import PocketShape, builders
-from inference.wan.card import ModelCard
+from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.model_card import ModelCard
+from inference.wan.checkpoint.tensors import Stored
 from inference.wan.load import Wan, read
-from inference.wan.parts import Checkpoint, Part
-from inference.wan.weights import Stored
 from ops.bench.setup import ShapeName
 
 SHAPES: dict[ShapeName, PocketShape] = {

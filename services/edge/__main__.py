@@ -5,11 +5,12 @@ import sys
 
 import uvloop
 
-from contracts import env, lifetime, start, stores
+from contracts.process import env, lifetime, start
+from contracts.stores import configured
 from services.edge.app import Settings, app
-from services.edge.crowd import Crowd, connections_for, raise_files_limit
-from services.edge.listening import listening
-from services.edge.server import Server
+from services.edge.http.crowd import Crowd, connections_for, raise_files_limit
+from services.edge.http.listening import listening
+from services.edge.http.server import Server
 
 END_WITHIN_S = 19.0  # all that `server` waits for at its end, and something over
 THREADS_END_WITHIN_S = 1.0
@@ -39,5 +40,5 @@ if __name__ == "__main__":
     with start.refusing("edge"):
         settings = env.read(Settings)
         start.configure("edge")
-        stores.check(settings.video_store_url, settings.scratch_store_url)
+        configured.check(settings.video_store_url, settings.scratch_store_url)
         sys.exit(0 if uvloop.run(serve(settings)) else 1)

@@ -15,19 +15,21 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from msgspec import Meta, Struct
 
-from contracts import bus, log, stores
-from contracts.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
-from services.edge.about import Contact
-from services.edge.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
+from contracts.broker import bus
+from contracts.process import log
+from contracts.process.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
+from contracts.stores import configured
+from services.edge.body.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
 from services.edge.canary import canary
 from services.edge.docs.pages import DOCS
 from services.edge.errors import HANDLERS, ErrorBody
-from services.edge.fetch import Outbound
-from services.edge.gate import networks
-from services.edge.hosts import HostPattern, is_served
-from services.edge.images import Normaliser
+from services.edge.http.hosts import HostPattern, is_served
+from services.edge.http.origins import AllowedOrigin, shared
+from services.edge.image.about import Contact
+from services.edge.image.fetch import Outbound
+from services.edge.image.normalise import Normaliser
+from services.edge.image.url_policy import networks
 from services.edge.jobs import Jobs
-from services.edge.origins import AllowedOrigin, shared
 from services.edge.routes import ROUTES, VIDEOS, Edge
 from services.edge.videos import Videos
 
@@ -70,7 +72,10 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         allowed = networks(settings.outbound_allowed_networks)
-        videos, scratch = stores.video_store(settings.video_store_url), stores.scratch_store(settings.scratch_store_url)
+        videos, scratch = (
+            configured.video_store(settings.video_store_url),
+            configured.scratch_store(settings.scratch_store_url),
+        )
         async with (
             bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
             canary(broker, uuid.uuid4().hex) as canary_of_this,

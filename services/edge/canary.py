@@ -11,8 +11,9 @@ from contextlib import asynccontextmanager, suppress
 
 from nats.js.errors import APIError, NotFoundError
 
-from contracts import lifetime, subjects
-from contracts.bus import Bus, Refused, Unavailable
+from contracts import subjects
+from contracts.broker.bus import Bus, Refused, Unavailable
+from contracts.process import lifetime
 
 EVERY_S = 2.0
 PUBLISH_WITHIN_S = 4.0

@@ -6,12 +6,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
-from contracts import log
-from contracts.bus import Unavailable
+from contracts.broker.bus import Unavailable
 from contracts.cluster import Objection
+from contracts.process import log
 from contracts.status import State
-from contracts.trouble import described
-from services.edge.submission import Invalid
+from contracts.stores.trouble import described
 
 RETRY_AFTER_S = 10
 BUSY = "服务器繁忙，请稍后重试"
@@ -36,6 +35,14 @@ class Overloaded(Exception):
 
 class ImageRefused(Exception):
     """The image is not taken; the text says why and is safe to show."""
+
+
+class Invalid(Exception):
+    """What is wrong, one objection a field."""
+
+    def __init__(self, objections: list[Objection]) -> None:
+        self.objections = objections
+        super().__init__("; ".join(objection.message for objection in objections))
 
 
 class NotFound(Exception):

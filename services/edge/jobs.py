@@ -10,21 +10,22 @@ from mmap import mmap
 from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
-from contracts import log, subjects, wire
-from contracts.blobs import Store
-from contracts.bus import Bus, StreamFull, SubjectFull, Unavailable
+from contracts import subjects, wire
+from contracts.broker.bus import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobCancelled, JobSubmitted
 from contracts.fold import fold, fold_all
 from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
 from contracts.job_log import JobLog
+from contracts.process import log
 from contracts.record import video_record_name
 from contracts.status import JobStatus
-from contracts.trouble import Trouble
+from contracts.stores.files import Store
+from contracts.stores.trouble import Trouble
+from services.edge.body.idempotency import Identity, fresh, repeatable
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
-from services.edge.idempotency import Identity, fresh, repeatable
 from services.edge.places import Places
-from services.edge.spool import Spool
+from services.edge.resources.spool import Spool
 
 PUBLISH_WITHIN_S = 12.0  # longer than an election of three brokers
 INPUT_TAG_BYTES = 4

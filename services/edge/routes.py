@@ -15,23 +15,24 @@ from msgspec import Struct
 from msgspec.structs import replace
 from nats.js.errors import APIError, NotFoundError
 
-from contracts import json_body, log
-from contracts.bus import Bus, Unavailable
+from contracts import json_body
+from contracts.broker.bus import Bus, Unavailable
 from contracts.cluster import ClusterStatus, Objection, objections, size_for_all
 from contracts.job import AUTO, JobId, JobRequest, is_job_id
 from contracts.json_body import NotJson
+from contracts.process import log
 from contracts.status import JobStatus
 from services.edge import health
-from services.edge.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
+from services.edge.body.bodies import SUBMISSION_BYTES_MAX, Bodies, Submission
+from services.edge.body.idempotency import key_in
+from services.edge.body.submission import ECHO_CHARS_MAX
 from services.edge.canary import Canary
-from services.edge.data_uri import is_inline
-from services.edge.errors import ErrorBody, Gone, NotFound
-from services.edge.fetch import Outbound
-from services.edge.idempotency import key_in
-from services.edge.images import Normaliser, png_size
+from services.edge.errors import ErrorBody, Gone, Invalid, NotFound
+from services.edge.http.origins import is_allowed
+from services.edge.image.data_uri import is_inline
+from services.edge.image.fetch import Outbound
+from services.edge.image.normalise import Normaliser, png_size
 from services.edge.jobs import Jobs
-from services.edge.origins import is_allowed
-from services.edge.submission import ECHO_CHARS_MAX, Invalid
 from services.edge.videos import Videos
 
 SMALL_BODY_BYTES_MAX = 64 * 1024

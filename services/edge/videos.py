@@ -10,11 +10,12 @@ from typing import Any
 from litestar import Response
 from litestar.response import Stream
 
-from contracts import log, wire
-from contracts.blobs import File, Store
+from contracts import wire
 from contracts.events import JobSucceeded
 from contracts.job import video_name
+from contracts.process import log
 from contracts.record import video_record_name
+from contracts.stores.files import File, Store
 from services.edge.errors import Damaged, NoSuchPart
 
 CHECKED_MAX = 10_000

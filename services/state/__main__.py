@@ -6,10 +6,13 @@ import sys
 import uvloop
 from msgspec import Struct
 
-from contracts import bus, env, lifetime, log, start, stores, subjects
-from contracts.bus import Bus, Unavailable
-from contracts.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
-from contracts.trouble import described
+from contracts import subjects
+from contracts.broker import bus
+from contracts.broker.bus import Bus, Unavailable
+from contracts.process import env, lifetime, log, start
+from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
+from contracts.stores import configured
+from contracts.stores.trouble import described
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
 from services.state.records import Records
@@ -45,7 +48,10 @@ async def serve(settings: Settings) -> bool:
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
         log.get().info("state_ready")
-        videos, scratch = stores.video_store(settings.video_store_url), stores.scratch_store(settings.scratch_store_url)
+        videos, scratch = (
+            configured.video_store(settings.video_store_url),
+            configured.scratch_store(settings.scratch_store_url),
+        )
         records = Records(broker, videos)
         retention = Retention(broker, videos, scratch, settings.limits)
         async with asyncio.TaskGroup() as tasks:
@@ -82,5 +88,5 @@ if __name__ == "__main__":
     with start.refusing("state"):
         settings = env.read(Settings)
         start.configure("state")
-        stores.check(settings.video_store_url, settings.scratch_store_url)
+        configured.check(settings.video_store_url, settings.scratch_store_url)
         sys.exit(0 if uvloop.run(serve(settings)) else 1)

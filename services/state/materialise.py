@@ -6,11 +6,12 @@ stops the projection: what cannot be decoded, or makes a status that the broker 
 
 import asyncio
 
-from contracts import lifetime, log, subjects, wire
-from contracts.bus import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
+from contracts import subjects, wire
+from contracts.broker.bus import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEvent, Ending, EndingUnknown
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog
+from contracts.process import lifetime, log
 from contracts.status import JobStatus
 from services.state.records import Records
 

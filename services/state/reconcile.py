@@ -7,10 +7,11 @@ damaged goes on without what lay behind the damage: a job of the log that has no
 
 from contextlib import suppress
 
-from contracts import log, subjects
-from contracts.bus import Bus, Refused, Stored, SubjectFull
+from contracts import subjects
+from contracts.broker.bus import Bus, Refused, Stored, SubjectFull
 from contracts.job import is_job_id
 from contracts.job_log import JobLog
+from contracts.process import log
 from services.state.records import Records
 
 PUBLISH_WITHIN_S = 5.0

@@ -8,14 +8,15 @@ import asyncio
 import math
 from collections.abc import Sequence
 
-from contracts import log, subjects, wire
-from contracts.blobs import Store
-from contracts.bus import Bus
+from contracts import subjects, wire
+from contracts.broker.bus import Bus
 from contracts.events import AnyEnding, Ending, EndingUnknown, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id, job_id_in
 from contracts.job_log import JobLog
+from contracts.process import log
 from contracts.record import Record, record_name
 from contracts.restore import find_record, record_files, restore
+from contracts.stores.files import Store
 
 KEEP_WITHIN_S = 1.0  # the statuses wait for it
 RESTORED_SHARE = 0.9

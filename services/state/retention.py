@@ -9,14 +9,15 @@ import math
 
 from msgspec import Struct
 
-from contracts import log, subjects
-from contracts.blobs import File, Store
-from contracts.bus import Bus
+from contracts import subjects
+from contracts.broker.bus import Bus
 from contracts.events import EndingUnknown, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, is_job_id, job_id_in
 from contracts.job_log import JobLog
+from contracts.process import log
 from contracts.record import video_record_name
 from contracts.restore import record_files
+from contracts.stores.files import File, Store
 
 
 class Limits(Struct, frozen=True):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import aiohttp
 
-from contracts import bus
+from contracts.broker import bus
 from ops import provision
 from tests.conftest import Broker, eventually, provision_settings
 from tests.services.edge.conftest import Edge, submit

@@ -1,6 +1,6 @@
 from playwright.async_api import expect
 
-from services.edge.openapi import document
+from services.edge.docs.openapi import document
 from tests.browser.conftest import Visit
 
 OPERATIONS = sum(len(item) for item in document()["paths"].values())

@@ -4,9 +4,9 @@ import aiohttp
 import torch
 from playwright.async_api import Page
 
-from contracts.bus import Bus
+from contracts.broker.bus import Bus
 from contracts.job import FPS, video_name, video_url
-from inference.video import write_mp4
+from inference.leader.mp4 import write_mp4
 from tests.browser.conftest import Visit
 from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.test_edge import end_succeeded

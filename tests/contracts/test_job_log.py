@@ -1,4 +1,4 @@
-"""The fences of a job's log on one broker; `tests/many/test_fences.py` tries them on three."""
+"""The fences of a job's log on one broker; `tests/chaos/soak/test_fences.py` tries them on three."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.bus import Bus, Expect, WrongSequence
+from contracts.broker.bus import Bus, Expect, WrongSequence
 from contracts.events import EndingUnknown, JobDeclined, JobStarted, SubmissionUnknown
 from contracts.job_log import JobLog
 from tests.contracts.test_fold import ID, cancelled, failed, started, submitted, succeeded

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Struct
 
-from contracts import env
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.job import Job
 from contracts.plan import Part, Plan, at_fault, degrees, own_plan, plan_for
+from contracts.process import env
 
 
 def asking(**fields: Any) -> Job:

@@ -13,11 +13,11 @@ from typing import Any
 import aiohttp
 import pytest
 
-from contracts import bus
-from contracts.bus import Bus
+from contracts.broker import bus
+from contracts.broker.bus import Bus
 from contracts.status import ENDED
 from inference.pocket.build import build
-from inference.wan.card import ModelCard
+from inference.wan.checkpoint.model_card import ModelCard
 from tests.conftest import REPOSITORY, Broker, Process, environment, eventually
 from tests.inference.conftest import TINY
 from tests.services.edge.conftest import PROMPT, Edge, picture, post

@@ -14,15 +14,16 @@ from PIL import Image
 
 from contracts.events import Stage
 from contracts.job import Job
-from inference import lead, worker
-from inference.__main__ import rank
-from inference.attempt import Attempt
-from inference.endings import Endings
-from inference.video import write_mp4
+from inference.__main__ import launch
+from inference.leader import leader
+from inference.leader.attempt import Attempt
+from inference.leader.completion import Endings
+from inference.leader.mp4 import write_mp4
+from inference.ranks import worker
 from inference.wan.generate import Boundary, Offer, generate
-from inference.wan.halfway import Halfway
 from inference.wan.load import Wan
-from inference.wan.mesh import Layout
+from inference.wan.parallel.mesh import Layout
+from inference.wan.snapshot import Halfway
 
 AT_STEP = 3
 LAST_STEP = 15
@@ -123,7 +124,7 @@ def run_out_of_memory(*_: object) -> None:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-class FaultyLead(lead.Lead):
+class FaultyLead(leader.Lead):
     async def _store(self, attempt: Attempt, video_CTHW: torch.Tensor) -> None:  # noqa: N803
         def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, recipe: str) -> None:
             time.sleep(SECONDS if attempt.job.seed == Fault.SLOW_STORE else 0)
@@ -131,7 +132,7 @@ class FaultyLead(lead.Lead):
                 run_out_of_memory()
             write_mp4(video, path, on_frame, recipe=recipe)
 
-        lead.write_mp4 = slowly
+        leader.write_mp4 = slowly
         await super()._store(attempt, video_CTHW)
 
 
@@ -144,7 +145,7 @@ class FaultyEndings(Endings):
 
 if __name__ == "__main__":
     worker.generate = faulty_generate
-    rank.Lead = FaultyLead
-    lead.Endings = FaultyEndings
-    lead.AGREE_WITHIN_S = 3
-    rank.main()
+    launch.Lead = FaultyLead
+    leader.Endings = FaultyEndings
+    leader.AGREE_WITHIN_S = 3
+    launch.main()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import aiohttp
 
-from contracts import bus
+from contracts.broker import bus
 from contracts.job import video_name
 from ops import provision
 from tests.conftest import REPOSITORY, Broker, provision_settings

@@ -12,11 +12,11 @@ from PIL import Image
 
 from contracts.job import Job
 from inference.pocket.build import PocketShape, build
-from inference.wan.card import ModelCard
+from inference.wan.checkpoint.model_card import ModelCard
 from inference.wan.generate import Boundary, denoise, encode
-from inference.wan.halfway import Halfway
 from inference.wan.load import Wan, load
-from inference.wan.mesh import ALONE, Layout
+from inference.wan.parallel.mesh import ALONE, Layout
+from inference.wan.snapshot import Halfway
 
 TINY = PocketShape(
     card=ModelCard(name="tiny", sizes=["64*48", "48*48"], default_size="64*48", large_sizes=["128*96"]),

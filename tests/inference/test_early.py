@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from diffusers.models.attention_dispatch import AttentionBackendName
 
-from contracts import env
-from contracts.env import BadSetting
+from contracts.process import env
+from contracts.process.env import BadSetting
 from inference.early import ATTENTION_BACKENDS, check
 from inference.settings import Settings
 

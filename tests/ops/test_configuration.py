@@ -9,10 +9,11 @@ import msgspec
 from msgspec import inspect
 from msgspec.structs import FieldInfo
 
-from contracts import env, misspelt
-from contracts.env import BadSetting
+from contracts.process import env, misspelt
+from contracts.process.env import BadSetting
 from inference.settings import Settings as Inference
-from ops import broker, demo, liveness, rebuild, streams, up
+from ops import broker, rebuild, streams
+from ops.local import demo, liveness, up
 from services.edge.app import Settings as Edge
 from services.state.__main__ import Settings as State
 from tests.conftest import REPOSITORY

@@ -12,12 +12,13 @@ from threading import Thread
 
 import pytest
 
-from contracts import bus, subjects
-from contracts.bus import Bus, Unavailable
-from contracts.server import Server
-from contracts.start import EX_CONFIG
+from contracts import subjects
+from contracts.broker import bus
+from contracts.broker.bus import Bus, Unavailable
+from contracts.broker.server_version import Server
+from contracts.process.start import EX_CONFIG
+from ops.local.stack import ask
 from ops.provision import Settings, provision, streams, vanished
-from ops.stack import ask
 from tests.conftest import NATS_SERVER, Broker, Process, completed, eventually, free_port, provision_settings
 
 Account = Callable[[str], dict[str, str]]

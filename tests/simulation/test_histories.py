@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from contracts.events import Ending, Event, JobStarted
 from contracts.status import JobStatus
-from inference.decisions import Begin, GiveUp, Known, next_move
+from inference.leader.attempt_policy import Begin, GiveUp, Known, next_move
 from tests.simulation import world
 from tests.simulation.world import Process, World, history
 

@@ -23,9 +23,9 @@ from contracts.events import (
 from contracts.fold import fold, fold_all
 from contracts.job import Job
 from contracts.status import JobStatus
-from inference.decisions import GiveUp, Known, next_move
-from inference.history import Past
-from inference.history import past as past_in
+from inference.leader.attempt_history import Past
+from inference.leader.attempt_history import past as past_in
+from inference.leader.attempt_policy import GiveUp, Known, next_move
 
 STEPS = 4
 MAX_ATTEMPTS = 3

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ops.stack import Stack, on_free_ports
+from ops.local.stack import Stack, on_free_ports
 from tests.conftest import REPOSITORY, UNKNOWN_HOST, environment
 
 GIVE_UP_S = 120.0
@@ -121,7 +121,7 @@ def outcome(stack: Stack, case: Case) -> Outcome:
         **case.variables,
     }
     began = time.monotonic()
-    command = [*case.under, sys.executable, "-m", "ops.up"]
+    command = [*case.under, sys.executable, "-m", "ops.local.up"]
     said_s, sentence = 0.0, ""
     with started(command, variables) as up:
         for line in up.stdout or ():

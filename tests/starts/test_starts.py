@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.stack import ask, on_free_ports
+from ops.local.stack import ask, on_free_ports
 from tests.conftest import REPOSITORY
 from tests.starts.run import GIVE_UP_S, SERVES, main, started
 
@@ -51,7 +51,7 @@ def test_a_repository_may_lie_at_any_path(odd_repository: Path) -> None:
         "RANKS": "1",
         "READY_WITHIN": str(GIVE_UP_S - 20),
     }
-    command = [str(odd_repository / ".venv" / "bin" / "python"), "-m", "ops.up"]
+    command = [str(odd_repository / ".venv" / "bin" / "python"), "-m", "ops.local.up"]
     with started(command, variables, odd_repository) as up:
         assert up.stdout is not None
         printed: list[str] = []

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, get
 
+from services.edge.docs.openapi import document
 from services.edge.errors import NotFound
-from services.edge.openapi import document
 
 # Scripts and styles are files of ours alone; the pictures of Swagger's style sheet are in it, as data: URIs.
 POLICY = (

@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.pocket import precision
 from inference.pocket.build import Parts, PocketShape
-from inference.pocket.latents import Views
-from inference.pocket.recipe import Recipe
-from inference.pocket.sitting import Sitting
-from inference.pocket.state import Schedule
-from inference.pocket.train import train
-from inference.wan.card import ModelCard
+from inference.pocket.data.latent_dataset import Views
+from inference.pocket.training import precision
+from inference.pocket.training.recipe import Recipe
+from inference.pocket.training.run import Sitting
+from inference.pocket.training.stage import Schedule
+from inference.pocket.training.train import train
+from inference.wan.checkpoint.model_card import ModelCard
 
 SMALL = PocketShape(
     card=ModelCard(name="small", sizes=["64*48", "48*64"], default_size="64*48"),

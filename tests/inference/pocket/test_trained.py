@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from inference.pocket import POCKET_FOLDER
-from inference.pocket.evaluate import JOB, Case, case, drawings, middle
-from inference.pocket.motions import PANS, Kind, Motion
-from inference.pocket.prompts import prompt
-from inference.pocket.showcase import COLUMNS, FRAME_PX, sheet
+from inference.pocket.data.motions import PANS, Kind, Motion
+from inference.pocket.data.prompts import prompt
+from inference.pocket.evaluation.evaluate import JOB, Case, case, drawings, middle
+from inference.pocket.evaluation.showcase import COLUMNS, FRAME_PX, sheet
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
 

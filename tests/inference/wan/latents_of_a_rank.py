@@ -16,14 +16,14 @@ from torch import nn
 
 from contracts.job import Job
 from contracts.plan import Plan, degrees
-from inference import device
+from inference.ranks import device
 from inference.wan.generate import denoise, generate
-from inference.wan.halfway import Halfway, Origin, decode, digest, encode_conditions, encode_step
 from inference.wan.load import Wan, load
-from inference.wan.mesh import Layout, Meshes
-from inference.wan.rows import rows_mesh
-from inference.wan.shard import keep
-from inference.wan.vae import SPATIAL_STRIDE
+from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.mesh import Layout, Meshes
+from inference.wan.sharding import keep
+from inference.wan.snapshot import Halfway, Origin, decode, digest, encode_conditions, encode_step
+from inference.wan.vae.codec import SPATIAL_STRIDE
 from tests.inference.conftest import Broken, break_off, calls, go_on, image, job, latents
 
 CACHED = {"use_attentioncache": True, "start_step": 1, "attentioncache_interval": 3, "end_step": 5, "infer_steps": 7}

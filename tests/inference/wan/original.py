@@ -9,8 +9,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from inference.wan.load import Wan
-from inference.wan.original_layout import (
+from inference.wan.checkpoint.original_layout import (
     IMAGE_FILE,
     QKV,
     RESIDUAL,
@@ -21,7 +20,8 @@ from inference.wan.original_layout import (
     VAE,
     VAE_FILE,
 )
-from inference.wan.places import CONFIG_FILE
+from inference.wan.checkpoint.places import CONFIG_FILE
+from inference.wan.load import Wan
 
 SHARDS = 3
 

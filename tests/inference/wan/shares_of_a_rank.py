@@ -11,11 +11,11 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from contracts.plan import Plan
-from inference import device
+from inference.ranks import device
 from inference.wan.load import Wan, load
-from inference.wan.mesh import Meshes
-from inference.wan.rows import rows_mesh
-from inference.wan.shard import keep
+from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.mesh import Meshes
+from inference.wan.sharding import keep
 from tests.inference.conftest import Broken, break_off, image, job, latents
 
 CPU = torch.device("cpu")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contracts.job import Job, Solver, shift_of
-from inference.video import probe, write_mp4
+from inference.leader.mp4 import probe, write_mp4
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS, encode_image, encode_text
 from inference.wan.generate import generate, noise_like
 from inference.wan.load import Wan

@@ -13,10 +13,10 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from safetensors.torch import load_file, save_file
 from transformers import UMT5EncoderModel
 
-from inference.wan.card import WAN21_SIZES, read_card
+from inference.wan.checkpoint.model_card import WAN21_SIZES, read_card
+from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
 from inference.wan.residual import IN_FP32
-from inference.wan.weights import CheckpointError
 from tests.inference.conftest import image, job, latents
 
 CPU = torch.device("cpu")

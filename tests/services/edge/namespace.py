@@ -15,7 +15,8 @@ from typing import Any, cast
 import aiohttp
 import msgspec
 
-from contracts import bus, subjects
+from contracts import subjects
+from contracts.broker import bus
 from ops import provision
 from tests.conftest import Broker
 from tests.services.edge.apart import run_apart

@@ -14,7 +14,7 @@ from typing import Any
 
 import aiohttp
 
-from contracts import bus
+from contracts.broker import bus
 from ops import provision
 from tests.conftest import Broker, eventually
 from tests.services.edge.apart import run_apart

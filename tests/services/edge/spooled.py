@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from services.edge.fetch import Begin, Outbound
-from services.edge.images import Normaliser
-from services.edge.spool import Disk, Spool
+from services.edge.image.fetch import Begin, Outbound
+from services.edge.image.normalise import Normaliser
+from services.edge.resources.spool import Disk, Spool
 
 
 async def normalise(data: bytes, *, by: Normaliser | None = None, is_inline: bool = False) -> bytes:

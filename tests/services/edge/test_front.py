@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.bus import Bus
-from contracts.start import EX_CONFIG
+from contracts.broker.bus import Bus
+from contracts.process.start import EX_CONFIG
 from services.edge.app import KEEP_ALIVE_S, Settings
-from services.edge.origins import is_allowed
+from services.edge.http.origins import is_allowed
 from tests.conftest import completed, eventually, free_port
 from tests.services.edge.conftest import PROMPT, Edge, picture
 

@@ -7,8 +7,9 @@ import time
 
 import pytest
 
-from services.edge.body_reader import read
-from services.edge.submission import Invalid, parse
+from services.edge.body.body_reader import read
+from services.edge.body.submission import parse
+from services.edge.errors import Invalid
 
 PROMPT = "a secret boat sails over the sea"
 GOOD = f'{{"prompt":"{PROMPT}","image_url":"http://example.org/a.png"'.encode()

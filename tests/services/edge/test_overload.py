@@ -5,8 +5,8 @@ import aiohttp
 import pytest
 
 from contracts import subjects
-from contracts.bus import Bus
-from services.edge.fetch import HOST_SHARE, HOST_WAITING_MAX
+from contracts.broker.bus import Bus
+from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX
 from tests.services.edge.conftest import PROMPT, Edge, submit
 
 

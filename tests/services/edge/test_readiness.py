@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 import aiohttp
 
-from contracts import bus, subjects
-from contracts.bus import Bus, Unavailable
+from contracts import subjects
+from contracts.broker import bus
+from contracts.broker.bus import Bus, Unavailable
 from ops import provision
 from services.edge.canary import FAILING_AFTER_S, canary
 from tests.conftest import Broker, eventually, provision_settings

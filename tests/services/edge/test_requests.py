@@ -9,7 +9,7 @@ import aiohttp
 import msgspec
 import pytest
 
-from contracts import log
+from contracts.process import log
 from services.edge.errors import Damaged, on_damaged
 from tests.conftest import eventually
 from tests.services.edge.conftest import PROMPT, Edge, picture, post

@@ -6,9 +6,9 @@ import json
 import aiohttp
 
 from contracts import subjects
-from contracts.bus import Bus
+from contracts.broker.bus import Bus
+from tests.services.edge.body.test_bodies import noise
 from tests.services.edge.conftest import PROMPT, Edge, picture
-from tests.services.edge.test_bodies import noise
 
 
 async def send(client: aiohttp.ClientSession, edge: Edge, body: str, key: str | None = None) -> tuple[int, str]:

@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 import pytest
 
-from contracts.bus import Bus
-from contracts.start import EX_CONFIG
+from contracts.broker.bus import Bus
+from contracts.process.start import EX_CONFIG
 from tests.conftest import Broker, completed, eventually
-from tests.no_links import below, no_links
+from tests.kit.no_links import below, no_links
 from tests.services.edge.conftest import Edge, submit
 
 __all__ = ["no_links"]

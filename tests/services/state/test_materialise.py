@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.blobs import Folder
 from contracts.bounds import REASON_CHARS_MAX
-from contracts.bus import Bus
+from contracts.broker.bus import Bus
 from contracts.events import Event
 from contracts.status import JobStatus
+from contracts.stores.files import Folder
 from services.state.materialise import materialise
 from services.state.records import Records
 from tests.conftest import all_folded, eventually

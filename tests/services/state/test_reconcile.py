@@ -5,10 +5,10 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.blobs import Folder
-from contracts.bus import Bus
+from contracts.broker.bus import Bus
 from contracts.events import Ending
 from contracts.record import Record, record_name
+from contracts.stores.files import Folder
 from ops import provision
 from services.state.reconcile import reconcile
 from services.state.records import Records

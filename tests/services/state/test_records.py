@@ -7,10 +7,10 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.blobs import Folder
-from contracts.bus import Bus
+from contracts.broker.bus import Bus
 from contracts.events import Ending
 from contracts.record import WITHOUT_VIDEO, Record, record_name
+from contracts.stores.files import Folder
 from services.state.records import Records
 from services.state.retention import Retention
 from tests.contracts.test_fold import ID, cancelled, failed, started, submitted, succeeded

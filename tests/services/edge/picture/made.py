@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from services.edge.decode import normalise
-from services.edge.picture import icc
+from services.edge.image.decode import normalise
+from services.edge.image.picture import icc
 
 Pixels = npt.NDArray[np.float64]
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from services.edge.picture import icc
-from services.edge.picture.essence import PROFILE_BYTES_MAX
+from services.edge.image.picture import icc
+from services.edge.image.picture.essence import PROFILE_BYTES_MAX
 from tests.services.edge.picture import made
 
 LEVELS_MAX = 3.0

@@ -4,8 +4,8 @@ import struct
 
 import pytest
 
-from services.edge.picture import icc
-from services.edge.picture.essence import PROFILE_BYTES_MAX
+from services.edge.image.picture import icc
+from services.edge.image.picture.essence import PROFILE_BYTES_MAX
 from tests.services.edge.picture import made
 
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))

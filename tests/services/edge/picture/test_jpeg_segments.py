@@ -5,8 +5,8 @@ import struct
 import pytest
 from PIL import Image
 
-from services.edge.picture import icc
-from services.edge.picture.essence import Refused
+from services.edge.image.picture import icc
+from services.edge.image.picture.essence import Refused
 from tests.services.edge.picture import made
 
 LEVELS_MAX = 3.0

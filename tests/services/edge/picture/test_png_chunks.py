@@ -5,7 +5,7 @@ import zlib
 
 import pytest
 
-from services.edge.picture.essence import Refused
+from services.edge.image.picture.essence import Refused
 from tests.services.edge.picture import made
 
 RED = (200, 40, 30)

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from services.edge.picture import kinds
-from services.edge.picture.essence import Refused
-from services.edge.picture.exif import orientation
+from services.edge.image.picture import kinds
+from services.edge.image.picture.essence import Refused
+from services.edge.image.picture.exif import orientation
 from tests.services.edge.picture import made
 
 MIB = 1024**2

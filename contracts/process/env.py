@@ -1,0 +1,120 @@
+"""Environment → one frozen struct per process, read once in `__main__`: field `nats_url` is variable `NATS_URL`."""
+
+import json
+import math
+import os
+import re
+from collections.abc import Mapping
+from typing import Any, Protocol, TypeVar, runtime_checkable
+
+import msgspec
+from msgspec import inspect
+
+from contracts.process import log
+from contracts.words import Form, form_of, may_be
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+SHOWN_CHARS_MAX = 100
+TRUE_OR_FALSE = "0, 1, true or false"
+
+_PLAIN = re.compile(r"[\w./:@*=,+\[\]~…-]+")
+_USER = re.compile(r"(?<=://)[^/@\s]*@")
+
+
+class BadSetting(SystemExit):
+    """Ends the process with one line that names the variable."""
+
+
+@runtime_checkable
+class Related(Protocol):
+    """Settings of which some depend on each other."""
+
+    def contradictions(self) -> list[str]:
+        """Return a sentence for each pair of settings that do not go together."""
+        ...
+
+
+def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
+    """Return the settings as the environment gives them; an empty variable counts as not set.
+
+    Raises `BadSetting` (the process ends) if values are missing or wrong, with a sentence for each.
+    """
+    values: dict[str, object] = {}
+    wrong: list[str] = []
+    for field in msgspec.structs.fields(settings):
+        variable = field.name.upper()
+        text = environ.get(variable, "").strip()
+        if text == "":
+            if field.required:
+                wrong.append(f"{variable} must be set; it may be {allowed(field.type)}")
+            continue
+        try:
+            values[field.name] = _convert(text, field.type)
+        except _Wrong as error:
+            more = "" if error.fault is None else f"; {error.fault}"
+            wrong.append(f"{variable} was {shown(error.text)}; it may be {allowed(field.type)}{more}")
+    if wrong:
+        raise BadSetting("; ".join(wrong))
+    made = settings(**values)
+    if isinstance(made, Related) and (contradictions := made.contradictions()):
+        raise BadSetting("; ".join(contradictions))
+    return made
+
+
+def allowed(kind: object) -> str:
+    """Return what a setting of this type may be, in the words of the API's own errors."""
+    if isinstance(inspect.type_info(kind), inspect.BoolType):
+        return TRUE_OR_FALSE
+    return may_be(kind).removesuffix(" or null")  # which no variable can be
+
+
+def shown(text: str) -> str:
+    """Return a value as an error shows it: short, on one line, without the user and password of a URL."""
+    text = _USER.sub("…@", text)
+    text = text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…"
+    return log.escaped(text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False))
+
+
+class _Wrong(Exception):
+    """A value that its type does not allow, or the first such part of a list; `fault` is what more is known of it."""
+
+    def __init__(self, text: str, fault: str | None = None) -> None:
+        super().__init__(text)
+        self.text, self.fault = text, fault
+
+
+def _convert(text: str, kind: object) -> object:
+    info = inspect.type_info(kind)
+    if not isinstance(info, inspect.VarTupleType | inspect.ListType):
+        return _one(text, kind, form_of(info))
+    parts = [part for part in (part.strip() for part in text.split(",")) if part]
+    if not parts:
+        raise _Wrong(text)
+    converted: list[object] = []
+    for part in parts:
+        try:
+            converted += _one([part], kind, None)
+        except _Wrong as error:
+            raise _Wrong(part) from error
+        if (form := form_of(info.item_type)) is not None and not form.holds(converted[-1]):
+            raise _Wrong(part)
+    return tuple(converted)
+
+
+def _one(value: str | list[str], kind: object, form: Form | None) -> Any:
+    try:
+        converted: Any = msgspec.convert(value, kind, strict=False, dec_hook=_made_of)  # pyright: ignore[reportArgumentType, reportCallIssue]
+    except (msgspec.ValidationError, ValueError) as error:
+        raise _Wrong(str(value)) from error
+    unbounded = isinstance(converted, float) and not math.isfinite(converted)  # nan passes every bound
+    if unbounded:
+        raise _Wrong(str(value))
+    if form is not None and not form.holds(converted):
+        raise _Wrong(str(value), form.fault(converted))
+    return converted
+
+
+def _made_of(kind: type[Any], value: object) -> Any:
+    """Return a value of a type that msgspec does not know, such as a path."""
+    return kind(value)

@@ -1,0 +1,75 @@
+"""A process's end: one Event, set by SIGTERM, SIGINT or SIGHUP, bounded waits on it, and an end that nothing holds."""
+
+import asyncio
+import os
+import signal
+import threading
+from contextlib import suppress
+
+from contracts.process import log
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""All mean the same: finish what has begun, and end."""
+SAY_WITHIN_S = 0.5
+
+
+def stop_on_signals(*, end_within_s: float | None = None) -> asyncio.Event:
+    """Return an Event that SIGTERM, SIGINT or SIGHUP to this process sets; for the running loop of the main thread.
+
+    The process is gone `end_within_s` after the first of them, whatever hangs.
+    """
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if end_within_s is not None and not stop.is_set():
+            end_within(end_within_s, code=1)
+        stop.set()
+
+    for number in SIGNALS:
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop
+
+
+def end_within(seconds: float, *, code: int) -> None:
+    """End the process with this exit code unless it has ended by itself within this time.
+
+    Python waits at its end for every thread, and a thread cannot be cancelled: one that reads from a network mount
+    which has gone away would hold the process for ever.
+    """
+
+    def say() -> None:
+        log.get().warning("end_not_awaited", seconds=seconds, threads=threading.active_count())
+
+    def end() -> None:
+        saying = threading.Thread(target=say, daemon=True)  # whoever reads the log may hang too
+        saying.start()
+        saying.join(SAY_WITHIN_S)
+        os._exit(code)
+
+    clock = threading.Timer(seconds, end)
+    clock.daemon = True
+    clock.start()
+
+
+def leave_signals_to_others() -> None:
+    """Ignore them, in a process that another one tells to stop: a signal to the whole group must not end it first."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+async def wait(event: asyncio.Event, *, within_s: float) -> bool:
+    """Wait for an event at most so long; whether it is set."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), within_s)
+    return event.is_set()
+
+
+async def first_of(*events: asyncio.Event) -> asyncio.Event:
+    """Wait until one of these is set, and return it."""
+    waits = {asyncio.ensure_future(event.wait()): event for event in events}
+    try:
+        done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        return waits[done.pop()]
+    finally:
+        for wait in waits:
+            wait.cancel()

@@ -1,0 +1,65 @@
+"""A start that cannot succeed: one sentence, an exit code of its own, and the sentence where the supervisor finds it.
+
+Every process enters `refusing` in its `__main__`. Who keeps processes running knows the exit code as "another try would
+end alike", and `ops.local.stack` shows the sentence, however deep in the log of torchrun it stands.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from contracts.process import log, misspelt
+from contracts.process.env import BadSetting
+
+EX_CONFIG = 78  # sysexits.h
+REFUSALS = "WANJET_REFUSALS"
+"""The variable that names the folder where sentences are left; without it they are printed alone."""
+SENTENCE_BYTES_MAX = 8192
+LIVED_S_MIN = 1.2
+"""supervisord takes who ends within its `startsecs`, which is 1, for one to be started again whatever the exit code."""
+
+
+@contextmanager
+def refusing(service: str) -> Generator[None, None, None]:
+    """End the process with `EX_CONFIG` and the sentence of a `BadSetting` that the block raises."""
+    began = time.monotonic()
+    try:
+        yield
+    except BadSetting as refusal:
+        sentence = log.escaped(str(refusal))
+        leave(service, sentence)
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # its last words
+        if os.environ.get(REFUSALS):
+            time.sleep(max(0.0, LIVED_S_MIN - (time.monotonic() - began)))
+        sys.exit(EX_CONFIG)
+
+
+def leave(service: str, sentence: str) -> None:
+    """Leave the sentence for whoever keeps this process running. Of several ranks the last one's stays."""
+    folder = os.environ.get(REFUSALS)
+    if not folder:
+        return
+    with suppress(OSError):
+        written = Path(folder) / f".{service}.{os.getpid()}"
+        written.write_text(sentence)
+        written.replace(Path(folder) / service)
+
+
+def left(folder: Path) -> dict[str, str]:
+    """Return the sentences that processes have left in a folder, by service."""
+    found: dict[str, str] = {}
+    with suppress(OSError):
+        for file in sorted(folder.iterdir()):
+            if not file.name.startswith("."):
+                with suppress(OSError):
+                    found[file.name] = file.read_bytes()[:SENTENCE_BYTES_MAX].decode(errors="replace")
+    return found
+
+
+def configure(service: str, **bound: object) -> None:
+    """Set up the log of a process, and log the variables that are nearly a setting's name."""
+    log.configure(service, **bound)
+    misspelt.warn()

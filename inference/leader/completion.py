@@ -1,0 +1,148 @@
+"""Ends an attempt: an event in the log, then the message and the files that only the job needed. Knows no rank.
+
+An ending is published before the message is acknowledged, and refused by the broker if another was first. Files go only
+by an ending that was decoded.
+"""
+
+import asyncio
+import hashlib
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from contracts import wire
+from contracts.bounds import clipped
+from contracts.broker.bus import Delivery, Expect
+from contracts.events import (
+    AnyEnding,
+    Ending,
+    EndingUnknown,
+    JobCancelled,
+    JobDeclined,
+    JobFailed,
+    JobReleased,
+    JobSucceeded,
+)
+from contracts.job import input_name, video_name, video_path, video_url
+from contracts.job_log import JobLog
+from contracts.process import log
+from contracts.record import Record, record_name, video_record_name
+from contracts.stores.files import Store, overwrite
+from inference.leader.attempt import Attempt
+from inference.leader.job_checkpoints import Checkpoints
+from inference.leader.mp4 import probe
+
+RELEASE_WITHIN_S = 5.0
+DECLINED_AGAIN_AFTER_S = 10.0
+"""How long a job that this version does not know is left to others before it is delivered again."""
+
+
+class Endings:
+    def __init__(
+        self, job_log: JobLog, *, videos: Store, scratch: Store, checkpoints: Checkpoints, instance: str
+    ) -> None:
+        self._log, self._videos, self._scratch, self._instance = job_log, videos, scratch, instance
+        self._checkpoints = checkpoints
+
+    async def succeed(self, attempt: Attempt) -> None:
+        """Publish the success of a job whose video is stored. The video goes again if the job has ended otherwise."""
+        name = video_name(attempt.job_id)
+        async with self._videos.local(name) as path:
+            size_bytes, sha256 = await asyncio.to_thread(_digest, path)
+            facts = await asyncio.to_thread(probe, path)
+        ending = JobSucceeded(
+            job_id=attempt.job_id,
+            at=time.time(),
+            attempt=attempt.number,
+            instance=self._instance,
+            video_url=video_url(attempt.job_id),
+            video_path=video_path(attempt.job_id),
+            width=facts.width,
+            height=facts.height,
+            num_frames=facts.num_frames,
+            duration=facts.duration,
+            size_bytes=size_bytes,
+            sha256=sha256,
+            seed=attempt.job.seed,
+            timings=attempt.timings(),
+            cropped=attempt.planned.cropped,
+        )
+        await self._write_record(Record(submitted=attempt.planned.submitted, ending=ending))
+        winner = await self.end(ending)
+        await self.finish(attempt.delivery, winner)
+
+    async def _write_record(self, record: Record) -> None:
+        """Beside the video, before anybody may know of it; in place of what an attempt before this one has left.
+
+        Where there is no room for it, state writes it later.
+        """
+        name, content = record_name(record.ending), wire.encode_record(record)
+        try:
+            await overwrite(self._videos, name, content)
+        except OSError as error:
+            log.get().warning("record_put_off", error=repr(error))
+
+    async def fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
+        """End the job as failed; `reason` is safe to show, `attempt` 0 if none had begun."""
+        ending = JobFailed(
+            job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=clipped(reason)
+        )
+        await self.finish(delivery, await self.end(ending))
+
+    async def decline(self, delivery: Delivery, job_id: str, unknown: str, *, patience_s: float) -> None:
+        """Leave a job that this version does not know to a newer cluster, and fail it if none comes.
+
+        The first cluster to decline the job notes it in the log; once that is `patience_s` ago the job ends. Until then
+        its message comes again now and then, to whichever cluster asks.
+        """
+        declined_at = await self._log.declined_at(job_id)
+        if declined_at is None:
+            event = JobDeclined(job_id=job_id, at=time.time(), instance=self._instance, unknown=clipped(unknown))
+            await self._log.append(event, expect=Expect(0))
+            log.get().warning("job_declined", unknown=unknown)
+        elif await self._log.now() - declined_at > patience_s:
+            reason = f"no cluster knows what the job asks for ({unknown})"
+            await self.fail(delivery, job_id, 0, reason)
+            return
+        await delivery.hand_back(after_s=min(DECLINED_AGAIN_AFTER_S, patience_s))
+
+    async def release(self, attempt: Attempt) -> None:
+        """No ending: the job goes to the next one who asks, and this attempt does not count."""
+        released = JobReleased(job_id=attempt.job_id, at=time.time(), attempt=attempt.number, instance=self._instance)
+        await self._log.append(released, within_s=RELEASE_WITHIN_S)
+        await attempt.hand_back()
+        log.get().info("job_released")
+
+    async def end(self, ending: Ending) -> AnyEnding:
+        """Publish an ending, and return the one that the job has: ours, or the one that was first."""
+        winner = await self._log.end(ending)
+        facts = {"reason": winner.reason} if isinstance(winner, JobFailed) else {}
+        log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending, **facts)
+        return winner
+
+    async def finish(self, delivery: Delivery, ending: AnyEnding) -> None:
+        """Take the job from the queue, now that its ending is stored, and remove the files that it needs no longer.
+
+        A job that was cancelled or has failed has no video: one that this attempt has stored meanwhile goes. An ending
+        that this version cannot read takes no file away: how the job ended is not known here.
+        """
+        if isinstance(ending, JobFailed | JobCancelled):
+            with suppress(ValueError):  # an id that is no file name has no file
+                await self._videos.delete(video_record_name(ending.job_id))
+                await self._videos.delete(video_name(ending.job_id))
+        await delivery.acknowledge()
+        if isinstance(ending, EndingUnknown):
+            log.get().warning("files_kept", why="the ending cannot be read")
+            return
+        with suppress(wire.Undecodable, ValueError):  # likewise
+            head = wire.decode_head(delivery.data)
+            await self._scratch.delete(input_name(ending.job_id, head.input_tag))
+        with suppress(OSError, ValueError):  # what stays is left to the sweeper
+            await self._checkpoints.remove(ending.job_id)
+
+
+def _digest(path: Path) -> tuple[int, str]:
+    """Size in bytes and SHA-256 of a file."""
+    with path.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), sha256

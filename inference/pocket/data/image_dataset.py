@@ -1,0 +1,90 @@
+"""The pictures of a training, kept in its state folder, and what is cut out of them. Knows no model."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from inference.pocket.data.motions import MOTIONS, clip
+from inference.pocket.data.photos import training_photos
+from inference.pocket.data.pictures import picture
+from inference.pocket.draws import draw_index
+from inference.pocket.files import write_whole
+
+WIDTH, HEIGHT = 512, 320
+FILE = "pictures.npy"
+# Of the crops; a photo shows more than a drawing, but there are few and they must not be learnt by heart.
+PHOTO_SHARE = 0.2
+HALVED_SHARE = 0.4
+# What a camera may need beyond the edges of its first frame, in pixels each way.
+MARGIN_PX = 32
+
+
+@dataclass(frozen=True)
+class Album:
+    """Drawn pictures first, photos last: count × height × width × 3 in uint8."""
+
+    pictures: torch.Tensor
+    drawn: int
+
+    def to(self, device: torch.device) -> "Album":
+        """The same there: cutting crops out is then no longer what a GPU waits for."""
+        return Album(self.pictures.to(device), self.drawn)
+
+    def crops(self, count: int, side: int, rng: torch.Generator) -> torch.Tensor:
+        """Squares from anywhere: count × 3 × side × side in [-1, 1]."""
+        return torch.stack([self._crop(side, rng) for _ in range(count)])
+
+    def clips(self, count: int, side: int, frames: int, rng: torch.Generator) -> torch.Tensor:
+        """Squares that move: count × 3 × frames × side × side in [-1, 1]."""
+        made: list[torch.Tensor] = []
+        for _ in range(count):
+            around = (self._crop(side + 2 * MARGIN_PX, rng).permute(1, 2, 0) + 1) * 127.5
+            made.append(clip(around, MOTIONS[draw_index(len(MOTIONS), rng)], frames, (side, side)))
+        return torch.stack(made)
+
+    def _crop(self, side: int, rng: torch.Generator) -> torch.Tensor:
+        photos = len(self.pictures) - self.drawn
+        is_photo = photos > 0 and torch.rand((), generator=rng).item() < PHOTO_SHARE
+        index = self.drawn + draw_index(photos, rng) if is_photo else draw_index(self.drawn, rng)
+        halved = 2 * side <= HEIGHT and torch.rand((), generator=rng).item() < HALVED_SHARE
+        cut = 2 * side if halved else side
+        y, x = draw_index(HEIGHT - cut + 1, rng), draw_index(WIDTH - cut + 1, rng)
+        crop_HWC = self.pictures[index, y : y + cut, x : x + cut].float()
+        if torch.rand((), generator=rng).item() < 0.5:
+            crop_HWC = crop_HWC.flip(1)
+        crop_CHW = crop_HWC.permute(2, 0, 1) / 127.5 - 1
+        return functional.avg_pool2d(crop_CHW, 2) if halved else crop_CHW
+
+
+def open_album(
+    folder: Path, count: int, *, photos: bool, show: Callable[[str], None], stopped: Callable[[], bool]
+) -> Album:
+    """The album in this folder, drawn first if it is not there; drawing some hundreds takes minutes.
+
+    Raises InterruptedError where it is stopped meanwhile; nothing is then kept.
+    """
+    file = folder / FILE
+    if not file.exists():
+        photographs = training_photos(WIDTH, HEIGHT) if photos else []
+        drawn: list[np.ndarray] = []
+        with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+            for made in pool.map(lambda seed: picture(seed, WIDTH, HEIGHT), range(count)):
+                if stopped():
+                    pool.shutdown(cancel_futures=True)
+                    raise InterruptedError("stopped while the pictures were drawn: they will be drawn again")
+                drawn.append(made)
+                if len(drawn) % 50 == 0:
+                    show(f"pictures {len(drawn)}/{count}")
+        pictures = np.stack(drawn + photographs)
+        write_whole(file, lambda draft: _write(draft, pictures))
+    return Album(torch.from_numpy(np.load(file, mmap_mode="c")), count)
+
+
+def _write(draft: Path, pictures: np.ndarray) -> None:
+    with draft.open("wb") as file:  # given a name, numpy would add its own ending to it
+        np.save(file, pictures)

@@ -1,0 +1,148 @@
+"""What the transformer trains on, kept in the state folder: clips and their first frames as latents. Knows no loss.
+
+One file per picture: the condition that all its clips share, what CLIP sees of it, and a clip for some motions.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from msgspec import Struct
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from transformers import CLIPVisionModel
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+
+from inference.pocket import whole_clip
+from inference.pocket.data.image_dataset import HEIGHT, WIDTH, Album
+from inference.pocket.data.motions import MOTIONS, PANS, Motion, clip
+from inference.pocket.draws import draw_index
+from inference.pocket.files import write_whole
+from inference.wan.encode import encode_image
+from inference.wan.pixels import rgb
+
+MEASURED_FILES = 32
+# Of the draws: what turns and zooms is harder to learn than what slides.
+HARD_WEIGHT = 2.0
+
+
+class Views(Struct, frozen=True):
+    """How many pictures are looked at, in which sizes by turns, how long, and along how many motions each."""
+
+    count: int
+    sizes: tuple[tuple[int, int], ...]
+    frames: int
+    motions: int
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """What makes latents of pixels, all of it trained or frozen."""
+
+    vae: AutoencoderKLWan
+    image_processor: CLIPImageProcessorPil
+    image_encoder: CLIPVisionModel
+
+
+def write_latents(folder: Path, views: Views, album: Album, encoder: Encoder) -> Iterator[int]:
+    """Make the files that are not there yet, yielding their numbers.
+
+    What one holds depends on its number, the album and the VAE, which had better be trained to its end by then.
+    """
+    with whole_clip.whole_clips(encoder.vae), torch.no_grad():
+        for number in range(views.count):
+            file = folder / f"{number:05}.safetensors"
+            if not file.exists():
+                tensors = _view(number, views, album, encoder)
+                write_whole(file, lambda draft, tensors=tensors: save_file(tensors, draft))
+                yield number
+
+
+def _view(number: int, views: Views, album: Album, encoder: Encoder) -> dict[str, torch.Tensor]:
+    rng = torch.Generator().manual_seed(number)
+    size = views.sizes[number % len(views.sizes)]
+    picture_HWC = album.pictures[number % len(album.pictures)]
+    if number // len(album.pictures) % 2:
+        picture_HWC = picture_HWC.flip(1)
+    # Small videos show as much of the scene as large ones, as photos made smaller would.
+    if 2 * size[0] <= WIDTH // 2 and 2 * size[1] <= HEIGHT // 2 and torch.rand((), generator=rng) < 0.5:
+        picture_HWC = picture_HWC.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).float().mean(dim=(1, 3))
+    weights = torch.tensor([1.0 if motion.kind in PANS else HARD_WEIGHT for motion in MOTIONS])
+    chosen = torch.multinomial(weights, views.motions, generator=rng)
+    clips = [_encode(encoder.vae, clip(picture_HWC, MOTIONS[m], views.frames, size)) for m in chosen.tolist()]
+    first_CTHW = clip(picture_HWC, Motion("still"), views.frames, size)
+    image = Image.fromarray(rgb(first_CTHW[:, 0]))
+    first_CTHW[:, 1:] = 0
+    return {
+        "clips": torch.stack(clips),
+        "motions": chosen,
+        "condition": _encode(encoder.vae, first_CTHW),
+        "image": _look(encoder, image),
+    }
+
+
+def _encode(vae: AutoencoderKLWan, video_CTHW: torch.Tensor) -> torch.Tensor:
+    """Not in bf16, of which more than one per cent would be wrong: what is learnt is to make these."""
+    return whole_clip.encode(vae, video_CTHW[None])[0][0].half().cpu().contiguous()
+
+
+def _look(encoder: Encoder, image: Image.Image) -> torch.Tensor:
+    return encode_image(encoder.image_processor, encoder.image_encoder, image)[0].half().cpu()
+
+
+def measure(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of every channel of the clips: what the VAE's card calls `latents_mean`, `latents_std`."""
+    clips_NCX = torch.cat([_tensor(file, "clips").float().flatten(2) for file in _files(folder)[:MEASURED_FILES]])
+    return clips_NCX.mean(dim=(0, 2)), clips_NCX.std(dim=(0, 2))
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.safetensors"))
+
+
+def _tensor(file: Path, name: str) -> torch.Tensor:
+    with safe_open(file, "pt") as kept:
+        return kept.get_tensor(name)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Normalised latents, the indices of their motions, and what CLIP sees."""
+
+    clips_BCTHW: torch.Tensor
+    first_BCTHW: torch.Tensor
+    motions: list[int]
+    images_BLD: torch.Tensor
+
+
+class Shelf:
+    """All latents of one folder, in memory: some hundred megabytes."""
+
+    def __init__(self, folder: Path, mean: torch.Tensor, std: torch.Tensor, device: torch.device) -> None:
+        files = _files(folder)
+        self._views = [load_file(file, str(device)) for file in files]
+        self._motions = [_tensor(file, "motions").tolist() for file in files]
+        self._mean, self._std = (values.to(device).view(-1, 1, 1, 1) for values in (mean, std))
+
+    def draw(self, count: int, rng: torch.Generator) -> Batch:
+        """Clips of views of one size, that of the first drawn."""
+        drawn: list[tuple[int, int]] = []  # of the views, and of the clips in each
+        while len(drawn) < count:
+            view = draw_index(len(self._views), rng)
+            if not drawn or self._size(view) == self._size(drawn[0][0]):
+                drawn.append((view, draw_index(len(self._motions[view]), rng)))
+        return Batch(
+            clips_BCTHW=self._normal(torch.stack([self._views[view]["clips"][index] for view, index in drawn])),
+            first_BCTHW=self._normal(torch.stack([self._views[view]["condition"] for view, _ in drawn])),
+            motions=[self._motions[view][index] for view, index in drawn],
+            images_BLD=torch.stack([self._views[view]["image"] for view, _ in drawn]).float(),
+        )
+
+    def _size(self, view: int) -> torch.Size:
+        return self._views[view]["condition"].shape
+
+    def _normal(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
+        return (latents_BCTHW.float() - self._mean) / self._std

@@ -1,0 +1,49 @@
+"""The pocket model's tokenizer: the words of its prompts as one token each, all else as bytes. Knows no weights."""
+
+from random import Random
+
+from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import PreTrainedTokenizerFast
+
+from inference.pocket.data.motions import MOTIONS
+from inference.pocket.data.prompts import prompt, unsaid
+from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS
+
+VOCABULARY = 1536
+# Each of these is the id that UMT5 expects.
+PAD, END = "<pad>", "</s>"
+PROMPTS_A_MOTION = 200
+SEED = 7
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """Byte pairs, merged in the order of what is frequent in our own prompts: the same every time, nothing fetched."""
+    words = Tokenizer(models.BPE())
+    words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    words.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[PAD, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    words.train_from_iterator(_texts(), trainer)
+    words.post_processor = processors.TemplateProcessing(
+        single=f"$A {END}", special_tokens=[(END, words.token_to_id(END))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=words,
+        pad_token=PAD,
+        eos_token=END,
+        model_max_length=TEXT_TOKENS,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _texts() -> list[str]:
+    rng = Random(SEED)
+    asked = [prompt(motion, rng) for motion in MOTIONS for _ in range(PROMPTS_A_MOTION)]
+    said_often = [DEFAULT_NEGATIVE_PROMPT] * PROMPTS_A_MOTION  # every guided job says it
+    texts = [*asked, *(unsaid(rng) for _ in range(PROMPTS_A_MOTION)), *said_often]
+    return list(map(prompt_clean, texts))  # as a job's prompt is

@@ -1,0 +1,208 @@
+"""Trains the pocket transformer by flow matching on stored latents. Knows no pixels.
+
+Source of the objective: Lipman et al. 2022; of the density of the noise levels: Esser et al. 2024, section 3.1.
+"""
+
+import math
+from collections.abc import Sequence
+from random import Random
+from typing import Any
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor, WanTransformer3DModel
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+from inference.pocket.data.latent_dataset import Shelf
+from inference.pocket.data.motions import MOTIONS
+from inference.pocket.data.prompts import UNSAID, prompt, unsaid
+from inference.pocket.draws import draw_index, normal
+from inference.pocket.training.precision import autocast
+from inference.pocket.training.stage import StepLoss
+from inference.pocket.training.text_training import ANYTHING, tokens
+from inference.wan.encode import TEXT_TOKENS
+from inference.wan.solvers import TRAIN_TIMESTEPS
+from inference.wan.vae.codec import masked
+
+SEED = 11
+# Without guidance's second branch the model would have nothing to be guided away from.
+DROPPED_SHARE = 0.1
+UNSAID_SHARE = 0.3
+SHIFT = 3.0
+LOCAL_HEADS_SHARE = 0.5
+LOCAL_BIAS = 3.0
+LOCAL_GAIN = 1.6
+
+
+class Sayings:
+    """Embedded prompts for every motion, made once: the text encoder is not trained along."""
+
+    def __init__(self, encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, count: int) -> None:
+        rng = Random(SEED)
+        self._asked = [_embed(encoder, tokenizer, [prompt(motion, rng) for _ in range(count)]) for motion in MOTIONS]
+        self._unsaid = _embed(encoder, tokenizer, [unsaid(rng) for _ in range(count)])
+        self._anything = _embed(encoder, tokenizer, ANYTHING)
+
+    def draw(self, motion: int, rng: torch.Generator) -> torch.Tensor:
+        """One for the motion of this index, tokens × width; now and then one that leaves it open."""
+        share = torch.rand((), generator=rng).item()
+        if share < DROPPED_SHARE:
+            texts = self._anything
+        elif MOTIONS[motion] == UNSAID and share > 1 - UNSAID_SHARE:
+            texts = self._unsaid
+        else:
+            texts = self._asked[motion]
+        return texts[draw_index(len(texts), rng)]
+
+
+def _embed(encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[torch.Tensor]:
+    ids_BL, mask_BL = (each.to(encoder.device) for each in tokens(tokenizer, texts))
+    with torch.no_grad():
+        embedded_BLD = encoder(ids_BL, mask_BL).last_hidden_state
+    return [text_LD[: int(count)] for text_LD, count in zip(embedded_BLD, mask_BL.sum(dim=1), strict=True)]
+
+
+def padded(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts and the bias of attention to their tokens, as short as can be.
+
+    At inference a text of n tokens is followed by 512 - n zeros, whose keys are all alike: one zero whose key counts
+    512 - n times is the same, and saves most of cross-attention.
+    """
+    longest = max(len(text) for text in texts) + 1
+    texts_BLD = torch.stack([functional.pad(text, (0, 0, 0, longest - len(text))) for text in texts])
+    bias_BL = torch.zeros(len(texts), longest)
+    for row, text in zip(bias_BL, texts, strict=True):
+        row[len(text)] = math.log(TEXT_TOKENS - len(text))
+        row[len(text) + 1 :] = -torch.inf
+    return texts_BLD, bias_BL
+
+
+class ShortText(WanAttnProcessor):
+    """Cross-attention to an image and to texts that `padded` has made; `bias_BL` is set before every pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias_BL = torch.zeros(1, 1)
+
+    def __call__(
+        self,
+        attn: WanAttention,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None = None,
+        *_: object,
+    ) -> torch.Tensor:
+        assert encoder_hidden_states is not None
+        assert attn.add_k_proj is not None
+        assert attn.add_v_proj is not None
+        image_BLD, text_BLD = encoder_hidden_states.tensor_split([-self.bias_BL.shape[1]], dim=1)
+        query, key, value, image_key, image_value = (
+            part.unflatten(2, (attn.heads, -1)).transpose(1, 2)
+            for part in (
+                attn.norm_q(attn.to_q(hidden_states)),
+                attn.norm_k(attn.to_k(text_BLD)),
+                attn.to_v(text_BLD),
+                attn.norm_added_k(attn.add_k_proj(image_BLD)),
+                attn.add_v_proj(image_BLD),
+            )
+        )
+        bias = self.bias_BL[:, None, None].to(query.dtype)
+        heard = functional.scaled_dot_product_attention(query, key, value, bias)
+        seen = functional.scaled_dot_product_attention(query, image_key, image_value)
+        return attn.to_out[0]((heard + seen).transpose(1, 2).flatten(2, 3))
+
+
+def flow_loss(
+    transformer: WanTransformer3DModel, shelf: Shelf, sayings: Sayings, batch: int, *, first_frame_weight: float
+) -> StepLoss:
+    """Of a transformer with normalised latents, on one device; a batch has the size of the view that was drawn first.
+
+    The first frame is given, so what is left of its error is small beside the others' and would be learnt last.
+    """
+    short = ShortText()
+    _hear_by(transformer, short)
+
+    def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
+        drawn = shelf.draw(batch, rng)
+        texts_BLD, bias_BL = padded([sayings.draw(motion, rng) for motion in drawn.motions])
+        device = transformer.device
+        short.bias_BL = bias_BL.to(device)
+        clean_BCTHW = drawn.clips_BCTHW
+        noise_BCTHW = normal(clean_BCTHW.shape, rng, device)
+        sigma_B = _sigmas(batch, rng).to(device)
+        sigma_B1111 = sigma_B[:, None, None, None, None]
+        noisy_BCTHW = torch.lerp(clean_BCTHW, noise_BCTHW, sigma_B1111)
+        with autocast(transformer):
+            flow_BCTHW = transformer(
+                hidden_states=torch.cat([noisy_BCTHW, masked(drawn.first_BCTHW)], dim=1),
+                timestep=sigma_B * TRAIN_TIMESTEPS,
+                encoder_hidden_states=texts_BLD,
+                encoder_hidden_states_image=drawn.images_BLD,
+                return_dict=False,
+            )[0]
+        error_BCTHW = (flow_BCTHW.float() - (noise_BCTHW - clean_BCTHW)).square()
+        return error_BCTHW.mean() + (first_frame_weight - 1) * error_BCTHW[:, :, :1].sum() / error_BCTHW.numel()
+
+    return loss
+
+
+def hear_as_others_do(transformer: WanTransformer3DModel) -> None:
+    """Back to diffusers' own cross-attention, once the training is over."""
+    _hear_by(transformer, WanAttnProcessor())
+
+
+def _hear_by(transformer: WanTransformer3DModel, processor: WanAttnProcessor) -> None:
+    blocks: list[Any] = [*transformer.blocks]
+    for block in blocks:
+        block.attn2.set_processor(processor)
+
+
+def _sigmas(count: int, rng: torch.Generator) -> torch.Tensor:
+    """Logit-normal, then shifted towards noise, less than a job's are by default: the last steps make it sharp."""
+    even_B = torch.randn(count, generator=rng).sigmoid()
+    return SHIFT * even_B / (1 + (SHIFT - 1) * even_B)
+
+
+def prepare(transformer: WanTransformer3DModel) -> None:
+    """Weights to begin from: every branch open, modulation by time at rest, words heard above the padding.
+
+    Of 512 text tokens some ten say something; with equal attention they would be one part in fifty. Queries get a
+    common direction and the padding's key its opposite, so that words are heard from the first step on. Half the heads
+    begin by looking where they are, from which an offset can be learnt by turning the query.
+    """
+    with torch.no_grad():
+        embedder = transformer.condition_embedder
+        for linear in (embedder.time_proj, transformer.proj_out):
+            nn.init.zeros_(linear.weight)
+            nn.init.zeros_(linear.bias)
+        for linear in (embedder.text_embedder.linear_1, embedder.text_embedder.linear_2):
+            nn.init.zeros_(linear.bias)
+            nn.init.orthogonal_(linear.weight, 2.0)
+        blocks: list[Any] = [*transformer.blocks]
+        quiet = 1 / math.sqrt(2 * len(blocks))
+        for block in blocks:
+            block.scale_shift_table.zero_()
+            block.scale_shift_table[:, (2, 5)] = 1  # the gates
+            for out in (block.attn1.to_out[0], block.attn2.to_out[0], block.ffn.net[2]):
+                out.weight *= quiet
+                nn.init.zeros_(out.bias)
+            _listen(block.attn2)
+            _look_here(block.attn1)
+
+
+def _listen(attention: WanAttention) -> None:
+    towards = torch.randn(attention.inner_dim).sign()
+    attention.to_q.bias.copy_(1.5 * towards)
+    attention.to_k.bias.copy_(-0.05 * towards)
+
+
+def _look_here(attention: WanAttention) -> None:
+    """Rows and columns are told by the fast pairs of the rotary embedding, which lie after those of time."""
+    head_dim = attention.inner_dim // attention.heads
+    plane = 2 * (head_dim // 6)
+    fast = [head_dim - 2 * plane, head_dim - 2 * plane + 2, head_dim - plane, head_dim - plane + 2]
+    local = max(1, int(LOCAL_HEADS_SHARE * attention.heads))
+    for linear, norm in ((attention.to_q, attention.norm_q), (attention.to_k, attention.norm_k)):
+        bias_HD = linear.bias.view(attention.heads, head_dim)
+        bias_HD[:local, fast] = LOCAL_BIAS
+        norm.weight.view(attention.heads, head_dim)[:local] = LOCAL_GAIN

@@ -1,0 +1,85 @@
+"""Teaches the pocket UMT5 which motion a sentence asks for, before any picture is seen. Knows no latents.
+
+Every token is to say what the whole sentence asks, so that whichever the transformer looks at tells it: with few words
+among 512 places it would otherwise have to find the one that matters first.
+"""
+
+from collections.abc import Sequence
+from random import Random
+
+import torch
+from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
+
+from inference.pocket.data.motions import KINDS, MOTIONS, SPEEDS, Motion
+from inference.pocket.data.prompts import UNSAID, prompt, unsaid
+from inference.pocket.draws import device_of, draw_index
+from inference.pocket.training.stage import StepLoss
+from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT
+
+# What an empty prompt asks for, and Wan's own negative one, to whose words nothing here answers.
+ANYTHING = ("", DEFAULT_NEGATIVE_PROMPT)
+ANYTHING_SHARE = 0.06
+UNSAID_SHARE = 0.06
+CODES = len(KINDS) + 1
+
+
+class Listener(nn.Module):
+    """The text encoder with two small heads, which are thrown away afterwards: kind and speed, said by every token."""
+
+    def __init__(self, encoder: UMT5EncoderModel) -> None:
+        super().__init__()
+        self.encoder = encoder
+        width = encoder.config.d_model
+        self.kind = nn.Linear(width, CODES)
+        self.speed = nn.Linear(width, len(SPEEDS))
+
+    def forward(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        states_BLD = self.encoder(ids_BL, mask_BL).last_hidden_state
+        return self.kind(states_BLD), self.speed(states_BLD)
+
+
+def kind_code(motion: Motion | None) -> int:
+    return len(KINDS) if motion is None else KINDS.index(motion.kind)
+
+
+def sentence(rng: Random) -> tuple[str, Motion | None]:
+    """A prompt and what it asks for; None where it leaves everything open."""
+    share = rng.random()
+    if share < ANYTHING_SHARE:
+        return rng.choice(ANYTHING), None
+    if share < ANYTHING_SHARE + UNSAID_SHARE:
+        return unsaid(rng), UNSAID
+    motion = rng.choice(MOTIONS)
+    return prompt(motion, rng), motion
+
+
+def tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask as `inference.wan.encode.encode_text` has them, but only as long as the longest."""
+    batch = tokenizer(
+        list(map(prompt_clean, texts)), padding="longest", return_attention_mask=True, return_tensors="pt"
+    )
+    return batch.input_ids, batch.attention_mask
+
+
+def text_loss(listener: Listener, tokenizer: PreTrainedTokenizerBase, batch: int) -> StepLoss:
+    def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
+        draw = Random(draw_index(2**31, rng))
+        texts, motions = zip(*(sentence(draw) for _ in range(batch)), strict=True)
+        device = device_of(listener)
+        ids_BL, mask_BL = (each.to(device) for each in tokens(tokenizer, texts))
+        kinds_BLC, speeds_BLC = listener(ids_BL, mask_BL)
+        said = mask_BL.bool()
+        kind_B = torch.tensor([kind_code(motion) for motion in motions], device=device)
+        moves_B = torch.tensor([motion is not None and motion.kind != "still" for motion in motions], device=device)
+        speeds = [SPEEDS.index(motion.speed if motion else "normal") for motion in motions]
+        speed_B = torch.tensor(speeds, device=device)
+        moving = said & moves_B[:, None]
+        kind_BL, speed_BL = (code_B[:, None].expand(mask_BL.shape) for code_B in (kind_B, speed_B))
+        return functional.cross_entropy(kinds_BLC[said], kind_BL[said]) + functional.cross_entropy(
+            speeds_BLC[moving], speed_BL[moving]
+        )
+
+    return loss

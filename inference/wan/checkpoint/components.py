@@ -1,0 +1,162 @@
+"""The parts of a checkpoint as both layouts describe them, and what is checked of each. Knows neither layout."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from accelerate import init_empty_weights
+from torch import nn
+from transformers import PreTrainedModel
+
+from contracts import json_body, members
+from inference.wan.checkpoint.content import mistaken
+from inference.wan.checkpoint.places import CONFIG_FILE
+from inference.wan.checkpoint.relatives import WANTED, in_tensors
+from inference.wan.checkpoint.tensors import CheckpointError, Stored
+from inference.wan.checkpoint.unused import NotUsed
+
+T = TypeVar("T")
+
+NOTHING = r"(?!)"  # a pattern that no name matches
+OF_A_CHECKPOINT = " of a Wan2.1 checkpoint"
+FOR_PEOPLE = (".md", ".txt")
+_FIELD = re.compile(r"field '(\w{1,64})'")
+"""How the libraries' checks of a configuration name what they object to."""
+FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One component: what builds it, and where its parameters lie.
+
+    `stored` goes by the component's own parameter names, both passed through `canonical`; what matches `unused` in it
+    belongs to something larger that it was saved with.
+    """
+
+    where: Path
+    build: Callable[[], nn.Module]
+    stored: Mapping[str, Stored]
+    canonical: Callable[[str], str] = str
+    unused: str = NOTHING
+
+    @property
+    def used(self) -> dict[str, Stored]:
+        """What the component has of `stored`, in the same order."""
+        return {name: tensor for name, tensor in self.stored.items() if not re.match(self.unused, name)}
+
+    def empty(self) -> Any:
+        """The component with parameters that have a shape but no memory; its buffers are real."""
+        with init_empty_weights(include_buffers=False):
+            model = self.build().eval().requires_grad_(requires_grad=False)
+        if isinstance(model, PreTrainedModel):
+            model.tie_weights()  # UMT5's embedding goes by two names, which emptying took apart
+        return model
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder that was opened, not yet read.
+
+    `configs` are the small files that say how the parts compute, by name; `unused` are weights beside the parts.
+    """
+
+    transformer: Part
+    vae: Part
+    text_encoder: Part
+    image_encoder: Part
+    tokenizer: Path
+    image_processor: Callable[[], Any]
+    configs: Mapping[str, Path]
+    layout: str = "drawn"
+    unused: Sequence[NotUsed] = ()
+
+    @property
+    def parts(self) -> dict[str, Part]:
+        return {
+            "transformer": self.transformer,
+            "vae": self.vae,
+            "text_encoder": self.text_encoder,
+            "image_encoder": self.image_encoder,
+        }
+
+
+def check_part(part: Part) -> None:
+    """Raises `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
+    wanted = {part.canonical(name): tuple(parameter.shape) for name, parameter in _built(part).named_parameters()}
+    unknown = [name for name in part.used if name not in wanted]
+    if (relative := in_tensors(unknown)) is not None:
+        raise CheckpointError(f"{part.where}: expected {WANTED}, found {relative} (by its tensor {unknown[0]})")
+    missing = [name for name in wanted if name not in part.stored]
+    if missing:
+        raise CheckpointError(f"{part.where}: expected a tensor {_list(missing)}, found none")
+    for name, shape in wanted.items():
+        stored = part.stored[name]
+        expect(stored.file, f"{name} of shape {list(shape)}", list(stored.shape), list(shape))
+        if stored.dtype not in FLOATS:
+            raise CheckpointError(f"{stored.file}: expected {name} in floats of 16 bits or more, found {stored.dtype}")
+    if unknown:
+        raise CheckpointError(f"{part.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
+
+
+def _built(part: Part) -> nn.Module:
+    try:
+        return part.empty()
+    except Exception as error:  # whatever a class has against numbers that do not fit each other
+        found = _blamed(part, str(error)) or "values that it cannot be built of"
+        place = f" ({CONFIG_FILE})" if part.where.is_dir() else ""
+        raise CheckpointError(
+            f"{part.where}: expected a configuration to build the model by, found {found}{place}"
+        ) from error
+
+
+def _blamed(part: Part, complaint: str) -> str | None:
+    """Return the key of the part's configuration that a library's complaint names, with its value; None for none."""
+    file, named = part.where / CONFIG_FILE, _FIELD.search(complaint)
+    if named is None or not file.is_file():
+        return None
+    config = decoded(file, OF_A_CHECKPOINT)
+    if not isinstance(config, dict) or named[1] not in config:
+        return None
+    return f"{named[1]} {members.shown(cast('dict[str, object]', config)[named[1]])}, which it cannot be"
+
+
+def _list(names: list[str]) -> str:
+    more = len(names) - 1
+    return names[0] if not more else f"{names[0]} (and {more} more)"
+
+
+def expect(where: Path, expected: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        raise CheckpointError(f"{where}: expected {expected}, found {'none' if found is None else found}")
+
+
+def check_small(file: Path) -> None:
+    """Raise `CheckpointError` if something else than a component's small file is in its place, or broken JSON in it."""
+    if file.suffix == ".json":
+        read_json(file, object)
+        return
+    counts = not file.is_dir() and not file.name.startswith(".") and file.suffix not in FOR_PEOPLE
+    if counts and (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file of a Wan2.1 checkpoint, found {found}")
+
+
+def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
+    """Return what a small JSON file says. Raises `CheckpointError` with what stands in its place, or in it."""
+    content = decoded(file, of)
+    try:
+        return members.convert(content, kind)
+    except members.Faulty as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that {error}") from error
+
+
+def decoded(file: Path, of: str) -> object:
+    """Return the value in a small JSON file, of whatever type. Raises `CheckpointError`."""
+    if (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file{of}, found {found}")
+    try:
+        return json_body.decode(file.read_bytes(), object)[0]
+    except json_body.NotJson as error:
+        raise CheckpointError(f"{file}: expected the file{of}, found that it is not JSON: {error.reason}") from error

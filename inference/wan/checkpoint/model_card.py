@@ -1,0 +1,82 @@
+"""What a model says of itself: its name and the sizes of the videos that it makes. Knows no weights."""
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from contracts import members
+from contracts.bounds import NAME_CHARS_MAX
+from contracts.cluster import SIZES_MAX
+from contracts.job import SIDE_MULTIPLE, SIZES_480P, ImageSize, Shift, parse_size
+from inference.wan.checkpoint.components import decoded
+from inference.wan.checkpoint.places import is_there
+from inference.wan.checkpoint.tensors import CheckpointError
+
+CARD_FILE = "wanjet.json"
+CARD_IN_WORDS = " with a name, sizes as W*H and a default_size"
+CARD_SIZES_MAX = SIZES_MAX // 2
+"""Of each of the two lists, which a heartbeat may have to hold together."""
+WAN21_SIZES = ["1280*720", "720*1280", *SIZES_480P]
+
+SNAPSHOTS, HUB_MODEL = "snapshots", "models--"
+"""In a cache of the hub a model lies in `models--ORG--NAME/snapshots/<hash>`."""
+
+
+class ModelCard(Struct, frozen=True, forbid_unknown_fields=True):
+    """What a model says of itself.
+
+    `large_sizes` are those that it can make but only advertises on request; `sample_shift` is for jobs that leave
+    theirs out, whatever their size.
+    """
+
+    name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
+    sizes: Annotated[list[ImageSize], Meta(min_length=1, max_length=CARD_SIZES_MAX)]
+    default_size: ImageSize
+    large_sizes: Annotated[list[ImageSize], Meta(max_length=CARD_SIZES_MAX)] = []
+    sample_shift: Shift | None = None
+
+
+def read_card(folder: Path, *, large_sizes: bool = False) -> ModelCard:
+    """The folder's own card; without one it is taken for Wan2.1-14B under the folder's name.
+
+    Wan2.1 is published at two resolutions, of the same shapes and sizes: `480P` in the name makes the smaller one the
+    default size.
+    """
+    file = folder / CARD_FILE
+    if not is_there(file):
+        name = _name(folder)
+        return ModelCard(name, WAN21_SIZES, SIZES_480P[0] if _is_480p(name, folder) else WAN21_SIZES[0])
+    try:
+        card = members.convert(decoded(file, CARD_IN_WORDS), ModelCard)
+    except members.Faulty as error:
+        raise CheckpointError(f"{file}: {error}") from error
+    if large_sizes:
+        card = msgspec.structs.replace(card, sizes=card.sizes + [s for s in card.large_sizes if s not in card.sizes])
+    _check_card(card, file)
+    return card
+
+
+def _name(folder: Path) -> str:
+    place = folder.resolve()
+    if place.parent.name == SNAPSHOTS and (model := place.parent.parent.name).startswith(HUB_MODEL):
+        return model.rpartition("--")[2]
+    return place.name
+
+
+def _is_480p(*places: str | Path) -> bool:
+    names = [Path(place).name.lower() for place in places]
+    return any("480p" in name for name in names) and not any("720p" in name for name in names)
+
+
+def _check_card(card: ModelCard, file: Path) -> None:
+    odd = [
+        size
+        for size in dict.fromkeys(card.sizes + card.large_sizes)
+        if any(side % SIDE_MULTIPLE for side in parse_size(size))
+    ]
+    if odd:
+        raise CheckpointError(f"{file}: expected sides that are multiples of {SIDE_MULTIPLE}, found {', '.join(odd)}")
+    if card.default_size not in card.sizes:
+        raise CheckpointError(f"{file}: expected default_size among {', '.join(card.sizes)}, found {card.default_size}")

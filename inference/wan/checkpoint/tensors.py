@@ -1,0 +1,159 @@
+"""The tensors of a checkpoint's files: named, measured and typed unread, then read row by row. Knows no model."""
+
+import itertools
+import math
+import pickle
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from msgspec import Struct
+
+from contracts import json_body, members
+from inference.wan.checkpoint.content import mistaken
+
+HEADER_BYTES_MAX = 100_000_000  # the format's own limit
+
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+"""The number types of the safetensors format (huggingface/safetensors, README) that a checkpoint may hold."""
+
+
+class CheckpointError(Exception):
+    """The folder cannot be used; the text says what was expected and what was found."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One tensor of a file. `items(first, last)` gives those of its numbers, flat, in memory of their own."""
+
+    file: Path
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    items: Callable[[int, int], torch.Tensor]
+
+    @property
+    def nbytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def _row_items(self) -> int:
+        return math.prod(self.shape[1:])
+
+    def read(self, first: int, last: int) -> torch.Tensor:
+        """Those rows of its leading dimension, in memory of their own."""
+        flat = self.items(first * self._row_items, last * self._row_items)
+        return flat.view(last - first, *self.shape[1:])
+
+    def rows(self, first: int, last: int) -> "Stored":
+        """A part of it, as a tensor of its own."""
+        before = first * self._row_items
+        shape = (last - first, *self.shape[1:])
+        return replace(self, shape=shape, items=lambda start, end: self.items(before + start, before + end))
+
+    def without_leading_one(self) -> "Stored":
+        """Its only row, as a tensor of its own."""
+        return replace(self, shape=self.shape[1:])
+
+
+class _Place(Struct, frozen=True):
+    dtype: str
+    shape: tuple[int, ...]
+    data_offsets: tuple[int, int]
+
+
+def read_safetensors(files: Iterable[Path]) -> dict[str, Stored]:
+    """What these files hold, by name and in their order. Raises `CheckpointError` for one that is missing or cut."""
+    return dict(itertools.chain.from_iterable(_header(file).items() for file in files))
+
+
+def _header(file: Path) -> dict[str, Stored]:
+    # Read here and not through the library: it maps the file, and what a rank has read of a map counts as its memory.
+    if (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file with weights, found {found}")
+    try:
+        size = file.stat().st_size
+        with file.open("rb") as content:
+            header_bytes = int.from_bytes(content.read(8), "little")
+            if not 0 < header_bytes <= min(HEADER_BYTES_MAX, size):
+                raise CheckpointError(f"{file}: expected a safetensors file, found something else or its beginning")
+            header, _ = json_body.decode(content.read(header_bytes), object)
+        if isinstance(header, dict):
+            header.pop("__metadata__", None)
+        places = members.convert(header, dict[str, _Place])
+    except json_body.NotJson as error:
+        said = f"it is not JSON: {error.reason}"
+        raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {said}") from error
+    except members.Faulty as error:
+        raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {error}") from error
+    start = 8 + header_bytes
+    expected_size = start + max((place.data_offsets[1] for place in places.values()), default=0)
+    if size != expected_size:
+        raise CheckpointError(f"{file}: expected {expected_size} bytes, found {size}")
+    in_order = sorted(places.items(), key=lambda item: item[1].data_offsets)
+    return {name: _stored(file, name, place, start) for name, place in in_order}
+
+
+def _stored(file: Path, name: str, place: _Place, start: int) -> Stored:
+    dtype = DTYPES.get(place.dtype)
+    begin, end = place.data_offsets
+    if dtype is None or math.prod(place.shape) * dtype.itemsize != end - begin:
+        found = f"{place.dtype} of shape {list(place.shape)} in {end - begin} bytes"
+        raise CheckpointError(f"{file}: expected {name} as numbers that fill its place, found {found}")
+
+    def items(first: int, last: int) -> torch.Tensor:
+        flat = torch.empty((last - first) * dtype.itemsize, dtype=torch.uint8)
+        if not _fill(flat, file, start + begin + first * dtype.itemsize):
+            raise CheckpointError(f"{file}: expected {name} whole, found that the file has become shorter")
+        return flat.view(dtype)
+
+    return Stored(file, place.shape, dtype, items)
+
+
+def _fill(flat: torch.Tensor, file: Path, at: int) -> bool:
+    """Read bytes from this place on until the tensor is full; False where the file ends before."""
+    wanted = flat.numpy().data
+    with file.open("rb", buffering=0) as content:  # a buffer may be a megabyte, of which a sample wants 4 KiB
+        content.seek(at)
+        while wanted and (count := content.readinto(wanted)):
+            wanted = wanted[count:]
+    return not wanted
+
+
+def read_pickle(file: Path) -> dict[str, Stored]:
+    """What a `.pth` file holds, mapped and not copied; nothing in it is run. Raises `CheckpointError`."""
+    if (found := mistaken(file)) is not None:
+        raise CheckpointError(f"{file}: expected this file with weights, found {found}")
+    try:
+        tensors = torch.load(file, map_location="cpu", mmap=True, weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(f"{file}: expected tensors and nothing that runs, found other objects") from error
+    except (RuntimeError, OSError, EOFError, ValueError) as error:
+        raise CheckpointError(f"{file}: expected a whole file of torch.save, found one that cannot be read") from error
+    if not isinstance(tensors, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in tensors.values()):
+        raise CheckpointError(f"{file}: expected tensors by name, found {type(tensors).__name__} of other things")
+    return {str(name): _mapped(file, tensor) for name, tensor in tensors.items()}
+
+
+def _mapped(file: Path, tensor: torch.Tensor) -> Stored:
+    row_items = max(1, math.prod(tensor.shape[1:]))
+
+    def items(first: int, last: int) -> torch.Tensor:
+        top, bottom = first // row_items, math.ceil(last / row_items)  # only these: it may not lie in order
+        rows = tensor[top:bottom].reshape(-1)
+        return rows[first - top * row_items : last - top * row_items].clone()
+
+    return Stored(file, tuple(tensor.shape), tensor.dtype, items)

@@ -1,0 +1,139 @@
+"""Splits encoding and decoding over ranks by rows of the picture, without seams. Knows no job and no latents' meaning.
+
+Each rank computes a band of rows. Wherever the model looks beyond its own row, the rows next to the band come from the
+neighbours: one above and below for a convolution, all of them for the keys and values of attention. So every rank does
+the same sums as one rank would do alone, and holds its share of the memory.
+"""
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan, WanAttentionBlock, WanCausalConv3d
+from torch import nn
+from torch.distributed.device_mesh import DeviceMesh
+from torch.nn import functional as F  # noqa: N812  # torch's own name for it
+
+from inference.wan.vae.cpu import convolve
+
+
+class Bands:
+    """How the rows of a picture lie on the ranks of an axis, at every scale: the bounds are rows of latents.
+
+    Alone, a rank has one band, the whole.
+    """
+
+    def __init__(self, axis: DeviceMesh | None, latent_rows: int) -> None:
+        self._group = None if axis is None else axis.get_group()
+        ranks, self._at = (1, 0) if axis is None else (axis.size(), axis.get_local_rank())
+        self._ranks = ranks
+        self._rows = [(latent_rows + ranks - 1 - rank) // ranks for rank in range(ranks)]
+
+    def own(self, whole_xHW: torch.Tensor) -> torch.Tensor:
+        """This rank's rows."""
+        scale = whole_xHW.shape[-2] // sum(self._rows)
+        return whole_xHW.narrow(-2, scale * sum(self._rows[: self._at]), scale * self._rows[self._at])
+
+    def whole(self, own_xHW: torch.Tensor) -> torch.Tensor:
+        """The rows of all ranks, on each of them. A collective; beside the whole it needs room for one band."""
+        if self._ranks == 1:
+            return own_xHW
+        scale, width = own_xHW.shape[-2] // self._rows[self._at], own_xHW.shape[-1]
+        bands = [rows * scale for rows in self._rows]
+        whole_xHW = own_xHW.new_empty(*own_xHW.shape[:-2], sum(bands), width)
+        for rank, place_xHW in enumerate(whole_xHW.split(bands, dim=-2)):
+            band_xHW = own_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
+            dist.broadcast(band_xHW, group=self._group, group_src=rank)
+            place_xHW.copy_(band_xHW)
+        return whole_xHW
+
+    def with_halo(self, own_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
+        """The band with a row of each neighbour, or zeros at the picture's edge, as a convolution pads there.
+
+        Without `above` only the row below is added. A collective.
+        """
+        first, last = own_xHW[..., :1, :].contiguous(), own_xHW[..., -1:, :].contiguous()
+        top, bottom = torch.zeros_like(first), torch.zeros_like(last)
+        trades: list[tuple[Callable[..., Any], torch.Tensor, int]] = []
+        if self._at > 0:
+            trades.append((dist.isend, first, self._at - 1))
+            trades += [(dist.irecv, top, self._at - 1)] * above
+        if self._at < self._ranks - 1:
+            trades.append((dist.irecv, bottom, self._at + 1))
+            trades += [(dist.isend, last, self._at + 1)] * above
+        ops = [dist.P2POp(trade, row, group=self._group, group_peer=peer) for trade, row, peer in trades]
+        for work in dist.batch_isend_irecv(ops):
+            work.wait()
+        return torch.cat([top, own_xHW, bottom] if above else [own_xHW, bottom], dim=-2)
+
+
+@contextmanager
+def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> Generator[Bands]:
+    """Have the VAE encode and decode this rank's band within the block; None for the axis touches nothing.
+
+    Whatever ends the block, afterwards the VAE is as it was, and holds no frames.
+    """
+    bands = Bands(axis, latent_rows)
+    replaced: list[nn.Module] = []
+    try:
+        for module in vae.modules() if axis is not None else ():
+            if (forward := _beyond_its_row(module)) is not None:
+                module.forward = partial(forward, module, bands)
+                replaced.append(module)
+        yield bands
+    finally:
+        for module in replaced:
+            del module.forward  # the instance's own: the class has the model's
+        vae.clear_cache()
+
+
+def _beyond_its_row(module: nn.Module) -> Callable[..., torch.Tensor] | None:
+    """What takes the place of the module's `forward`; None where that sees one row at a time, or pairs of a band."""
+    match module:
+        case WanCausalConv3d() if module.kernel_size[1] > 1:
+            return _causal_convolution
+        case nn.Conv2d() if module.padding != (0, 0):
+            return _convolution
+        case nn.ZeroPad2d():
+            return _padding_below
+        case WanAttentionBlock():
+            return _attention
+        case _:
+            return None
+
+
+def _causal_convolution(
+    module: WanCausalConv3d, bands: Bands, x_BCTHW: torch.Tensor, cache_x: torch.Tensor | None = None
+) -> torch.Tensor:
+    columns, frames = module.kernel_size[2] // 2, module.kernel_size[0] - 1
+    if cache_x is not None:
+        x_BCTHW = torch.cat([cache_x, x_BCTHW], dim=2)
+        frames -= cache_x.shape[2]
+    padded_BCTHW = F.pad(bands.with_halo(x_BCTHW), (columns, columns, 0, 0, frames, 0))
+    return convolve(module, padded_BCTHW)
+
+
+def _convolution(module: nn.Conv2d, bands: Bands, x_NCHW: torch.Tensor) -> torch.Tensor:
+    return F.conv2d(bands.with_halo(x_NCHW), module.weight, module.bias, module.stride, padding=(0, 1))
+
+
+def _padding_below(_module: nn.ZeroPad2d, bands: Bands, x_NCHW: torch.Tensor) -> torch.Tensor:
+    """Before a convolution of stride 2: a column on the right, a row below."""
+    return F.pad(bands.with_halo(x_NCHW, above=False), (0, 1))
+
+
+def _attention(module: WanAttentionBlock, bands: Bands, x_BCTHW: torch.Tensor) -> torch.Tensor:
+    """Within each frame, from every place of the band to every place of the picture."""
+    x_BTCHW = x_BCTHW.transpose(1, 2)
+    query, key, value = module.to_qkv(module.norm(x_BTCHW.flatten(0, 1))).chunk(3, dim=1)
+    key, value = bands.whole(torch.cat([key, value], dim=1)).chunk(2, dim=1)
+    seen_NLC = F.scaled_dot_product_attention(_places(query), _places(key), _places(value))
+    seen_NCHW = module.proj(seen_NLC.transpose(1, 2).reshape(query.shape))
+    return seen_NCHW.reshape(x_BTCHW.shape).transpose(1, 2) + x_BCTHW
+
+
+def _places(x_NCHW: torch.Tensor) -> torch.Tensor:
+    return x_NCHW.flatten(2).transpose(1, 2).contiguous()

@@ -1,0 +1,53 @@
+"""Between pixels and normalised latents, and the mask that marks the given frame. Knows no text and no steps."""
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
+from PIL import Image
+from torch.distributed.device_mesh import DeviceMesh
+
+from inference.wan.pixels import values
+from inference.wan.vae.bands import split
+
+TEMPORAL_STRIDE = 4
+SPATIAL_STRIDE = 8
+
+
+def first_frame_condition(
+    vae: AutoencoderKLWan, image: Image.Image, num_frames: int, rows: DeviceMesh | None = None
+) -> torch.Tensor:
+    """What the transformer sees beside the noise, 1 × 20 × T × H/8 × W/8: 4 mask channels, then 16 of latents.
+
+    The latents are of a clip that begins with the image and is grey after it; the mask is 1 where a frame is given.
+    `image` has exactly the video's size; `num_frames` is 4n+1. The ranks of the axis `rows` share the work, and each
+    returns all of it. Source: `wan/image2video.py` of Wan-Video/Wan2.1.
+    """
+    mean, inverse_std = _normalisation(vae)
+    with split(vae, rows, image.height // SPATIAL_STRIDE) as bands:
+        pixels_CHW = bands.own(values(image))
+        height, width = pixels_CHW.shape[1:]
+        video_BCTHW = torch.zeros(1, 3, num_frames, height, width, dtype=vae.dtype, device=vae.device)
+        video_BCTHW[:, :, 0] = pixels_CHW
+        latents_BCTHW = bands.whole((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
+    return masked(latents_BCTHW).float()
+
+
+def masked(latents_BCTHW: torch.Tensor) -> torch.Tensor:
+    """After the mask of a clip whose first frame is given."""
+    mask_BMTHW = torch.zeros_like(latents_BCTHW[:, :TEMPORAL_STRIDE])
+    mask_BMTHW[:, :, 0] = 1
+    return torch.cat([mask_BMTHW, latents_BCTHW], dim=1)
+
+
+def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh | None = None) -> torch.Tensor:
+    """The video of these latents: 3 × frames × height × width, in [-1, 1]; shared as above."""
+    mean, inverse_std = _normalisation(vae)
+    with split(vae, rows, latents_BCTHW.shape[-2]) as bands:
+        # Divided by the inverse, as diffusers has it: a product with the deviation rounds differently.
+        own_BCTHW = bands.own(latents_BCTHW).to(vae.dtype) / inverse_std + mean
+        return bands.whole(vae.decode(own_BCTHW, return_dict=False)[0][0])
+
+
+def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
+    mean = torch.tensor(vae.config["latents_mean"]).view(1, -1, 1, 1, 1)
+    std = torch.tensor(vae.config["latents_std"]).view(1, -1, 1, 1, 1)
+    return mean.to(vae.device, vae.dtype), (1 / std).to(vae.device, vae.dtype)

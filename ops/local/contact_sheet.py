@@ -1,0 +1,63 @@
+"""Draws frames of a video beside and below each other on one picture, with times and a caption. Knows no service."""
+
+from pathlib import Path
+from typing import cast
+
+import av
+from PIL import Image, ImageDraw, ImageFont
+
+from ops.local.lettering import font_for, lines
+
+COLUMNS, ROWS = 4, 3
+FRAME_PX_MAX = 480
+CAPTION_PX, TIME_PX = 15, 12
+MARGIN_PX = 4
+CAPTION_LINES_MAX = 12
+
+
+def contact_sheet(video: Path, *caption: str) -> Image.Image:
+    """Return twelve frames of a file, evenly spread from its first to its last; large ones are made smaller.
+
+    Each frame has its time in its lower left corner. Each text of the caption begins a line above the frames.
+    """
+    with av.open(video) as container:
+        frames = [(_small(frame), frame.time or 0.0) for frame in container.decode(video=0)]
+    chosen = [frames[round(index * (len(frames) - 1) / (COLUMNS * ROWS - 1))] for index in range(COLUMNS * ROWS)]
+    width, height = frames[0][0].size
+    above = _caption(caption, COLUMNS * width)
+    sheet = Image.new("RGB", (COLUMNS * width, above.height + ROWS * height))
+    sheet.paste(above)
+    for index, (frame, seconds) in enumerate(chosen):
+        timed = _with_time(frame, seconds)
+        sheet.paste(timed, (index % COLUMNS * width, above.height + index // COLUMNS * height))
+    return sheet
+
+
+def _small(frame: av.VideoFrame) -> Image.Image:
+    image = cast(Image.Image, frame.to_image())  # pyright: ignore[reportUnknownMemberType]
+    image.thumbnail((FRAME_PX_MAX, FRAME_PX_MAX))
+    return image
+
+
+def _with_time(frame: Image.Image, seconds: float) -> Image.Image:
+    text, font = f"{seconds:.2f} s", ImageFont.load_default(TIME_PX)
+    timed = frame.copy()
+    pen = ImageDraw.Draw(timed)
+    at = (MARGIN_PX, frame.height - MARGIN_PX)
+    pen.text(at, text, fill="white", font=font, anchor="ls", stroke_width=1, stroke_fill="black")
+    return timed
+
+
+def _caption(texts: tuple[str, ...], width_px: int) -> Image.Image:
+    """Return the texts, dark on white, below each other; nothing of any height if there are none."""
+    written = [
+        (line, font)
+        for font, text in (font_for(text, CAPTION_PX) for text in texts)
+        for line in lines(text, font, width_px - 2 * MARGIN_PX)
+    ][:CAPTION_LINES_MAX]
+    line_px = CAPTION_PX + MARGIN_PX
+    above = Image.new("RGB", (width_px, len(written) * line_px + 2 * MARGIN_PX if written else 0), "white")
+    pen = ImageDraw.Draw(above)
+    for row, (line, font) in enumerate(written):
+        pen.text((MARGIN_PX, MARGIN_PX + row * line_px), line, fill="black", font=font)
+    return above

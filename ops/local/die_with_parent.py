@@ -1,0 +1,36 @@
+"""`python -m ops.local.die_with_parent COMMAND…` becomes that command, and the kernel ends it with its parent.
+
+Linux only; elsewhere it just becomes the command. Knows nothing of what it runs.
+
+After `--hold-interrupts` the command starts with SIGINT blocked, for a Python program that unblocks it once it has a
+handler: an interpreter that Ctrl-C meets while it starts prints a traceback, whatever it is to run.
+"""
+
+import os
+import signal
+import sys
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if sys.argv[1] == "--hold-interrupts":
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        del sys.argv[1]
+
+import ctypes
+
+PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
+
+
+def tie_to_parent() -> None:
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
+        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
+    if os.getppid() != parent:  # it ended before the kernel was told
+        sys.exit("the parent is gone")
+
+
+if __name__ == "__main__":
+    tie_to_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606  # no shell is the point

@@ -1,0 +1,23 @@
+"""The `Host` header that `ops.local.stack` sends to an edge that serves only some hosts (`ALLOWED_HOSTS`). Pure."""
+
+import re
+
+ANY, BELOW = "*", "*."
+NAME_BELOW = "wanjet"
+"""Stands for any name below a domain."""
+
+_PATTERN = re.compile(r"(\*\.)?([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]*)?", re.ASCII | re.IGNORECASE)
+
+
+def host_header(allowed_hosts: str, own: str) -> str | None:
+    """Return a host that is served, or None if that of the URL is, which is `own`, or if no pattern can be read.
+
+    The edge itself says what is wrong with a pattern that cannot be read.
+    """
+    patterns = [pattern for pattern in (part.strip() for part in allowed_hosts.split(",")) if pattern]
+    if not patterns or ANY in patterns or own in patterns:
+        return None
+    readable = next((pattern for pattern in patterns if _PATTERN.fullmatch(pattern)), None)
+    if readable is None:
+        return None
+    return f"{NAME_BELOW}.{readable.removeprefix(BELOW)}" if readable.startswith(BELOW) else readable

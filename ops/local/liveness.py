@@ -1,0 +1,77 @@
+"""`python -m ops.local.liveness URL COMMAND…` runs that command, and ends it once it has been unwell for too long.
+
+A nats-server whose disk was full refuses every write until it is started again, however much room there is by then; it
+says so at /healthz. Whoever keeps this process starts both again. Knows nothing else of what it runs.
+"""
+
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.client import HTTPException
+from types import FrameType
+
+from msgspec import Struct
+
+from contracts.process import env, log, start
+from contracts.process.settings import Wait
+from ops.local.stack import ask
+
+POLL_S = 0.25
+STOP_WITHIN_S = 10.0
+
+
+class Settings(Struct, frozen=True):
+    """In seconds: how long it may take to be well at first, and to be so again."""
+
+    starting_max: Wait = 600
+    unwell_max: Wait = 30
+
+
+def main(url: str, command: Sequence[str], settings: Settings) -> int:
+    """The exit code of the command; it ends with this process, whatever becomes of either."""
+    child = subprocess.Popen([sys.executable, "-m", "ops.local.die_with_parent", *command])
+
+    def stop(_number: int, _frame: FrameType | None) -> None:
+        child.terminate()
+
+    signal.signal(signal.SIGTERM, stop)
+    deadline = time.monotonic() + settings.starting_max
+    while not _ended(child, within_s=POLL_S):
+        if _well(url):
+            deadline = time.monotonic() + settings.unwell_max
+        elif time.monotonic() > deadline:
+            log.get().error("unwell_for_too_long", url=url)
+            _end(child)
+    return child.returncode
+
+
+def _well(url: str) -> bool:
+    try:
+        return ask(url)[0] == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    child.terminate()
+    if not _ended(child, within_s=STOP_WITHIN_S):
+        child.kill()
+        child.wait()
+
+
+def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> bool:
+    try:
+        child.wait(within_s)
+    except subprocess.TimeoutExpired:
+        return False
+    return True
+
+
+if __name__ == "__main__":
+    with start.refusing("liveness"):
+        read = env.read(Settings)
+    log.configure("liveness")
+    sys.exit(main(sys.argv[1], sys.argv[2:], read))

@@ -1,0 +1,23 @@
+"""The service's limits of a picture's sides, in the service's words, so that no stack starts for what it refuses.
+
+A copy of what `services.edge.image.decode` checks, which `ops` may not import; a test compares the two.
+"""
+
+import math
+
+SIDE_MIN, SIDE_MAX = 32, 8192
+PIXELS_MAX = 50_000_000
+ASPECT_MAX = 8
+
+
+def beyond_limits(width: int, height: int) -> str | None:
+    """Return what is wrong with a picture of this size, in pixels; None if the service takes it."""
+    seen = f"it is {width}×{height} pixels"
+    if min(width, height) < SIDE_MIN or max(width, height) > SIDE_MAX:
+        return f"{seen}; sides may be {SIDE_MIN} to {SIDE_MAX}"
+    if width * height > PIXELS_MAX:
+        megapixels = math.ceil(width * height / 10_000) / 100
+        return f"{seen}, {megapixels:.2f} megapixels; it may have up to {PIXELS_MAX // 1_000_000} megapixels"
+    if max(width, height) > ASPECT_MAX * min(width, height):
+        return f"{seen}; one side may be at most {ASPECT_MAX} times the other"
+    return None

@@ -1,0 +1,92 @@
+"""The whole service on this machine, in the foreground: `python -m ops.local.up`, until Ctrl-C. Restarts what dies."""
+
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from itertools import combinations
+from pathlib import Path
+
+from msgspec import Struct
+
+from contracts.bounds import Ranks
+from contracts.process import env, start
+from contracts.process.misspelt import misspelt
+from contracts.process.settings import Address, Host, Port, StoreUrl, Wait
+from contracts.process.start import left
+from ops.local.stack import READY_WITHIN_S, RUNTIME, Stack, end_once, running
+
+FOLDER = RUNTIME / "up"
+WATCH_EVERY_S = 1.0
+
+
+class Settings(Struct, frozen=True):
+    """The addresses to listen on, and how many ranks; `ready_within` is in seconds.
+
+    `wanjet_folder` is where the broker's disk and all logs are.
+    """
+
+    nats_listen: Address = "127.0.0.1:4222"
+    nats_monitor: Address = "127.0.0.1:8222"
+    server_host: Host = "127.0.0.1"
+    server_port: Port = 8088
+    ranks: Ranks = 2
+    video_store_url: StoreUrl = "generated_videos/"
+    scratch_store_url: StoreUrl = "scratch/"
+    ready_within: Wait = READY_WITHIN_S
+    wanjet_folder: str = str(FOLDER)
+
+    def contradictions(self) -> list[str]:
+        """Return a sentence if two servers were to listen on one port."""
+        ports = {"SERVER_PORT": self.server_port}
+        ports |= {
+            name: int(at.rpartition(":")[2])
+            for name, at in (("NATS_LISTEN", self.nats_listen), ("NATS_MONITOR", self.nats_monitor))
+        }
+        return [
+            f"{name} has port {port}, which {other} has too; each must have a port of its own"
+            for (other, taken), (name, port) in combinations(ports.items(), 2)
+            if port == taken
+        ]
+
+
+def stack(settings: Settings) -> Stack:
+    return Stack(
+        folder=Path(settings.wanjet_folder).resolve(),
+        nats_listen=settings.nats_listen,
+        nats_monitor=settings.nats_monitor,
+        server_host=settings.server_host,
+        server_port=settings.server_port,
+        ranks=settings.ranks,
+        video_store_url=settings.video_store_url,
+        scratch_store_url=settings.scratch_store_url,
+        ready_within_s=settings.ready_within,
+    )
+
+
+def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of supervisord; meanwhile print the sentence of a process that is not started again."""
+    told: dict[str, str] = {}
+    while supervisord.poll() is None:
+        for service, sentence in left(described.refusals).items():
+            if told.get(service) != sentence:
+                print(f"{service} has ended until `just ctl start {service}`: {sentence}", flush=True)
+                told[service] = sentence
+        with suppress(subprocess.TimeoutExpired):
+            supervisord.wait(WATCH_EVERY_S)
+
+
+def main() -> None:
+    with start.refusing("up"):
+        described = stack(env.read(Settings))
+    for variable, meant in misspelt(os.environ).items():
+        print(f"{variable} is no setting; is {meant} meant?", flush=True)
+    end_once(code=0)  # Ctrl-C is how it is meant to end
+    with running(described) as supervisord:
+        print(f"WanJet serves {described.url} until Ctrl-C", flush=True)
+        watch(described, supervisord)
+    sys.exit("supervisord has ended by itself; its log says why")
+
+
+if __name__ == "__main__":
+    main()

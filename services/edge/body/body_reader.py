@@ -1,0 +1,58 @@
+"""The child that reads a large submission: `python -m services.edge.body.body_reader BODY TEXT`, two open descriptors.
+
+The body is parsed here, where that holds up nobody. The answer is JSON on standard output. A picture that stands in the
+body goes to the file TEXT, as the `data:` URI that it is, and `INLINE` stands in its place.
+"""
+
+import mmap
+import os
+import sys
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
+from contracts.cluster import Objection
+from contracts.job import JobRequest
+from services.edge.body.submission import parse
+from services.edge.errors import Invalid
+from services.edge.image.data_uri import INLINE, is_inline
+from services.edge.resources.child_limits import limit_this_process
+
+CPU_S_MAX = 10
+MEMORY_BYTES_MAX = 512 * 1024**2
+TEXT_BYTES_MAX = 32 * 1024**2
+PIECE_CHARS = 1024**2
+
+
+class Answer(Struct, frozen=True):
+    """What was read: a request, or what is wrong. `is_inline` says that the picture is in the file."""
+
+    request: JobRequest | None = None
+    is_inline: bool = False
+    objections: list[Objection] = []
+
+
+def main(body: int, text: int) -> None:
+    limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=TEXT_BYTES_MAX)
+    try:
+        answer = read(body, text)
+    except Invalid as refusal:
+        answer = Answer(objections=refusal.objections)
+    except MemoryError:
+        answer = Answer(objections=[Objection("body", "the body needs too much memory to be read")])
+    sys.stdout.buffer.write(msgspec.json.encode(answer))
+
+
+def read(body: int, text: int) -> Answer:
+    request = parse(mmap.mmap(body, 0, access=mmap.ACCESS_READ))
+    if not is_inline(request.image_url):
+        return Answer(request)
+    with os.fdopen(text, "wb", buffering=0, closefd=False) as file:
+        for start in range(0, len(request.image_url), PIECE_CHARS):  # no second copy of it
+            file.write(request.image_url[start : start + PIECE_CHARS].encode())
+    return Answer(replace(request, image_url=INLINE), is_inline=True)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

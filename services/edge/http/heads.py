@@ -1,0 +1,59 @@
+"""What is wrong with a request's head, so that request smuggling finds no two ways to read it (RFC 9110, RFC 9112).
+
+Pure: bytes in, a refusal out. Called by `guard` before a request exists for anybody else.
+"""
+
+import re
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from services.edge.http.refusals import Refusal, bad
+
+PROTOCOLS = (b"HTTP/1.0", b"HTTP/1.1")
+HOST_OPTIONAL = b"HTTP/1.0"
+"""Probers speak it without a Host header; a server may not insist on one there (RFC 9112, 3.2)."""
+CHUNKED = b"chunked"
+ONCE = (
+    b"content-length", b"content-type", b"expect", b"idempotency-key", b"if-range", b"origin", b"range",
+    b"sec-fetch-site",
+)  # fmt: skip
+"""Headers that are read here and have one value: of two, one would be dropped and nobody know which."""
+
+_ABSOLUTE = re.compile(rb"http://([^/?#@\\]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+
+def fault(request_line: bytes, headers: Headers) -> Refusal | None:
+    """Return why a request with this line and these headers is refused, or None. Header names are in lower case."""
+    protocol = request_line.rpartition(b" ")[2]
+    names = [name for name, _ in headers]
+    codings = [value.strip(b" \t").lower() for name, value in headers if name == b"transfer-encoding"]
+    coding = b",".join(codings)
+    if protocol not in PROTOCOLS:
+        return bad("only HTTP/1.1 is spoken here")
+    if names.count(b"host") > 1 or (b"host" not in names and protocol != HOST_OPTIONAL):
+        return bad("a request must have exactly one Host header")
+    if (twice := next((name for name in ONCE if names.count(name) > 1), None)) is not None:
+        return bad(f"a request may have one {twice.decode().title()} header, this one has {names.count(twice)}")
+    if codings and protocol == b"HTTP/1.0":
+        return bad("a request of HTTP/1.0 cannot have a Transfer-Encoding")
+    if codings and coding.rpartition(b",")[2].strip(b" \t") != CHUNKED:
+        return bad("without chunked as its last Transfer-Encoding, the body of a request has no end")
+    if codings and coding != CHUNKED:
+        return Refusal(HTTPStatus.NOT_IMPLEMENTED, "the only Transfer-Encoding that is taken is chunked")
+    return None
+
+
+def origin_form(target: bytes) -> tuple[bytes | None, bytes]:
+    """Return the authority that a request target names, if it does, and the target without it.
+
+    A target in absolute form names the host, whatever the Host header says (RFC 9112, 3.2.2). Raises `ValueError` for
+    one of another scheme, with credentials, or of no known form.
+    """
+    if target.startswith(b"/") or target == b"*":
+        return None, target
+    if (match := _ABSOLUTE.fullmatch(target)) is None:
+        raise ValueError("a request target is a path, or a whole address that begins with http://")
+    rest = match[2] or b"/"
+    return match[1], rest if rest.startswith(b"/") else b"/" + rest

@@ -1,0 +1,62 @@
+"""Which `Host` headers are served. Pure: knows names, not requests."""
+
+import re
+from ipaddress import ip_address
+from typing import Annotated
+
+from msgspec import Meta
+
+from contracts.process.settings import is_host, is_port
+from contracts.words import form
+
+ANY, BELOW = "*", "*."
+# A name, an IPv4 address or an IPv6 address in brackets, and perhaps a port (RFC 9110, 7.2; names as DNS has them).
+_HOST = re.compile(r"(?P<host>[a-z0-9._-]*|\[[a-f0-9:.]+\])(?P<port>:[0-9]*)?", re.ASCII | re.IGNORECASE)
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether a text can allow a host: `*`, a host that can be one, or `*.` and a domain; and perhaps a port."""
+    match = _HOST.fullmatch(text.removeprefix(BELOW))
+    if text == ANY or match is None:
+        return text == ANY
+    host, port = match["host"], (match["port"] or ":").removeprefix(":")
+    if port and not is_port(port):
+        return False
+    if text.startswith(BELOW):
+        return is_host(host) and not _is_ip(host)
+    return _is_ip(host[1:-1]) if host.startswith("[") else is_host(host)
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
+HostPattern = Annotated[
+    str, Meta(extra=form("* for any host, a host such as a.org, or *.a.org for every name below it", is_pattern))
+]
+
+
+def is_served(header: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a `Host` header names an allowed host; port, case and a trailing dot do not matter.
+
+    `*` allows every host; `*.example.com` each name below example.com, and not example.com itself.
+    """
+    host = _bare(header)
+    return ANY in allowed or (host != "" and any(_matches(host, pattern) for pattern in allowed))
+
+
+def _bare(text: str) -> str:
+    """The host alone, in one spelling; empty where it is none."""
+    match = _HOST.fullmatch(text)
+    return match["host"].lower().removesuffix(".") if match else ""
+
+
+def _matches(host: str, pattern: str) -> bool:
+    if not pattern.startswith("*."):
+        return host == _bare(pattern)
+    parent = _bare(pattern[2:])
+    return parent != "" and host.removesuffix(f".{parent}") not in ("", host)

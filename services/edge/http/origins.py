@@ -1,0 +1,111 @@
+"""Which web pages of other origins may use the API (CORS, by the Fetch standard), and the headers that say so.
+
+`is_allowed` is pure. `shared` is the ASGI layer: it answers preflights and marks answers, and forbids nothing itself.
+Cookies and other credentials are never part of it: no answer has `Access-Control-Allow-Credentials`.
+"""
+
+import re
+from typing import Annotated
+
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import Meta
+
+from contracts.process.settings import is_port
+from contracts.words import form
+from services.edge.http.hosts import ANY, is_pattern, is_served
+
+PREFLIGHT_KEPT_S = 600
+METHODS = "GET, HEAD, POST"
+HEADERS = "Content-Type, Idempotency-Key, Range, If-Range, If-None-Match"
+EXPOSED = "Location, Retry-After, X-Request-Id, Idempotent-Replayed, ETag, Accept-Ranges, Content-Range, Content-Length"
+DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+_ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/:@\[\]]+|\[[^/@\]]+\])(:(?P<port>[0-9]{1,5}|\*))?")
+
+
+def _can_be(text: str) -> bool:
+    """Return whether the host of an origin's pattern can be one."""
+    if text == ANY:
+        return True
+    match = _ORIGIN.fullmatch(text.lower())
+    port = None if match is None else match["port"]
+    return match is not None and is_pattern(match["host"]) and (port in (None, ANY) or is_port(port))
+
+
+AllowedOrigin = Annotated[
+    str,
+    Meta(
+        pattern=r"^(\*|[A-Za-z][A-Za-z0-9+.-]*://(\*\.)?([A-Za-z0-9._-]+|\[[A-Fa-f0-9:.]+\])(:([0-9]{1,5}|\*))?)\Z",
+        extra=form(
+            "* for every page, or an origin such as https://app.example.com or https://*.example.com:8443",
+            _can_be,
+        ),
+    ),
+]
+"""`*`, or scheme, host and perhaps a port, without a path; the host may begin with `*.`, the port be `*`."""
+
+
+def is_allowed(origin: str, allowed: tuple[str, ...]) -> bool:
+    """Return whether an `Origin` header names an allowed origin: by scheme, host and port, in any case.
+
+    `*` allows every origin but `null`, which is that of sandboxed frames and local files, and of nobody in particular.
+    `*.` before a host allows each name below it, a port `*` every port.
+    """
+    match = _ORIGIN.fullmatch(origin.lower())
+    return match is not None and match["port"] != ANY and any(each == ANY or _matches(match, each) for each in allowed)
+
+
+def _matches(origin: re.Match[str], each: str) -> bool:
+    pattern = _ORIGIN.fullmatch(each.lower())
+    if pattern is None or pattern["scheme"] != origin["scheme"]:
+        return False
+    if pattern["port"] != ANY and _port(pattern) != _port(origin):
+        return False
+    return pattern["host"] != ANY and is_served(origin["host"], (pattern["host"],))
+
+
+def _port(origin: re.Match[str]) -> str | None:
+    return origin["port"] or DEFAULT_PORTS.get(origin["scheme"])
+
+
+def shared(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
+    """Return the app with its answers readable by pages of the allowed origins; with none, the app as it is."""
+    if not allowed:
+        return inner
+
+    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await inner(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"")
+        may_read = is_allowed(origin.decode("latin-1"), allowed)
+        added = [(b"vary", b"Origin")]
+        if may_read:
+            added.append((b"access-control-allow-origin", origin))
+        if may_read and scope["method"] == "OPTIONS" and b"access-control-request-method" in headers:
+            await _answer_preflight(send, added)
+            return
+        if may_read:
+            added.append((b"access-control-expose-headers", EXPOSED.encode()))
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], *added]
+            await send(message)
+
+        await inner(scope, receive, send_marked)
+
+    return outer
+
+
+async def _answer_preflight(send: Send, added: list[tuple[bytes, bytes]]) -> None:
+    headers = [
+        *added,
+        (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),
+        (b"access-control-allow-methods", METHODS.encode()),
+        (b"access-control-allow-headers", HEADERS.encode()),
+        (b"access-control-max-age", str(PREFLIGHT_KEPT_S).encode()),
+    ]
+    await send({"type": "http.response.start", "status": 204, "headers": headers})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,0 +1,166 @@
+"""Read a picture's address as the URL standard does, and judge its form before anything is looked up. Pure.
+
+A fault of form is the client's own knowledge, so it is named; to name it tells nothing of our network. Where the
+standard would take what hides a host (a backslash, one slash, a user name), the address is refused.
+"""
+
+import re
+from typing import NamedTuple
+from urllib.parse import quote
+
+from services.edge.image.host_form import BadForm, character, host_of
+
+__all__ = ["URL_CHARS_MAX", "BadForm", "Parts", "joined", "parts_of", "trimmed"]
+
+URL_CHARS_MAX = 8192
+"""Presigned addresses with a session token have some 4,000."""
+ECHO_CHARS_MAX = 24
+MUST_BEGIN = "it must begin with https://, http:// or data:image/...;base64,"
+PORTS = {"http": 80, "https": 443}
+PORT_DIGITS_MAX = 5
+
+_ENDS = "".join(map(chr, range(0x21)))
+_BREAKS = str.maketrans("", "", "\t\n\r")
+_SCHEME = re.compile(r"(https?)://", re.IGNORECASE)
+_PARTS = re.compile(r"([^/?#]*)([^?#]*)(\?[^#]*)?")
+_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?", re.ASCII)
+_TO_PATH = re.compile(r"[^/?#]*/\s*/[^/?#]*")
+_SECOND_LINE = re.compile(r"[\r\n](?: |[a-z]++ /|[a-z][a-z0-9-]*+:(?!//))", re.IGNORECASE)
+"""A line break with a blank behind it, a request or a header."""
+_ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
+_OTHER_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,20}):(?![0-9])", re.IGNORECASE)
+_ODD = re.compile(r"[\x00-\x1f\x7f\\]")
+_DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
+_QUOTES = "\"'`<“‘"
+_BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|AAAA.{2,8}ZnR5c|Qk[0-9])|[A-Za-z0-9+/_\s-]{64,}=*\s*\Z")
+
+# What the percent-encode sets of the URL standard leave as it is, beside letters and digits. An escape stays an escape.
+_PATH_SAFE = "!$%&'()*+,/:;=@[\\]|~"
+_QUERY_SAFE = "!$%&()*+,/:;=?@[\\]^`{|}~"
+
+
+class Parts(NamedTuple):
+    """An `http` or `https` URL as it is sent: all in ASCII, the host as it is looked up, no fragment."""
+
+    scheme: str
+    hostname: str
+    port: int
+    target: str
+    """Path and query, as they stand in a request."""
+
+    @property
+    def url(self) -> str:
+        return self.origin + self.target
+
+    @property
+    def origin(self) -> str:
+        host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
+        port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
+        return f"{self.scheme}://{host}{port}"
+
+
+def trimmed(url: str) -> str:
+    """Return a URL without what the URL standard drops: blanks around it, tabs and line breaks anywhere."""
+    return url.strip(_ENDS).translate(_BREAKS)
+
+
+def parts_of(written: str) -> Parts:
+    """Return the parts of an `http` or `https` URL. Raises `BadForm`."""
+    url = trimmed(written)
+    if (scheme := _SCHEME.match(url)) is None:
+        raise BadForm(_beginning(url))
+    if len(url) > URL_CHARS_MAX:
+        raise BadForm(f"it has {len(url)} characters; an address may have {URL_CHARS_MAX}")
+    _check_for_second_line(written.strip(_ENDS))
+    if (odd := _ODD.search(url)) is not None:
+        raise BadForm(
+            f"character {odd.start() + 1} is {character(odd[0])}; in a URL that is written %{ord(odd[0]):02X}"
+        )
+    parts = _PARTS.match(url, scheme.end())
+    assert parts is not None  # noqa: S101  # it matches anything
+    authority, path, query = parts.groups(default="")
+    if "@" in authority:
+        raise BadForm("it holds a user name or a password, which are not sent")
+    host, port = _host_and_port(authority, PORTS[scheme[1].lower()])
+    target = _without_dots(_encoded(path, _PATH_SAFE) or "/") + _encoded(query, _QUERY_SAFE)
+    return Parts(scheme[1].lower(), host, port, target)
+
+
+def joined(base: Parts, written: str) -> str:
+    """Return the URL that a relative one means, not yet judged. `urllib` joins by older rules, and loses slashes."""
+    relative = trimmed(written)
+    if (scheme := _ANY_SCHEME.match(relative)) is not None:
+        rest = relative[scheme.end() :]
+        if scheme[1].lower() != base.scheme or rest.startswith("/"):
+            return relative
+        relative = rest
+    path = base.target.partition("?")[0]
+    match relative[:2], relative[:1]:
+        case "//", _:
+            return f"{base.scheme}:{relative}"
+        case _, "/":
+            return base.origin + relative
+        case _, "?":
+            return base.origin + path + relative
+        case _, "#" | "":
+            return base.url
+        case _:
+            return base.origin + path[: path.rindex("/") + 1] + relative
+
+
+def _check_for_second_line(text: str) -> None:
+    """Raise `BadForm` for a line break in a path with more behind it than the rest of an address cut in two."""
+    start = _TO_PATH.match(text)
+    if (line := _SECOND_LINE.search(text, start.end() if start else 0)) is not None:
+        raise BadForm(f"character {line.start() + 1} is a line break with a second line behind it")
+
+
+def _host_and_port(authority: str, default: int) -> tuple[str, int]:
+    written = _AUTHORITY.fullmatch(authority)
+    digits = ((written and written[2]) or "").lstrip("0")
+    if written is None or len(digits) > PORT_DIGITS_MAX or int(digits or 0) > 65535:
+        raise BadForm("its host or its port is not written as in a URL")
+    if written[2] and not digits:
+        raise BadForm("its port is not one from 1 to 65535")
+    return host_of(written[1]), int(digits or default)
+
+
+def _encoded(text: str, safe: str) -> str:
+    """Return a path or a query in ASCII; bytes that came in a header, and are no UTF-8, keep their values."""
+    return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
+
+
+def _without_dots(path: str) -> str:
+    """Return a path without its `.` and `..`, however they are written."""
+    if _DOTS.search(path) is None:
+        return path
+    kept: list[str] = []
+    segments = path.split("/")[1:]
+    for at, segment in enumerate(segments, start=1):
+        dots = segment.lower().replace("%2e", ".")
+        if dots not in (".", ".."):
+            kept.append(segment)
+            continue
+        if dots == "..":
+            del kept[-1:]
+        if at == len(segments):
+            kept.append("")
+    return "/" + "/".join(kept)
+
+
+def _beginning(text: str) -> str:
+    """Return what is wrong with an address of no scheme that is fetched."""
+    shown = text[:ECHO_CHARS_MAX] + ("…" if len(text) > ECHO_CHARS_MAX else "")
+    if not text.strip():
+        return f"it is empty; {MUST_BEGIN}"
+    if text[0].isspace():
+        return f"{MUST_BEGIN} and begins with a blank"
+    if not text[0].isprintable():
+        return f"{MUST_BEGIN} and begins with a character that cannot be seen (U+{ord(text[0]):04X})"
+    if text[0] in _QUOTES:
+        return f"{MUST_BEGIN} and begins with {text[0]}"
+    if _BASE64.match(text):
+        return f"{MUST_BEGIN} and is base64 without that beginning ({shown})"
+    if (scheme := _OTHER_SCHEME.match(text)) is not None:
+        return f"{MUST_BEGIN} and begins with {scheme[0]}"
+    return f"{MUST_BEGIN} and was {shown}"

@@ -1,0 +1,193 @@
+"""The child that decodes one picture: `python -m services.edge.image.decode PICTURE PNG [data:]`, two open descriptors.
+
+It says on standard output how many pixels it will have to work on, waits for a line on standard input, and writes the
+PNG; or it refuses, on standard error and with exit code 3. Knows Pillow and limits, and nothing else: whatever a
+picture does to this process, it does to nobody else.
+"""
+
+import hashlib
+import io
+import math
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable
+from typing import BinaryIO
+
+from PIL import Image, ImageFile
+
+from services.edge.image.data_uri import BadDataUri, decode_data_uri
+from services.edge.image.picture import colour, exif, kinds
+from services.edge.image.picture.essence import DAMAGED, PROFILE_BYTES_MAX, Essence, Refused
+from services.edge.resources.child_limits import limit_this_process
+
+CPU_S_MAX = 15
+MEMORY_BYTES_MAX = 1280 * 1024**2  # WebP takes 18 bytes a pixel, all others fewer: enough for 50 megapixels
+PNG_BYTES_MAX = 192 * 1024**2
+
+PIXELS_MAX = 50_000_000
+DEAR_PIXELS_MIN = 16_000_000
+SIDE_MIN = 32
+SIDE_MAX = 8192
+ASPECT_MAX = 8
+IMAGE_BYTES_MAX = 20 * 1024 * 1024
+JPEG_SCANS_MAX = 100
+SCANNED_PIXELS_MAX = 1_000_000_000
+"""Pixels times scans."""
+SCANS_AS_DEAR_AS_PIXELS = 8
+"""So many scans cost about as much as all else that is done with a pixel."""
+DEAR_FORMATS = ("AVIF", "HEIF")
+"""A pixel of these costs about twice as much to decode."""
+ALLOCATED_WHEN_OPENED = ("GIF", "WEBP")
+"""Pillow takes memory for these as soon as it has read their size: its own limit, twice the one here, comes first."""
+TOO_MANY = f"it may have up to {PIXELS_MAX // 1_000_000} megapixels"
+PNG_COMPRESS_LEVEL = 1
+DIGEST_ROWS = 64
+TAILS = (b"\x6b\xb6\x5d\x2e\x94\xd1" * 32 + b"\xff\xd9", b"\x92\x4a\xa5\x19\x68\x36" * 32 + b"\xff\xd9")
+"""Two ends for a JPEG that has none: pixels that are missing come out differently."""
+REFUSED_EXIT = 3
+
+
+def main(picture: int, png: int, *, is_inline: bool) -> int:
+    limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=PNG_BYTES_MAX)
+    try:
+        with os.fdopen(png, "wb") as file:
+            normalise(read(picture, is_inline=is_inline), file, wait)
+    except Refused as refusal:
+        sys.stderr.write(str(refusal))
+        return REFUSED_EXIT
+    except MemoryError:
+        sys.stderr.write("it needs too much memory to decode")
+        return REFUSED_EXIT
+    return 0
+
+
+def read(descriptor: int, *, is_inline: bool) -> bytes:
+    """The bytes of the picture in a file. Raises `Refused`."""
+    data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    try:
+        data = decode_data_uri(data) if is_inline else data
+    except BadDataUri as error:
+        raise Refused(str(error)) from error
+    if len(data) > IMAGE_BYTES_MAX:
+        raise Refused(f"it is larger than {IMAGE_BYTES_MAX // 1024**2} MB")
+    return data
+
+
+def wait(pixels: int) -> None:
+    """Say what decoding will cost, and wait until that may begin."""
+    sys.stdout.write(f"{pixels}\n")
+    sys.stdout.flush()
+    if not sys.stdin.readline():
+        sys.exit(0)  # nobody is interested any more
+
+
+def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> None:
+    """Write the one picture in these bytes as 8-bit sRGB PNG: upright, opaque, without metadata. Raises `Refused`."""
+    warnings.simplefilter("ignore")  # what Pillow finds odd, the checks here judge
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    try:
+        essence = kinds.essence_of(data)
+        del data
+        may_begin(check(essence))
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        Image.MAX_IMAGE_PIXELS = PIXELS_MAX
+        picture = decoded(essence)
+        orientation = _orientation_of(picture, essence)
+        picture = colour.srgb(picture, essence.profile or _profile_in(picture), essence.greys)
+        save(colour.upright(picture, orientation), png)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        pixels = re.search(r"\d+", str(error))
+        raise Refused(f"it has {_megapixels(int(pixels[0]) if pixels else 0)}; {TOO_MANY}") from error
+    except (Refused, MemoryError):
+        raise
+    except Exception as error:  # Pillow raises nearly anything on damaged data
+        raise Refused(DAMAGED) from error
+
+
+def opened(essence: Essence) -> Image.Image:
+    """The picture before its pixels are read. Only the decoder of the format that was found is reachable."""
+    if essence.format == "AVIF":
+        from PIL import AvifImagePlugin  # noqa: PLC0415  # as below: what few pictures need is not imported for all
+
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    if essence.format == "HEIF":
+        import pillow_heif  # noqa: PLC0415  # an extra
+
+        pillow_heif.options.DECODE_THREADS = 1
+        pillow_heif.register_heif_opener(thumbnails=False)
+    return Image.open(io.BytesIO(essence.data), formats=(essence.format,))
+
+
+def check(essence: Essence) -> int:
+    """Refuse what can be refused before a pixel is decoded. What decoding will cost, in pixels."""
+    Image.MAX_IMAGE_PIXELS = PIXELS_MAX if essence.format in ALLOCATED_WHEN_OPENED else None
+    picture = opened(essence)
+    width, height = picture.size
+    seen = f"it is {width}×{height} pixels"
+    if not (SIDE_MIN <= width <= SIDE_MAX and SIDE_MIN <= height <= SIDE_MAX):
+        raise Refused(f"{seen}; sides may be {SIDE_MIN} to {SIDE_MAX}")
+    if width * height > PIXELS_MAX:
+        raise Refused(f"{seen}, {_megapixels(width * height)}; {TOO_MANY}")
+    if max(width, height) > ASPECT_MAX * min(width, height):
+        raise Refused(f"{seen}; one side may be at most {ASPECT_MAX} times the other")
+    passes_max = min(JPEG_SCANS_MAX, SCANNED_PIXELS_MAX // (width * height))
+    if essence.passes > passes_max:
+        raise Refused(f"it has {essence.passes} scans; at its size it may have {passes_max}")
+    if essence.format == "AVIF" and getattr(picture, "n_frames", 1) > 1:
+        raise Refused("this is an animated AVIF")
+    picture.verify()
+    cost = 1 + essence.passes // SCANS_AS_DEAR_AS_PIXELS
+    return width * height * cost * (2 if essence.is_open_ended or essence.format in DEAR_FORMATS else 1)
+
+
+def _megapixels(pixels: int) -> str:
+    """Return a number of pixels in words, rounded up, so that a picture over the limit is never said to be at it."""
+    return f"{math.ceil(pixels / 10_000) / 100:.2f} megapixels"
+
+
+def decoded(essence: Essence) -> Image.Image:
+    """The picture with its pixels. Raises `Refused` if pixels are missing at the end of the file."""
+    if not essence.is_open_ended:
+        return _loaded(essence)
+    first, second = (essence._replace(data=essence.data + tail) for tail in TAILS)
+    digest = _digest(_loaded(first))
+    picture = _loaded(second)
+    if _digest(picture) != digest:
+        raise Refused(DAMAGED)
+    return picture
+
+
+def _loaded(essence: Essence) -> Image.Image:
+    picture = opened(essence)
+    picture.load()
+    return picture
+
+
+def _orientation_of(picture: Image.Image, essence: Essence) -> int:
+    """What is left to turn: the properties of an AVIF come as an EXIF block of Pillow's own making."""
+    return exif.orientation(picture.info.get("exif", b"")) if essence.format == "AVIF" else essence.orientation
+
+
+def _profile_in(picture: Image.Image) -> bytes | None:
+    profile = picture.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and len(profile) <= PROFILE_BYTES_MAX else None
+
+
+def _digest(picture: Image.Image) -> bytes:
+    digest = hashlib.sha256()
+    for top in range(0, picture.height, DIGEST_ROWS):
+        bottom = min(top + DIGEST_ROWS, picture.height)
+        digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
+    return digest.digest()
+
+
+def save(picture: Image.Image, png: BinaryIO) -> None:
+    """The pixels, and nothing else of the original."""
+    picture.info = {}
+    picture.save(png, "PNG", compress_level=PNG_COMPRESS_LEVEL)
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), is_inline=sys.argv[3] == "data:"))

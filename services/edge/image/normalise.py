@@ -1,0 +1,100 @@
+"""A picture of unknown making → a clean PNG. The decoding itself happens in `decode`, in a child that can be killed."""
+
+import asyncio
+import struct
+from asyncio.subprocess import Process
+from mmap import mmap
+
+from services.edge.errors import ImageRefused, Overloaded
+from services.edge.image.decode import CPU_S_MAX, DEAR_PIXELS_MIN, REFUSED_EXIT
+from services.edge.resources.child import child, lost, used_up_its_cpu, was_killed
+from services.edge.resources.spool import Spool
+from services.edge.resources.turns import Turns
+
+INSPECT_WITHIN_S = 10.0
+DECODE_WITHIN_S = 20.0
+DECODERS_MAX = 2
+DEAR_DECODERS_MAX = 1
+DEAR_WAITING_MAX = 3
+CHILDREN_MAX = 8
+"""Decoding, looking at what they have got, or waiting."""
+CHILDREN_SHARE = 6
+"""Of small files and of large ones each. More than those that decode and the dear ones that wait."""
+LARGE_BYTES_MIN = 1024 * 1024
+WAITING_MAX = 200
+WAIT_WITHIN_S = 20.0
+PNG_SIZE_AT = 16
+START, BROKEN_EXIT = b"start\n", 1
+
+
+class Normaliser:
+    """Bounds how many pictures are decoded at once; one for the process.
+
+    A child first looks at a picture's head and says what decoding will cost. Dear pictures have one of the decoders,
+    and few may wait for it, so that cheap ones always get through; as do small files beside large ones.
+    """
+
+    def __init__(self, *, within_s: float = DECODE_WITHIN_S) -> None:
+        self._children = Turns(most=CHILDREN_MAX, share=CHILDREN_SHARE, waiting_max=WAITING_MAX, within_s=WAIT_WITHIN_S)
+        self._decoders = Turns(
+            most=DECODERS_MAX, share=DEAR_DECODERS_MAX, waiting_max=DEAR_WAITING_MAX, within_s=WAIT_WITHIN_S
+        )
+        self._within_s = within_s
+
+    async def normalise(self, picture: Spool, png: Spool, *, is_inline: bool) -> None:
+        """Write the picture to `png` as 8-bit RGB without metadata, upright.
+
+        `is_inline` says that it comes as a `data:` URI. Raises `ImageRefused` or `Overloaded`.
+        """
+        descriptors = ((await picture.file()).fileno(), (await png.file()).fileno())
+        arguments = (*map(str, descriptors), "data:" if is_inline else "")
+        size = "large" if picture.size_bytes >= LARGE_BYTES_MIN else "small"
+        async with (
+            self._children.turn(size),
+            child("services.edge.image.decode", *arguments, files=descriptors) as process,
+        ):
+            owners = ("dear",) if await _inspected(process) >= DEAR_PIXELS_MIN else ()
+            async with self._decoders.turn(*owners):
+                await self._decode(process)
+        png.count_written()
+
+    async def _decode(self, process: Process) -> None:
+        try:
+            async with asyncio.timeout(self._within_s):
+                _, words = await process.communicate(START)
+        except TimeoutError as error:  # its CPU limit would have ended it before: the machine is busy
+            raise Overloaded from error
+        _check_end(process, words)
+
+
+def png_size(png: bytes | mmap) -> tuple[int, int]:
+    """Return the width and height that stand in the head of a PNG."""
+    width, height = struct.unpack_from(">II", png, PNG_SIZE_AT)
+    return width, height
+
+
+async def _inspected(process: Process) -> int:
+    """What decoding will cost, in pixels. Raises `ImageRefused` or `Overloaded`."""
+    assert process.stdout is not None  # noqa: S101  # a pipe
+    try:
+        async with asyncio.timeout(INSPECT_WITHIN_S):
+            said = await process.stdout.readline()
+            if said:
+                return int(said)
+            _, words = await process.communicate()
+    except TimeoutError as error:
+        raise Overloaded from error
+    _check_end(process, words)
+    raise lost(process, words)
+
+
+def _check_end(process: Process, words: bytes) -> None:
+    """Raise what the end of a decoder means, if it is not that all went well."""
+    if process.returncode == REFUSED_EXIT:
+        raise ImageRefused(words.decode().strip())
+    if used_up_its_cpu(process):
+        raise ImageRefused(f"it takes more than {CPU_S_MAX} s of computing to decode")
+    if was_killed(process) or process.returncode == BROKEN_EXIT:
+        raise lost(process, words)
+    if process.returncode != 0:
+        raise ImageRefused("it cannot be decoded")

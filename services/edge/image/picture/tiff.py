@@ -1,0 +1,161 @@
+"""TIFF: one directory with the tags that pixels need. Pure.
+
+The directory of the picture is written anew behind the file's bytes, so that no other page, thumbnail, EXIF block or
+damaged tag is ever read.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from services.edge.image.picture import tiff_samples
+from services.edge.image.picture.essence import DAMAGED, GREYS, UPRIGHT, Essence, Refused
+from services.edge.image.picture.exif import ORIENTATION_TAG
+
+PAGES_MAX = 64
+ENTRIES_MAX = 4096
+SAMPLES_MAX = 64
+STRIPS_MAX = 256 * 1024
+NEW_SUBFILE_TYPE = 254
+_SMALLER_OR_MASK = 0x05
+_NEEDED = frozenset(
+    (
+        256, 257, 258, 259, 262, 266, ORIENTATION_TAG, 273, 277, 278, 279, 284, 292, 293, 317, 320, 322, 323, 324,
+        325, 332, 338, 347, 512, 513, 514, 515, 517, 518, 519, 520, 521, 529, 530, 531, 532, 34675,
+    )
+)  # fmt: skip
+"""Size, sampling, compression, strips and tiles, colours, orientation, and the ICC profile."""
+_STRIPS = ((273, 279), (324, 325))
+_SIZES_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+
+
+class _Form(NamedTuple):
+    """How numbers stand in a TIFF, or in a BigTIFF."""
+
+    order: str
+    counter: str
+    offset: str
+    entry_bytes: int
+    first_at: int
+
+
+def essence(data: bytes) -> Essence:
+    """Return the essence of a TIFF. Raises `Refused` for one of several pages, or one without any."""
+    form = _form_of(data)
+    pages = [page for page in _pages(data, form) if not _is_smaller(page, form)]
+    if not pages:
+        raise Refused(DAMAGED)
+    if len(pages) > 1:
+        raise Refused("this is a TIFF of several pages")
+    entries = [entry for entry in pages[0] if _tag(entry, form) in _NEEDED and _is_sound(entry, form, data)]
+    _check_pixels(entries, form, data)
+    greys = tiff_samples.greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
+    if greys != GREYS:  # the decoder hands over the samples as they are, and knows 12 bits of one kind alone
+        entries = [
+            _black_is_zero(form) if _tag(entry, form) == tiff_samples.PHOTOMETRIC else entry for entry in entries
+        ]
+    entries.sort(key=lambda entry: _tag(entry, form))
+    start = len(data) + len(data) % 2
+    directory = struct.pack(form.order + form.counter, len(entries)) + b"".join(entries)
+    end = struct.pack(form.order + form.offset, 0)
+    head = data[: form.first_at] + struct.pack(form.order + form.offset, start)
+    return Essence(
+        data=head + data[len(head) :] + b"\0" * (len(data) % 2) + directory + end, format="TIFF", greys=greys
+    )
+
+
+def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
+    """Refuse a file whose strips or tiles are not all in it: behind its end stands the new directory."""
+    named = {_tag(entry, form): entry for entry in entries}
+    for offsets, counts in _STRIPS:
+        if offsets in named and counts in named:
+            if _count(named[offsets], form) > STRIPS_MAX:
+                raise Refused(f"it has more than {STRIPS_MAX} strips")
+            starts, sizes = (_numbers(named[tag], form, data) for tag in (offsets, counts))
+            if any(start + size > len(data) for start, size in zip(starts, sizes, strict=False)):
+                raise Refused(DAMAGED)
+
+
+def _samples(page: list[bytes], form: _Form, data: bytes) -> dict[int, tuple[int, ...]]:
+    """Return the numbers of the tags that say what samples are. The format of samples is not handed to the decoder."""
+    wanted = [entry for entry in page if _tag(entry, form) in tiff_samples.TAGS and _is_sound(entry, form, data)]
+    return {_tag(entry, form): _numbers(entry, form, data) for entry in wanted if _count(entry, form) <= SAMPLES_MAX}
+
+
+def _black_is_zero(form: _Form) -> bytes:
+    """Return the entry that says so of the picture's greys."""
+    head = struct.pack(form.order + "HH" + form.offset, tiff_samples.PHOTOMETRIC, 3, 1)
+    return (head + struct.pack(form.order + "H", 1)).ljust(form.entry_bytes, b"\0")
+
+
+def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:
+    """The whole numbers of an entry, which stand in it or elsewhere in the file."""
+    (kind,) = struct.unpack_from(f"{form.order}H", entry, 2)
+    count = _count(entry, form)
+    where = form.entry_bytes - struct.calcsize(form.order + form.offset)
+    if _SIZES_BYTES[kind] * count <= form.entry_bytes - where:
+        data, start = entry, where
+    else:
+        (start,) = struct.unpack_from(form.order + form.offset, entry, where)
+    letter = {2: "H", 4: "I", 8: "Q"}.get(_SIZES_BYTES[kind], "B")
+    return struct.unpack_from(f"{form.order}{count}{letter}", data, start)
+
+
+def _form_of(data: bytes) -> _Form:
+    order = "<" if data[:2] == b"II" else ">"
+    if struct.unpack_from(f"{order}H", data, 2)[0] == 43:
+        return _Form(order, "Q", "Q", 20, 8)
+    return _Form(order, "H", "I", 12, 4)
+
+
+def _pages(data: bytes, form: _Form) -> Iterator[list[bytes]]:
+    """The entries of each directory in the chain, as far as it can be read."""
+    at, seen = form.first_at, set[int]()
+    while len(seen) < PAGES_MAX:
+        try:
+            (start,) = struct.unpack_from(form.order + form.offset, data, at)
+            if start == 0 or start in seen:
+                return
+            seen.add(start)
+            (count,) = struct.unpack_from(form.order + form.counter, data, start)
+        except struct.error:
+            return
+        first = start + struct.calcsize(form.order + form.counter)
+        at = first + count * form.entry_bytes
+        if count > ENTRIES_MAX or at > len(data):
+            return
+        yield [data[begin : begin + form.entry_bytes] for begin in range(first, at, form.entry_bytes)]
+
+
+def _tag(entry: bytes, form: _Form) -> int:
+    return struct.unpack_from(f"{form.order}H", entry)[0]
+
+
+def _count(entry: bytes, form: _Form) -> int:
+    """How many values an entry has."""
+    return struct.unpack_from(form.order + form.offset, entry, 4)[0]
+
+
+def _value(entry: bytes, form: _Form) -> int:
+    """The one number that stands in an entry itself."""
+    kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
+    where = form.entry_bytes - struct.calcsize(form.order + form.offset)
+    return struct.unpack_from(form.order + ("H" if kind == 3 else "I"), entry, where)[0]
+
+
+def _is_smaller(page: list[bytes], form: _Form) -> bool:
+    """Whether a page is a thumbnail of another one, or its mask."""
+    return any(_tag(entry, form) == NEW_SUBFILE_TYPE and _value(entry, form) & _SMALLER_OR_MASK for entry in page)
+
+
+def _is_sound(entry: bytes, form: _Form, data: bytes) -> bool:
+    """Whether an entry can be read. An orientation must be one of the eight."""
+    kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
+    count = _count(entry, form)
+    size = _SIZES_BYTES.get(kind, 0) * count
+    if _tag(entry, form) == ORIENTATION_TAG:
+        return kind == 3 and count == 1 and UPRIGHT <= _value(entry, form) <= 8
+    where = form.entry_bytes - struct.calcsize(form.order + form.offset)
+    if size <= form.entry_bytes - where:
+        return size > 0
+    return struct.unpack_from(form.order + form.offset, entry, where)[0] + size <= len(data)

@@ -1,0 +1,65 @@
+"""Looks names up in the DNS, with c-ares: no look-up holds a thread, and none goes on after it was given up.
+
+A name server that is silent holds up the names of its own zone alone: look-ups in hand have a share for each registered
+name, and beyond it the edge is overloaded, which says nothing against the address.
+"""
+
+import asyncio
+import socket
+from types import TracebackType
+from typing import Any, Self
+
+import aiodns
+from aiodns import error
+
+from services.edge.errors import Overloaded
+from services.edge.resources.turns import Turns
+
+LOOK_UP_WITHIN_S = 5.0
+TRY_WITHIN_S = 2.0
+TRIES = 2
+LOOK_UPS_MAX = 64
+ZONE_SHARE = 8
+ZONE_WAITING_MAX = 16
+WAIT_WITHIN_S = 10.0
+REGISTRY_CHARS_MAX = 3
+"""Of a second-level name below which a country registers others, such as `co.uk`."""
+
+_OURS: tuple[int, ...] = (error.ARES_ECONNREFUSED, error.ARES_ENOMEM, error.ARES_EFILE)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  # made from pycares' own at import
+"""Our resolver is away, or we are out of something."""
+
+
+class Names:
+    """The system's resolver and `/etc/hosts`, for as long as its block lasts. `options` are for `aiodns`."""
+
+    def __init__(self, **options: Any) -> None:
+        self._options = options
+        self._turns = Turns(most=LOOK_UPS_MAX, share=ZONE_SHARE, waiting_max=ZONE_WAITING_MAX, within_s=WAIT_WITHIN_S)
+
+    async def __aenter__(self) -> Self:
+        self._resolver = aiodns.DNSResolver(timeout=TRY_WITHIN_S, tries=TRIES, **self._options)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, reason: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._resolver.close()
+
+    async def look_up(self, host: str) -> list[str]:
+        """Every address of a name. Raises `OSError` if it has none or its server is silent, or `Overloaded`."""
+        async with self._turns.turn(zone(host)):
+            try:
+                async with asyncio.timeout(LOOK_UP_WITHIN_S):
+                    found = await self._resolver.getaddrinfo(host, type=socket.SOCK_STREAM)
+            except error.DNSError as failure:
+                if failure.args[0] in _OURS:
+                    raise Overloaded from failure
+                raise OSError(f"no address: {failure}") from failure
+        return [node.addr[0].decode() for node in found.nodes]
+
+
+def zone(host: str) -> str:
+    """The part of a name that somebody has registered, or nearly so: the last two labels, or three."""
+    labels = host.lower().removesuffix(".").split(".")
+    count = 3 if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= REGISTRY_CHARS_MAX else 2
+    return ".".join(labels[-count:])

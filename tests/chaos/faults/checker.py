@@ -1,0 +1,109 @@
+"""Reads log, bucket, stores, queue and what HTTP answers, and judges whether a job came out as it must."""
+
+import hashlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from contracts import subjects, wire
+from contracts.events import Ending, JobStarted, JobSubmitted, JobSucceeded
+from contracts.fold import fold_all
+from contracts.record import record_name
+from contracts.status import JobStatus
+from inference.leader.mp4 import probe
+from tests.chaos.faults.service import BOUND_S, LEFTOVER_S, Doubled, Lost, Service
+from tests.conftest import eventually
+
+LASTING = ("edge", "state", "broker", "rank 0")
+
+
+async def check(service: Service, job_id: str, *, made: str | None, endings: Sequence[str] = ("Succeed",)) -> JobStatus:
+    """The job has ended in one of these ways, once, and everything agrees on it.
+
+    `made` is the SHA-256 of the video that a job which nothing happens to has: it is the same one, bit for bit.
+    """
+    status = await service.ended(job_id)
+    assert status.status in endings, (status.status, status.reason)
+    async with service.link() as link:
+        await eventually(lambda: _left_the_queue(service, job_id), within_s=BOUND_S)
+        await eventually(lambda: link.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)), within_s=BOUND_S)
+        log = await service.log(link, job_id)
+    ended = [event for event in log if isinstance(event, Ending)]
+    if len(ended) != 1 or sum(isinstance(event, JobSubmitted) for event in log) != 1:
+        raise Doubled(f"{len(ended)} endings of {len(log)} events")
+    numbers = [event.attempt for event in log if isinstance(event, JobStarted)]
+    assert numbers == list(range(1, len(numbers) + 1)), numbers
+    await _status_is(service, job_id, fold_all(log))
+    record = service.videos / record_name(ended[0])
+    await eventually(record.exists, within_s=BOUND_S)
+    assert wire.decode_record(record.read_bytes()).ending == ended[0], "the record tells another story"
+    if isinstance(ended[0], JobSucceeded):
+        await _check_video(service, ended[0], made)
+    else:
+        assert await service.get(f"/videos/{job_id}.mp4") == 404
+        assert not (service.videos / f"{job_id}.mp4").exists()
+    return status
+
+
+async def _left_the_queue(service: Service, job_id: str) -> bool:
+    async with service.link() as link:
+        return await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id)) is None
+
+
+async def _status_is(service: Service, job_id: str, expected: JobStatus | None) -> None:
+    async def same() -> bool:
+        return await service.status(job_id) == expected
+
+    await eventually(same, within_s=BOUND_S)
+
+
+async def _check_video(service: Service, ending: JobSucceeded, made: str | None) -> None:
+    content = await service.bytes(f"/videos/{ending.job_id}.mp4")
+    if content is None:
+        raise Lost("a video that cannot be had")
+    digest = hashlib.sha256(content).hexdigest()
+    assert digest == ending.sha256, "the video is not the one that was made"
+    assert made in (None, digest), "an interrupted job's video is not the uninterrupted one's"
+    with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
+        file.write(content)
+        file.flush()
+        facts = probe(Path(file.name))
+    assert (facts.num_frames, len(content)) == (ending.num_frames, ending.size_bytes)
+
+
+async def nothing_is_left(service: Service) -> None:
+    """Of inputs, checkpoints and half-written files; and the log knows how every video came about."""
+
+    def left() -> list[Path]:
+        drafts = [*service.videos.glob(".tmp/*"), *service.scratch.glob(".tmp/*")]
+        return [*drafts, *service.scratch.glob("inputs/*"), *service.scratch.glob("checkpoints/*")]
+
+    await eventually(lambda: not left(), within_s=3 * LEFTOVER_S + BOUND_S)
+
+    async def known() -> bool:
+        async with service.link() as link:
+            endings = await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+        return {path.stem for path in service.videos.glob("*.mp4")} <= {
+            subjects.job_id_of(ending.subject) for ending in endings
+        }
+
+    try:
+        await eventually(known, within_s=3 * LEFTOVER_S)
+    except AssertionError as error:
+        raise Lost("the log does not know all that was made") from error
+
+
+def megabytes(service: Service) -> dict[str, int]:
+    """Of main memory that each lasting process holds."""
+    pids = {name: service.pids(name)[0] for name in LASTING}
+    return {name: int(_status_of(pid, "VmRSS").split()[1]) // 1024 for name, pid in pids.items()}
+
+
+def _status_of(pid: int, field: str) -> str:
+    return next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith(field))
+
+
+def descriptors(service: Service) -> dict[str, int]:
+    """How many files and sockets each lasting process holds."""
+    pids = {name: service.pids(name)[0] for name in LASTING}
+    return {name: len(list(Path(f"/proc/{pid}/fd").iterdir())) for name, pid in pids.items()}

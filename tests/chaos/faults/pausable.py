@@ -1,0 +1,139 @@
+"""A process as in production that can be held at named points: `python -m tests.chaos.faults.pausable ROLE`.
+
+A point is held while there is a file `hold` of its name in HELD_FOLDER; who comes to it leaves a file `at` beside it.
+A file `clock ROLE` there shifts the time of day that the role's processes see, by as many seconds as it says, from the
+moment at which it is written.
+"""
+
+import asyncio
+import os
+import runpy
+import sys
+import time
+from collections.abc import Callable
+from mmap import mmap
+from pathlib import Path
+from typing import Any
+
+HELD_S_MAX = 180.0
+POLL_S = 0.02
+STEP = 6
+"""Of the denoising steps, the one after which a rank can be held."""
+
+
+def arrives(point: str) -> bool:
+    """Whether to wait here."""
+    if not _hold(point).exists():
+        return False
+    (_folder() / f"at {point}").touch()
+    return True
+
+
+async def reach(point: str) -> None:
+    await asyncio.to_thread(reach_in_thread, point)
+
+
+def reach_in_thread(point: str) -> None:
+    deadline = time.monotonic() + HELD_S_MAX
+    if arrives(point):
+        while _hold(point).exists() and time.monotonic() < deadline:
+            time.sleep(POLL_S)
+
+
+def _folder() -> Path:
+    return Path(os.environ["HELD_FOLDER"])
+
+
+def _hold(point: str) -> Path:
+    return _folder() / f"hold {point}"
+
+
+def edge() -> None:
+    from contracts.job import JobRequest  # noqa: PLC0415  # each role imports its own
+    from services.edge import app  # noqa: PLC0415
+    from services.edge.body.idempotency import Identity  # noqa: PLC0415
+
+    class HeldJobs(app.Jobs):
+        async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
+            await reach("request read")
+            repeated = await super().submit(request, png, identity)
+            await reach("not answered")
+            return repeated
+
+    app.Jobs = HeldJobs
+    runpy.run_module("services.edge", run_name="__main__")
+
+
+def state() -> None:
+    from contracts import subjects  # noqa: PLC0415
+    from services.state import materialise  # noqa: PLC0415
+
+    apply: Callable[..., Any] = materialise._apply  # pyright: ignore[reportPrivateUsage]
+
+    async def held_apply(broker: Any, records: Any, delivery: Any, retention_s: float) -> None:
+        if subjects.is_ending(delivery.subject):
+            await reach("not folded")
+        await apply(broker, records, delivery, retention_s)
+
+    materialise._apply = held_apply  # pyright: ignore[reportPrivateUsage]
+    runpy.run_module("services.state", run_name="__main__")
+
+
+def rank() -> None:
+    from contracts.events import AnyEnding, Ending, JobSucceeded, Stage  # noqa: PLC0415
+    from inference.__main__ import launch as ours  # noqa: PLC0415
+    from inference.leader import leader  # noqa: PLC0415
+    from inference.leader.attempt import Attempt  # noqa: PLC0415
+    from inference.leader.bridge import Desk  # noqa: PLC0415
+    from inference.leader.completion import Endings  # noqa: PLC0415
+    from inference.leader.planner import Claims, Planned  # noqa: PLC0415
+
+    class HeldLead(leader.Lead):
+        async def _next(self, stop: asyncio.Event) -> Attempt | None:
+            await reach("waiting")
+            return await super()._next(stop)
+
+    class HeldClaims(Claims):
+        async def plan(self, job_id: str, data: bytes) -> Planned:
+            await reach("delivered")
+            planned = await super().plan(job_id, data)
+            await reach("input read")
+            return planned
+
+    class HeldDesk(Desk):
+        def passed(self, stage: Stage, step: int) -> bool:
+            halted = super().passed(stage, step)
+            if stage == "decode" or (stage, step) == ("denoise", STEP):
+                reach_in_thread("decoding" if stage == "decode" else "denoising")
+            return halted
+
+    class HeldEndings(Endings):
+        async def end(self, ending: Ending) -> AnyEnding:
+            if isinstance(ending, JobSucceeded):
+                await reach("no ending")
+            winner = await super().end(ending)
+            await reach("not acknowledged")
+            return winner
+
+    leader.Claims, leader.Endings = HeldClaims, HeldEndings
+    ours.Lead, ours.Desk = HeldLead, HeldDesk
+    ours.main()
+
+
+def shift_the_clock(file: Path) -> None:
+    """Have `time.time` go by that file, whenever it comes or changes."""
+    true_time = time.time
+
+    def shifted() -> float:
+        try:
+            return true_time() + float(file.read_text())
+        except FileNotFoundError:
+            return true_time()
+
+    time.time = shifted
+
+
+if __name__ == "__main__":
+    role = sys.argv.pop()
+    shift_the_clock(_folder() / f"clock {'cluster' if role == 'rank' else role}")
+    {"edge": edge, "state": state, "rank": rank}[role]()

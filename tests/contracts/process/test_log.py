@@ -1,0 +1,84 @@
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+from contracts.process import log
+from tests.conftest import REPOSITORY, environment
+
+
+def test_a_url_is_logged_without_query_credentials_or_body() -> None:
+    assert log.without_query("https://user:secret@host.example:8443/a.png?token=secret") == "https://host.example/a.png"
+    assert log.without_query("data:image/png;base64,c2VjcmV0") == "data:…"
+    assert "secret" not in log.without_query("http://[secret")
+
+
+def test_lines_are_json_and_carry_what_is_bound() -> None:
+    program = """
+import logging, warnings
+from contracts import log
+log.configure("demo", rank=3)
+with log.bound(job_id="j"):
+    log.get().info("done", steps=4)
+    logging.getLogger("lib").warning("from a library")
+    warnings.warn("careful")
+try:
+    prompt = "planted"; 1/0
+except ZeroDivisionError: log.get().exception("failed")
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, env=environment(), capture_output=True, text=True, check=True
+    )
+    lines = [json.loads(line) for line in run.stdout.splitlines()]
+    assert [line["event"] for line in lines[:2]] == ["done", "from a library"]
+    assert all(line["service"] == "demo" and line["rank"] == 3 for line in lines)
+    assert lines[0]["job_id"] == lines[1]["job_id"] == "j"
+    assert "careful" in lines[2]["event"]
+    assert lines[3]["exception"][0]["exc_type"] == "ZeroDivisionError"
+    assert "planted" not in run.stdout
+
+
+DISGUISES = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\x7f\x9b\u202e\u2066\u200b\ufeff\ud800\n\r\t\x1b"
+FORGING = f"""
+from contracts import log
+log.configure("demo")
+text = {DISGUISES!a} + " 小船 é"
+log.get().info("seen", path=text)
+log.get().info(text, many=[text])
+try:
+    raise ValueError(text)
+except ValueError: log.get().exception("failed")
+"""
+
+
+def test_one_fact_is_one_line_for_every_reader_whatever_stands_in_it() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", FORGING], cwd=REPOSITORY, env=environment(), capture_output=True, check=True
+    )
+    text = run.stdout.decode()
+    assert len(text.splitlines()) == text.count("\n") == 3
+    assert not any(character in text.replace("\n", "") for character in DISGUISES)
+    seen = json.loads(text.splitlines()[0])
+    assert seen["path"] == DISGUISES + " 小船 é"
+    assert "小船 é" in text
+
+
+def test_a_terminal_shows_one_line_for_a_fact_too() -> None:
+    ours, theirs = pty.openpty()
+    with subprocess.Popen([sys.executable, "-c", FORGING], cwd=REPOSITORY, env=environment(), stdout=theirs) as run:
+        os.close(theirs)
+        text = b""
+        try:
+            while part := os.read(ours, 65536):
+                text += part
+        except OSError:
+            pass  # the other side is closed
+        assert run.wait() == 0
+    os.close(ours)
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", text.decode()).removesuffix("\r\n").split("\r\n")
+    assert "seen" in lines[0] and "path=" in lines[0] and "小船" in lines[0]
+    assert "many=" in lines[1]
+    assert "failed" in lines[2]
+    assert not any(character in "".join(lines) for character in DISGUISES)

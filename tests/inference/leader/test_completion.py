@@ -1,0 +1,94 @@
+"""What an attempt's ending makes of the broker's answers, over a connection that loses one."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from contracts import subjects, wire
+from contracts.broker import bus
+from contracts.broker.bus import Bus
+from contracts.events import JobSucceeded
+from contracts.job_log import JobLog
+from contracts.stores.files import Folder
+from inference.leader.completion import Endings
+from inference.leader.job_checkpoints import Checkpoints
+from tests.conftest import Broker, eventually
+from tests.contracts.test_fold import ID, cancelled, succeeded
+
+CHUNK_BYTES = 64 * 1024
+
+
+class Proxy:
+    """Between client and broker. The first answer after the client has sent `marker` is lost, with its connection."""
+
+    def __init__(self, broker: Broker, marker: bytes) -> None:
+        self._broker, self._marker = broker, marker
+        self._sent = False
+        self.cuts = 0
+        self.open = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        upstream_reader, upstream_writer = await asyncio.open_connection("127.0.0.1", self._broker.port)
+        ways = [self._there(reader, upstream_writer), self._back(upstream_reader, writer)]
+        tasks = [asyncio.create_task(way) for way in ways]
+        _, other = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in other:
+            task.cancel()
+        for each in (writer, upstream_writer):
+            each.close()
+            with suppress(OSError):
+                await each.wait_closed()
+        self.open -= 1
+
+    async def _there(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK_BYTES):
+            self._sent = self._sent or self._marker in chunk
+            writer.write(chunk)
+
+    async def _back(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(CHUNK_BYTES):
+            if self._sent and self.cuts == 0:
+                self.cuts += 1
+                return
+            writer.write(chunk)
+
+
+@asynccontextmanager
+async def through(proxy: Proxy) -> AsyncGenerator[Bus, None]:
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, bus.connect(f"nats://127.0.0.1:{port}", name="lead") as link:
+        yield link
+    await eventually(lambda: proxy.open == 0)
+
+
+def endings(link: Bus, folder: Path) -> Endings:
+    store = Folder(folder)
+    checkpoints = Checkpoints(store, "tiny")
+    return Endings(JobLog(link, "i"), videos=store, scratch=store, checkpoints=checkpoints, instance="i")
+
+
+async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
+    broker: Broker, link: Bus, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proxy = Proxy(broker, b"PUB video.events." + ID.encode() + b".finished.succeeded")
+    ending = succeeded(1, 1.0)
+    async with through(proxy) as lossy:
+        assert await endings(lossy, tmp_path).end(ending) == ending
+    assert proxy.cuts == 1
+    assert [event.data for event in await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))] == [
+        wire.encode(ending)
+    ]
+    assert "job_ended" in (told := capsys.readouterr().out) and "True" in told
+
+
+async def test_who_comes_second_learns_the_ending_that_the_job_has(link: Bus, tmp_path: Path) -> None:
+    first = cancelled(1.0)
+    await link.publish(subjects.event(first), wire.encode(first), within_s=2)
+    ending = await endings(link, tmp_path).end(succeeded(1, 2.0))
+    assert ending == first
+    assert not isinstance(ending, JobSucceeded)

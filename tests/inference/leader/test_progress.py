@@ -1,0 +1,97 @@
+import pytest
+
+from contracts.events import STAGES
+from contracts.job import Job
+from inference.leader.progress import BEFORE_THE_END, Pace, Progress
+
+JOB = Job(prompt="a boat at sea", num_frames=25, infer_steps=20, seed=1)
+PIXELS = 256 * 144 * 25
+
+
+def progress(pace: Pace, job: Job = JOB) -> Progress:
+    return Progress(pace, job, width=256, height=144)
+
+
+def test_it_rises_over_stages_and_steps_and_ends_below_one() -> None:
+    seen = progress(Pace())
+    values = [seen.at("encode", 0), *(seen.at("denoise", step / 20) for step in range(21))]
+    values += [seen.at("decode", 0), seen.at("store", 0), seen.at("store", 1)]
+    assert values == sorted(values)
+    assert values[0] == 0.0
+    assert values[-1] == BEFORE_THE_END
+
+
+def test_it_never_falls() -> None:
+    seen = progress(Pace())
+    seen.at("decode", 0)
+    before = seen.value
+    assert seen.at("denoise", 0.1) == before
+
+
+def test_stages_weigh_what_they_were_measured_to_take() -> None:
+    pace = Pace()
+    for stage, seconds in (("encode", 1.0), ("denoise", 6.0), ("decode", 2.0), ("store", 1.0)):
+        pace.learn(stage, JOB, PIXELS, seconds)  # pyright: ignore[reportArgumentType]
+    seen = progress(pace)
+    shares = [seen.at(stage, 0) for stage in STAGES]
+    assert shares == pytest.approx([0.0, 0.1, 0.7, 0.9])
+
+
+def test_twice_the_steps_are_expected_to_take_twice_as_long_and_one_pass_half() -> None:
+    pace = Pace()
+    twice = Job(prompt="a boat at sea", num_frames=25, infer_steps=40, seed=1)
+    once = Job(prompt="a boat at sea", num_frames=25, infer_steps=20, seed=1, guidance_scale=1.0)
+    expected = pace.expected_s("denoise", JOB, PIXELS)
+    assert pace.expected_s("denoise", twice, PIXELS) == pytest.approx(2 * expected)
+    assert pace.expected_s("denoise", once, PIXELS) == pytest.approx(expected / 2)
+
+
+def test_an_attempt_goes_on_where_the_one_before_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("inference.leader.progress.time.monotonic", lambda: now)
+    pace = Pace()
+    first, second = progress(pace), progress(pace)
+    reached = first.at("denoise", 0.75)
+    second.resume("denoise", 0.75)
+    assert second.value == reached
+    second.begin()
+    now = 1.0
+    second.at("denoise", 0.75)
+    assert second.limit_s(floor_s=60, cap_s=900) == 900, "to read a checkpoint is no step"
+    now = 5.0
+    second.at("decode", 0)
+    assert pace.expected_s("denoise", JOB, PIXELS) == pytest.approx(20.0)
+
+
+def test_a_stage_may_take_many_times_what_it_took_before_and_no_less_than_the_floor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 0.0
+    monkeypatch.setattr("inference.leader.progress.time.monotonic", lambda: now)
+    pace = Pace()
+    assert progress(pace).limit_s(floor_s=60, cap_s=900) == 900
+    seen = progress(pace)
+    for at, stage, step in ((2.0, "denoise", 0), (22.0, "denoise", 1), (23.0, "denoise", 2), (24.0, "decode", 0)):
+        now = at
+        seen.at(stage, step / 20)  # pyright: ignore[reportArgumentType]
+    after = progress(pace)
+    assert after.limit_s(floor_s=60, cap_s=900) == 60, "10 times 2 s is less"
+    after.at("denoise", 0)
+    assert after.limit_s(floor_s=60, cap_s=900) == 200
+    assert after.limit_s(floor_s=60, cap_s=100) == 100
+    other = Progress(pace, JOB, width=512, height=288)
+    other.at("denoise", 0)
+    assert other.limit_s(floor_s=60, cap_s=900) == 900, "another size may have to be compiled first"
+
+
+def test_a_job_teaches_the_pace_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr("inference.leader.progress.time.monotonic", lambda: now)
+    pace = Pace()
+    seen = progress(pace)
+    for stage, at in (("denoise", 3.0), ("decode", 13.0), ("store", 16.0)):
+        now = at
+        seen.at(stage, 0)  # pyright: ignore[reportArgumentType]
+    now = 17.0
+    seen.end()
+    assert [pace.expected_s(stage, JOB, PIXELS) for stage in STAGES] == pytest.approx([3.0, 10.0, 3.0, 1.0])

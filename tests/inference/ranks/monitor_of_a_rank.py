@@ -1,0 +1,49 @@
+"""A rank of test_watch.py: watches the other one, and does what it is told. Prints what it hears."""
+
+import os
+import signal
+import sys
+import threading
+
+from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+from inference.ranks import monitor
+from inference.ranks.monitor import LastWords, Watch
+
+END_S = 30
+monitor.SILENT_BEATS_MAX = 8
+
+
+def say(*words: object) -> None:
+    sys.stdout.write("|".join(map(str, words)) + "\n")
+    sys.stdout.flush()
+
+
+def main(rank: int, port: int, deed: str) -> None:
+    store = TCPStore("127.0.0.1", port, 2, is_master=rank == 0)
+    heard = threading.Event()
+
+    def on_words(words: LastWords) -> None:
+        say("words", words.job_id, words.attempt, words.reason)
+        heard.set()
+
+    listens = rank == 0
+    eyes = Watch(store, rank, 2, on_words=on_words if listens else None, on_down=lambda why: say("down", why))
+    with eyes.kept():
+        match deed:
+            case "sleep":
+                os.kill(os.getpid(), signal.SIGSTOP)
+            case "tell":
+                eyes.tell(LastWords("job", 2, "it broke"))
+                heard.wait(END_S if listens else 2)
+            case "go down":
+                eyes.go_down("as told")
+                heard.wait(END_S)
+            case _:
+                heard.wait(END_S)
+    say("ended in order")
+
+
+if __name__ == "__main__":
+    monitor.LAST_ACTS_S = 0.1
+    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

@@ -1,0 +1,121 @@
+"""The loop of a rank that runs out of memory: what it says of each place, and that it goes on. A real group of one."""
+
+from collections.abc import Callable, Generator, Iterator
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from contracts.events import Stage
+from contracts.job import Job
+from contracts.plan import Plan
+from inference.ranks import out_of_memory, worker
+from inference.ranks.broadcast import Group
+from inference.ranks.commands import Command, Run, Stop
+from inference.ranks.monitor import Watch
+from inference.ranks.worker import GaveUp, Generated, Outcome, serve
+from inference.wan.load import Wan
+from inference.wan.parallel.mesh import Meshes
+from inference.wan.snapshot import Halfway
+from tests.inference.conftest import job
+
+ALONE = Plan(cfg_size=1, ulysses_size=1)
+
+
+class Leader:
+    """Has these jobs done one after the other."""
+
+    def __init__(self, *jobs: Job) -> None:
+        self._commands: Iterator[Command] = iter([*(run(each) for each in jobs), Stop()])
+
+    def next_command(self) -> Command:
+        return next(self._commands)
+
+    def passed(self, stage: Stage, step: int) -> bool:
+        return stage == "store" and step > 0  # never: it is reached once
+
+    def offered(self, take: Callable[[], Halfway]) -> None:
+        pass
+
+
+def run(asked: Job) -> Run:
+    rgb = torch.zeros(48, 64, 3, dtype=torch.uint8).numpy().tobytes()
+    return Run(job_id="a" * 32, attempt=1, job=asked, plan=ALONE, width=64, height=48, rgb=rgb)
+
+
+@pytest.fixture
+def watch() -> Generator[Watch, None, None]:
+    store = dist.TCPStore("127.0.0.1", 0, 1, is_master=True)  # pyright: ignore[reportPrivateImportUsage]
+    dist.init_process_group("cpu:gloo", store=store, rank=0, world_size=1)
+    try:
+        yield Watch(store, 0, 1)
+    finally:
+        dist.destroy_process_group()
+
+
+def outcomes(wan: Wan, watch: Watch, *jobs: Job) -> list[Outcome]:
+    told: list[Outcome] = []
+    serve(Group(Leader(*jobs), watch), wan, Meshes("cpu", 1), told.append)
+    return told
+
+
+def too_much(*_: object, **__: object) -> None:
+    torch.empty(2**60, dtype=torch.uint8)
+
+
+def nothing(*_: object, **__: object) -> None:
+    pass
+
+
+def by_turns(*acts: Callable[..., object]) -> Callable[..., object]:
+    """Do the first when called first, the second when called again."""
+    left = iter(acts)
+
+    def act(*given: object, **how: object) -> object:
+        return next(left)(*given, **how)
+
+    return act
+
+
+SHORT = job(infer_steps=20, num_frames=25, guidance_scale=1.0)
+
+
+@pytest.mark.parametrize("before", [0, 1], ids=["first job", "after another"])
+def test_memory_that_runs_out_as_weights_are_gathered_is_told_so(
+    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch, before: int
+):
+    monkeypatch.setattr(worker, "keep", by_turns(*[nothing] * before, too_much, nothing))
+    *done, gave_up, after = outcomes(wan, watch, *[SHORT] * (before + 2))
+    assert len(done) == before
+    assert isinstance(gave_up, GaveUp)
+    assert gave_up.reason.startswith("the cluster ran out of memory while the weights are gathered; what needs less: ")
+    assert isinstance(after, Generated)
+
+
+@pytest.mark.parametrize(("place", "stage"), [("encode", "encode"), ("denoise", "denoise")])
+def test_memory_that_runs_out_at_a_stage_names_the_stage(
+    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch, place: str, stage: str
+):
+    monkeypatch.setattr(f"inference.wan.generate.{place}", too_much)
+    gave_up = outcomes(wan, watch, SHORT)[0]
+    assert isinstance(gave_up, GaveUp)
+    assert gave_up.reason.startswith(f"the cluster ran out of memory at the stage {stage}; ")
+
+
+def test_an_error_as_weights_are_gathered_is_not_told_of_the_stage_before(
+    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(worker, "keep", by_turns(nothing, lambda *_, **__: 1 / 0))
+    _, gave_up = outcomes(wan, watch, SHORT, SHORT)
+    assert gave_up == GaveUp("the gathering of the weights failed with ZeroDivisionError")
+
+
+def test_memory_that_cannot_be_given_back_does_not_end_the_rank(
+    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(_device: torch.device) -> None:
+        raise AttributeError("empty_cache")
+
+    monkeypatch.setattr(out_of_memory, "give_back", fails)
+    monkeypatch.setattr("inference.wan.generate.encode", too_much)
+    assert [type(each) for each in outcomes(wan, watch, SHORT, SHORT)] == [GaveUp, GaveUp]

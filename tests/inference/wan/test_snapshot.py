@@ -1,0 +1,118 @@
+"""A job that goes on from between two steps, in another process or on other ranks, as if it had never stopped."""
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from contracts.job import Job
+from inference.wan.attention_cache import rule_for
+from inference.wan.generate import denoise, generate
+from inference.wan.load import Wan
+from inference.wan.snapshot import (
+    FORMAT,
+    Halfway,
+    Origin,
+    Unusable,
+    check,
+    decode,
+    digest,
+    encode_conditions,
+    encode_step,
+)
+from tests.inference.conftest import go_on, halves, image, job
+from tests.inference.wan.latents_of_a_rank import CACHED
+
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
+
+ORIGIN = Origin(recipe="a recipe", weights="3f1c")
+
+
+def files(halfway: Halfway, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
+    conditions = encode_conditions(halfway.given, origin)
+    return conditions, encode_step(halfway, origin, digest(conditions))
+
+
+def again(wan: Wan, asked: Job, halfway: Halfway) -> torch.Tensor:
+    with torch.inference_mode():
+        return denoise(wan, asked, halfway.given, go_on, halfway=halfway)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sample_solver": "unipc", "infer_steps": 6},
+        {"sample_solver": "dpm++", "infer_steps": 6},
+        {"sample_solver": "euler"},
+        {"guidance_scale": 1.0},
+        CACHED,
+    ],
+    ids=str,
+)
+def test_from_every_step_the_latents_are_those_of_a_job_that_never_stopped(wan: Wan, changes: dict[str, Any]) -> None:
+    asked = job(**changes)
+    whole, offered = halves(wan, asked, image())
+    for halfway in offered:
+        assert torch.equal(again(wan, asked, decode(*files(halfway))), whole), halfway.step
+
+
+def test_it_can_go_on_wherever_the_next_step_computes(wan: Wan) -> None:
+    asked = job(**CACHED)
+    rule = rule_for(asked)
+    assert rule is not None
+    _, offered = halves(wan, asked, image())
+    computing = [step for step in range(1, asked.infer_steps + 1) if not rule.reuses(step)]
+    assert [halfway.step for halfway in offered] == computing
+    assert len(computing) < asked.infer_steps
+
+
+def test_nothing_is_encoded_again_and_what_is_left_is_done(wan: Wan) -> None:
+    asked = job()
+    seen: list[tuple[str, int]] = []
+    _, offered = halves(wan, asked, image())
+    video = generate(wan, asked, image(), lambda *at: seen.append(at), halfway=offered[1])
+    assert seen == [("denoise", 0), ("denoise", 3), ("denoise", 4), ("decode", 0)]
+    assert torch.equal(video, generate(wan, asked, image(), go_on))
+    seen.clear()
+    generate(wan, asked, image(), lambda *at: seen.append(at), halfway=offered[-1])
+    assert seen == [("denoise", 0), ("decode", 0)]
+
+
+def test_its_bytes_say_how_far_it_is_and_are_nobody_elses(wan: Wan) -> None:
+    _, offered = halves(wan, job(), image())
+    conditions, step = files(offered[2])
+    assert check(conditions, step, ORIGIN) == 3
+    for other in (Origin("another recipe", "3f1c"), Origin("a recipe", "other weights")):
+        with pytest.raises(Unusable, match="foreign"):
+            check(conditions, step, other)
+    with pytest.raises(Unusable, match="damaged"):
+        check(encode_conditions(offered[2].given, ORIGIN)[:-1] + b"?", step, ORIGIN)
+    for version in (FORMAT - 1, FORMAT + 1):
+        other_step = step.replace(b'\\"format\\":%d' % FORMAT, b'\\"format\\":%d' % version)
+        assert other_step != step
+        with pytest.raises(Unusable, match="of another format"):
+            check(conditions, other_step, ORIGIN)
+
+
+def test_one_that_an_older_version_left_is_of_another_format_and_nothing_worse() -> None:
+    facts = {"format": 1, "origin": {"recipe": "a recipe", "model": "tiny"}, "step": 3, "outputs": 0, "conditions": ""}
+    older = save({"latents": torch.zeros(1)}, metadata={"wanjet": json.dumps(facts)})
+    with pytest.raises(Unusable, match="of another format"):
+        check(older, older, ORIGIN)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])
+def test_what_is_no_halfway_is_damaged_and_nothing_worse(content: bytes) -> None:
+    with pytest.raises(Unusable, match="damaged"):
+        check(content, content, ORIGIN)
+    with pytest.raises(Unusable, match="damaged"):
+        decode(content, content)
+
+
+def test_what_a_card_has_left_in_half_precision_goes_on_in_full(wan: Wan) -> None:
+    _, offered = halves(wan, job(), image())
+    half = offered[1].to(torch.device("cpu"), torch.bfloat16)
+    video = generate(wan, job(), image(), go_on, halfway=decode(*files(half)))
+    assert video.isfinite().all()
