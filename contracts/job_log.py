@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Expect, Stored, Unavailable, WrongSequence
+from contracts.broker import Bus, Expect, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEnding, Ending, Event, JobSubmitted, Logged
 
 PUBLISH_WITHIN_S = 30.0

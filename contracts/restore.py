@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 from contracts import subjects, wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.events import Event
 from contracts.job_log import JobLog
 from contracts.process import log

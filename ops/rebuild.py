@@ -9,7 +9,7 @@ import sys
 
 from msgspec import Struct
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import job_id_in
 from contracts.job_log import JobLog
 from contracts.process import env, log, start

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contracts import wire
 from contracts.bounds import clipped
-from contracts.broker.bus import Delivery, Expect
+from contracts.broker import Delivery, Expect
 from contracts.events import (
     AnyEnding,
     Ending,

@@ -18,7 +18,7 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery, Unavailable
+from contracts.broker import Bus, Delivery, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.job import video_name
 from contracts.job_log import JobLog, logged

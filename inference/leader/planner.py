@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size, video_name

@@ -6,7 +6,7 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from contracts.cluster import Objection
 from contracts.process import log
 from contracts.status import State

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, StreamFull, SubjectFull, Unavailable
+from contracts.broker import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobCancelled, JobSubmitted
 from contracts.fold import fold, fold_all

@@ -14,7 +14,7 @@ from itertools import islice
 from nats.js.errors import APIError
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobStarted, JobSucceeded
 from contracts.job_log import JobLog

@@ -7,8 +7,7 @@ import uvloop
 from msgspec import Struct
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable, bus
 from contracts.process import env, lifetime, log, start
 from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
 from contracts.stores import configured

@@ -7,7 +7,7 @@ stops the projection: what cannot be decoded, or makes a status that the broker 
 import asyncio
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
+from contracts.broker import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEvent, Ending, EndingUnknown
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog

@@ -8,7 +8,7 @@ damaged goes on without what lay behind the damage: a job of the log that has no
 from contextlib import suppress
 
 from contracts import subjects
-from contracts.broker.bus import Bus, Refused, Stored, SubjectFull
+from contracts.broker import Bus, Refused, Stored, SubjectFull
 from contracts.job import is_job_id
 from contracts.job_log import JobLog
 from contracts.process import log

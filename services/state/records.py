@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import AnyEnding, Ending, EndingUnknown, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id, job_id_in
 from contracts.job_log import JobLog

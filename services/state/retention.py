@@ -10,7 +10,7 @@ import math
 from msgspec import Struct
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import EndingUnknown, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, is_job_id, job_id_in
 from contracts.job_log import JobLog

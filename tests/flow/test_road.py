@@ -10,7 +10,7 @@ import av
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobCancelled, JobStarted, JobSubmitted, JobSucceeded
 from contracts.job import Job, input_name
 from contracts.record import video_record_name

@@ -8,8 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.events import Ending, Event
 from contracts.record import Record, record_name
 from contracts.status import JobStatus

@@ -21,8 +21,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.job import job_id_in
 from contracts.status import ENDED
 from contracts.stores.files import Folder

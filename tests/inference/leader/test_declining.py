@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery
+from contracts.broker import Bus, Delivery
 from contracts.events import JobFailed
 from contracts.job import input_name
 from contracts.job_log import JobLog

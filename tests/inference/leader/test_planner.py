@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from PIL import Image
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobStarted
 from contracts.job import input_name
 from contracts.job_log import JobLog

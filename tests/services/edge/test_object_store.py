@@ -3,7 +3,7 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import input_name, video_name
 from contracts.stores import files
 from tests.kit.object_store import ObjectStore, object_store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.conftest import Broker, Process, eventually
 
 ENDS_WITHIN_S = 10

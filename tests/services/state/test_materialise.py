@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from contracts import subjects, wire
 from contracts.bounds import REASON_CHARS_MAX
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import Event
 from contracts.status import JobStatus
 from contracts.stores.files import Folder

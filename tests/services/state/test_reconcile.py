@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import Ending
 from contracts.record import Record, record_name
 from contracts.stores.files import Folder

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import Event
 from contracts.job import input_name, video_name
 from contracts.record import WITHOUT_VIDEO, video_record_name
