@@ -8,7 +8,7 @@ from contracts.events import Event
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import WITHOUT_VIDEO, Record, is_record, video_record_name
-from contracts.stores.files import File, Store
+from contracts.stores import File, Store
 
 PUBLISH_WITHIN_S = 5.0
 

@@ -15,8 +15,7 @@ from contracts.job_log import JobLog
 from contracts.process import env, log, start
 from contracts.process.settings import NatsCreds, NatsUrl, StoreUrl
 from contracts.restore import find_record, record_files, restore
-from contracts.stores import configured
-from contracts.stores.files import Store
+from contracts.stores import Store, configured
 from ops.broker import Settings as Broker
 from ops.broker import connected
 

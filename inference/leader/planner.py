@@ -18,7 +18,7 @@ from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, ou
 from contracts.job_log import JobLog, logged
 from contracts.process import log
 from contracts.record import video_record_name
-from contracts.stores.files import Store
+from contracts.stores import Store
 from inference.leader.attempt_history import past
 from inference.leader.attempt_policy import GiveUp, Known, next_move
 from inference.leader.job_checkpoints import Checkpoints

@@ -20,8 +20,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import video_record_name
 from contracts.status import JobStatus
-from contracts.stores.files import Store
-from contracts.stores.trouble import Trouble
+from contracts.stores import Store, Trouble
 from services.edge.body.idempotency import Identity, fresh, repeatable
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.places import Places

@@ -10,8 +10,7 @@ from contracts import subjects
 from contracts.broker import Bus, Unavailable, bus
 from contracts.process import env, lifetime, log, start
 from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
-from contracts.stores import configured
-from contracts.stores.trouble import described
+from contracts.stores import configured, described
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
 from services.state.records import Records

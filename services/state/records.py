@@ -16,7 +16,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import Record, record_name
 from contracts.restore import find_record, record_files, restore
-from contracts.stores.files import Store
+from contracts.stores import Store
 
 KEEP_WITHIN_S = 1.0  # the statuses wait for it
 RESTORED_SHARE = 0.9

@@ -17,7 +17,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import video_record_name
 from contracts.restore import record_files
-from contracts.stores.files import File, Store
+from contracts.stores import File, Store
 
 
 class Limits(Struct, frozen=True):

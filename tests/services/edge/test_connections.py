@@ -218,7 +218,7 @@ async def test_a_signal_ends_an_edge_in_time_whatever_its_clients_do_and_in_few_
 
 async def test_a_store_that_hangs_does_not_hold_an_edge(tmp_path: Path) -> None:
     edge = Small(tmp_path, Broker(tmp_path))
-    hangs = "import time\nfrom contracts.stores.files import Folder\nimport asyncio\n"
+    hangs = "import time\nfrom contracts.stores import Folder\nimport asyncio\n"
     hangs += "async def trouble(self, room_bytes=0): return await asyncio.to_thread(time.sleep, 60)\n"
     edge._arguments = ["-c", hangs + "Folder.trouble = trouble\n" + SMALL]
     edge.start()

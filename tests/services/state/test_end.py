@@ -16,7 +16,7 @@ ENDS_WITHIN_S = 10
 HANGING = """
 import asyncio, sys, time, uvloop
 from contracts import env, log
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state import __main__ as state
 async def files(self, inside=""): return await asyncio.to_thread(time.sleep, 60)
 assert hasattr(Folder, "files") and hasattr(state, "END_WITHIN_S")

@@ -12,7 +12,7 @@ from contracts.bounds import REASON_CHARS_MAX
 from contracts.broker import Bus
 from contracts.events import Event
 from contracts.status import JobStatus
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state.materialise import materialise
 from services.state.records import Records
 from tests.conftest import all_folded, eventually

@@ -8,7 +8,7 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import Ending
 from contracts.record import Record, record_name
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from ops import provision
 from services.state.reconcile import reconcile
 from services.state.records import Records

@@ -10,7 +10,7 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import Ending
 from contracts.record import WITHOUT_VIDEO, Record, record_name
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state.records import Records
 from services.state.retention import Retention
 from tests.contracts.test_fold import ID, cancelled, failed, started, submitted, succeeded

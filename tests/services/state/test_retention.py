@@ -10,7 +10,7 @@ from contracts.broker import Bus
 from contracts.events import Event
 from contracts.job import input_name, video_name
 from contracts.record import WITHOUT_VIDEO, video_record_name
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state.records import Records
 from services.state.retention import Limits, Retention
 from tests.contracts.test_fold import ID, cancelled, failed, succeeded
