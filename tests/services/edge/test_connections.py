@@ -37,8 +37,12 @@ ENDS_WITHIN_S = 12
 
 SMALL = f"""
 import sys, uvloop
-from contracts import env, log
-from services.edge import __main__ as edge, crowd, server, uploads
+from contracts.process import env
+from contracts.process import log
+from services.edge import __main__ as edge
+from services.edge.http import crowd
+from services.edge.http import server
+from services.edge.http import uploads
 for module, limit in ((uploads, "UPLOADS_MAX"), (uploads, "HEAD_START_BYTES"), (server, "DRAIN_S")):
     assert hasattr(module, limit)
 assert edge.connections_for(10**9) == crowd.CONNECTIONS_MAX
