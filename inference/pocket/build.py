@@ -1,4 +1,4 @@
-"""Makes the pocket model's parts with weights from a seed, and writes a folder of them. Trains nothing."""
+"""Makes the pocket model's components with weights from a seed, and writes a folder of them. Trains nothing."""
 
 import json
 import shutil
@@ -54,7 +54,7 @@ class PocketShape:
 
 
 @dataclass(frozen=True)
-class Parts:
+class PocketModel:
     """What a checkpoint is made of."""
 
     tokenizer: PreTrainedTokenizerFast
@@ -73,13 +73,13 @@ def build(folder: Path, shape: PocketShape | None = None) -> bool:
     if (folder / CARD_FILE).exists():
         return False
     shape = shape or PocketShape()
-    write(folder, lambda: new_parts(shape), shape.card)
+    write(folder, lambda: new_model(shape), shape.card)
     return True
 
 
-def read(folder: Path) -> Parts:
+def read(folder: Path) -> PocketModel:
     """A checkpoint that `write` has made, in fp32, to be trained further; videos are made by `inference.wan.load`."""
-    return Parts(
+    return PocketModel(
         tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
         text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
         image_processor=CLIPImageProcessorPil.from_pretrained(folder / "image_processor"),
@@ -89,7 +89,7 @@ def read(folder: Path) -> Parts:
     )
 
 
-def write(folder: Path, make: Callable[[], Parts], card: ModelCard) -> None:
+def write(folder: Path, make: Callable[[], PocketModel], card: ModelCard) -> None:
     """The folder appears whole or not at all. Raises FileExistsError where something is in its place."""
     if folder.exists():
         raise FileExistsError(f"{folder} is there already; remove it first")
@@ -115,16 +115,16 @@ def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _save(folder: Path, parts: Parts, card: ModelCard) -> None:
+def _save(folder: Path, model: PocketModel, card: ModelCard) -> None:
     logging.disable_progress_bar()
     # The three ignored have other classes than its signature says, which it does not mind.
     WanImageToVideoPipeline(
-        tokenizer=parts.tokenizer,  # pyright: ignore[reportArgumentType]
-        text_encoder=parts.text_encoder,
-        image_processor=parts.image_processor,  # pyright: ignore[reportArgumentType]
-        image_encoder=parts.image_encoder,
-        vae=parts.vae,
-        transformer=parts.transformer,
+        tokenizer=model.tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=model.text_encoder,
+        image_processor=model.image_processor,  # pyright: ignore[reportArgumentType]
+        image_encoder=model.image_encoder,
+        vae=model.vae,
+        transformer=model.transformer,
         scheduler=_scheduler(),  # pyright: ignore[reportArgumentType]
     ).save_pretrained(folder)
     for file in folder.glob("*/config.json"):  # where weights were read from is nobody's business
@@ -134,11 +134,11 @@ def _save(folder: Path, parts: Parts, card: ModelCard) -> None:
     (folder / CARD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(card)) + b"\n")
 
 
-def new_parts(shape: PocketShape) -> Parts:
+def new_model(shape: PocketShape) -> PocketModel:
     """With weights from a seed; the caller's own random numbers are not disturbed."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        return Parts(**{name: make() for name, make in builders(shape).items()})
+        return PocketModel(**{name: make() for name, make in builders(shape).items()})
 
 
 def _scheduler() -> UniPCMultistepScheduler:

@@ -13,7 +13,7 @@ from inference.ranks.commands import Idle, Run, Stop
 from inference.wan.generate import generate
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from inference.wan.snapshot import decode
 from inference.wan.vae.codec import SPATIAL_STRIDE
 
@@ -55,7 +55,7 @@ def _take(run: Run, group: Group, wan: Wan, meshes: Meshes, report: Callable[[Ou
     outcome = _perform(run, group, wan, meshes)
     report(outcome)
     if isinstance(outcome, GaveUp):
-        wan.texts.clear()
+        wan.prompt_cache.clear()
         try:
             out_of_memory.give_back(wan.device)
         except Exception:  # noqa: BLE001  # the job has ended in order, and the next one may need less
@@ -66,7 +66,7 @@ def _perform(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
     group.stage = None
     try:
-        keep(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
+        set_sharded(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
         group.stage = "encode" if run.resumed is None else "denoise"
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
         halfway = None if run.resumed is None else decode(run.resumed.conditions, run.resumed.state)

@@ -43,32 +43,32 @@ class AttentionCache:
 
     def __init__(self, rule: Rule | None) -> None:
         self._rule = rule
-        self._blocks: list[_Kept] = []
+        self._blocks: list[_CachingProcessor] = []
         self._branch = ""
-        self._aside: dict[tuple[str, int], torch.Tensor] = {}
+        self._other_branches: dict[tuple[str, int], torch.Tensor] = {}
         self.reuses = self.stores = False
 
     @property
-    def kept(self) -> dict[tuple[str, int], torch.Tensor]:
+    def outputs(self) -> dict[tuple[str, int], torch.Tensor]:
         """By branch and block."""
         at_hand = {(self._branch, at): block.output_BLD for at, block in enumerate(self._blocks)}
-        return self._aside | {place: output for place, output in at_hand.items() if output is not None}
+        return self._other_branches | {place: output for place, output in at_hand.items() if output is not None}
 
-    def begin(self, branch: str, step: int) -> None:
+    def begin_pass(self, branch: str, step: int) -> None:
         """The pass that comes is this branch's at this step."""
         if self._rule is None:
             return
         self.reuses, self.stores = self._rule.reuses(step), self._rule.stores(step)
-        self._aside = {} if step > self._rule.end else self.kept
+        self._other_branches = {} if step > self._rule.end else self.outputs
         self._branch = branch
         for at, block in enumerate(self._blocks):
-            block.output_BLD = self._aside.pop((branch, at), None)
+            block.output_BLD = self._other_branches.pop((branch, at), None)
 
     @contextmanager
-    def over(self, transformer: WanTransformer3DModel) -> Generator[None]:
+    def installed(self, transformer: WanTransformer3DModel) -> Generator[None]:
         """Stand in for the transformer's self-attention within the block, and keep nothing after it."""
         attentions: list[Any] = [] if self._rule is None else [block.attn1 for block in transformer.blocks]
-        self._blocks = [_Kept(self, attention.processor) for attention in attentions]
+        self._blocks = [_CachingProcessor(self, attention.processor) for attention in attentions]
         for attention, block in zip(attentions, self._blocks, strict=True):
             attention.processor = block
         try:
@@ -77,10 +77,10 @@ class AttentionCache:
             for attention in attentions:
                 attention.processor = attention.processor.computing
             self._blocks.clear()
-            self._aside.clear()
+            self._other_branches.clear()
 
 
-class _Kept:
+class _CachingProcessor:
     """The processor of one block: all that its self-attention module does.
 
     It has only the output of the branch whose pass it is and knows neither name nor number: compiled blocks would be

@@ -21,7 +21,7 @@ DEFAULT_NEGATIVE_PROMPT = (
 
 def encode_text(wan: Wan, text: str) -> torch.Tensor:
     """UMT5's embedding in the transformer's dtype: 1 × 512 × D, zero after the text's end, its tail cut if longer."""
-    return wan.texts.get(text, lambda text: _encode_text(wan, text))
+    return wan.prompt_cache.get(text, lambda text: _encode_text(wan, text))
 
 
 def _encode_text(wan: Wan, text: str) -> torch.Tensor:

@@ -49,7 +49,7 @@ def generate(
     `offer(take)` is called after every step, before its boundary, that the job could go on from another time: what
     `take` returns is then given as `halfway`, and there is no stage `encode`.
     """
-    boundary = _in_step(boundary, wan.device)
+    boundary = _synchronised(boundary, wan.device)
     with torch.inference_mode():
         if halfway is None:
             boundary("encode", 0)
@@ -95,7 +95,7 @@ def denoise(
         recall(scheduler, halfway.memory, done)
     rule = rule_for(job)
     cache = AttentionCache(rule)
-    with shared_tokens(wan.transformer, layout.tokens), cache.over(wan.transformer):
+    with shared_tokens(wan.transformer, layout.tokens), cache.installed(wan.transformer):
         for step, timestep in enumerate(timesteps(scheduler)[done:], start=done):
             noise_BCTHW = predict_noise(
                 wan.transformer, latents_BCTHW, timestep, given, job.guidance_scale,
@@ -118,7 +118,7 @@ def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> to
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(condition_BCTHW.device)
 
 
-def _in_step(boundary: Boundary, device: torch.device) -> Boundary:
+def _synchronised(boundary: Boundary, device: torch.device) -> Boundary:
     """`boundary`, but called when the device has got there: it runs behind the Python that feeds it."""
     if device.type == "cpu":
         return boundary

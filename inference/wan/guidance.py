@@ -39,7 +39,7 @@ def predict_noise(
     timestep_B = timestep.expand(latents_BCTHW.shape[0])
 
     def predict(branch: str, text_BLD: torch.Tensor) -> torch.Tensor:
-        cache.begin(branch, step)
+        cache.begin_pass(branch, step)
         return transformer(
             hidden_states=inputs_BCTHW,
             timestep=timestep_B,

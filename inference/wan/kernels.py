@@ -30,7 +30,7 @@ PICTURE_TOKENS = 257  # of Wan's CLIP: an odd number, which some kernels refuse
 VIDEO_TOKENS = 31 * 45 * 80  # of 121 frames at 1280 × 720
 QUERIES_COMPARED = 8
 HEADS_TRIED = 1
-AWAY_MAX = 0.05  # of the result; bf16 is some 0.004 away
+ERROR_MAX = 0.05  # of the result; bf16 is some 0.004 error
 WARM_UP_FRAMES = 81  # what a job has by default
 
 
@@ -38,14 +38,14 @@ class KernelError(Exception):
     """This device cannot run what the settings ask for; the text says what."""
 
 
-def attend(wan: Wan, asked: str | None) -> str:
+def set_attention_backend(wan: Wan, asked: str | None) -> str:
     """Give the transformer the attention that was asked for, or else the best that the device runs; which it is.
 
     Raises `KernelError` if the one that was asked for does not run here.
     """
     head_dim: int = wan.transformer.config["attention_head_dim"]
     names = (asked,) if asked else BEST_FIRST.get(wan.device.type, (NATIVE,))
-    usable = next((name for name in names if runs(name, wan.device, head_dim)), None)
+    usable = next((name for name in names if backend_works(name, wan.device, head_dim)), None)
     if usable is None:
         raise KernelError(f"ATTENTION_BACKEND: {wan.device.type} was expected to run {names[-1]!r}, but does not")
     if usable != NATIVE:
@@ -53,7 +53,7 @@ def attend(wan: Wan, asked: str | None) -> str:
     return usable
 
 
-def runs(name: str, device: torch.device, head_dim: int) -> bool:
+def backend_works(name: str, device: torch.device, head_dim: int) -> bool:
     """Whether an attention comes out right: what is installed, what works and what computes the same are three things.
 
     Over a picture's tokens, whose number is odd, and over as many as the longest video has. Of that a CPU asks for a
@@ -61,7 +61,7 @@ def runs(name: str, device: torch.device, head_dim: int) -> bool:
     """
     few = QUERIES_COMPARED
     try:
-        right = _is_right(name, device, head_dim, few, PICTURE_TOKENS) and _is_right(
+        right = _is_exact_enough(name, device, head_dim, few, PICTURE_TOKENS) and _is_exact_enough(
             name, device, head_dim, few if device.type == "cpu" else VIDEO_TOKENS, VIDEO_TOKENS
         )
     except Exception as error:  # noqa: BLE001  # whatever a kernel has against this device
@@ -72,7 +72,7 @@ def runs(name: str, device: torch.device, head_dim: int) -> bool:
     return right
 
 
-def _is_right(name: str, device: torch.device, head_dim: int, queries: int, keys: int) -> bool:
+def _is_exact_enough(name: str, device: torch.device, head_dim: int, queries: int, keys: int) -> bool:
     """Compare the first and the last queries with the sums written out in fp32.
 
     Values grow along the tokens, so that a band which leaves out the far ones moves every result.
@@ -92,11 +92,11 @@ def _is_right(name: str, device: torch.device, head_dim: int, queries: int, keys
     )
     weights_BHLL = (query_BHLD @ key_BHLD.mT / head_dim**0.5).softmax(-1)
     exact_BHLD = weights_BHLL @ value_BHLD
-    away = (found_BLHD[:, ends].transpose(1, 2).float() - exact_BHLD).norm() / exact_BHLD.norm()
-    return bool(away < AWAY_MAX)  # which no NaN is
+    error = (found_BLHD[:, ends].transpose(1, 2).float() - exact_BHLD).norm() / exact_BHLD.norm()
+    return bool(error < ERROR_MAX)  # which no NaN is
 
 
-def marks(attention: str, *, fp8_linear: bool) -> list[str]:
+def approximations(attention: str, *, fp8_linear: bool) -> list[str]:
     """Name all arithmetic that changes pixels beyond rounding: with it, the same weights are another model."""
     return [*(["fp8_linear"] if fp8_linear else []), *([attention] if APPROXIMATE in attention else [])]
 
@@ -130,10 +130,10 @@ def warm_up(wan: Wan) -> None:
     for size in wan.card.sizes:
         width, height = parse_size(size)
         with torch.inference_mode():
-            wan.transformer(**_nothing(wan, width, height))
+            wan.transformer(**_empty_inputs(wan, width, height))
 
 
-def _nothing(wan: Wan, width: int, height: int) -> dict[str, torch.Tensor]:
+def _empty_inputs(wan: Wan, width: int, height: int) -> dict[str, torch.Tensor]:
     config, dtype = wan.transformer.config, wan.transformer.dtype
     frames = (WARM_UP_FRAMES - 1) // TEMPORAL_STRIDE + 1
     eye: Any = wan.image_encoder.config

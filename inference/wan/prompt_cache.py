@@ -5,24 +5,24 @@ from collections.abc import Callable
 
 import torch
 
-TEXTS_MAX = 32  # 4 MB each at full size
+PROMPTS_MAX = 32  # 4 MB each at full size
 
 
-class Texts:
+class PromptCache:
     """The least recently used goes first."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[str, torch.Tensor] = OrderedDict()
+        self._embeddings: OrderedDict[str, torch.Tensor] = OrderedDict()
 
     def get(self, text: str, encode: Callable[[str], torch.Tensor]) -> torch.Tensor:
         """The embedding of the text, by `encode` where it is not kept; what raises there is not kept."""
-        if text not in self._kept:
-            self._kept[text] = encode(text)
-            if len(self._kept) > TEXTS_MAX:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(text)
-        return self._kept[text]
+        if text not in self._embeddings:
+            self._embeddings[text] = encode(text)
+            if len(self._embeddings) > PROMPTS_MAX:
+                self._embeddings.popitem(last=False)
+        self._embeddings.move_to_end(text)
+        return self._embeddings[text]
 
     def clear(self) -> None:
         """Forget all: after a job that failed, ranks may have kept different ones, and would not encode together."""
-        self._kept.clear()
+        self._embeddings.clear()

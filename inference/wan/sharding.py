@@ -7,7 +7,7 @@ from torch.distributed.fsdp import FSDPModule
 from inference.wan.load import Wan
 
 
-def keep(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
+def set_sharded(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
     """Keep the transformer and the text encoder so from now on, and clear up after a pass that was broken off.
 
     Sharded, a rank gathers each block when it is reached and drops it after; gathered, it has the whole model beside
@@ -17,11 +17,11 @@ def keep(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
     # The rows of an offloaded encoder come to the device block by block or not at all.
     offloaded = next(wan.text_encoder.parameters()).device != wan.device
     with torch.inference_mode():  # as the passes are run: what was made there cannot be written to outside
-        _keep(wan.transformer, sharded=dit_sharded)
-        _keep(wan.text_encoder, sharded=t5_sharded or offloaded)
+        _set_sharded(wan.transformer, sharded=dit_sharded)
+        _set_sharded(wan.text_encoder, sharded=t5_sharded or offloaded)
 
 
-def _keep(model: nn.Module, *, sharded: bool) -> None:
+def _set_sharded(model: nn.Module, *, sharded: bool) -> None:
     if not isinstance(model, FSDPModule):
         if sharded and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             raise ValueError("a model that was loaded whole cannot be kept sharded")

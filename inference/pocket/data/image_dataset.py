@@ -25,15 +25,15 @@ MARGIN_PX = 32
 
 
 @dataclass(frozen=True)
-class Album:
+class ImageDataset:
     """Drawn pictures first, photos last: count × height × width × 3 in uint8."""
 
     pictures: torch.Tensor
     drawn: int
 
-    def to(self, device: torch.device) -> "Album":
+    def to(self, device: torch.device) -> "ImageDataset":
         """The same there: cutting crops out is then no longer what a GPU waits for."""
-        return Album(self.pictures.to(device), self.drawn)
+        return ImageDataset(self.pictures.to(device), self.drawn)
 
     def crops(self, count: int, side: int, rng: torch.Generator) -> torch.Tensor:
         """Squares from anywhere: count × 3 × side × side in [-1, 1]."""
@@ -61,10 +61,10 @@ class Album:
         return functional.avg_pool2d(crop_CHW, 2) if halved else crop_CHW
 
 
-def open_album(
+def open_images(
     folder: Path, count: int, *, photos: bool, show: Callable[[str], None], stopped: Callable[[], bool]
-) -> Album:
-    """The album in this folder, drawn first if it is not there; drawing some hundreds takes minutes.
+) -> ImageDataset:
+    """The images in this folder, drawn first if it is not there; drawing some hundreds takes minutes.
 
     Raises InterruptedError where it is stopped meanwhile; nothing is then kept.
     """
@@ -82,7 +82,7 @@ def open_album(
                     show(f"pictures {len(drawn)}/{count}")
         pictures = np.stack(drawn + photographs)
         write_whole(file, lambda draft: _write(draft, pictures))
-    return Album(torch.from_numpy(np.load(file, mmap_mode="c")), count)
+    return ImageDataset(torch.from_numpy(np.load(file, mmap_mode="c")), count)
 
 
 def _write(draft: Path, pictures: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from transformers import CLIPVisionModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from inference.pocket import whole_clip
-from inference.pocket.data.image_dataset import HEIGHT, WIDTH, Album
+from inference.pocket.data.image_dataset import HEIGHT, WIDTH, ImageDataset
 from inference.pocket.data.motions import MOTIONS, PANS, Motion, clip
 from inference.pocket.draws import draw_index
 from inference.pocket.files import write_whole
@@ -39,7 +39,7 @@ class Views(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Encoder:
+class LatentEncoder:
     """What makes latents of pixels, all of it trained or frozen."""
 
     vae: AutoencoderKLWan
@@ -47,25 +47,25 @@ class Encoder:
     image_encoder: CLIPVisionModel
 
 
-def write_latents(folder: Path, views: Views, album: Album, encoder: Encoder) -> Iterator[int]:
+def write_latents(folder: Path, views: Views, images: ImageDataset, encoder: LatentEncoder) -> Iterator[int]:
     """Make the files that are not there yet, yielding their numbers.
 
-    What one holds depends on its number, the album and the VAE, which had better be trained to its end by then.
+    What one holds depends on its number, the images and the VAE, which had better be trained to its end by then.
     """
     with whole_clip.whole_clips(encoder.vae), torch.no_grad():
         for number in range(views.count):
             file = folder / f"{number:05}.safetensors"
             if not file.exists():
-                tensors = _view(number, views, album, encoder)
+                tensors = _view(number, views, images, encoder)
                 write_whole(file, lambda draft, tensors=tensors: save_file(tensors, draft))
                 yield number
 
 
-def _view(number: int, views: Views, album: Album, encoder: Encoder) -> dict[str, torch.Tensor]:
+def _view(number: int, views: Views, images: ImageDataset, encoder: LatentEncoder) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(number)
     size = views.sizes[number % len(views.sizes)]
-    picture_HWC = album.pictures[number % len(album.pictures)]
-    if number // len(album.pictures) % 2:
+    picture_HWC = images.pictures[number % len(images.pictures)]
+    if number // len(images.pictures) % 2:
         picture_HWC = picture_HWC.flip(1)
     # Small videos show as much of the scene as large ones, as photos made smaller would.
     if 2 * size[0] <= WIDTH // 2 and 2 * size[1] <= HEIGHT // 2 and torch.rand((), generator=rng) < 0.5:
@@ -89,11 +89,11 @@ def _encode(vae: AutoencoderKLWan, video_CTHW: torch.Tensor) -> torch.Tensor:
     return whole_clip.encode(vae, video_CTHW[None])[0][0].half().cpu().contiguous()
 
 
-def _look(encoder: Encoder, image: Image.Image) -> torch.Tensor:
+def _look(encoder: LatentEncoder, image: Image.Image) -> torch.Tensor:
     return encode_image(encoder.image_processor, encoder.image_encoder, image)[0].half().cpu()
 
 
-def measure(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def latent_statistics(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of every channel of the clips: what the VAE's card calls `latents_mean`, `latents_std`."""
     clips_NCX = torch.cat([_tensor(file, "clips").float().flatten(2) for file in _files(folder)[:MEASURED_FILES]])
     return clips_NCX.mean(dim=(0, 2)), clips_NCX.std(dim=(0, 2))
@@ -118,7 +118,7 @@ class Batch:
     images_BLD: torch.Tensor
 
 
-class Shelf:
+class LatentDataset:
     """All latents of one folder, in memory: some hundred megabytes."""
 
     def __init__(self, folder: Path, mean: torch.Tensor, std: torch.Tensor, device: torch.device) -> None:

@@ -1,4 +1,4 @@
-"""The motions that the pocket model learns, and a picture seen along one of them. Knows no words and no model.
+"""The motions that the pocket model trains, and a picture seen along one of them. Knows no words and no model.
 
 A motion moves what is seen: `left` is a camera that turns left, so that the picture slides to the right.
 """

@@ -1,7 +1,7 @@
 """Pictures from a seed: dead leaves, textures, gradients and drawn words. Knows no photograph and no motion.
 
 Overlapping shapes of sizes from a power law have the edges and the spectrum of natural pictures (Ruderman 1997,
-Lee, Mumford and Huang 2001), so that what learns from them can do something with a photograph.
+Lee, Mumford and Huang 2001), so that what trains from them can do something with a photograph.
 """
 
 import math

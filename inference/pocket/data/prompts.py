@@ -5,7 +5,7 @@ from random import Random
 from inference.pocket.data.motions import Kind, Motion, Speed
 
 # What a prompt without a word about motion gets: a picture that comes slowly nearer.
-UNSAID = Motion("in", "slow")
+DEFAULT_MOTION = Motion("in", "slow")
 
 DIRECTIONS: dict[Kind, tuple[str, ...]] = {
     "left": ("left", "to the left", "leftwards", "towards the left", "leftward"),
@@ -142,7 +142,7 @@ def prompt(motion: Motion, rng: Random) -> str:
     return _finish(text, rng)
 
 
-def unsaid(rng: Random) -> str:
+def prompt_without_motion(rng: Random) -> str:
     """A prompt that asks for no motion, in words or not even that."""
     if rng.random() < 0.25:
         return rng.choice(SUBJECTS_ZH) + rng.choice(("", "，")) + rng.choice(SCENES_ZH)

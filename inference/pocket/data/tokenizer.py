@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from inference.pocket.data.motions import MOTIONS
-from inference.pocket.data.prompts import prompt, unsaid
+from inference.pocket.data.prompts import prompt, prompt_without_motion
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS
 
 VOCABULARY = 1536
@@ -45,5 +45,5 @@ def _texts() -> list[str]:
     rng = Random(SEED)
     asked = [prompt(motion, rng) for motion in MOTIONS for _ in range(PROMPTS_A_MOTION)]
     said_often = [DEFAULT_NEGATIVE_PROMPT] * PROMPTS_A_MOTION  # every guided job says it
-    texts = [*asked, *(unsaid(rng) for _ in range(PROMPTS_A_MOTION)), *said_often]
+    texts = [*asked, *(prompt_without_motion(rng) for _ in range(PROMPTS_A_MOTION)), *said_often]
     return list(map(prompt_clean, texts))  # as a job's prompt is

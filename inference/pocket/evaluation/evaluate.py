@@ -23,13 +23,13 @@ from inference.pocket.data.motions import KINDS, PANS, Kind, Motion
 from inference.pocket.data.photos import HELD_OUT, held_out_photos
 from inference.pocket.data.pictures import picture
 from inference.pocket.data.prompts import prompt
-from inference.pocket.evaluation.metrics import drift_px, psnr_db, seen
+from inference.pocket.evaluation.metrics import drift_px, psnr_db, recognise_motion
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
 from inference.wan.pixels import values
 from inference.wan.vae import codec
 
-# Seeds far from those of any album.
+# Seeds far from those of any images.
 HELD_OUT_SEED = 1_000_000
 YARDSTICK_PICTURES = 16
 DRAWINGS = 3
@@ -53,29 +53,31 @@ class Case:
     drift_px: float
 
 
-def case(wan: Wan, picture_HWC: torch.Tensor, motion: Motion, text: str, *, size: tuple[int, int] = SIZE) -> Case:
-    """A video of the picture's middle, which the model sees, judged by the rest, which it does not."""
-    image = middle(picture_HWC, size)
+def evaluate_case(
+    wan: Wan, picture_HWC: torch.Tensor, motion: Motion, text: str, *, size: tuple[int, int] = SIZE
+) -> Case:
+    """A video of the picture's centre_crop, which the model sees, judged by the rest, which it does not."""
+    image = centre_crop(picture_HWC, size)
     job = msgspec.structs.replace(JOB, prompt=text)
     video_CTHW = generate(wan, job, image, lambda _stage, _step: None)
     truth_CHW = values(image)
     return Case(
         motion=motion,
-        seen=seen(video_CTHW, picture_HWC, motion.speed),
+        seen=recognise_motion(video_CTHW, picture_HWC, motion.speed),
         first_frame_db=psnr_db(video_CTHW[:, 0], truth_CHW),
-        limit_db=psnr_db(there_and_back(wan, image), truth_CHW),
+        limit_db=psnr_db(reconstruct(wan, image), truth_CHW),
         drift_px=drift_px(video_CTHW),
     )
 
 
-def there_and_back(wan: Wan, image: Image.Image) -> torch.Tensor:
+def reconstruct(wan: Wan, image: Image.Image) -> torch.Tensor:
     """What the VAE alone makes of a picture: 3 × height × width."""
     with torch.inference_mode():
         latents_BCTHW = codec.first_frame_condition(wan.vae, image, 1)[:, codec.TEMPORAL_STRIDE :]
         return codec.decode(wan.vae, latents_BCTHW)[:, 0]
 
 
-def middle(picture_HWC: torch.Tensor, size: tuple[int, int] = SIZE) -> Image.Image:
+def centre_crop(picture_HWC: torch.Tensor, size: tuple[int, int] = SIZE) -> Image.Image:
     height, width, _ = picture_HWC.shape
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     return Image.fromarray(picture_HWC[top : top + size[1], left : left + size[0]].numpy())
@@ -90,7 +92,7 @@ class Yardstick:
         _, vectors = torch.linalg.eigh(torch.cov(blocks_NX.T))
         self._basis = vectors[:, -COMPONENTS:]
 
-    def there_and_back(self, rgb_CHW: torch.Tensor) -> torch.Tensor:
+    def reconstruct(self, rgb_CHW: torch.Tensor) -> torch.Tensor:
         kept_NX = (_blocks(rgb_CHW) - self._mean) @ self._basis @ self._basis.T + self._mean
         return functional.fold(kept_NX.T[None], rgb_CHW.shape[1:], BLOCK, stride=BLOCK)[0]
 
@@ -104,12 +106,12 @@ def drawings(count: int) -> list[torch.Tensor]:
 
 
 def report_pictures(wan: Wan) -> None:
-    yardstick = Yardstick([values(middle(drawn)) for drawn in drawings(YARDSTICK_PICTURES)])
+    yardstick = Yardstick([values(centre_crop(drawn)) for drawn in drawings(YARDSTICK_PICTURES)])
     rows: list[tuple[float, float]] = []
     for name, photo_HWC in held_out_photos(*SIZE).items():
         image = Image.fromarray(photo_HWC)
         truth = values(image)
-        rows.append((psnr_db(there_and_back(wan, image), truth), psnr_db(yardstick.there_and_back(truth), truth)))
+        rows.append((psnr_db(reconstruct(wan, image), truth), psnr_db(yardstick.reconstruct(truth), truth)))
         say(f"VAE {name}: {rows[-1][0]:.1f} dB, linear yardstick {rows[-1][1]:.1f} dB")
     mine, linear = (sum(column) / len(rows) for column in zip(*rows, strict=True))
     say(f"VAE, mean of {len(rows)} photos: {mine:.2f} dB, linear yardstick {linear:.2f} dB")
@@ -125,7 +127,7 @@ def report_clips(wan: Wan, count: int) -> None:
             say(f"no more time: {len(cases)} of {count} cases")
             break
         motion = Motion(kind)
-        cases.append(case(wan, picture_HWC, motion, _long_enough(prompt(motion, rng))))
+        cases.append(evaluate_case(wan, picture_HWC, motion, _long_enough(prompt(motion, rng))))
         say(f"{kind}: seen {cases[-1].seen}, first frame {cases[-1].first_frame_db:.1f} dB")
     for line in summary(cases):
         say(line)

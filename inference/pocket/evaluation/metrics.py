@@ -7,7 +7,7 @@ import torch
 from inference.pocket.data.motions import KINDS, Kind, Motion, Speed, clip, shown_at_first
 
 
-def seen(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed: Speed) -> Kind:
+def recognise_motion(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed: Speed) -> Kind:
     """The motion whose true last frame is most like the video's, of all kinds at this speed; by chance 1 in 9.
 
     `picture_HWC` in uint8 is what the camera flies over; the video's first frame is its middle. Where a motion brings

@@ -6,9 +6,9 @@ Trains nothing. RECIPE is the training's: cpu, or gpu where it ran on one.
 import sys
 from pathlib import Path
 
-from inference.pocket.build import Parts, write
+from inference.pocket.build import PocketModel, write
 from inference.pocket.training.recipe import RECIPES, Recipe
-from inference.pocket.training.run import Sitting, show
+from inference.pocket.training.run import TrainingRun, show
 from inference.pocket.training.train import STATE, train
 
 
@@ -17,13 +17,13 @@ def export(folder: Path, state: Path, recipe: Recipe) -> None:
 
     Raises FileExistsError where something is in the folder's place.
     """
-    write(folder, lambda: halved(train(Sitting(state, show, learns=False), recipe)), recipe.shape.card)
+    write(folder, lambda: to_fp16(train(TrainingRun(state, show, trains=False), recipe)), recipe.shape.card)
 
 
-def halved(parts: Parts) -> Parts:
-    for module in (parts.text_encoder, parts.image_encoder, parts.vae, parts.transformer):
+def to_fp16(model: PocketModel) -> PocketModel:
+    for module in (model.text_encoder, model.image_encoder, model.vae, model.transformer):
         module.half()
-    return parts
+    return model
 
 
 def main(arguments: list[str]) -> None:

@@ -112,7 +112,7 @@ def whiten(codec: LinearCodec, rgb_BCHW: torch.Tensor) -> None:
         first.weight.copy_(torch.einsum("oihw,iz->ozhw", first.weight, back))
 
 
-def plant(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.Tensor) -> None:
+def initialise_from(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.Tensor) -> None:
     """Make the VAE do on pictures what the codec does, its branches ready to learn the rest.
 
     `rgb_BCHW` are pictures from which the size of every channel is measured. A clip comes out as a slide show: the

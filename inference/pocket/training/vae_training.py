@@ -4,7 +4,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from inference.pocket import whole_clip
-from inference.pocket.data.image_dataset import Album
+from inference.pocket.data.image_dataset import ImageDataset
 from inference.pocket.draws import normal
 from inference.pocket.training.linear import LinearCodec
 from inference.pocket.training.precision import autocast
@@ -16,29 +16,29 @@ DIVERGENCE_WEIGHT = 2e-6
 ABSOLUTE_WEIGHT = 0.02
 
 
-def linear_loss(codec: LinearCodec, album: Album, batch: int, side: int) -> StepLoss:
+def linear_loss(codec: LinearCodec, images: ImageDataset, batch: int, side: int) -> StepLoss:
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        rgb_BCHW = album.crops(batch, side, rng).contiguous(memory_format=torch.channels_last)
+        rgb_BCHW = images.crops(batch, side, rng).contiguous(memory_format=torch.channels_last)
         return (codec.decode(codec.encode(rgb_BCHW)) - rgb_BCHW).square().mean()
 
     return loss
 
 
-def picture_loss(vae: AutoencoderKLWan, album: Album, batch: int, side: int) -> StepLoss:
+def picture_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int) -> StepLoss:
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        return reconstruction_loss(vae, album.crops(batch, side, rng)[:, :, None], rng)
+        return reconstruction_loss(vae, images.crops(batch, side, rng)[:, :, None], rng)
 
     return loss
 
 
-def clip_loss(vae: AutoencoderKLWan, album: Album, batch: int, side: int, frames: int) -> StepLoss:
+def clip_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int, frames: int) -> StepLoss:
     """Every other step is of pictures, lest first frames be forgotten."""
-    pictures = picture_loss(vae, album, 3 * batch, side)
+    pictures = picture_loss(vae, images, 3 * batch, side)
 
     def loss(step: int, rng: torch.Generator) -> torch.Tensor:
         if step % 2:
             return pictures(step, rng)
-        return reconstruction_loss(vae, album.clips(batch, side, frames, rng), rng)
+        return reconstruction_loss(vae, images.clips(batch, side, frames, rng), rng)
 
     return loss
 

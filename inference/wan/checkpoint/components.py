@@ -29,7 +29,7 @@ FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """One component: what builds it, and where its parameters lie.
 
     `stored` goes by the component's own parameter names, both passed through `canonical`; what matches `unused` in it
@@ -63,10 +63,10 @@ class Checkpoint:
     `configs` are the small files that say how the parts compute, by name; `unused` are weights beside the parts.
     """
 
-    transformer: Part
-    vae: Part
-    text_encoder: Part
-    image_encoder: Part
+    transformer: Component
+    vae: Component
+    text_encoder: Component
+    image_encoder: Component
     tokenizer: Path
     image_processor: Callable[[], Any]
     configs: Mapping[str, Path]
@@ -74,7 +74,7 @@ class Checkpoint:
     unused: Sequence[NotUsed] = ()
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def components(self) -> dict[str, Component]:
         return {
             "transformer": self.transformer,
             "vae": self.vae,
@@ -83,38 +83,40 @@ class Checkpoint:
         }
 
 
-def check_part(part: Part) -> None:
+def check_component(component: Component) -> None:
     """Raises `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
-    wanted = {part.canonical(name): tuple(parameter.shape) for name, parameter in _built(part).named_parameters()}
-    unknown = [name for name in part.used if name not in wanted]
+    wanted = {
+        component.canonical(name): tuple(parameter.shape) for name, parameter in _built(component).named_parameters()
+    }
+    unknown = [name for name in component.used if name not in wanted]
     if (relative := in_tensors(unknown)) is not None:
-        raise CheckpointError(f"{part.where}: expected {WANTED}, found {relative} (by its tensor {unknown[0]})")
-    missing = [name for name in wanted if name not in part.stored]
+        raise CheckpointError(f"{component.where}: expected {WANTED}, found {relative} (by its tensor {unknown[0]})")
+    missing = [name for name in wanted if name not in component.stored]
     if missing:
-        raise CheckpointError(f"{part.where}: expected a tensor {_list(missing)}, found none")
+        raise CheckpointError(f"{component.where}: expected a tensor {_list(missing)}, found none")
     for name, shape in wanted.items():
-        stored = part.stored[name]
+        stored = component.stored[name]
         expect(stored.file, f"{name} of shape {list(shape)}", list(stored.shape), list(shape))
         if stored.dtype not in FLOATS:
             raise CheckpointError(f"{stored.file}: expected {name} in floats of 16 bits or more, found {stored.dtype}")
     if unknown:
-        raise CheckpointError(f"{part.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
+        raise CheckpointError(f"{component.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
 
 
-def _built(part: Part) -> nn.Module:
+def _built(component: Component) -> nn.Module:
     try:
-        return part.empty()
+        return component.empty()
     except Exception as error:  # whatever a class has against numbers that do not fit each other
-        found = _blamed(part, str(error)) or "values that it cannot be built of"
-        place = f" ({CONFIG_FILE})" if part.where.is_dir() else ""
+        found = _blamed(component, str(error)) or "values that it cannot be built of"
+        place = f" ({CONFIG_FILE})" if component.where.is_dir() else ""
         raise CheckpointError(
-            f"{part.where}: expected a configuration to build the model by, found {found}{place}"
+            f"{component.where}: expected a configuration to build the model by, found {found}{place}"
         ) from error
 
 
-def _blamed(part: Part, complaint: str) -> str | None:
-    """Return the key of the part's configuration that a library's complaint names, with its value; None for none."""
-    file, named = part.where / CONFIG_FILE, _FIELD.search(complaint)
+def _blamed(component: Component, complaint: str) -> str | None:
+    """Return the configuration key that a library's complaint names, with its value; None if no key is named."""
+    file, named = component.where / CONFIG_FILE, _FIELD.search(complaint)
     if named is None or not file.is_file():
         return None
     config = decoded(file, OF_A_CHECKPOINT)

@@ -10,7 +10,7 @@ from msgspec import Struct
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from inference.wan.checkpoint.components import NOTHING, Checkpoint, Part, expect, read_json
+from inference.wan.checkpoint.components import NOTHING, Checkpoint, Component, expect, read_json
 from inference.wan.checkpoint.places import INDEX_FILE
 from inference.wan.checkpoint.relatives import WANTED, in_diffusers
 from inference.wan.checkpoint.tensors import CheckpointError, Stored, read_safetensors
@@ -72,10 +72,10 @@ def open_diffusers(folder: Path) -> Checkpoint:
     image = read_json(folder / "image_encoder" / "config.json", _ImageEncoder)
     expect(folder / "image_encoder", f"hidden_size {transformer.image_dim}", image.hidden_size, transformer.image_dim)
     return Checkpoint(
-        transformer=_part(folder / "transformer", lambda at: _from_config(WanTransformer3DModel, at)),
-        vae=_part(folder / "vae", lambda at: _from_config(AutoencoderKLWan, at)),
-        text_encoder=_part(folder / "text_encoder", _text_encoder, umt5_name, DECODER),
-        image_encoder=_part(folder / "image_encoder", _image_encoder, clip_name, REST_OF_CLIP),
+        transformer=_component(folder / "transformer", lambda at: _from_config(WanTransformer3DModel, at)),
+        vae=_component(folder / "vae", lambda at: _from_config(AutoencoderKLWan, at)),
+        text_encoder=_component(folder / "text_encoder", _text_encoder, umt5_name, DECODER),
+        image_encoder=_component(folder / "image_encoder", _image_encoder, clip_name, REST_OF_CLIP),
         tokenizer=folder / "tokenizer",
         image_processor=lambda: _image_processor(folder / "image_processor"),
         configs={
@@ -111,11 +111,11 @@ def _from_config(kind: Any, folder: Path) -> nn.Module:
     return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
-def _part(
+def _component(
     folder: Path, build: Callable[[Path], nn.Module], canonical: Callable[[str], str] = str, unused: str = NOTHING
-) -> Part:
+) -> Component:
     tensors = {canonical(name): tensor for name, tensor in stored(folder).items()}
-    return Part(folder, lambda: build(folder), tensors, canonical, unused)
+    return Component(folder, lambda: build(folder), tensors, canonical, unused)
 
 
 def _image_processor(folder: Path) -> CLIPImageProcessorPil:

@@ -30,16 +30,16 @@ NOT_OF_PIXELS = ("name", "sizes", "large_sizes")
 def fingerprint(checkpoint: Checkpoint, card: ModelCard) -> str:
     """A SHA-256 in hex of all that decides the pixels. Raises `CheckpointError` if a file has become shorter."""
     tensors = [
-        (f"{part_name}/{name}", tensor)
-        for part_name, part in sorted(checkpoint.parts.items())
-        for name, tensor in sorted(part.used.items())
+        (f"{component_name}/{name}", tensor)
+        for component_name, component in sorted(checkpoint.components.items())
+        for name, tensor in sorted(component.used.items())
     ]
-    tokenizer = {f"tokenizer/{file.name}": file for file in checkpoint.tokenizer.glob("*") if _counts(file)}
+    tokenizer = {f"tokenizer/{file.name}": file for file in checkpoint.tokenizer.glob("*") if _is_read(file)}
     files = sorted({**checkpoint.configs, **tokenizer}.items())
     with ThreadPoolExecutor(READERS) as readers:
         parts = [
-            *readers.map(lambda each: _of_tensor(*each), tensors),
-            *readers.map(lambda each: _of_file(*each), files),
+            *readers.map(lambda each: _tensor_digest(*each), tensors),
+            *readers.map(lambda each: _file_digest(*each), files),
         ]
     # What a card leaves out is left out here, so that a new field changes no model that does not have it.
     of_card = msgspec.structs.asdict(card).items()
@@ -47,7 +47,7 @@ def fingerprint(checkpoint: Checkpoint, card: ModelCard) -> str:
     return hashlib.sha256(b"".join([*parts, msgspec.json.encode(described, order="sorted")])).hexdigest()
 
 
-def _of_tensor(name: str, tensor: Stored) -> bytes:
+def _tensor_digest(name: str, tensor: Stored) -> bytes:
     digest = hashlib.sha256(msgspec.json.encode([name, str(tensor.dtype), tensor.shape]))
     for part in samples(tensor.nbytes // tensor.dtype.itemsize, tensor.dtype.itemsize):
         digest.update(tensor.items(part.start, part.stop).view(torch.uint8).numpy().data)
@@ -63,12 +63,12 @@ def samples(items: int, item_bytes: int) -> list[range]:
     return [range(start, start + count) for start in starts]
 
 
-def _counts(file: Path) -> bool:
+def _is_read(file: Path) -> bool:
     """Whether a tokenizer may read it: no hidden file, and none that is for people."""
     return file.is_file() and not file.name.startswith(".") and file.suffix != ".md"
 
 
-def _of_file(name: str, file: Path) -> bytes:
+def _file_digest(name: str, file: Path) -> bytes:
     with file.open("rb") as content:
         whole = hashlib.file_digest(content, "sha256").digest()
     return hashlib.sha256(f"{name}\0".encode() + whole).digest()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from inference.wan.checkpoint.components import Checkpoint, check_part
+from inference.wan.checkpoint.components import Checkpoint, check_component
 from inference.wan.checkpoint.diffusers_layout import open_diffusers
 from inference.wan.checkpoint.original_layout import open_original
 from inference.wan.checkpoint.places import INDEX_FILE, check_place, is_there
@@ -34,21 +34,21 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 def _open(folder: Path) -> Checkpoint:
     check_place(folder)
     checkpoint = open_diffusers(folder) if is_there(folder / INDEX_FILE) else open_original(folder)
-    for part in checkpoint.parts.values():
-        check_part(part)
-    _check_words(checkpoint)
-    _check_eye(checkpoint)
+    for component in checkpoint.components.values():
+        check_component(component)
+    _check_vocabulary(checkpoint)
+    _check_image_processor(checkpoint)
     return checkpoint
 
 
-def _check_words(checkpoint: Checkpoint) -> None:
+def _check_vocabulary(checkpoint: Checkpoint) -> None:
     """Raise `CheckpointError` unless the text encoder has an embedding for each token of the tokenizer."""
     tokens, rows = len(read_tokenizer(checkpoint.tokenizer)), checkpoint.text_encoder.stored["shared.weight"].shape[0]
     if tokens > rows:
         raise CheckpointError(f"{checkpoint.tokenizer}: expected a tokenizer of {rows} tokens at most, found {tokens}")
 
 
-def _check_eye(checkpoint: Checkpoint) -> None:
+def _check_image_processor(checkpoint: Checkpoint) -> None:
     """Raise `CheckpointError` unless pictures come out as large as the image encoder takes them."""
     where, side = checkpoint.image_encoder.where, checkpoint.image_encoder.empty().config.image_size
     processor = checkpoint.image_processor()

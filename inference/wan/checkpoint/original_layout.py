@@ -15,7 +15,7 @@ from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from msgspec import Struct
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from inference.wan.checkpoint.components import Checkpoint, Part, expect, read_json
+from inference.wan.checkpoint.components import Checkpoint, Component, expect, read_json
 from inference.wan.checkpoint.diffusers_layout import clip_name, stored, umt5_name, weight_files
 from inference.wan.checkpoint.places import CONFIG_FILE
 from inference.wan.checkpoint.relatives import WAN22_I2V, WANTED, in_original, in_tensors
@@ -164,15 +164,15 @@ def open_original(folder: Path) -> Checkpoint:
     )
 
 
-def _transformer(folder: Path, config: _Config) -> Part:
+def _transformer(folder: Path, config: _Config) -> Component:
     theirs = stored(folder)
     if (relative := in_tensors(theirs)) is not None:
         raise CheckpointError(f"{folder}: expected {WANTED}, found {relative}")
-    text = _known(folder, theirs, "text_embedding.0.weight")
+    text = _required(folder, theirs, "text_embedding.0.weight")
     if "img_emb.proj.1.weight" not in theirs:
         raise CheckpointError(f"{folder}: expected {WANTED}, found {WAN22_I2V} (no tensor img_emb.proj.1.weight)")
     image, tensors = theirs["img_emb.proj.1.weight"], _renamed(theirs, TRANSFORMER)
-    return Part(
+    return Component(
         folder,
         lambda: WanTransformer3DModel(
             num_attention_heads=config.num_heads,
@@ -191,46 +191,46 @@ def _transformer(folder: Path, config: _Config) -> Part:
     )
 
 
-def _text_encoder(file: Path) -> Part:
+def _text_encoder(file: Path) -> Component:
     tensors = _renamed(read_pickle(file), TEXT_ENCODER)
     block = "encoder.block.0.layer"
-    vocabulary, dim = _known(file, tensors, "shared.weight").shape
-    buckets, heads = _known(file, tensors, f"{block}.0.SelfAttention.relative_attention_bias.weight").shape
-    inner = _known(file, tensors, f"{block}.0.SelfAttention.q.weight").shape[0]
+    vocabulary, dim = _required(file, tensors, "shared.weight").shape
+    buckets, heads = _required(file, tensors, f"{block}.0.SelfAttention.relative_attention_bias.weight").shape
+    inner = _required(file, tensors, f"{block}.0.SelfAttention.q.weight").shape[0]
     config = UMT5Config(
         vocab_size=vocabulary,
         d_model=dim,
         d_kv=inner // heads,
-        d_ff=_known(file, tensors, f"{block}.1.DenseReluDense.wi_0.weight").shape[0],
+        d_ff=_required(file, tensors, f"{block}.1.DenseReluDense.wi_0.weight").shape[0],
         num_layers=_count(tensors, r"encoder\.block\.(\d+)\."),
         num_heads=heads,
         relative_attention_num_buckets=buckets,
     )
-    return Part(file, lambda: UMT5EncoderModel(config), tensors, umt5_name)
+    return Component(file, lambda: UMT5EncoderModel(config), tensors, umt5_name)
 
 
-def _image_encoder(file: Path) -> tuple[Part, int]:
+def _image_encoder(file: Path) -> tuple[Component, int]:
     """CLIP's eye, and the side of the pictures that it takes. The file holds its half for text too."""
     visual = {
         name.removeprefix("visual."): tensor for name, tensor in read_pickle(file).items() if name.startswith("visual.")
     }
-    tensors = _unfused(_renamed(visual, IMAGE_ENCODER))
-    hidden, _, patch, _ = _known(file, tensors, "embeddings.patch_embedding.weight").shape
-    positions = _known(file, tensors, "embeddings.position_embedding.weight").shape[0]
+    tensors = _split_qkv(_renamed(visual, IMAGE_ENCODER))
+    hidden, _, patch, _ = _required(file, tensors, "embeddings.patch_embedding.weight").shape
+    positions = _required(file, tensors, "embeddings.position_embedding.weight").shape[0]
     side = math.isqrt(positions - 1) * patch
     config = CLIPVisionConfig(
         hidden_size=hidden,
-        intermediate_size=_known(file, tensors, "encoder.layers.0.mlp.fc1.weight").shape[0],
+        intermediate_size=_required(file, tensors, "encoder.layers.0.mlp.fc1.weight").shape[0],
         num_hidden_layers=_count(tensors, r"encoder\.layers\.(\d+)\."),
         num_attention_heads=CLIP_HEADS,
         image_size=side,
         patch_size=patch,
         hidden_act="gelu",
     )
-    return Part(file, lambda: CLIPVisionModel(config), tensors, clip_name, unused=r"head$"), side
+    return Component(file, lambda: CLIPVisionModel(config), tensors, clip_name, unused=r"head$"), side
 
 
-def _unfused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
+def _split_qkv(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
     """Upstream keeps query, key and value in one tensor, and a leading one before its embeddings."""
     found: dict[str, Stored] = {}
     for name, tensor in tensors.items():
@@ -248,18 +248,18 @@ def _unfused(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
     return found
 
 
-def _vae(file: Path) -> Part:
+def _vae(file: Path) -> Component:
     theirs = read_pickle(file)
-    z_dim = _known(file, theirs, "conv2.weight").shape[0]
-    base = _known(file, theirs, "encoder.conv1.weight").shape[0]
+    z_dim = _required(file, theirs, "conv2.weight").shape[0]
+    base = _required(file, theirs, "encoder.conv1.weight").shape[0]
     ends = _numbers(theirs, r"encoder\.downsamples\.(\d+)\.resample\.")  # each stage but the last ends with one
     if not ends:
         raise CheckpointError(f"{file}: expected the VAE of Wan2.1, found none of its downsampling")
     res_blocks = ends[0]
     firsts = [0, *(end + 1 for end in ends)]
-    dims = [_known(file, theirs, f"encoder.downsamples.{first}.residual.6.weight").shape[0] for first in firsts]
+    dims = [_required(file, theirs, f"encoder.downsamples.{first}.residual.6.weight").shape[0] for first in firsts]
     expect(file, "16 latent channels", z_dim, 16)
-    return Part(
+    return Component(
         file,
         lambda: AutoencoderKLWan(
             base_dim=base,
@@ -268,11 +268,11 @@ def _vae(file: Path) -> Part:
             num_res_blocks=res_blocks,
             temperal_downsample=[f"encoder.downsamples.{end}.time_conv.weight" in theirs for end in ends],
         ),
-        _renamed({_staged(name, res_blocks + 1): tensor for name, tensor in theirs.items()}, VAE),
+        _renamed({_by_stage(name, res_blocks + 1): tensor for name, tensor in theirs.items()}, VAE),
     )
 
 
-def _staged(name: str, resnets: int) -> str:
+def _by_stage(name: str, resnets: int) -> str:
     """The decoder's layers, which upstream counts through, by stage: so many resnets, then an upsampler."""
     match = re.fullmatch(r"decoder\.upsamples\.(\d+)\.(.*)\.(\w+)", name)
     if match is None:
@@ -298,13 +298,13 @@ def _renamed(tensors: Mapping[str, Stored], table: Mapping[str, str]) -> dict[st
     return {rename(name): tensor for name, tensor in tensors.items()}
 
 
-def _known(where: Path, tensors: Mapping[str, Stored], name: str) -> Stored:
+def _required(where: Path, tensors: Mapping[str, Stored], name: str) -> Stored:
     if name not in tensors:
         raise CheckpointError(f"{where}: expected a tensor {name}, found none")
     return tensors[name]
 
 
-def _check_fit(file: Path, output: Stored, transformer: Part, embedder: str) -> None:
+def _check_fit(file: Path, output: Stored, transformer: Component, embedder: str) -> None:
     """An encoder must speak in the width that the transformer hears."""
     width = transformer.stored[f"condition_embedder.{embedder}.weight"].shape[1]
     expect(file, f"an encoder of width {width}", output.shape[-1], width)

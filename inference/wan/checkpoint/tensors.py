@@ -69,7 +69,7 @@ class Stored:
         return replace(self, shape=self.shape[1:])
 
 
-class _Place(Struct, frozen=True):
+class _HeaderEntry(Struct, frozen=True):
     dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
@@ -93,7 +93,7 @@ def _header(file: Path) -> dict[str, Stored]:
             header, _ = json_body.decode(content.read(header_bytes), object)
         if isinstance(header, dict):
             header.pop("__metadata__", None)
-        places = members.convert(header, dict[str, _Place])
+        places = members.convert(header, dict[str, _HeaderEntry])
     except json_body.NotJson as error:
         said = f"it is not JSON: {error.reason}"
         raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {said}") from error
@@ -107,7 +107,7 @@ def _header(file: Path) -> dict[str, Stored]:
     return {name: _stored(file, name, place, start) for name, place in in_order}
 
 
-def _stored(file: Path, name: str, place: _Place, start: int) -> Stored:
+def _stored(file: Path, name: str, place: _HeaderEntry, start: int) -> Stored:
     dtype = DTYPES.get(place.dtype)
     begin, end = place.data_offsets
     if dtype is None or math.prod(place.shape) * dtype.itemsize != end - begin:

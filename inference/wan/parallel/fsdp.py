@@ -13,12 +13,12 @@ from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 
-def rows_mesh(device_type: str, world_size: int) -> DeviceMesh:
+def sharding_mesh(device_type: str, world_size: int) -> DeviceMesh:
     """All ranks in a row: whatever the plan of a job, each holds another part. A collective: every rank makes it."""
     return init_device_mesh(device_type, (world_size,), mesh_dim_names=("rows",))
 
 
-def share_out(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *, offload: bool = False) -> None:
+def shard(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *, offload: bool = False) -> None:
     """Leave each rank its rows, in main memory if they are to be offloaded; what has no memory gets none.
 
     No parameter may ask for gradients: only then FSDP2 takes several types in one block, as Wan has them in bf16.
@@ -29,7 +29,7 @@ def share_out(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *
     fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
 
 
-def own_rows(parameter: torch.Tensor) -> tuple[int, int]:
+def local_rows(parameter: torch.Tensor) -> tuple[int, int]:
     """The rows of the parameter that this rank holds: from the first to before the last."""
     rows = parameter.shape[0]
     if not isinstance(parameter, DTensor):
@@ -39,7 +39,9 @@ def own_rows(parameter: torch.Tensor) -> tuple[int, int]:
     return first, min(first + each, rows)
 
 
-def with_rows(parameter: torch.Tensor, rows: torch.Tensor, device: torch.device, dtype: torch.dtype) -> nn.Parameter:
+def with_local_shard(
+    parameter: torch.Tensor, rows: torch.Tensor, device: torch.device, dtype: torch.dtype
+) -> nn.Parameter:
     """A parameter like this one, of which this rank holds these rows there."""
     rows = rows.to(device, dtype)
     if isinstance(parameter, DTensor):

@@ -32,30 +32,30 @@ class Bands:
         self._ranks = ranks
         self._rows = [(latent_rows + ranks - 1 - rank) // ranks for rank in range(ranks)]
 
-    def own(self, whole_xHW: torch.Tensor) -> torch.Tensor:
+    def local(self, whole_xHW: torch.Tensor) -> torch.Tensor:
         """This rank's rows."""
         scale = whole_xHW.shape[-2] // sum(self._rows)
         return whole_xHW.narrow(-2, scale * sum(self._rows[: self._at]), scale * self._rows[self._at])
 
-    def whole(self, own_xHW: torch.Tensor) -> torch.Tensor:
+    def gather(self, local_xHW: torch.Tensor) -> torch.Tensor:
         """The rows of all ranks, on each of them. A collective; beside the whole it needs room for one band."""
         if self._ranks == 1:
-            return own_xHW
-        scale, width = own_xHW.shape[-2] // self._rows[self._at], own_xHW.shape[-1]
+            return local_xHW
+        scale, width = local_xHW.shape[-2] // self._rows[self._at], local_xHW.shape[-1]
         bands = [rows * scale for rows in self._rows]
-        whole_xHW = own_xHW.new_empty(*own_xHW.shape[:-2], sum(bands), width)
+        whole_xHW = local_xHW.new_empty(*local_xHW.shape[:-2], sum(bands), width)
         for rank, place_xHW in enumerate(whole_xHW.split(bands, dim=-2)):
-            band_xHW = own_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
+            band_xHW = local_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
             dist.broadcast(band_xHW, group=self._group, group_src=rank)
             place_xHW.copy_(band_xHW)
         return whole_xHW
 
-    def with_halo(self, own_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
+    def with_halo(self, local_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
         """The band with a row of each neighbour, or zeros at the picture's edge, as a convolution pads there.
 
         Without `above` only the row below is added. A collective.
         """
-        first, last = own_xHW[..., :1, :].contiguous(), own_xHW[..., -1:, :].contiguous()
+        first, last = local_xHW[..., :1, :].contiguous(), local_xHW[..., -1:, :].contiguous()
         top, bottom = torch.zeros_like(first), torch.zeros_like(last)
         trades: list[tuple[Callable[..., Any], torch.Tensor, int]] = []
         if self._at > 0:
@@ -67,7 +67,7 @@ class Bands:
         ops = [dist.P2POp(trade, row, group=self._group, group_peer=peer) for trade, row, peer in trades]
         for work in dist.batch_isend_irecv(ops):
             work.wait()
-        return torch.cat([top, own_xHW, bottom] if above else [own_xHW, bottom], dim=-2)
+        return torch.cat([top, local_xHW, bottom] if above else [local_xHW, bottom], dim=-2)
 
 
 @contextmanager
@@ -129,7 +129,7 @@ def _attention(module: WanAttentionBlock, bands: Bands, x_BCTHW: torch.Tensor) -
     """Within each frame, from every place of the band to every place of the picture."""
     x_BTCHW = x_BCTHW.transpose(1, 2)
     query, key, value = module.to_qkv(module.norm(x_BTCHW.flatten(0, 1))).chunk(3, dim=1)
-    key, value = bands.whole(torch.cat([key, value], dim=1)).chunk(2, dim=1)
+    key, value = bands.gather(torch.cat([key, value], dim=1)).chunk(2, dim=1)
     seen_NLC = F.scaled_dot_product_attention(_places(query), _places(key), _places(value))
     seen_NCHW = module.proj(seen_NLC.transpose(1, 2).reshape(query.shape))
     return seen_NCHW.reshape(x_BTCHW.shape).transpose(1, 2) + x_BCTHW

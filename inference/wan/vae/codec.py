@@ -23,11 +23,11 @@ def first_frame_condition(
     """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, image.height // SPATIAL_STRIDE) as bands:
-        pixels_CHW = bands.own(values(image))
+        pixels_CHW = bands.local(values(image))
         height, width = pixels_CHW.shape[1:]
         video_BCTHW = torch.zeros(1, 3, num_frames, height, width, dtype=vae.dtype, device=vae.device)
         video_BCTHW[:, :, 0] = pixels_CHW
-        latents_BCTHW = bands.whole((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
+        latents_BCTHW = bands.gather((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
     return masked(latents_BCTHW).float()
 
 
@@ -43,8 +43,8 @@ def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh 
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, latents_BCTHW.shape[-2]) as bands:
         # Divided by the inverse, as diffusers has it: a product with the deviation rounds differently.
-        own_BCTHW = bands.own(latents_BCTHW).to(vae.dtype) / inverse_std + mean
-        return bands.whole(vae.decode(own_BCTHW, return_dict=False)[0][0])
+        local_BCTHW = bands.local(latents_BCTHW).to(vae.dtype) / inverse_std + mean
+        return bands.gather(vae.decode(local_BCTHW, return_dict=False)[0][0])
 
 
 def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
