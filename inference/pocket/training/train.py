@@ -20,12 +20,14 @@ from inference.pocket import build
 from inference.pocket.build import PocketModel
 from inference.pocket.data.image_dataset import ImageDataset
 from inference.pocket.data.latent_dataset import LatentDataset, LatentEncoder, latent_statistics
-from inference.pocket.training.dit_training import PromptEmbeddings, flow_loss, initialise, restore_attention_processors
-from inference.pocket.training.linear import LinearCodec, initialise_from, whiten
+from inference.pocket.training.dit_init import initialise_transformer
+from inference.pocket.training.dit_training import PromptEmbeddings, flow_loss, restore_attention_processors
+from inference.pocket.training.linear_codec import LinearCodec, whiten
 from inference.pocket.training.recipe import RECIPES, Recipe
 from inference.pocket.training.run import TrainingRun, show
 from inference.pocket.training.stage import StepLoss
 from inference.pocket.training.text_training import MotionClassifier, text_loss
+from inference.pocket.training.vae_init import initialise_from
 from inference.pocket.training.vae_training import clip_loss, linear_loss, picture_loss
 from inference.pocket.whole_clip import whole_clips
 
@@ -71,7 +73,7 @@ def _transformer(run: TrainingRun, recipe: Recipe, model: PocketModel, images: I
     """Also writes into the VAE's config how its latents are distributed."""
     torch.manual_seed(build.SEED)
     transformer = build.new_transformer(recipe.shape)
-    initialise(transformer)
+    initialise_transformer(transformer)
     cast(nn.Module, model.image_encoder).to(run.device)
     encoder = LatentEncoder(model.vae, model.image_processor, model.image_encoder)
     measured = run.folder / "latents-small"

@@ -6,7 +6,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from inference.pocket import whole_clip
 from inference.pocket.data.image_dataset import ImageDataset
 from inference.pocket.draws import normal
-from inference.pocket.training.linear import LinearCodec
+from inference.pocket.training.linear_codec import LinearCodec
 from inference.pocket.training.precision import autocast
 from inference.pocket.training.stage import StepLoss
 

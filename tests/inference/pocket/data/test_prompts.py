@@ -8,7 +8,8 @@ import pytest
 from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
 
 from inference.pocket.data.motions import MOTIONS, Motion
-from inference.pocket.data.prompts import PICTURES, SLIDE_VERBS, prompt, prompt_without_motion
+from inference.pocket.data.prompt_words import PICTURES, SLIDE_VERBS
+from inference.pocket.data.prompts import prompt, prompt_without_motion
 from inference.pocket.data.tokenizer import tokenizer
 from inference.pocket.training.text_training import tokenize
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT

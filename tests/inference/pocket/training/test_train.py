@@ -17,7 +17,8 @@ from inference.pocket.data.tokenizer import tokenizer
 from inference.pocket.evaluation.evaluate import Yardstick, centre_crop, drawings, evaluate_case, summary
 from inference.pocket.evaluation.metrics import psnr_db
 from inference.pocket.training.curve import CURVE, FINISHING, STAGES, Curve, curve, plot
-from inference.pocket.training.dit_training import ShortTextProcessor, initialise, pad_texts
+from inference.pocket.training.dit_init import initialise_transformer
+from inference.pocket.training.dit_training import ShortTextProcessor, pad_texts
 from inference.pocket.training.export import export
 from inference.pocket.training.recipe import CPU
 from inference.pocket.training.stage import Stage
@@ -95,7 +96,7 @@ def test_short_texts_are_heard_as_whole_ones_are():
 def test_a_new_transformer_hears_words_above_the_padding():
     torch.manual_seed(5)
     transformer: Any = new_transformer(SMALL)
-    initialise(transformer)
+    initialise_transformer(transformer)
     heads, block = SMALL.heads, transformer.blocks[0]
     states = torch.nn.functional.layer_norm(torch.randn(1, 24, SMALL.dim), (SMALL.dim,))
     text = torch.cat([torch.randn(1, 10, SMALL.text_dim), torch.zeros(1, TEXT_TOKENS - 10, SMALL.text_dim)], dim=1)

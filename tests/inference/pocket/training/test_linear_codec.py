@@ -7,7 +7,8 @@ import torch
 
 from inference.pocket import whole_clip
 from inference.pocket.build import new_vae
-from inference.pocket.training.linear import LinearCodec, initialise_from, whiten
+from inference.pocket.training.linear_codec import LinearCodec, whiten
+from inference.pocket.training.vae_init import initialise_from
 from inference.pocket.whole_clip import whole_clips
 from tests.inference.pocket.conftest import SMALL
 
