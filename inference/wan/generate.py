@@ -1,7 +1,7 @@
-"""From a job and its image to a video, read top to bottom: encode → noise → denoise → decode.
+"""Generates a job's video from its image, read top to bottom: encode → noise → denoise → decode.
 
-A pure function of weights, job and image, the same on every rank, however they share it: it knows no rank, no broker
-and no clock.
+A pure function of weights, job and image: every rank calls `generate` and gets the same video, by whatever layout the
+ranks share the job. Called by the worker of every rank.
 """
 
 from collections.abc import Callable
@@ -64,7 +64,10 @@ def generate(
 
 
 def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditioning:
-    """Everything that stays the same through all steps. `""` as negative prompt means none, None the model's own."""
+    """Return the inputs of the transformer that stay the same through all steps.
+
+    A negative prompt of `""` is encoded as an empty text; None means the model's own negative prompt.
+    """
     negative = DEFAULT_NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt
     return Conditioning(
         prompt_BLD=encode_text(wan, job.prompt),
@@ -84,7 +87,7 @@ def denoise(
     halfway: Halfway | None = None,
     offer: Offer = decline,
 ) -> torch.Tensor:
-    """The job's latents: 1 × 16 × T × H/8 × W/8 in fp32."""
+    """Return the job's latents after all steps: 1 × 16 × T × H/8 × W/8 in fp32."""
     shift = shift_of(job, job.image_size or wan.card.default_size, wan.card.sample_shift)
     scheduler = solver(job.sample_solver, job.infer_steps, shift, wan.device)
     if halfway is None:
@@ -113,13 +116,16 @@ def _halfway(step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, given
 
 
 def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> torch.Tensor:
-    """Noise of the condition's shape. Drawn on the CPU: there a seed means the same for every device and rank."""
+    """Return noise of the condition's shape with `channels` channels, on the condition's device.
+
+    Drawn on the CPU, where a seed gives the same numbers for every device and rank.
+    """
     shape = (condition_BCTHW.shape[0], channels, *condition_BCTHW.shape[2:])
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(condition_BCTHW.device)
 
 
 def _synchronised(boundary: Boundary, device: torch.device) -> Boundary:
-    """`boundary`, but called when the device has got there: it runs behind the Python that feeds it."""
+    """Return `boundary`, preceded by a wait for the device, whose kernels run behind the Python that starts them."""
     if device.type == "cpu":
         return boundary
 

@@ -1,4 +1,7 @@
-"""Loads a Wan2.1 image-to-video checkpoint, each rank its own rows. Knows no job, no rank and no network."""
+"""Loads a Wan2.1 image-to-video checkpoint from a folder into a `Wan`. Called once, when a rank starts.
+
+Over a mesh, transformer and text encoder are FSDP2-sharded, and each rank reads only its own rows from the files.
+"""
 
 import time
 from collections.abc import Callable
@@ -34,10 +37,10 @@ LOG_EVERY_S = 5.0
 
 @dataclass(frozen=True)
 class Wan:
-    """The loaded components, none of them to be trained, all of them on `device` but for an offloaded text encoder.
+    """The loaded model, not for training: its components, on `device` except for an offloaded text encoder.
 
-    `weights` is the fingerprint of the checkpoint, with what else changes the pixels beyond rounding; it is empty for
-    weights that are not from a checkpoint. `texts` are the prompts encoded lately.
+    `weights` is the checkpoint's fingerprint, followed by the names of all arithmetic that changes pixels beyond
+    rounding; it is empty if the weights are not from a checkpoint. Lives as long as the process.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -67,11 +70,12 @@ def load(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """The model in `folder` on `device`, its card with the large sizes if they are asked for.
+    """Return the model in `folder` on `device`; with `large_sizes` its card also lists the large sizes.
 
-    Over a `mesh` the two large models are shared out and each rank reads its own rows alone; every rank of it calls
-    this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is
-    read if the folder holds something else, and afterwards if it was changed meanwhile.
+    Over a `mesh` the transformer and the text encoder are sharded and each rank reads its own rows only; every rank of
+    the mesh calls this. `dtype` is the dtype of these two models, by default the one that suits the device. Raises
+    `CheckpointError` before any weight is read if the folder holds another model, and afterwards if its files were
+    changed while they were read.
     """
     checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
     for each in checkpoint.unused:
@@ -101,9 +105,9 @@ def read(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """The models of a checkpoint that was opened; all else as above."""
-    logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
-    # The VAE and CLIP are small and their rounding would be seen: they are in fp32 on every device.
+    """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`."""
+    logging.disable_progress_bar()  # every rank would write its own bar into the log
+    # VAE and CLIP are small, and their rounding would be visible: both are in fp32 on every device.
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     progress = _LoadingProgress()
@@ -156,7 +160,7 @@ def _with_weights(
     device: torch.device,
     progress: "_LoadingProgress",
 ) -> Any:
-    """The model with its parameters read, in the order in which they lie in the files."""
+    """Read this rank's rows of all parameters of the empty `model`, in file order, and return the model on `device`."""
     names = {component.canonical(name): name for name, _ in model.named_parameters()}
     new: dict[nn.Parameter, nn.Parameter] = {}
     for stored_name, stored in component.stored.items():
@@ -179,7 +183,7 @@ def _with_weights(
 
 
 def _replace(model: nn.Module, new: dict[nn.Parameter, nn.Parameter]) -> None:
-    # By identity, so that a parameter that is used in two places remains one.
+    # Matched by identity, so that a parameter used in two places remains one parameter.
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
             setattr(module, name, new[parameter])
@@ -192,7 +196,7 @@ def _move_buffers(model: nn.Module, device: torch.device) -> None:
 
 
 class _LoadingProgress:
-    """Says now and then how far this rank is."""
+    """Logs every `LOG_EVERY_S` how much this rank has read. Lives for one `read`."""
 
     def __init__(self) -> None:
         self._bytes = 0

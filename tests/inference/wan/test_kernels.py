@@ -24,7 +24,7 @@ def fresh(checkpoint) -> Wan:
 @pytest.fixture
 def pretend_it_runs(monkeypatch: pytest.MonkeyPatch):
     def pretend(*names: str) -> None:
-        monkeypatch.setattr(kernels, "runs", lambda name, _device, _head_dim: name in names)
+        monkeypatch.setattr(kernels, "backend_works", lambda name, _device, _head_dim: name in names)
 
     return pretend
 
