@@ -1,4 +1,7 @@
-"""Makes the pocket model's components with weights from a seed, and writes a folder of them. Trains nothing."""
+"""Builds the pocket model with random weights from a seed; reads and writes its checkpoint folder.
+
+`train` starts from its weights; tests and benchmarks write small untrained models with it.
+"""
 
 import json
 import shutil
@@ -32,7 +35,7 @@ POCKET_CARD = ModelCard(
 
 @dataclass(frozen=True)
 class PocketShape:
-    """How large each part is. What makes it an image-to-video Wan2.1 (36 channels in, image keys) is not here."""
+    """Dimensions of each component. Those that every Wan2.1 image-to-video shares, such as 36 inputs, are fixed."""
 
     card: ModelCard = POCKET_CARD
     vae_dim: int = 24
@@ -55,7 +58,7 @@ class PocketShape:
 
 @dataclass(frozen=True)
 class PocketModel:
-    """What a checkpoint is made of."""
+    """The components of a pocket model, all but the scheduler."""
 
     tokenizer: PreTrainedTokenizerFast
     text_encoder: UMT5EncoderModel
@@ -66,9 +69,9 @@ class PocketModel:
 
 
 def build(folder: Path, shape: PocketShape | None = None) -> bool:
-    """Write the model unless it is there; True if it was written. The same shape gives the same bytes.
+    """Write an untrained model unless `folder` holds one; return whether it was written. Equal shapes give equal bytes.
 
-    The folder appears whole or not at all. Raises FileExistsError where something else is in its place.
+    The folder appears whole or not at all. Raises FileExistsError if `folder` exists and holds no model.
     """
     if (folder / CARD_FILE).exists():
         return False
@@ -78,7 +81,10 @@ def build(folder: Path, shape: PocketShape | None = None) -> bool:
 
 
 def read(folder: Path) -> PocketModel:
-    """A checkpoint that `write` has made, in fp32, to be trained further; videos are made by `inference.wan.load`."""
+    """Return the model in a folder that `write` made, in fp32, for further training.
+
+    To generate videos, load the folder with `inference.wan.load` instead.
+    """
     return PocketModel(
         tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
         text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
@@ -90,21 +96,24 @@ def read(folder: Path) -> PocketModel:
 
 
 def write(folder: Path, make: Callable[[], PocketModel], card: ModelCard) -> None:
-    """The folder appears whole or not at all. Raises FileExistsError where something is in its place."""
+    """Write the model that `make` returns; the folder appears whole or not at all.
+
+    Raises FileExistsError if `folder` exists.
+    """
     if folder.exists():
         raise FileExistsError(f"{folder} is there already; remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         _save(draft, make(), card)
-        draft.chmod(0o755)  # mkdtemp's is for the owner alone
+        draft.chmod(0o755)  # mkdtemp's folder is readable by its owner only
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
-    """What makes each component of the pipeline but the scheduler; the weights are drawn as torch draws them."""
+    """Return a constructor for each component but the scheduler; weights come from torch's global generator."""
     return {
         "tokenizer": tokenizer,
         "text_encoder": lambda: new_text_encoder(shape, vocabulary=len(tokenizer())),
@@ -117,7 +126,7 @@ def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
 
 def _save(folder: Path, model: PocketModel, card: ModelCard) -> None:
     logging.disable_progress_bar()
-    # The three ignored have other classes than its signature says, which it does not mind.
+    # The ignored three have other classes than the pipeline's signature says; it accepts them.
     WanImageToVideoPipeline(
         tokenizer=model.tokenizer,  # pyright: ignore[reportArgumentType]
         text_encoder=model.text_encoder,
@@ -127,7 +136,7 @@ def _save(folder: Path, model: PocketModel, card: ModelCard) -> None:
         transformer=model.transformer,
         scheduler=_scheduler(),  # pyright: ignore[reportArgumentType]
     ).save_pretrained(folder)
-    for file in folder.glob("*/config.json"):  # where weights were read from is nobody's business
+    for file in folder.glob("*/config.json"):  # the path that weights were read from is not published
         config = json.loads(file.read_bytes())
         config.pop("_name_or_path", None)
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
@@ -135,14 +144,14 @@ def _save(folder: Path, model: PocketModel, card: ModelCard) -> None:
 
 
 def new_model(shape: PocketShape) -> PocketModel:
-    """With weights from a seed; the caller's own random numbers are not disturbed."""
+    """Return a model with weights from `SEED`; torch's global generator is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
         return PocketModel(**{name: make() for name, make in builders(shape).items()})
 
 
 def _scheduler() -> UniPCMultistepScheduler:
-    """For others who open the folder; we make our own for each job."""
+    """Return the scheduler for diffusers' own pipeline; `inference.wan` makes one of its own for each job."""
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 
 

@@ -1,4 +1,7 @@
-"""Sentences that ask for a motion, in many words and orders, English and Chinese. Knows no picture and no tokens."""
+"""Makes prompts that ask for a motion, in many words and orders, in English and Chinese.
+
+The text encoder, the tokenizer and the transformer train on them; the evaluation asks with them.
+"""
 
 from random import Random
 
@@ -28,12 +31,12 @@ from inference.pocket.data.prompt_words import (
     UPRIGHT_VERBS,
 )
 
-# What a prompt without a word about motion gets: a picture that comes slowly nearer.
+# The motion that a prompt without a word about motion gets: a slow zoom in.
 DEFAULT_MOTION = Motion("in", "slow")
 
 
 def prompt(motion: Motion, rng: Random) -> str:
-    """One of many ways to ask for this motion, about something, or about nothing but the motion."""
+    """Return a random prompt for this motion, with or without a subject; a quarter are Chinese."""
     if rng.random() < 0.25:
         return _chinese(motion, rng)
     asked = _phrase(motion, rng)
@@ -54,14 +57,14 @@ def prompt(motion: Motion, rng: Random) -> str:
 
 
 def prompt_without_motion(rng: Random) -> str:
-    """A prompt that asks for no motion, in words or not even that."""
+    """Return a random prompt that says nothing about motion."""
     if rng.random() < 0.25:
         return rng.choice(SUBJECTS_ZH) + rng.choice(("", "，")) + rng.choice(SCENES_ZH)
     return _finish(_subject(rng), rng)
 
 
 def _subject(rng: Random) -> str:
-    """Something to see; at times in words that mean nothing here, as most words of a client will."""
+    """Return a random subject; a quarter are made-up words, because most words of a client are new to the model too."""
     if rng.random() < 0.25:
         return " ".join("".join(rng.choices(LETTERS, k=rng.randint(1, 9))) for _ in range(rng.randint(1, 8)))
     subject = rng.choice(OPENINGS) + rng.choice(SUBJECTS)
@@ -89,7 +92,7 @@ def _phrase(motion: Motion, rng: Random) -> str:
 
 
 def _pan(kind: Kind, rng: Random) -> str:
-    """Said of the camera, or of the picture, which goes the other way."""
+    """Return a random phrase for a pan: the camera goes that way, or the picture goes the opposite way."""
     where = rng.choice(DIRECTIONS[kind])
     verb = rng.choice(PAN_VERBS if kind in ("left", "right") else UPRIGHT_VERBS)
     form = rng.random()

@@ -13,11 +13,11 @@ LOCAL_GAIN = 1.6
 
 
 def initialise_transformer(transformer: WanTransformer3DModel) -> None:
-    """Weights to begin from: every branch open, modulation by time at rest, words heard above the padding.
+    """Initialise the transformer in place: all gates open, modulation by time off, attention to words above padding.
 
-    Of 512 text tokens some ten say something; with equal attention they would be one part in fifty. Queries get a
-    common direction and the padding's key its opposite, so that words are heard from the first step on. Half the heads
-    begin by looking where they are, from which an offset can be learnt by turning the query.
+    Of 512 text tokens only about ten are words; under uniform attention they would have a fiftieth of the weight.
+    Queries therefore get a common direction and the key of padding its opposite. Half of the self-attention heads begin
+    by attending to their own place, from which a rotation of the query learns an offset.
     """
     with torch.no_grad():
         embedder = transformer.condition_embedder
@@ -40,13 +40,17 @@ def initialise_transformer(transformer: WanTransformer3DModel) -> None:
 
 
 def _open_cross_attention(attention: WanAttention) -> None:
+    """Bias queries and the key of padding in opposite directions, so that words get most of the attention."""
     towards = torch.randn(attention.inner_dim).sign()
     attention.to_q.bias.copy_(1.5 * towards)
     attention.to_k.bias.copy_(-0.05 * towards)
 
 
 def _localise_heads(attention: WanAttention) -> None:
-    """Rows and columns are told by the fast pairs of the rotary embedding, which lie after those of time."""
+    """Bias some heads of self-attention towards their own place.
+
+    The fast pairs of the rotary embedding distinguish rows and columns; they lie after the pairs of time.
+    """
     head_dim = attention.inner_dim // attention.heads
     plane = 2 * (head_dim // 6)
     fast = [head_dim - 2 * plane, head_dim - 2 * plane + 2, head_dim - plane, head_dim - plane + 2]

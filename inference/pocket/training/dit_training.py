@@ -1,4 +1,4 @@
-"""Trains the pocket transformer by flow matching on stored latents. Knows no pixels.
+"""Flow-matching loss of the pocket transformer (DiT) on cached latents; `train` and `finish` use it.
 
 Source of the objective: Lipman et al. 2022; of the density of the noise levels: Esser et al. 2024, section 3.1.
 """
@@ -25,14 +25,14 @@ from inference.wan.solvers import TRAIN_TIMESTEPS
 from inference.wan.vae.codec import masked
 
 SEED = 11
-# Without guidance's second branch the model would have nothing to be guided away from.
+# Prompts are replaced by an unconditional one this often, as classifier-free guidance needs.
 DROPPED_SHARE = 0.1
 NO_MOTION_SHARE = 0.3
 SHIFT = 3.0
 
 
 class PromptEmbeddings:
-    """Embedded prompts for every motion, made once: the text encoder is not trained along."""
+    """Embeddings of random prompts for every motion, made once: the text encoder is frozen. Lives for one stage."""
 
     def __init__(self, encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, count: int) -> None:
         rng = Random(SEED)
@@ -43,7 +43,7 @@ class PromptEmbeddings:
         self._unconditional = _embed(encoder, tokenizer, UNCONDITIONAL)
 
     def draw(self, motion: int, rng: torch.Generator) -> torch.Tensor:
-        """One for the motion of this index, tokens × width; now and then one that leaves it open."""
+        """Return a random embedding, tokens × width, for `MOTIONS[motion]`; sometimes an unconditional one."""
         share = torch.rand((), generator=rng).item()
         if share < DROPPED_SHARE:
             texts = self._unconditional
@@ -62,10 +62,10 @@ def _embed(encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, texts:
 
 
 def pad_texts(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Texts and the bias of attention to their tokens, as short as can be.
+    """Return the texts, padded to the longest and one zero, and the bias of attention to their tokens.
 
-    At inference a text of n tokens is followed by 512 - n zeros, whose keys are all alike: one zero whose key counts
-    512 - n times is the same, and saves most of cross-attention.
+    At inference a text of n tokens is followed by 512 - n zeros with equal keys. One zero with the bias log(512 - n) is
+    equivalent and saves most of the cross-attention.
     """
     longest = max(len(text) for text in texts) + 1
     texts_BLD = torch.stack([functional.pad(text, (0, 0, 0, longest - len(text))) for text in texts])
@@ -77,7 +77,7 @@ def pad_texts(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor
 
 
 class ShortTextProcessor(WanAttnProcessor):
-    """Cross-attention to an image and to texts that `padded` has made; `bias_BL` is set before every pass."""
+    """Cross-attention to an image and to texts from `pad_texts`. Set `bias_BL` before every pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -118,9 +118,10 @@ def flow_loss(
     *,
     first_frame_weight: float,
 ) -> StepLoss:
-    """Of a transformer with normalised latents, on one device; a batch has the size of the view that was drawn first.
+    """Return the flow-matching loss; also sets the transformer's cross-attention processors for short texts.
 
-    The first frame is given, so what is left of its error is small beside the others' and would be learnt last.
+    Transformer and latents are on one device. The first frame is given, so its error is small beside the others' and
+    would be learnt last: it is weighted by `first_frame_weight`.
     """
     short = ShortTextProcessor()
     _set_cross_attention(transformer, short)
@@ -150,7 +151,7 @@ def flow_loss(
 
 
 def restore_attention_processors(transformer: WanTransformer3DModel) -> None:
-    """Back to diffusers' own cross-attention, once the training is over."""
+    """Set diffusers' own cross-attention processors again, after training."""
     _set_cross_attention(transformer, WanAttnProcessor())
 
 
@@ -161,6 +162,9 @@ def _set_cross_attention(transformer: WanTransformer3DModel, processor: WanAttnP
 
 
 def _sigmas(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Logit-normal, then shifted towards noise, less than a job's are by default: the last steps make it sharp."""
+    """Return random noise levels, logit-normal and then shifted towards noise.
+
+    The shift is smaller than a job's default, because the last steps of denoising decide the sharpness.
+    """
     even_B = torch.randn(count, generator=rng).sigmoid()
     return SHIFT * even_B / (1 + (SHIFT - 1) * even_B)

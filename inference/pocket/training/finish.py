@@ -1,8 +1,8 @@
-"""Trains a model further: `python -m inference.pocket.training.finish FROM FOLDER STATE [THREADS [DEVICE]]`.
+"""Trains a checkpoint further: `python -m inference.pocket.training.finish FROM FOLDER STATE [THREADS [DEVICE]]`.
 
-What hours of a CPU have begun, minutes of a GPU end, with more pictures, larger batches and larger crops: the VAE,
-latents of it, then the transformer on them. The text and the image encoder stay as they are in the checkpoint FROM; the
-new one is written to FOLDER. Stops and goes on as `train` does, with a state folder of its own.
+Minutes on a GPU continue the hours on a CPU, with more pictures, larger batches and larger crops: first the VAE, then
+its latents are cached, then the transformer trains on them. Text and image encoder stay as in the checkpoint FROM; the
+new checkpoint is written to FOLDER. Stops and resumes as `train` does, with a state folder of its own.
 """
 
 import hashlib
@@ -26,7 +26,10 @@ from inference.wan.checkpoint.model_card import read_card
 
 
 def finish(run: TrainingRun, recipe: Finish, model: PocketModel) -> None:
-    """These model as far as they are trained, changed in place; what the folder holds is not done again."""
+    """Train VAE and transformer of `model` in place, or load those stages that the state folder already holds.
+
+    Raises ValueError if the state folder was begun with other data or another model.
+    """
     vae, transformer, device = model.vae, model.transformer, run.device
     for module in (model.text_encoder, model.image_encoder):
         cast(nn.Module, module).to(device)
@@ -37,7 +40,7 @@ def finish(run: TrainingRun, recipe: Finish, model: PocketModel) -> None:
         run.train_stage("finish-vae", vae, recipe.vae, lambda: clip_loss(vae, images, batch, side, frames))
     encoder = LatentEncoder(vae, model.image_processor, model.image_encoder)
     folder = run.cache_latents("finish-latents", recipe.views, images, encoder)
-    # The old ones: the transformer is used to them, and the VAE has hardly moved.
+    # The old statistics: the transformer was trained with them, and the VAE's latents have hardly changed.
     mean, std = (torch.tensor(vae.config[name]) for name in ("latents_mean", "latents_std"))
     run.train_stage(
         "finish-transformer",
@@ -55,7 +58,7 @@ def finish(run: TrainingRun, recipe: Finish, model: PocketModel) -> None:
 
 
 def _digest(*modules: nn.Module) -> str:
-    """Of weights: what has begun with some is not gone on with from others."""
+    """Return the SHA-256 of the weights, so that a state folder is never resumed with a different model."""
     digest = hashlib.sha256()
     for module in modules:
         for parameter in module.parameters():

@@ -1,12 +1,8 @@
-"""A linear codec of the Wan VAE's own shape, trained in minutes and then planted into it. Knows no data.
+"""A linear codec with the shape of the Wan VAE, trained in minutes, from which `vae_init` initialises the VAE.
 
-Every path of the VAE that passes by its residual branches is linear: strided convolutions down to 16 numbers per 8×8
-pixels, nearest upsampling and convolutions back. The best linear codec is therefore a starting point for the VAE
-itself, and a better one than random weights reach in hours: what is left to learn is what lines cannot say.
-
-Two tricks carry numbers unharmed through the nonlinear ends. RMS norm keeps a vector's direction alone: one channel
-holds a large constant, beside which the rest keep their size. And silu(y) − silu(−y) = y: what has to come through a
-SiLU goes in twice, with both signs.
+Without its residual branches the VAE is linear: strided convolutions down to 16 numbers per 8 × 8 pixels, nearest
+upsampling and convolutions back. The best linear codec is therefore a starting point for the VAE, better than random
+weights get in hours of training: only the nonlinear rest is left to learn.
 """
 
 import math
@@ -23,7 +19,7 @@ LOG_VARIANCE = -5.0
 
 
 class LinearCodec(nn.Module):
-    """The VAE without its branches, for pictures: B × 3 × H × W to B × 16 × H/8 × W/8 and back."""
+    """The VAE without its residual branches, for pictures: B × 3 × H × W to B × 16 × H/8 × W/8 and back."""
 
     def __init__(self, vae: AutoencoderKLWan) -> None:
         super().__init__()
@@ -39,7 +35,7 @@ class LinearCodec(nn.Module):
         return self.encode_in_parts(rgb_BCHW)[-1]
 
     def encode_in_parts(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """What comes out of every convolution."""
+        """Return the output of every convolution of the encoder; the last is the latents."""
         parts: list[torch.Tensor] = []
         for conv in self.down:
             values = conv(functional.pad(values, (0, 1, 0, 1)) if _strides(conv) else values)
@@ -50,7 +46,7 @@ class LinearCodec(nn.Module):
         return self.decode_in_parts(latents_BCHW)[-1]
 
     def decode_in_parts(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """What comes out of every convolution."""
+        """Return the output of every convolution of the decoder; the last is the picture."""
         parts: list[torch.Tensor] = []
         for index, conv in enumerate(self.up):
             if 0 < index < len(self.up) - 1:
@@ -65,7 +61,7 @@ def _strides(conv: nn.Module) -> bool:
 
 
 def _chain(channels: list[Any], strides: list[int]) -> nn.ModuleList:
-    """Convolutions that begin as near to a distance-keeping map as their shapes allow."""
+    """Return 3 × 3 convolutions, initialised as near to an isometry as their shapes allow."""
     chain = nn.ModuleList()
     for ins, outs, stride in zip(channels[:-1], channels[1:], strides, strict=True):
         conv = nn.Conv2d(ins, outs, 3, stride, padding=0 if stride == 2 else 1)
@@ -83,7 +79,7 @@ def _chain(channels: list[Any], strides: list[int]) -> nn.ModuleList:
 
 
 def encoder_path(vae: Any) -> list[Any]:
-    """The convolutions of the encoder that no residual branch leads past."""
+    """Return the convolutions of the VAE's encoder on its linear path, first to last."""
     return [
         vae.encoder.conv_in,
         *(block.resample[1] for block in vae.encoder.down_blocks if hasattr(block, "resample")),
@@ -91,13 +87,16 @@ def encoder_path(vae: Any) -> list[Any]:
 
 
 def decoder_path(vae: Any) -> list[Any]:
-    """The same of the decoder, its last one included."""
+    """Return the convolutions of the VAE's decoder on its linear path, first to last."""
     ups = [block.upsamplers[0].resample[1] for block in vae.decoder.up_blocks if block.upsamplers is not None]
     return [vae.decoder.conv_in, *ups, vae.decoder.conv_out]
 
 
 def whiten(codec: LinearCodec, rgb_BCHW: torch.Tensor) -> None:
-    """Turn and scale the latents so that on these pictures they are uncorrelated, of mean 0 and deviation 1."""
+    """Rotate and scale the codec's latents, in place: uncorrelated on these pictures, with mean 0 and deviation 1.
+
+    The decoder is changed inversely, so the codec decodes to the same pictures.
+    """
     with torch.no_grad():
         latents_NC = codec.encode(rgb_BCHW).movedim(1, -1).flatten(0, -2)
         mean = latents_NC.mean(dim=0)

@@ -1,4 +1,4 @@
-"""How much of what is trained, in which sizes. Numbers alone."""
+"""Training recipes: the hyper-parameters of `train` (CPU, GPU) and of `finish` (FINISH)."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ from inference.pocket.training.stage import Schedule
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run of `train`. To change the steps of a stage that has begun makes its rate jump."""
+    """Hyper-parameters of `train`. Changing the steps of a stage that has begun makes its learning rate jump."""
 
     pictures: int
     linear: Schedule
@@ -47,7 +47,7 @@ CPU = Recipe(
     full_views=Views(count=104, sizes=((256, 144), (256, 144), (144, 256)), frames=25, motions=3),
     full=Schedule(4200, 6e-4, ema_decay=0.997, weight_decay=0.01),
 )
-"""Some hours of one core; MODEL_CARD.md says how many for each stage."""
+"""Takes some hours of one core; MODEL_CARD.md says how many for each stage."""
 
 GPU = replace(
     CPU,
@@ -71,7 +71,7 @@ RECIPES = {"cpu": CPU, "gpu": GPU}
 
 @dataclass(frozen=True)
 class Finish:
-    """One run of `finish`. As many drawings as are looked at come before the photos, which then are the VAE's alone."""
+    """Hyper-parameters of `finish`. If `views` has at most `pictures` entries, only the VAE sees photos."""
 
     pictures: int
     vae: Schedule
@@ -97,4 +97,4 @@ FINISH = Finish(
     side=96,
     prompts_per_motion=400,
 )
-"""Nine minutes of one H200, after CPU; MODEL_CARD.md says how many for each stage."""
+"""Takes nine minutes of one H200, after `train` with CPU; MODEL_CARD.md says how many for each stage."""

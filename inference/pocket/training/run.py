@@ -1,4 +1,4 @@
-"""One run of a training program: what it has at hand, and how its stages share a state folder. Knows no recipe."""
+"""One run of a training program, `train` or `finish`: its state folder, its device, and its stop signal."""
 
 import signal
 import time
@@ -20,7 +20,10 @@ CLAIM = "data.txt"
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """It trains, or only fetches what earlier ones have trained."""
+    """Trains stages, or with `trains=False` only loads what earlier runs have trained. Lives as long as the program.
+
+    The state folder `folder` outlives it, so that a later run resumes.
+    """
 
     folder: Path
     show: Callable[[str], None]
@@ -33,14 +36,14 @@ class TrainingRun:
         return self.trains and not self.stop.is_set()
 
     def stop_on_signals(self) -> None:
-        """By SIGTERM or Ctrl-C, after the step."""
-        for told in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(told, lambda *_: self.stop.set())
+        """Stop after the current step at SIGTERM or Ctrl-C."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.stop.set())
 
     def claim_folder(self, *data: object) -> None:
-        """The state folder for what is trained on these data; how many steps may change between sittings, this not.
+        """Bind the state folder to these data, by their `repr`. Unlike the steps of a stage, they may not change later.
 
-        Raises ValueError where the folder is another training's.
+        Raises ValueError if the folder is bound to other data.
         """
         claim, file = "\n".join(map(repr, data)) + "\n", self.folder / CLAIM
         if not file.exists():
@@ -49,17 +52,22 @@ class TrainingRun:
             raise ValueError(f"{self.folder} is the state of a training on other data: name another folder")
 
     def images(self, drawn: int, *, photos: bool) -> ImageDataset:
+        """Return the image dataset of the state folder on the run's device, after making it if it is missing."""
         return open_images(self.folder, drawn, photos=photos, show=self.show, stopped=self.stop.is_set).to(self.device)
 
     def train_stage(self, name: str, module: nn.Module, schedule: Schedule, loss_of: Callable[[], StepLoss]) -> None:
-        """The mean of the weights of this stage into the module; those that it has where the stage has not begun."""
+        """Train or resume the stage, then load its EMA weights into `module`, on the run's device.
+
+        A stage that was never run leaves the weights of `module` unchanged. `loss_of` is called only if there are steps
+        to train.
+        """
         stage = Stage(name, self.folder, module.to(self.device), schedule)
         if self.is_training and stage.step < schedule.steps:
             stage.run(loss_of(), self.show, self.stop.is_set)
         stage.load_ema()
 
     def cache_latents(self, name: str, views: Views, images: ImageDataset, encoder: LatentEncoder) -> Path:
-        """The folder of these latents, where it now has all of them unless it was told to stop."""
+        """Write the missing latents and return their folder; it is incomplete if the run was stopped."""
         folder = self.folder / name
         if self.is_training:
             for number in write_latents(folder, views, images, encoder):
@@ -71,4 +79,4 @@ class TrainingRun:
 
 
 def show(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201 - for who waits
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201 - progress for the user

@@ -1,7 +1,7 @@
-"""Teaches the pocket UMT5 which motion a sentence asks for, before any picture is seen. Knows no latents.
+"""Trains the pocket UMT5 to classify the motion that a prompt asks for, before the transformer is trained.
 
-Every token is to say what the whole sentence asks, so that whichever the transformer looks at tells it: with few words
-among 512 places it would otherwise have to find the one that matters first.
+Every token learns to represent the motion of the whole prompt, so that any token tells it to the transformer. Otherwise
+the transformer would first have to find the few relevant words among 512 positions.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from inference.pocket.draws import device_of, draw_index
 from inference.pocket.training.stage import StepLoss
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT
 
-# What an empty prompt asks for, and Wan's own negative one, to whose words nothing here answers.
+# Prompts that leave the motion open: the empty one, and Wan's negative prompt.
 UNCONDITIONAL = ("", DEFAULT_NEGATIVE_PROMPT)
 UNCONDITIONAL_SHARE = 0.06
 NO_MOTION_SHARE = 0.06
@@ -27,7 +27,7 @@ CODES = len(KINDS) + 1
 
 
 class MotionClassifier(nn.Module):
-    """The text encoder with two small heads, which are thrown away afterwards: kind and speed, said by every token."""
+    """The text encoder with two linear heads, for kind and speed, at every token. The heads are dropped afterwards."""
 
     def __init__(self, encoder: UMT5EncoderModel) -> None:
         super().__init__()
@@ -42,11 +42,12 @@ class MotionClassifier(nn.Module):
 
 
 def kind_class(motion: Motion | None) -> int:
+    """Return the class of the motion's kind; the last class is no motion asked for."""
     return len(KINDS) if motion is None else KINDS.index(motion.kind)
 
 
 def draw_prompt(rng: Random) -> tuple[str, Motion | None]:
-    """A prompt and what it asks for; None where it leaves everything open."""
+    """Return a random prompt and its motion; None if the prompt leaves the motion open."""
     share = rng.random()
     if share < UNCONDITIONAL_SHARE:
         return rng.choice(UNCONDITIONAL), None
@@ -57,7 +58,7 @@ def draw_prompt(rng: Random) -> tuple[str, Motion | None]:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask as `inference.wan.encode.encode_text` has them, but only as long as the longest."""
+    """Return ids and mask as in `inference.wan.encode.encode_text`, but padded to the longest text only."""
     batch = tokenizer(
         list(map(prompt_clean, texts)), padding="longest", return_attention_mask=True, return_tensors="pt"
     )
@@ -65,6 +66,8 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
 
 
 def text_loss(classifier: MotionClassifier, tokenizer: PreTrainedTokenizerBase, batch: int) -> StepLoss:
+    """Return the loss: cross-entropy of the kind at every token, and of the speed at tokens of moving prompts."""
+
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
         draw = Random(draw_index(2**31, rng))
         texts, motions = zip(*(draw_prompt(draw) for _ in range(batch)), strict=True)

@@ -1,8 +1,8 @@
 """Trains the pocket model: `python -m inference.pocket.training.train [STATE [THREADS [DEVICE [RECIPE]]]]`.
 
 Order: pictures → text → linear codec → VAE on pictures → VAE on clips → latents → transformer, small, then full size.
-Every stage keeps its file in the state folder; removing a file and those after it does the stage again. SIGTERM and
-Ctrl-C stop it after the step; after a kill the last two minutes are done again, on a CPU to the same result.
+Every stage has a file in the state folder; to repeat a stage, remove its file and those of later stages. SIGTERM and
+Ctrl-C stop after the current step; after a kill the last two minutes are repeated, on a CPU with the same result.
 """
 
 import sys
@@ -35,7 +35,11 @@ STATE = Path("~/.cache/wanjet/pocket").expanduser()
 
 
 def train(run: TrainingRun, recipe: Recipe) -> PocketModel:
-    """The model as far as it is trained; what the folder holds is not done again."""
+    """Train all stages and return the model; stages that the state folder holds are loaded.
+
+    With `trains=False`, or once stopped, the remaining stages keep their initial weights. Raises ValueError if the
+    state folder was begun with other data.
+    """
     run.claim_folder(recipe.shape, recipe.pictures, recipe.photos, recipe.small_views, recipe.full_views)
     images = run.images(recipe.pictures, photos=recipe.photos)
     model = build.new_model(recipe.shape)
@@ -70,7 +74,7 @@ def _text_encoder(run: TrainingRun, recipe: Recipe, tokenizer: PreTrainedTokeniz
 
 
 def _transformer(run: TrainingRun, recipe: Recipe, model: PocketModel, images: ImageDataset) -> WanTransformer3DModel:
-    """Also writes into the VAE's config how its latents are distributed."""
+    """Train the transformer and return it; also write mean and deviation of the latents into the VAE's config."""
     torch.manual_seed(build.SEED)
     transformer = build.new_transformer(recipe.shape)
     initialise_transformer(transformer)

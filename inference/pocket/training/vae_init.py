@@ -1,8 +1,8 @@
-"""Initialises the pocket VAE from a trained linear codec.
+"""Initialises the pocket VAE from a trained linear codec, so that it encodes and decodes pictures as the codec does.
 
-Two tricks carry numbers unharmed through the nonlinear ends. RMS norm keeps a vector's direction alone: one channel
-holds a large constant, beside which the rest keep their size. And silu(y) − silu(−y) = y: what has to come through a
-SiLU goes in twice, with both signs.
+Two tricks carry values through the nonlinear last layers. RMS norm scales every vector to the same length: one channel
+holds a large constant, so the scale hardly varies and the others keep their size. And silu(y) − silu(−y) = y: a value
+that passes a SiLU is stored twice, with both signs.
 """
 
 import math
@@ -14,16 +14,16 @@ from torch import nn
 
 from inference.pocket.training.linear_codec import LinearCodec, decoder_path, encoder_path
 
-# How much longer the constant is than all that passes through RMS norm beside it.
+# Ratio of the constant to the length of the vector of all other channels.
 CONSTANT_RATIO = 4.0
 LOG_VARIANCE = -5.0
 
 
 def initialise_from(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.Tensor) -> None:
-    """Make the VAE do on pictures what the codec does, its branches ready to learn the rest.
+    """Initialise the VAE, in place, to do on pictures what the codec does; its residual branches add zero at first.
 
-    `rgb_BCHW` are pictures from which the size of every channel is measured. A clip comes out as a slide show: the
-    newest frame of each four.
+    The RMS of every channel is measured on the pictures `rgb_BCHW`. A clip is decoded as a slide show: of every four
+    frames the last.
     """
     with torch.no_grad():
         _silence_branches(vae)
@@ -34,7 +34,7 @@ def initialise_from(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.T
 
 
 def _silence_branches(vae: AutoencoderKLWan) -> None:
-    """Branches add nothing yet, shortcuts pass on, and frames know only themselves."""
+    """Make branches add zero, shortcuts the identity, and convolutions over time see the current frame only."""
     for module in vae.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.zeros_(cast(nn.Parameter, module.bias))
@@ -56,7 +56,7 @@ def _silence_branches(vae: AutoencoderKLWan) -> None:
 
 
 def _pass_channels(shortcut: nn.Conv3d) -> None:
-    """Pass every channel on, and the last one, the constant, as the last one."""
+    """Make a shortcut the identity; the last channel, the constant, stays the last if the width changes."""
     outs, ins = shortcut.weight.shape[:2]
     nn.init.zeros_(shortcut.weight)
     for channel in range(min(ins, outs) - 1):
@@ -65,7 +65,7 @@ def _pass_channels(shortcut: nn.Conv3d) -> None:
 
 
 def _newest(conv: nn.Module) -> torch.Tensor:
-    """The weights that see the newest frame, as a view: out × in × height × width."""
+    """Return a view of the weights of the last tap in time, the current frame's: out × in × height × width."""
     weight = cast(nn.Parameter, conv.weight)
     return weight[:, :, -1] if weight.ndim == 5 else weight
 
@@ -83,7 +83,7 @@ def _initialise_encoder(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: tor
     weight = cast(nn.Parameter, last.weight)
     bias = cast(nn.Parameter, last.bias)
     weight[z_dim : 2 * z_dim], bias[z_dim : 2 * z_dim] = -weight[:z_dim], -bias[:z_dim]
-    # What the latents do not hold, for the branches that come after.
+    # Random features beside the latents, for the residual branches behind.
     nn.init.normal_(weight[2 * z_dim : -1], std=0.5 / math.sqrt(weight[0].numel()))
     length_2 = 2 * parts[-1].square().sum(1).mean().item() + 0.25 * (weight.shape[0] - 2 * z_dim - 1)
     _set_constant(last, CONSTANT_RATIO * math.sqrt(length_2))
@@ -117,7 +117,7 @@ def _initialise_decoder(codec: LinearCodec, vae: AutoencoderKLWan, latents_BCHW:
 
 
 def _rms(part_BCHW: torch.Tensor) -> torch.Tensor:
-    """The root mean square of every channel."""
+    """Return the root mean square of every channel, at least 0.001."""
     return part_BCHW.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-3)
 
 

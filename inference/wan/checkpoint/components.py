@@ -1,4 +1,7 @@
-"""The parts of a checkpoint as both layouts describe them, and what is checked of each. Knows neither layout."""
+"""A checkpoint's components as both layouts describe them, and the checks of each component and of small JSON files.
+
+The layouts make a `Checkpoint`; `open` checks its components; `load` reads their tensors.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +27,16 @@ NOTHING = r"(?!)"  # a pattern that no name matches
 OF_A_CHECKPOINT = " of a Wan2.1 checkpoint"
 FOR_PEOPLE = (".md", ".txt")
 _FIELD = re.compile(r"field '(\w{1,64})'")
-"""How the libraries' checks of a configuration name what they object to."""
+"""How the libraries name the configuration key that they reject."""
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Component:
-    """One component: what builds it, and where its parameters lie.
+    """One component of a checkpoint, unread: `build` makes its module, `stored` are its tensors in the files.
 
-    `stored` goes by the component's own parameter names, both passed through `canonical`; what matches `unused` in it
-    belongs to something larger that it was saved with.
+    The keys of `stored` are the module's parameter names, passed through `canonical`. Names that match the pattern
+    `unused` belong to a larger model with which the component was saved, and are ignored.
     """
 
     where: Path
@@ -44,23 +47,24 @@ class Component:
 
     @property
     def used(self) -> dict[str, Stored]:
-        """What the component has of `stored`, in the same order."""
+        """The tensors of `stored` that belong to the component, in the same order."""
         return {name: tensor for name, tensor in self.stored.items() if not re.match(self.unused, name)}
 
     def empty(self) -> Any:
-        """The component with parameters that have a shape but no memory; its buffers are real."""
+        """Return the module with parameters on the meta device, without memory; its buffers are real."""
         with init_empty_weights(include_buffers=False):
             model = self.build().eval().requires_grad_(requires_grad=False)
         if isinstance(model, PreTrainedModel):
-            model.tie_weights()  # UMT5's embedding goes by two names, which emptying took apart
+            model.tie_weights()  # UMT5's embedding has two names, which became two parameters
         return model
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that was opened, not yet read.
+    """An opened checkpoint folder, whose tensors are not yet read.
 
-    `configs` are the small files that say how the parts compute, by name; `unused` are weights beside the parts.
+    `configs` are the small files that decide how the components compute, by name; `unused` are weight files that belong
+    to no component.
     """
 
     transformer: Component
@@ -84,7 +88,7 @@ class Checkpoint:
 
 
 def check_component(component: Component) -> None:
-    """Raises `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
+    """Raise `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
     wanted = {
         component.canonical(name): tuple(parameter.shape) for name, parameter in _built(component).named_parameters()
     }
@@ -106,7 +110,7 @@ def check_component(component: Component) -> None:
 def _built(component: Component) -> nn.Module:
     try:
         return component.empty()
-    except Exception as error:  # whatever a class has against numbers that do not fit each other
+    except Exception as error:  # model classes raise anything for inconsistent numbers
         found = _blamed(component, str(error)) or "values that it cannot be built of"
         place = f" ({CONFIG_FILE})" if component.where.is_dir() else ""
         raise CheckpointError(
@@ -131,12 +135,13 @@ def _list(names: list[str]) -> str:
 
 
 def expect(where: Path, expected: str, found: object, wanted: object) -> None:
+    """Raise `CheckpointError` about the path `where` unless `found` equals `wanted`, which `expected` puts in words."""
     if found != wanted:
         raise CheckpointError(f"{where}: expected {expected}, found {'none' if found is None else found}")
 
 
 def check_small(file: Path) -> None:
-    """Raise `CheckpointError` if something else than a component's small file is in its place, or broken JSON in it."""
+    """Raise `CheckpointError` if a component's small file is, for example, an HTML page or broken JSON."""
     if file.suffix == ".json":
         read_json(file, object)
         return
@@ -146,7 +151,7 @@ def check_small(file: Path) -> None:
 
 
 def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
-    """Return what a small JSON file says. Raises `CheckpointError` with what stands in its place, or in it."""
+    """Return a small JSON file as a `kind`. Raises `CheckpointError` that says what was found instead."""
     content = decoded(file, of)
     try:
         return members.convert(content, kind)
@@ -155,7 +160,7 @@ def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
 
 
 def decoded(file: Path, of: str) -> object:
-    """Return the value in a small JSON file, of whatever type. Raises `CheckpointError`."""
+    """Return the value in a small JSON file, of any type. Raises `CheckpointError` if the file holds no JSON."""
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file{of}, found {found}")
     try:

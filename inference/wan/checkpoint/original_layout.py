@@ -1,7 +1,7 @@
-"""A checkpoint as Wan-Video/Wan2.1 publishes it, told in diffusers' and transformers' names. Knows no other layout.
+"""Opens a checkpoint in the layout in which Wan-Video/Wan2.1 publishes it. Called by `open`.
 
-Its `config.json` describes the transformer alone; what the other parts measure is read off their tensors. The names on
-the left are those of upstream's modules (`wan/modules/{model,t5,vae,clip}.py`), `*` being a number.
+Its `config.json` describes the transformer alone; the dimensions of the other components are read from the shapes of
+their tensors. `original_names` translates the tensor names into diffusers' and transformers'.
 """
 
 import math
@@ -37,10 +37,12 @@ VAE_FILE = "Wan2.1_VAE.pth"
 IMAGE_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 TOKENIZER_FOLDER = "google/umt5-xxl"
 
-CLIP_HEADS = 16  # ViT-H/14's: the only thing about CLIP that its tensors do not show
+CLIP_HEADS = 16  # of ViT-H/14; the tensors' shapes do not show the number of heads
 
 
 class _Config(Struct):
+    """The used fields of Wan2.1's `config.json`, with upstream's defaults."""
+
     model_type: str | None = None
     in_dim: int | None = None
     out_dim: int = 16
@@ -53,7 +55,7 @@ class _Config(Struct):
 
 
 def open_original(folder: Path) -> Checkpoint:
-    """Raises `CheckpointError` unless the folder's own description is that of Wan2.1 image-to-video."""
+    """Return the checkpoint in `folder`. Raises `CheckpointError` unless its files are Wan2.1 image-to-video's."""
     relative = in_original(read_json(folder / CONFIG_FILE, dict[str, Any]))
     if relative is not None:
         raise CheckpointError(f"{folder / CONFIG_FILE}: expected {WANTED}, found {relative}")
@@ -127,7 +129,7 @@ def _text_encoder(file: Path) -> Component:
 
 
 def _image_encoder(file: Path) -> tuple[Component, int]:
-    """CLIP's eye, and the side of the pictures that it takes. The file holds its half for text too."""
+    """Return CLIP's vision model and the side of its pictures, in pixels. The file also holds CLIP's text model."""
     visual = {
         name.removeprefix("visual."): tensor for name, tensor in read_pickle(file).items() if name.startswith("visual.")
     }
@@ -178,7 +180,7 @@ def _required(where: Path, tensors: Mapping[str, Stored], name: str) -> Stored:
 
 
 def _check_fit(file: Path, output: Stored, transformer: Component, embedder: str) -> None:
-    """An encoder must speak in the width that the transformer hears."""
+    """Raise `CheckpointError` unless the encoder's width is the input width of the transformer's `embedder`."""
     width = transformer.stored[f"condition_embedder.{embedder}.weight"].shape[1]
     expect(file, f"an encoder of width {width}", output.shape[-1], width)
 

@@ -104,7 +104,7 @@ IMAGE_ENCODER = {
 
 
 def by_stage(name: str, resnets: int) -> str:
-    """The decoder's layers, which upstream counts through, by stage: so many resnets, then an upsampler."""
+    """Rename a layer of the VAE's decoder from upstream's running number to a stage of `resnets` and an upsampler."""
     match = re.fullmatch(r"decoder\.upsamples\.(\d+)\.(.*)\.(\w+)", name)
     if match is None:
         return name
@@ -114,7 +114,7 @@ def by_stage(name: str, resnets: int) -> str:
 
 
 def renamed(tensors: Mapping[str, Stored], table: Mapping[str, str]) -> dict[str, Stored]:
-    """By our names; what the table does not know keeps its own, and is then found to be too much."""
+    """Return the tensors under the names that `table` gives; other names stay, and `check_component` rejects them."""
     patterns = [
         (re.compile(re.escape(theirs).replace(r"\*", r"(\d+)") + r"(\.weight|\.bias|\.gamma|)"), ours)
         for theirs, ours in table.items()
@@ -130,7 +130,7 @@ def renamed(tensors: Mapping[str, Stored], table: Mapping[str, str]) -> dict[str
 
 
 def split_qkv(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Upstream keeps query, key and value in one tensor, and a leading one before its embeddings."""
+    """Split CLIP's fused query, key and value tensors, and drop the leading dimension 1 of its embeddings."""
     found: dict[str, Stored] = {}
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"transformer\.(\d+)\.attn\.to_qkv\.(weight|bias)", name):

@@ -1,4 +1,4 @@
-"""Says why a path is no checkpoint folder, and where the checkpoint probably is. Fetches nothing."""
+"""Explains why a path is no checkpoint folder and where the checkpoint probably is. Called by `open`."""
 
 import re
 from pathlib import Path
@@ -35,7 +35,7 @@ def check_place(folder: Path) -> None:
 
 
 def is_there(file: Path) -> bool:
-    """Whether the folder has this file, be it a link into a cache that was cleaned."""
+    """Return whether the path exists, even as a broken link, such as one into a cache that was cleaned."""
     return file.exists() or file.is_symlink()
 
 
@@ -70,7 +70,7 @@ def _describe_folder(folder: Path) -> str:
 
 
 def _snapshots(folder: Path) -> list[Path]:
-    """The snapshots of a hub's cache, whose root, model folder or folder of snapshots this may be."""
+    """Return the snapshot folders below `folder`: the root of a hub's cache, a model's folder, or its `snapshots`."""
     patterns = ("*", "snapshots/*", "models--*/snapshots/*", "hub/models--*/snapshots/*")
     found = [
         place for pattern in patterns for place in sorted(folder.glob(pattern)) if place.parent.name == "snapshots"
