@@ -5,7 +5,7 @@ from http import HTTPStatus
 
 import msgspec
 
-from services.edge.errors import RETRY_AFTER_S, ErrorBody
+from services.edge.payloads import RETRY_AFTER_S, ErrorBody
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ _OURS: tuple[int, ...] = (error.ARES_ECONNREFUSED, error.ARES_ENOMEM, error.ARES
 """Our resolver is away, or we are out of something."""
 
 
-class Names:
+class Resolver:
     """The system's resolver and `/etc/hosts`, for as long as its block lasts. `options` are for `aiodns`."""
 
     def __init__(self, **options: Any) -> None:

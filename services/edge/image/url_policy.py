@@ -48,7 +48,7 @@ class Forbidden(Exception):
         super().__init__(text)
 
 
-class Gate:
+class UrlPolicy:
     """What may be connected to."""
 
     def __init__(self, networks: tuple[Network, ...], ports: frozenset[int]) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from services.edge.image.fetch import Begin, Outbound
+from services.edge.image.fetch import BeforeRequest, ImageFetcher
 from services.edge.image.normalise import Normaliser
 from services.edge.resources.spool import Disk, Spool
 
@@ -18,10 +18,10 @@ async def normalise(data: bytes, *, by: Normaliser | None = None, is_inline: boo
             return bytes(pixels)
 
 
-async def fetch(outbound: Outbound, url: str, begin: Begin | None = None) -> bytes:
+async def fetch(outbound: ImageFetcher, url: str, before_request: BeforeRequest | None = None) -> bytes:
     """The body behind a URL."""
     with Spool(Disk()) as picture:
-        await outbound.fetch(url, picture, begin)
+        await outbound.fetch(url, picture, before_request)
         await picture.file()
         with picture.mapped() as body:
             return bytes(body)

@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from contracts.process import log
-from services.edge.errors import Damaged, on_damaged
+from services.edge.error_handlers import on_damaged
+from services.edge.errors import Damaged
 from tests.conftest import eventually
 from tests.services.edge.conftest import PROMPT, Edge, picture, post
 

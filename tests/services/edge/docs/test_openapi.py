@@ -16,10 +16,10 @@ from contracts.job import JobRequest
 from services.edge.app import ROUTERS
 from services.edge.body.idempotency import KEY_CHARS_MAX
 from services.edge.body.submission import parse
+from services.edge.docs.examples import JOB_ID
 from services.edge.docs.field_docs import MEANINGS
 from services.edge.docs.openapi import document
 from services.edge.docs.pages import POLICY
-from services.edge.docs.schema import JOB_ID
 from services.edge.errors import Invalid
 from tests.services.edge.conftest import PROMPT, Edge, picture
 

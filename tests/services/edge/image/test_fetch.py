@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 
 from services.edge.errors import Busy, ImageRefused, Overloaded
 from services.edge.image.about import project
-from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, Outbound
-from services.edge.image.url_policy import Forbidden, Gate, customer_of
+from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, ImageFetcher
+from services.edge.image.url_policy import Forbidden, UrlPolicy, customer_of
 from services.edge.resources.spool import Disk, Spool
 from tests.conftest import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
 from tests.services.edge.spooled import fetch, lowest_free_descriptor, normalise
 
 PATIENCE_S = 1.0
-GATE = Gate((), frozenset())
+POLICY = UrlPolicy((), frozenset())
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ async def web() -> AsyncGenerator[Internet, None]:
         yield web
 
 
-def outbound(web: Internet, names: Names) -> Outbound:
+def outbound(web: Internet, names: Names) -> ImageFetcher:
     """As in production, but for the names, the one allowed address, and less patience."""
-    return Outbound(
+    return ImageFetcher(
         allowed_networks=(ip_network(f"{PUBLIC}/32"),),
         allowed_ports=frozenset({web.port}),
         lookup=names.look_up,
@@ -101,7 +101,7 @@ async def test_a_name_without_dots_is_looked_up_only_where_a_network_is_allowed(
         with pytest.raises(ImageRefused) as refusal:
             await fetch(gate, f"http://other:{web.port}/ok.png")
         assert str(refusal.value) == UNREACHABLE
-    async with Outbound(allowed_ports=frozenset({web.port}), lookup=names.look_up) as gate:
+    async with ImageFetcher(allowed_ports=frozenset({web.port}), lookup=names.look_up) as gate:
         with capture_logs() as lines, pytest.raises(ImageRefused) as refusal:
             await fetch(gate, f"http://minio:{web.port}/ok.png")
     assert str(refusal.value) == UNREACHABLE
@@ -110,7 +110,7 @@ async def test_a_name_without_dots_is_looked_up_only_where_a_network_is_allowed(
 
 
 async def test_localhost_is_one_of_the_names_that_a_network_can_allow(web: Internet) -> None:
-    async with Outbound(
+    async with ImageFetcher(
         allowed_networks=(ip_network(f"{PUBLIC}/8", strict=False),), allowed_ports=frozenset({web.port})
     ) as gate:
         assert await fetch(gate, f"http://localhost:{web.port}/ok.png") == PNG
@@ -137,7 +137,7 @@ async def test_the_log_names_the_setting_that_would_allow_an_address(web: Intern
 async def test_a_fetch_says_who_we_are_and_how_to_reach_us(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     for contact, agent in (("pictures@example.org", "(+pictures@example.org)"), (None, f"(+{project().address})")):
-        async with Outbound(
+        async with ImageFetcher(
             allowed_networks=(ip_network(f"{PUBLIC}/32"),),
             allowed_ports=frozenset({web.port}),
             contact=contact,
@@ -152,7 +152,7 @@ async def test_a_fetch_says_who_we_are_and_how_to_reach_us(web: Internet) -> Non
     ["8.8.8.8", "1.1.1.1", "223.255.255.254", "2606:4700:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8"],
 )
 def test_public_addresses_pass(address: str) -> None:
-    GATE.check_address(address)
+    POLICY.check_address(address)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_public_addresses_pass(address: str) -> None:
 )  # fmt: skip
 def test_other_addresses_do_not(address: str) -> None:
     with pytest.raises(Forbidden):
-        GATE.check_address(address)
+        POLICY.check_address(address)
 
 
 def test_nothing_passes_that_python_itself_calls_private() -> None:
@@ -174,7 +174,7 @@ def test_nothing_passes_that_python_itself_calls_private() -> None:
     for _ in range(20_000):
         address = ip_address(draw.getrandbits(32))
         try:
-            GATE.check_address(str(address))
+            POLICY.check_address(str(address))
         except Forbidden:
             continue
         assert address.is_global
@@ -182,14 +182,14 @@ def test_nothing_passes_that_python_itself_calls_private() -> None:
 
 
 def test_an_operator_may_allow_a_network() -> None:
-    Gate((ip_network("10.0.0.0/8"),), frozenset()).check_address("::ffff:10.1.2.3")
+    UrlPolicy((ip_network("10.0.0.0/8"),), frozenset()).check_address("::ffff:10.1.2.3")
     with pytest.raises(Forbidden):
-        Gate((ip_network("10.0.0.0/8"),), frozenset()).check_address("192.168.0.1")
+        UrlPolicy((ip_network("10.0.0.0/8"),), frozenset()).check_address("192.168.0.1")
 
 
 async def test_a_silent_server_holds_up_its_own_pictures_alone_whatever_it_is_called(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={f"{name}.test": [PUBLIC] for name in ("a", "b")}))
-    async with Outbound(
+    async with ImageFetcher(
         allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port}), lookup=names.look_up
     ) as gate:
         silent = [

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.edge.errors import ImageRefused
-from services.edge.image.fetch import UNREACHABLE, Outbound
-from services.edge.image.url_policy import Forbidden, Gate
+from services.edge.image.fetch import UNREACHABLE, ImageFetcher
+from services.edge.image.url_policy import Forbidden, UrlPolicy
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, internet
 from tests.services.edge.spooled import fetch
 
@@ -34,8 +34,8 @@ def names(**more: list[str]) -> Names:
     )
 
 
-def outbound(web: Internet, names: Names, *networks: str) -> Outbound:
-    return Outbound(
+def outbound(web: Internet, names: Names, *networks: str) -> ImageFetcher:
+    return ImageFetcher(
         allowed_networks=tuple(ip_network(network) for network in networks or (f"{PUBLIC}/32",)),
         allowed_ports=frozenset({web.port}),
         lookup=names.look_up,
@@ -131,21 +131,21 @@ async def test_a_malformed_host_is_named_before_anything_is_looked_up(web: Inter
     async def look_up(_: str) -> list[str]:
         raise AssertionError("looked up")
 
-    async with Outbound(lookup=look_up) as gate:
+    async with ImageFetcher(lookup=look_up) as gate:
         with pytest.raises(ImageRefused, match=words):
             await fetch(gate, f"http://{host}/ok.png")
 
 
 @pytest.mark.parametrize("host", ["1minio", "3f2a9c1b7d4e", "localhost.", "minio."])
 async def test_without_an_allowed_network_the_log_says_that_one_would_allow_a_name_without_dots(host: str) -> None:
-    async with Outbound(lookup=names().look_up) as gate:
+    async with ImageFetcher(lookup=names().look_up) as gate:
         with capture_logs() as lines, pytest.raises(ImageRefused, match=UNREACHABLE):
             await fetch(gate, f"http://{host}/ok.png")
     assert [line["allowed_by"] for line in lines] == ["OUTBOUND_ALLOWED_NETWORKS"]
 
 
 async def test_localhost_as_an_absolute_name_is_found(web: Internet) -> None:
-    async with Outbound(allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port})) as gate:
+    async with ImageFetcher(allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port})) as gate:
         assert await fetch(gate, f"http://localhost.:{web.port}/ok.png") == PNG
     assert all("127.0.0.1" in reached for reached in web.reached)
 
@@ -161,7 +161,7 @@ async def test_private_addresses_beside_an_allowed_one_are_left_out(web: Interne
 async def test_any_other_forbidden_address_spoils_a_name_with_dots(beside: str) -> None:
     networks = () if beside in ("fd00::2", "10.9.9.9") else (ip_network("8.8.8.0/24"),)
     with pytest.raises(Forbidden) as fault:
-        Gate(networks, frozenset()).checked("evil.test", ["8.8.8.8", beside])
+        UrlPolicy(networks, frozenset()).checked("evil.test", ["8.8.8.8", beside])
     assert fault.value.setting == "OUTBOUND_ALLOWED_NETWORKS"
 
 

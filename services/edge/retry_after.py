@@ -18,7 +18,7 @@ from contracts.broker.bus import Bus, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobStarted, JobSucceeded
 from contracts.job_log import JobLog
-from services.edge.errors import RETRY_AFTER_S
+from services.edge.payloads import RETRY_AFTER_S
 
 KEPT_S = 2.0
 ESTIMATED_WITHIN_S = 1.0
@@ -29,14 +29,14 @@ NOBODY_WORKS_S = 60
 RETRY_AFTER_S_MIN, RETRY_AFTER_S_MAX = 2, 600
 
 
-class Places:
+class RetryAfter:
     """The latest estimate. One for the process."""
 
     def __init__(self, broker: Bus, log: JobLog, clusters: Callable[[], Awaitable[list[ClusterStatus]]]) -> None:
         self._broker, self._log, self._clusters = broker, log, clusters
         self._kept_until, self._seconds = 0.0, RETRY_AFTER_S
 
-    async def free_in_s(self) -> int:
+    async def seconds(self) -> int:
         """Return in how many whole seconds a place may be free; `RETRY_AFTER_S` if nothing is known."""
         if time.monotonic() < self._kept_until:
             return self._seconds
