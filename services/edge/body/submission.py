@@ -16,7 +16,7 @@ from contracts.cluster import Objection
 from contracts.job import PROMPT_RULE, JobRequest, is_prompt
 from contracts.json_body import Body, NotJson
 from contracts.words import may_be
-from services.edge.body.near import no_field
+from services.edge.body.field_suggestions import no_field
 from services.edge.errors import Invalid
 from services.edge.image.data_uri import INLINE
 

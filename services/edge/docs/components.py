@@ -60,7 +60,7 @@ _HEADERS_OF_REFUSALS = {416: ("ETag", "Accept-Ranges", "Content-Range"), 429: ("
 
 
 def components() -> Json:
-    """Every schema, header and refusal that the document's operations refer to."""
+    """Return every schema, header and refusal that the document's operations refer to."""
     return {
         "schemas": schemas(),
         "headers": {

@@ -24,7 +24,7 @@ def body(struct: type[Struct], examples: dict[str, Json], max_bytes: int) -> Jso
 
 
 def answer(meaning: str, *, headers: tuple[str, ...] = (), **examples: Struct) -> Json:
-    """An answer in JSON whose shape is that of its examples."""
+    """Return an answer in JSON whose schema is that of its examples, all of one struct."""
     values = {name: msgspec.to_builtins(example) for name, example in examples.items()}
     shape = ref(type(next(iter(examples.values()))))
     content = {"application/json": {"schema": shape, "examples": _named(values)}}
@@ -32,7 +32,7 @@ def answer(meaning: str, *, headers: tuple[str, ...] = (), **examples: Struct) -
 
 
 def word(meaning: str, status: str) -> Json:
-    """An answer that is the same each time: its status."""
+    """Return an answer that is always the same: a status."""
     schema = {"type": "object", "properties": {"status": {"const": status}}, "required": ["status"]}
     content = {"application/json": {"schema": schema, "examples": _named({status: {"status": status}})}}
     return {"description": meaning, "headers": headers_of(), "content": content}

@@ -24,7 +24,7 @@ def schemas() -> Json:
 
 
 def schema(kind: Any) -> Json:
-    """Of a type that is no struct."""
+    """Return the schema of a type that is not a struct."""
     return _portable(msgspec.json.schema(kind))
 
 
@@ -33,7 +33,7 @@ def ref(struct: type[Struct]) -> Json:
 
 
 def _described(struct: type[Struct], schema: Json) -> Json:
-    """The schema with its fields' meanings, and without the docstring, which speaks to us."""
+    """Return the schema with its fields' meanings, and without the struct's docstring, which is for developers."""
     properties: dict[str, Json] = schema["properties"]
     for name, meaning in MEANINGS[struct].items():
         properties[name] = {**_portable(properties[name]), "description": meaning}
@@ -45,7 +45,7 @@ def _described(struct: type[Struct], schema: Json) -> Json:
 
 
 def _portable(schema: Json) -> Json:
-    r"""As JSON Schema has it: regular expressions of ECMA-262, where Python's `\Z` is `$`; a type beside every enum."""
+    r"""Return the schema in the terms of JSON Schema: patterns of ECMA-262 (`$` for `\Z`), a type beside each enum."""
     portable = {"type": "string", **schema} if "enum" in schema else {**schema}
     if "pattern" in schema:
         portable["pattern"] = schema["pattern"].replace(r"\Z", "$")
@@ -59,7 +59,7 @@ def _portable(schema: Json) -> Json:
 
 
 def _as_submitted(schema: Json) -> Json:
-    """What is taken besides the struct's own fields."""
+    """Return the schema of a submission with what the parser accepts beyond the struct: `data:`, aliases, null."""
     properties: dict[str, Json] = schema["properties"]
     properties["image_url"]["maxLength"] = DATA_URI_CHARS_MAX
     properties["sample_solver"]["enum"] = [*properties["sample_solver"]["enum"], *SOLVER_ALIASES]
@@ -80,7 +80,7 @@ def _or_null(schema: Json) -> Json:
 
 
 def _as_answered(schema: Json) -> Json:
-    """In an answer every field is there, and a default has no meaning."""
+    """Return the schema of an answer: every field is required, and none has a default."""
     properties: dict[str, Json] = schema["properties"]
     for one in properties.values():
         one.pop("default", None)

@@ -1,4 +1,4 @@
-"""Answers that are given on the connection itself, before or instead of those of the routes, in the same shape."""
+"""The answers that `limited_protocol` gives by itself, before or instead of the routes, in the routes' shape."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -10,7 +10,7 @@ from services.edge.payloads import RETRY_AFTER_S, ErrorBody
 
 @dataclass(frozen=True)
 class Refusal:
-    """One such answer, the last of its connection. `error` is the name in the body: the status' own if empty."""
+    """An answer that is the last of its connection. `error` is the name in the body: if empty, the status's own."""
 
     status: HTTPStatus
     message: str
@@ -18,7 +18,7 @@ class Refusal:
     retry_after_s: int | None = None
 
     def encode(self) -> bytes:
-        """Return the whole answer as it goes out."""
+        """Return the whole answer, head and body, as bytes for the socket."""
         body = msgspec.json.encode(ErrorBody(self.error or self.status.name, self.message))
         retry_after = "" if self.retry_after_s is None else f"Retry-After: {self.retry_after_s}\r\n"
         head = (
@@ -29,6 +29,7 @@ class Refusal:
 
 
 def bad(message: str) -> Refusal:
+    """Return a refusal with the status 400."""
     return Refusal(HTTPStatus.BAD_REQUEST, message)
 
 

@@ -37,14 +37,15 @@ ENDS_WITHIN_S = 12
 
 SMALL = f"""
 import sys, uvloop
-from contracts import env, log
-from services.edge import __main__ as edge, crowd, server, uploads
+from contracts.process import env, start
+from services.edge import __main__ as edge
+from services.edge.http import crowd, server, uploads
 for module, limit in ((uploads, "UPLOADS_MAX"), (uploads, "HEAD_START_BYTES"), (server, "DRAIN_S")):
     assert hasattr(module, limit)
 assert edge.connections_for(10**9) == crowd.CONNECTIONS_MAX
 edge.connections_for = lambda files: {CONNECTIONS}
 uploads.UPLOADS_MAX, uploads.HEAD_START_BYTES, server.DRAIN_S = {UPLOADS}, 0, {DRAIN_S}
-log.configure("edge")
+start.configure("edge")
 sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings))) else 1)
 """
 

@@ -29,14 +29,16 @@ GROWTH_KB_MAX = 16 * 1024
 # `python -m services.edge`, with less patience.
 IMPATIENT = f"""
 import sys, uvloop
-from contracts import env, log
-from services.edge import __main__ as edge, guard, server
-for limit in ("HEAD_WITHIN_S", "BODY_SILENCE_S_MAX", "UNREAD_WITHIN_S", "LINGER_S"):
-    assert hasattr(guard, limit)
-    setattr(guard, limit, {SHORT_S})
+from contracts.process import env, start
+from services.edge import __main__ as edge
+from services.edge.http import server
+from services.edge.http.limits import HttpLimits
 server.DRAIN_S = {SHORT_S}
-log.configure("edge")
-sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings))) else 1)
+limits = HttpLimits(
+    head_within_s={SHORT_S}, body_silence_s_max={SHORT_S}, unread_within_s={SHORT_S}, linger_s={SHORT_S}
+)
+start.configure("edge")
+sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings), limits)) else 1)
 """
 
 
