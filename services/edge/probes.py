@@ -10,6 +10,7 @@ from contracts.broker.bus import Unavailable
 from services.edge import health
 from services.edge.context import Edge
 from services.edge.payloads import ErrorBody
+from services.edge.prometheus import prometheus
 
 HEALTH_WITHIN_S = 5.0
 
@@ -56,7 +57,7 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
         kind = (
             "application/openmetrics-text; version=1.0.0; charset=utf-8" if openmetrics else "text/plain; version=0.0.4"
         )
-        return Response(health.prometheus(seen, openmetrics=openmetrics), media_type=kind)
+        return Response(prometheus(seen, openmetrics=openmetrics), media_type=kind)
     return Response(health.metrics(seen))
 
 

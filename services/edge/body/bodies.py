@@ -1,8 +1,8 @@
 """Read the bodies of submissions, within a limit of memory and disk for all of them together.
 
-`submit` passes the pieces of a body and gets a `Submission`. A large body goes to disk while it comes in, so that a slow
-POST (an upload that trickles) holds no memory. Once the body is whole, it claims a share of the memory while a child
-parses it; the image in it stays on disk. A small body stays in memory, is parsed at once, and never waits.
+`submit` passes the pieces of a body and gets a `Submission`. A large body goes to disk while it comes in, so that a
+slow POST (an upload that trickles) holds no memory. Once the body is whole, it claims a share of the memory while a
+child parses it; the image in it stays on disk. A small body stays in memory, is parsed at once, and never waits.
 """
 
 import asyncio

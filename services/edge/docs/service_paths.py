@@ -6,6 +6,7 @@ from services.edge.docs.examples import HEALTHY, UNHEALTHY
 from services.edge.docs.operation import answer, headers_of, operation, path, word
 from services.edge.docs.schema import Json
 from services.edge.payloads import ErrorBody
+from services.edge.prometheus import prometheus
 
 _TEXT = {"type": "string"}
 
@@ -54,7 +55,7 @@ def _health() -> Json:
 def _metrics() -> Json:
     numbers = answer("The numbers of now.", numbers=health.metrics(HEALTHY))
     for kind, openmetrics in (("text/plain", False), ("application/openmetrics-text", True)):
-        text = health.prometheus(HEALTHY, openmetrics=openmetrics).decode()
+        text = prometheus(HEALTHY, openmetrics=openmetrics).decode()
         numbers["content"][kind] = {"schema": _TEXT, "example": text}
     meaning = "JSON, or Prometheus text where `Accept` names its type."
     return {

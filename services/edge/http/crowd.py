@@ -88,7 +88,7 @@ class Crowd:
             del self._since[stage][member]
 
     def has_room(self) -> bool:
-        """Return whether one more request other than a probe may be answered, if need be by dropping an unread answer."""
+        """Return whether one more request, not a probe, may be answered. May drop an unread answer for it."""
         return sum(len(self._since[stage]) for stage in BUSY) < self._max or self._drop_deaf()
 
     def _make_way(self) -> bool:

@@ -43,7 +43,7 @@ AllowedOrigin = Annotated[
         ),
     ),
 ]
-"""`*`, or a scheme, a host and perhaps a port, without a path. The host may begin with `*.`, and the port may be `*`."""
+"""`*`, or a scheme, a host and perhaps a port, without a path. The host may begin with `*.`, the port may be `*`."""
 
 
 def is_allowed(origin: str, allowed: tuple[str, ...]) -> bool:
