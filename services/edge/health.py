@@ -167,4 +167,5 @@ def metrics(health: Health) -> Metrics:
 
 
 def _since(began: float) -> float:
+    """Return the seconds since a time of the monotonic clock."""
     return round(time.monotonic() - began, 3)

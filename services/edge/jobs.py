@@ -70,6 +70,7 @@ class Jobs:
             raise await self._busy(queue)
 
     async def _busy(self, queue: StreamInfo) -> Busy:
+        """Return the refusal for a full queue, with an estimate when a place may be free."""
         allowed = queue.config.max_msgs or 0
         # A job may have ended since the broker refused this one; even so the refusal says that the queue is full.
         return Busy(max(queue.state.messages, allowed), allowed, await self._retry_after.seconds())
@@ -100,7 +101,7 @@ class Jobs:
             return False
         try:
             accepted = await self._log.submission_head(identity.job_id)
-        except wire.Undecodable as error:  # whatever it is, it is not this request
+        except wire.Undecodable as error:  # a submission that cannot be read is not this request
             raise KeyReused from error
         if accepted is not None and accepted.fingerprint != identity.fingerprint:
             raise KeyReused

@@ -85,6 +85,7 @@ class Videos:
         return ending if isinstance(ending, JobSucceeded) else None
 
     async def _sha256(self, file: File) -> str:
+        """Return the SHA-256 of a file in the store, in hexadecimal."""
         digest = hashlib.sha256()
         async for chunk in self._store.stream(file.name, range(file.size_bytes)):
             digest.update(chunk)

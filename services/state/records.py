@@ -18,7 +18,7 @@ from contracts.record import Record, record_name
 from contracts.restore import find_record, record_files, restore
 from contracts.stores.files import Store
 
-KEEP_WITHIN_S = 1.0  # the statuses wait for it
+KEEP_WITHIN_S = 1.0  # the time by which a slow store delays statuses
 RESTORED_SHARE = 0.9
 
 
@@ -92,6 +92,7 @@ class Records:
         return True
 
     async def _write(self, ending: Ending) -> None:
+        """Write the record of an ending, with the job's submission if the log has it. Raises `OSError`."""
         submitted = await self._submission(ending.job_id)
         await self._videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted, ending=ending)))
 

@@ -68,6 +68,7 @@ def unknown_fields(text: Body) -> list[Objection]:
 
 
 def _first_member(text: Body) -> int:
+    """Return the place of the first member of an object."""
     opening = _OPENING.match(text)
     assert opening is not None  # noqa: S101  # it was decoded as an object
     return opening.end()

@@ -75,10 +75,12 @@ def components() -> Json:
 
 
 def refusals(*statuses: int) -> Json:
+    """Return references to the answers of these statuses."""
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 
 def refusals_to_head(*statuses: int) -> Json:
+    """Return the answers of these statuses to HEAD: with their headers, without a body."""
     return {
         str(status): {
             "description": _REFUSALS[status][0],

@@ -59,6 +59,7 @@ def _idempotency_key() -> Json:
 
 
 def _links() -> Json:
+    """Return the operations that take the id in the answer to a submission."""
     job_id = "$response.body#/requestId"
     return {
         "its status": {"operationId": "jobStatusAt", "parameters": {"id": job_id}},
@@ -129,6 +130,7 @@ def _video_parameters() -> list[Json]:
 
 
 def _video_answers(video: Json) -> Json:
+    """Return the answers with a video. `video` is their content, empty for HEAD."""
     always = ("ETag", "Accept-Ranges", "Cache-Control")
     part = headers_of(*always, "Content-Length", "Content-Range")
     return {

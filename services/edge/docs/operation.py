@@ -9,10 +9,12 @@ from services.edge.docs.schema import Json, ref
 
 
 def operation(name: str, tag: str, summary: str, meaning: str = "") -> Json:
+    """Return the head of an operation: its id, its tag, and its summary and meaning in words."""
     return {"operationId": name, "tags": [tag], "summary": summary, **({"description": meaning} if meaning else {})}
 
 
 def body(struct: type[Struct], examples: dict[str, Json], max_bytes: int) -> Json:
+    """Return a request body in JSON: the struct it holds, examples by name, and its limit in bytes."""
     return {
         "required": True,
         "description": (
@@ -39,15 +41,18 @@ def word(meaning: str, status: str) -> Json:
 
 
 def headers_of(*names: str) -> Json:
+    """Return references to these headers of an answer, and to `X-Request-Id`, which every answer has."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in ("X-Request-Id", *names)}
 
 
 def header(name: str, meaning: str, schema: Json, example: str | None = None) -> Json:
+    """Return a request header as a parameter."""
     one = {"name": name, "in": "header", "description": meaning, "schema": schema}
     return one if example is None else {**one, "example": example}
 
 
 def path(name: str, schema: Json, example: str) -> Json:
+    """Return a part of the path as a parameter."""
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 

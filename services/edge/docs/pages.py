@@ -58,6 +58,7 @@ def _file(kind: str, content: bytes) -> _File:
 
 
 def _read(name: str) -> bytes:
+    """Return the content of a file in `files/`."""
     return files("services.edge.docs").joinpath("files", name).read_bytes()
 
 

@@ -29,6 +29,7 @@ def schema(kind: Any) -> Json:
 
 
 def ref(struct: type[Struct]) -> Json:
+    """Return a reference to a struct's schema."""
     return {"$ref": f"#/components/schemas/{struct.__name__}"}
 
 

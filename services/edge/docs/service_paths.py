@@ -97,6 +97,7 @@ def _docs_file() -> Json:
 
 
 def _shipped(*contents: tuple[str, Json]) -> Json:
+    """Return the answers with a file, for each of its content types and their schemas."""
     headers = headers_of("ETag", "Cache-Control", "Content-Security-Policy", "X-Content-Type-Options")
     content = {kind: {"schema": schema} for kind, schema in contents}
     return {

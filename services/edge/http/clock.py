@@ -28,5 +28,6 @@ class Clock:
             self._handle = None
 
     def _ring(self) -> None:
+        """Note that the time is over, and call."""
         self._handle = None
         self._when_over()

@@ -92,6 +92,7 @@ class Crowd:
         return sum(len(self._since[stage]) for stage in BUSY) < self._max or self._drop_deaf()
 
     def _make_way(self) -> bool:
+        """Drop the connection that makes way, and return whether there was one."""
         for stage in MAKING_WAY:
             if (oldest := next(iter(self._since[stage]), None)) is not None:
                 self._drop(oldest)
@@ -99,6 +100,7 @@ class Crowd:
         return self._drop_deaf()
 
     def _drop_deaf(self) -> bool:
+        """Drop the connection that has left an answer unread for longest, if for `DEAF_S`, and return whether."""
         member, since = next(iter(self._since[Stage.DEAF].items()), (None, 0.0))
         if member is None or self._loop.time() - since < DEAF_S:
             return False

@@ -31,6 +31,7 @@ def is_pattern(text: str) -> bool:
 
 
 def _is_ip(text: str) -> bool:
+    """Return whether a text is an IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -59,6 +60,7 @@ def _bare(text: str) -> str:
 
 
 def _matches(host: str, pattern: str) -> bool:
+    """Return whether a bare host matches one allowed pattern."""
     if not pattern.startswith("*."):
         return host == _bare(pattern)
     parent = _bare(pattern[2:])

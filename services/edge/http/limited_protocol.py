@@ -65,6 +65,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._crowd, self._limits, self._pieces = crowd, limits, Pieces()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Begin the connection: set the time for its first head, and join the crowd."""
         super().connection_made(transport)
         self.flow = self._flow = HeldFlow(transport)
         self._input, self._output = Clock(self.loop, self._end_silence), Clock(self.loop, transport.abort)
@@ -72,6 +73,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._crowd.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection: stop its clocks and the route that answers, and leave the crowd."""
         self._crowd.leave(self)
         self._input.stop()
         self._output.stop()
@@ -99,6 +101,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._settle()
 
     def _parse_piece(self, piece: bytes) -> None:
+        """Parse a piece, and refuse the request after too many bytes without a sign of progress."""
         steps = self._steps
         super().data_received(piece)
         # Counted in bytes of input, since the parser reports a header only once it is whole. Within a body the count
@@ -116,6 +119,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_answering(self) -> bool:
+        """Return whether the request that was parsed last still waits for the end of its answer."""
         return bool(self.cycle) and not self.cycle.response_complete
 
     # Callbacks of the parser, which stops if one of them raises.
@@ -204,6 +208,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
+        """Send a refusal as the last answer of the connection, and linger until the client has read it."""
         self._unset_keepalive_if_required()
         self._abandon()  # the request may wait for the rest of a body that does not come
         self.transport.write(refusal.encode())
@@ -256,6 +261,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._crowd.place(self, stage)
 
     def _stage(self) -> Stage:
+        """Return the stage of this connection, by which the crowd chooses who makes way."""
         if self._is_refused:
             return Stage.LINGER
         if self.transport.is_closing():
@@ -300,6 +306,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _end_silence(self) -> None:
+        """Reset a connection whose client has not sent for too long."""
         if self.flow.read_paused:  # the edge does not read, so the client is not to blame
             self._input.set(self._limits.body_silence_s_max)
         else:

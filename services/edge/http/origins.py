@@ -57,6 +57,7 @@ def is_allowed(origin: str, allowed: tuple[str, ...]) -> bool:
 
 
 def _matches(origin: re.Match[str], each: str) -> bool:
+    """Return whether an origin matches one allowed pattern."""
     pattern = _ORIGIN.fullmatch(each.lower())
     if pattern is None or pattern["scheme"] != origin["scheme"]:
         return False
@@ -66,6 +67,7 @@ def _matches(origin: re.Match[str], each: str) -> bool:
 
 
 def _port(origin: re.Match[str]) -> str | None:
+    """Return the port of an origin, its scheme's own if it names none."""
     return origin["port"] or DEFAULT_PORTS.get(origin["scheme"])
 
 

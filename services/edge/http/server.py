@@ -82,6 +82,7 @@ class Server(uvicorn.Server):
                 self.servers.append(await self._listener(socket(fileno=os.dup(each.fileno()))))
 
     async def _listener(self, opened: socket) -> asyncio.Server:
+        """Return a server that listens on an opened socket, with connections as uvicorn makes them."""
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
 
         def connection() -> asyncio.Protocol:  # as uvicorn makes it
@@ -104,6 +105,7 @@ class Server(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     def _cut(self) -> None:
+        """Cut off all connections and cancel all requests, and log the number of requests."""
         cut = [connection.cut() for connection in self._connections()]
         for task in self.server_state.tasks:
             task.cancel()
@@ -114,6 +116,7 @@ class Server(uvicorn.Server):
         return [each for each in self.server_state.connections if isinstance(each, LimitedHttpProtocol)]
 
     async def _until(self, over: Callable[[], bool], *, within_s: float) -> None:
+        """Wait until a condition holds, or for `within_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 while not over():  # noqa: ASYNC110  # no event says that a connection is gone

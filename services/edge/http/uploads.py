@@ -99,6 +99,7 @@ class Uploads:
         return True
 
     def _judge(self) -> None:
+        """End the uploads that are too slow, and judge the others again in `JUDGED_EVERY_S`."""
         self._clock = None
         now = self._loop.time()
         for one, upload in list(self._of.items()):

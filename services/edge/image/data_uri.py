@@ -55,6 +55,7 @@ def decode_data_uri(uri: bytes) -> bytes:
 
 
 def _without_fragment(body: bytes) -> bytes:
+    """Return the body without a fragment, tabs and line breaks."""
     end = body.find(b"#")
     return (body if end < 0 else body[:end]).translate(None, _DROPPED_FROM_URLS)
 

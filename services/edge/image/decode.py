@@ -164,6 +164,7 @@ def decoded(essence: Essence) -> Image.Image:
 
 
 def _loaded(essence: Essence) -> Image.Image:
+    """Return the image with its pixels read."""
     picture = opened(essence)
     picture.load()
     return picture
@@ -175,11 +176,13 @@ def _orientation_of(picture: Image.Image, essence: Essence) -> int:
 
 
 def _profile_in(picture: Image.Image) -> bytes | None:
+    """Return the ICC profile that Pillow has found, if it is not too large."""
     profile = picture.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and len(profile) <= PROFILE_BYTES_MAX else None
 
 
 def _digest(picture: Image.Image) -> bytes:
+    """Return the SHA-256 of the pixels, read in strips to save memory."""
     digest = hashlib.sha256()
     for top in range(0, picture.height, DIGEST_ROWS):
         bottom = min(top + DIGEST_ROWS, picture.height)

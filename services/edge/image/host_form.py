@@ -115,6 +115,7 @@ def _ipv4(labels: list[str], text: str) -> str:
 
 
 def _number(label: str) -> int:
+    """Return the number in a label: decimal, octal (0…) or hexadecimal (0x…). Raises `ValueError`."""
     if not _NUMBER.fullmatch(label):
         raise ValueError(label)
     if label.startswith("0x"):

@@ -102,6 +102,7 @@ class Spool:
         return self._file
 
     def _write(self, few: bytearray) -> None:
+        """Append bytes to the file, which is made at the first call. Runs in a thread."""
         if self._file is None:
             self._file = cast("BinaryIO", tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  # `close` closes it
         left = memoryview(few)

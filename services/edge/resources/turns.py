@@ -38,6 +38,7 @@ class Turns:
             self._give_back(owners)
 
     def _may_go(self, owners: tuple[str, ...]) -> bool:
+        """Return whether a turn and a share of each owner are free."""
         return self._free > 0 and all(self._taken[owner] < self._share for owner in owners)
 
     def _take(self, owners: tuple[str, ...]) -> None:

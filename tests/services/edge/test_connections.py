@@ -16,7 +16,7 @@ from contracts.broker.bus import Bus
 from contracts.job import video_name
 from tests.conftest import Broker, eventually
 from tests.services.edge.conftest import Edge, submit
-from tests.services.edge.http.test_limited_protocol import (
+from tests.services.edge.talk import (
     ONE_HOST,
     Impatient,
     Talk,
@@ -87,7 +87,7 @@ async def lonely(started: Impatient) -> Impatient:
 
 @asynccontextmanager
 async def held(edge: Edge, said: bytes, count: int) -> AsyncGenerator[list[Talk], None]:
-    """So many connections that have said this, one after the other."""
+    """Open so many connections one after the other, each of which has sent these bytes."""
     async with AsyncExitStack() as open_ones:
         found: list[Talk] = []
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""What a running edge answers to requests as people and their tools really write them."""
+"""The answers of a running edge to requests as people and their tools really write them."""
 
 import asyncio
 import gzip

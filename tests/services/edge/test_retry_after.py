@@ -1,4 +1,4 @@
-"""What a 429 says: how full the service is, and when a place may be free."""
+"""The contents of a 429: how full the service is, and when a place may be free."""
 
 import time
 from typing import Any
@@ -22,7 +22,7 @@ RUNNING, ENDED = "a" * 32, "b" * 32
 
 
 async def estimate(link: Bus) -> int:
-    """What somebody is told who has not asked before."""
+    """Return a first estimate, in seconds."""
     jobs = Jobs(link, *[None] * 2, retention_s=1)  # pyright: ignore[reportArgumentType]  # stores are not asked
     return await RetryAfter(link, JobLog(link, publisher="test"), jobs.clusters).seconds()
 

@@ -102,6 +102,7 @@ def _solved(columns: Sequence[Row], target: Row) -> Row:
 
 
 def _times(rows: tuple[Row, Row, Row], column: Row) -> Row:
+    """Return the product of a matrix and a column."""
     first, second, third = (sum(factor * value for factor, value in zip(row, column, strict=True)) for row in rows)
     return first, second, third
 
@@ -115,6 +116,7 @@ def _adapted(xyz: Row, white: Row) -> Row:
 
 
 def _fixed(value: float) -> bytes:
+    """Return a number as an s15Fixed16Number."""
     return struct.pack(">i", round(value * 65536))
 
 
@@ -123,6 +125,7 @@ def _xyz_tag(xyz: Row) -> bytes:
 
 
 def _curve(gamma: float | None) -> bytes:
+    """Return a parametric curve: a plain power, or sRGB's curve if `gamma` is None."""
     kind, values = (3, _SRGB_CURVE) if gamma is None else (0, (gamma,))
     return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(_fixed(value) for value in values)
 

@@ -102,6 +102,7 @@ def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:
 
 
 def _form_of(data: bytes) -> _Form:
+    """Return the formats of numbers, by the byte order and the version in the file's head."""
     order = "<" if data[:2] == b"II" else ">"
     if struct.unpack_from(f"{order}H", data, 2)[0] == 43:
         return _Form(order, "Q", "Q", 20, 8)

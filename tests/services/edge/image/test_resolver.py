@@ -44,7 +44,7 @@ async def test_a_name_that_does_not_exist_is_an_error_of_its_own(server: NameSer
 
 
 async def test_the_hosts_file_counts(server: NameServer) -> None:
-    """As the system's resolver has it: of names that stand there no server is asked."""
+    """Ask no server for a name that stands in the hosts file, as the system's resolver does."""
     name = next((name for name in hosts() if "." in name), None)
     async with at(server) as all_names:
         assert await all_names.look_up(name or "localhost")
