@@ -3,7 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from services.edge.body.bodies import Bodies
 from services.edge.canary import Canary
 from services.edge.image.fetch import ImageFetcher

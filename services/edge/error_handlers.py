@@ -9,10 +9,10 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from contracts.cluster import Objection
 from contracts.process import log
-from contracts.stores.trouble import described
+from contracts.stores import described
 from services.edge.errors import (
     AlreadyFinished,
     Busy,

@@ -8,10 +8,10 @@ import time
 from msgspec import Struct
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.cluster import ClusterStatus
 from contracts.plan import Plan
-from contracts.stores.trouble import Trouble
+from contracts.stores import Trouble
 
 STATE_LAG_EVENTS_MAX = 100
 DURABILITY = "wanjet.durability"

@@ -8,7 +8,7 @@ is away.
 from contextlib import suppress
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog
 from contracts.process import log
@@ -33,7 +33,7 @@ class JobStatuses:
     async def _ended_too_long_ago(self, job_id: str) -> bool:
         """Return whether the broker stored the ending longer ago than `retention_s`, by the broker's own clock."""
         stored = await self._log.stored_ending(job_id, leader=False)
-        return stored is not None and stored.at + self._retention_s < await self._broker.now()
+        return stored is not None and stored.at + self._retention_s < await self._log.now()
 
     async def known(self, job_id: str) -> JobStatus | None:
         """Return the status of a job however long ago it ended, or None if neither bucket, log nor queue has it."""
@@ -49,7 +49,7 @@ class JobStatuses:
         if status is not None and not status.ended and (ending := await self._log.ending(job_id)) is not None:
             status = fold(status, ending)
         if status is None or status.created_at is None:
-            queued = await self._log.queued(job_id)
+            queued = await self._log.queue.find(job_id)
             with suppress(wire.Undecodable):  # rank 0 ends a job that cannot be read
                 status = status if queued is None else fold(status, wire.submission_in(queued))
         return status
@@ -62,17 +62,3 @@ class JobStatuses:
         except wire.Undecodable as error:  # the log has the job too
             log.get().error("status_unreadable", job_id=job_id, error=str(error))
             return None
-
-    async def queue_position(self, job_id: str) -> int | None:
-        """Return a job's place in the queue, 1 for the next job to run; None once the job has left the queue.
-
-        Counts the messages before the job's own, so that the place is exact after others were cancelled.
-        """
-        queued = await self._log.queued(job_id, leader=False)
-        if queued is None:
-            return None
-        behind = await self._broker.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, queued.sequence)
-        if behind is None:
-            return None
-        consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
-        return max(1, (consumer.num_pending or 0) - behind)

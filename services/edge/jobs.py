@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, StreamFull, SubjectFull, Unavailable
+from contracts.broker import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobCancelled, JobSubmitted
 from contracts.fold import fold
@@ -24,8 +24,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import video_record_name
 from contracts.status import JobStatus
-from contracts.stores.files import Store
-from contracts.stores.trouble import Trouble
+from contracts.stores import Store, Trouble
 from services.edge.body.idempotency import Identity, fresh, repeatable
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, OutcomeUnknown
 from services.edge.job_status import JobStatuses
@@ -135,10 +134,7 @@ class Jobs:
         """Publish the job, and return whether this submission is the one that was accepted under its id."""
         job_id = submitted.job_id
         try:
-            published = await self._broker.publish(
-                subjects.job(job_id), wire.encode(submitted), message_id=job_id, within_s=PUBLISH_WITHIN_S
-            )
-            if not published.duplicate:
+            if await self._log.queue.add(submitted, within_s=PUBLISH_WITHIN_S):
                 return True
         except SubjectFull:
             pass
@@ -166,7 +162,7 @@ class Jobs:
             return replace(status, results=replace(status.results, video_url=None))
         if status.status != "InQueue":
             return status
-        return replace(status, queue_position=await self._statuses.queue_position(job_id))
+        return replace(status, queue_position=await self._log.queue.position(job_id))
 
     async def known(self, job_id: str) -> JobStatus | None:
         """Return the status of a job however long ago it ended, or None if nothing has it."""
@@ -189,13 +185,13 @@ class Jobs:
 
         A cluster that stored the video before it learnt of the cancellation deletes the video too, unless it has died.
         """
-        queued = await self._log.queued(job_id)
+        queued = await self._log.queue.find(job_id)
         tag = None
         with suppress(wire.Undecodable):  # then the state service's clean-up deletes the input
             head = await self._log.submission_head(job_id)
             tag = None if head is None else head.input_tag
         if queued is not None:
-            await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)
+            await self._log.queue.remove(queued)
         await self._scratch.delete(input_name(job_id, tag))
         await self._videos.delete(video_record_name(job_id))
         await self._videos.delete(video_name(job_id))

@@ -6,7 +6,7 @@ from typing import Any
 from litestar import Request, Response, Router, get
 from nats.js.errors import APIError, NotFoundError
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from services.edge import health
 from services.edge.context import Edge
 from services.edge.payloads import ErrorBody

@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from tests.conftest import Broker, eventually
 from tests.services.edge.conftest import Edge, submit
@@ -228,7 +228,7 @@ async def test_a_store_that_hangs_does_not_hold_an_edge(tmp_path: Path, broker: 
 
     assert link.connected
     edge = Small(tmp_path, broker)
-    hangs = "import time\nfrom contracts.stores.files import Folder\nimport asyncio\n"
+    hangs = "import time\nfrom contracts.stores import Folder\nimport asyncio\n"
     hangs += "async def trouble(self, room_bytes=0): return await asyncio.to_thread(time.sleep, 60)\n"
     edge._arguments = ["-c", hangs + "Folder.trouble = trouble\n" + SMALL]
     edge.start()

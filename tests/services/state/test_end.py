@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.conftest import Broker, Process, eventually
 
 ENDS_WITHIN_S = 10
@@ -16,7 +16,7 @@ ENDS_WITHIN_S = 10
 HANGING = """
 import asyncio, sys, time, uvloop
 from contracts.process import env, start
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state import __main__ as state
 async def files(self, inside=""): return await asyncio.to_thread(time.sleep, 60)
 assert hasattr(Folder, "files") and hasattr(state, "END_WITHIN_S")

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from tests.conftest import Broker, eventually
 from tests.services.edge.conftest import Edge

@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.conftest import Broker, eventually, free_port
 from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.corpus import PNG
