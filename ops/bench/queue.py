@@ -19,7 +19,8 @@ from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.turns import say
 from ops.local import demo
-from ops.local.stack import Stack, on_free_ports, running
+from ops.local.stack import Stack, on_free_ports
+from ops.local.supervisor import running
 
 NOTHING_BETWEEN = Aim("≤", 1.05)
 POLL_S = 0.5

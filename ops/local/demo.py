@@ -23,9 +23,13 @@ from contracts.process import env, start
 from contracts.status import JobStatus
 from ops.local.asked import Asked, asked
 from ops.local.contact_sheet import contact_sheet
+from ops.local.http import ask
 from ops.local.order import POCKET, STEPS, Model, model_of, request, submit
+from ops.local.paths import REPOSITORY, RUNTIME, short
 from ops.local.sample_image import sample
-from ops.local.stack import REPOSITORY, RUNTIME, ask, end_once, on_free_ports, running, short
+from ops.local.signals import exit_on_signals
+from ops.local.stack import on_free_ports
+from ops.local.supervisor import running
 from ops.local.vocabulary import asks_for_motion
 
 __all__ = ["progress", "request", "sample"]
@@ -131,7 +135,7 @@ def main() -> None:
         raise SystemExit(str(error)) from error
     with start.refusing("demo"):
         settings = env.read(Settings)
-    end_once()
+    exit_on_signals()
     began = time.monotonic()
     stack = on_free_ports(
         FOLDER,

@@ -1,4 +1,4 @@
-"""The `Host` header that `ops.local.stack` sends to an edge that serves only some hosts (`ALLOWED_HOSTS`). Pure."""
+"""The `Host` header that `ops.local.ready` sends to an edge that serves only some hosts (`ALLOWED_HOSTS`). Pure."""
 
 import re
 

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from contracts.process import env, log, start
 from contracts.process.settings import Wait
-from ops.local.stack import ask
+from ops.local.http import ask
 
 POLL_S = 0.25
 STOP_WITHIN_S = 10.0

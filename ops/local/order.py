@@ -7,8 +7,8 @@ from msgspec import Struct
 
 from contracts.job import AUTO
 from ops.local.asked import check_prompt
+from ops.local.http import ask
 from ops.local.picture_bytes import look
-from ops.local.stack import ask
 
 POCKET = "pocket"
 POCKET_GUIDANCE = 1.5  # more of it makes what a small model gets wrong worse

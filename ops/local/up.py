@@ -14,7 +14,10 @@ from contracts.process import env, start
 from contracts.process.misspelt import misspelt
 from contracts.process.settings import Address, Host, Port, StoreUrl, Wait
 from contracts.process.start import left
-from ops.local.stack import READY_WITHIN_S, RUNTIME, Stack, end_once, running
+from ops.local.paths import RUNTIME
+from ops.local.signals import exit_on_signals
+from ops.local.stack import READY_WITHIN_S, Stack
+from ops.local.supervisor import running
 
 FOLDER = RUNTIME / "up"
 WATCH_EVERY_S = 1.0
@@ -81,7 +84,7 @@ def main() -> None:
         described = stack(env.read(Settings))
     for variable, meant in misspelt(os.environ).items():
         print(f"{variable} is no setting; is {meant} meant?", flush=True)
-    end_once(code=0)  # Ctrl-C is how it is meant to end
+    exit_on_signals(code=0)  # Ctrl-C is how it is meant to end
     with running(described) as supervisord:
         print(f"WanJet serves {described.url} until Ctrl-C", flush=True)
         watch(described, supervisord)

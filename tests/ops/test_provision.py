@@ -17,7 +17,7 @@ from contracts.broker import bus
 from contracts.broker.bus import Bus, Unavailable
 from contracts.broker.server_version import Server
 from contracts.process.start import EX_CONFIG
-from ops.local.stack import ask
+from ops.local.http import ask
 from ops.provision import Settings, provision, streams, vanished
 from tests.conftest import NATS_SERVER, Broker, Process, completed, eventually, free_port, provision_settings
 

@@ -1,0 +1,33 @@
+"""The processes of a stack that runs, for tests that end it."""
+
+import os
+from pathlib import Path
+
+from ops.local.stack import Stack
+from ops.local.supervisor_client import processes
+from tests.conftest import eventually
+
+
+async def pids_of(stack: Stack) -> list[int]:
+    """Once all have been started, and tied to supervisord: each has become its own command by then."""
+
+    def running() -> list[int]:
+        pids = [process.pid for process in processes(stack.socket) if process.name != "provision"]
+        return pids if pids and all(pid and tied(pid) for pid in pids) else []
+
+    return await eventually(running)
+
+
+def tied(pid: int) -> bool:
+    try:
+        return b"ops.local.die_with_parent" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except FileNotFoundError:
+        return False
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
