@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from inference.ranks import device
 from ops.bench.child import json_lines
-from ops.bench.plot import plot
-from ops.bench.row import Row, told
+from ops.bench.report.plot import plot
+from ops.bench.report.row import Row, told
+from ops.bench.report.table import table
 from ops.bench.setup import Setup
-from ops.bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -42,7 +42,7 @@ def measure(parts: Sequence[str], setup: Setup) -> Iterator[Row]:
     for names, worlds in ((BY_ITSELF, (None,)), (BY_RANKS, setup.ranks)):
         asked = [name for name in names if name in parts]
         for ranks in worlds if asked else ():
-            lines = json_lines("ops.bench.parts", text, *asked, threads=setup.threads, ranks=ranks)
+            lines = json_lines("ops.bench.worker", text, *asked, threads=setup.threads, ranks=ranks)
             yield from map(told, lines)
 
 

@@ -30,8 +30,8 @@ from inference.wan.load import Wan, load
 from inference.wan.parallel.mesh import ALONE, Layout, Meshes
 from inference.wan.vae.codec import SPATIAL_STRIDE
 from ops.bench.child import json_lines
-from ops.bench.likeness import Likeness, Row, likeness, table
-from ops.bench.quality_plot import plot
+from ops.bench.report.likeness import Likeness, Row, likeness, table
+from ops.bench.report.quality_plot import plot
 from ops.bench.turns import say
 from ops.local.sample_image import landscape
 

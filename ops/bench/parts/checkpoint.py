@@ -22,7 +22,7 @@ from inference.wan.guidance import Conditioning
 from inference.wan.snapshot import Halfway
 from inference.wan.solvers import Memory
 from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, now, seconds, warmed
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from ops.bench.row import Row, Series
+from ops.bench.report.row import Row, Series
 
 MEGABYTE = 1e6
 HEAD = ("part", "what", "over", "under", "ratio", "spread", "aim", "met")

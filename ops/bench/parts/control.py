@@ -24,7 +24,7 @@ from inference.ranks.broadcast import Group
 from inference.ranks.commands import Run
 from inference.ranks.monitor import Watch
 from inference.ranks.worker import Left
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 
 STEPS = 100  # of a round: the most that a client may ask for

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from html import escape
 from math import ceil, log2
 
-from ops.bench.row import Row
+from ops.bench.report.row import Row
 
 LINE_PX = 24
 TEXT_PX = 480

@@ -1,4 +1,4 @@
-"""A process of the bench, by itself or as one of torchrun's ranks: `python -m ops.bench.parts SETUP PART…`.
+"""A process of the bench, by itself or as one of torchrun's ranks: `python -m ops.bench.worker SETUP PART…`.
 
 Prints rows as JSON.
 """
@@ -13,8 +13,8 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from inference.ranks import device
-from ops.bench import card, checkpoint, control, loop, mp4, plans, queue
-from ops.bench.row import Row, tell
+from ops.bench.parts import card, checkpoint, control, loop, mp4, plans, queue
+from ops.bench.report.row import Row, tell
 from ops.bench.setup import Setup
 
 BY_ITSELF: dict[str, Callable[[Setup], Iterator[Row]]] = {

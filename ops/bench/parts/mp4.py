@@ -9,7 +9,7 @@ from inference.leader.mp4 import write_mp4
 from inference.ranks import device
 from ops.bench import stock
 from ops.bench.picture import film
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, seconds, warmed
 

@@ -13,7 +13,7 @@ from inference.wan.generate import generate
 from inference.wan.kernels import attend
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_of
 from ops.bench.picture import picture
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.stock import Stock
 from ops.bench.turns import by_turns, now, say, warmed

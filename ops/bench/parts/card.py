@@ -23,7 +23,7 @@ from inference.wan.load import Wan
 from ops.bench import flops
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 from ops.bench.picture import picture
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.stock import Stock
 from ops.bench.turns import by_turns, now

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from contracts import subjects, wire
 from contracts.events import AnyEvent, JobSucceeded, Stage, StageStarted
 from ops import broker
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.turns import say
 from ops.local import demo

@@ -25,7 +25,7 @@ from inference.wan.sharding import keep
 from inference.wan.vae import codec
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_above
 from ops.bench.picture import picture
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, seconds, warmed
 from ops.bench.weights import SHAPES, drawn

@@ -2,7 +2,7 @@
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ops.bench.likeness import DB_MAX, Row, decibels
+from ops.bench.report.likeness import DB_MAX, Row, decibels
 
 LINE_PX = 22
 NAME_PX, BAR_PX, VALUE_PX = 250, 300, 60
