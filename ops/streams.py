@@ -1,4 +1,4 @@
-"""What provisioning makes: every stream, bucket and durable, with its limits. Asks the broker nothing."""
+"""The configuration of every stream, bucket and durable, with its limits. `provision` creates them."""
 
 from typing import Annotated
 
@@ -43,7 +43,7 @@ StreamBytes = Annotated[
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What an operator sets of the broker's streams; sizes are in bytes, all else that has a unit in seconds."""
+    """The environment variables of `provision`. Sizes are in bytes, times in seconds."""
 
     nats_url: NatsUrl = "nats://127.0.0.1:4222"
     nats_creds: NatsCreds = None
@@ -58,7 +58,7 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def streams(settings: Settings) -> list[StreamConfig]:
-    """The streams and buckets as they are to be; nats-py writes seconds as nanoseconds."""
+    """Return the wanted streams and buckets, in the order to create them; nats-py turns seconds into nanoseconds."""
     file = StreamConfig(
         storage=StorageType.FILE,
         num_replicas=settings.nats_replicas,
@@ -123,6 +123,7 @@ def streams(settings: Settings) -> list[StreamConfig]:
 
 
 def consumers(settings: Settings) -> list[tuple[str, ConsumerConfig]]:
+    """Return the wanted durables, each with the name of its stream."""
     explicit = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, max_deliver=UNLIMITED)
     return [
         (

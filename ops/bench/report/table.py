@@ -1,4 +1,4 @@
-"""Rows as people read them: a table in plain text. Knows not what they are of."""
+"""Shows a benchmark's rows as a table in plain text. `engine` prints it."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ HEAD = ("part", "what", "over", "under", "ratio", "spread", "aim", "met")
 
 
 def table(rows: Iterable[Row]) -> str:
-    """`over` / `under` is the ratio: the median of the rounds, and the quartiles as spread."""
+    """Return the table. The column `ratio` is the median of the rounds, `spread` their quartiles."""
     lines = [HEAD, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(

@@ -9,7 +9,7 @@ from tests.conftest import eventually
 
 
 async def pids_of(stack: Stack) -> list[int]:
-    """Once all have been started, and tied to supervisord: each has become its own command by then."""
+    """Return the pids of the stack's processes once each has become its own command, and so is tied to supervisord."""
 
     def running() -> list[int]:
         pids = [process.pid for process in processes(stack.socket) if process.name != "provision"]

@@ -34,6 +34,8 @@ def answering(folder: Path, **answers: tuple[int, bytes]) -> Generator[Stack, No
     """A stack whose edge is a server with these answers."""
 
     class Edge(BaseHTTPRequestHandler):
+        """Answers a path with the status and the body of its name in `answers`."""
+
         def do_GET(self) -> None:
             status, body = answers[self.path.removeprefix("/")]
             self.send_response(status)

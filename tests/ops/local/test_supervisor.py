@@ -86,7 +86,7 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pyte
 def test_a_setting_that_cannot_work_ends_the_start_with_its_sentence(
     stack: Stack, variable: str, text: str, said: str
 ) -> None:
-    """And what did start is stopped in order, and gone."""
+    """Processes that did start are stopped in order, and gone."""
     told: list[str] = []
     broken = replace(stack, extra={variable: text})
     with pytest.raises(CannotStart, match=said), running(broken, say=told.append):
@@ -123,7 +123,7 @@ def test_a_folder_in_use_is_said(stack: Stack) -> None:
 
 
 async def test_nothing_outlives_the_process_that_started_it(stack: Stack) -> None:
-    """Not even where that is killed: supervisord hears of it, and stops all in order."""
+    """Killing that process has the kernel tell supervisord, which stops all in order."""
     with run_in_child(stack) as starter:
         pids = await pids_of(stack)
         starter.kill()
