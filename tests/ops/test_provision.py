@@ -3,9 +3,8 @@
 import asyncio
 import shutil
 import signal
-import subprocess
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -14,32 +13,11 @@ from contracts import subjects
 from contracts.broker import bus
 from contracts.broker.bus import Bus, Unavailable
 from ops.provision import Settings, provision, streams, vanished
-from tests.conftest import NATS_SERVER, Broker, Process, completed, eventually, free_port, provision_settings
+from tests.conftest import Broker, Process, completed, eventually, provision_settings
+from tests.ops.brokers import JETSTREAM, USER, server
 from tests.ops.refusal import ENDS_WITHIN_S, refusal
 
 Account = Callable[[str], dict[str, str]]
-
-USER = "{ user: u, password: p }"
-JETSTREAM = "max_mem: 64M, max_file: 4G"
-
-
-@contextmanager
-def server(folder: Path, conf: str) -> Generator[dict[str, str], None, None]:
-    """A real nats-server with a configuration of its own; yields the variables of who provisions it."""
-    port, monitor = free_port(), free_port()
-    file = folder / "nats.conf"
-    file.write_text(
-        f"listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nmax_payload: 256KB\n"
-        f'jetstream {{ store_dir: "{folder}/js", max_file_store: 4GB, sync_interval: always }}\n{conf}\n'
-    )
-    with subprocess.Popen([NATS_SERVER, "-c", str(file)], stderr=subprocess.DEVNULL) as running:
-        try:
-            yield {
-                "NATS_URL": f"nats://u:p@127.0.0.1:{port}",
-                "NATS_MONITOR_URLS": f"http://127.0.0.1:{monitor}",
-            }
-        finally:
-            running.kill()
 
 
 @pytest.fixture

@@ -1,40 +1,14 @@
 """A nats-server that is too old is refused, with both versions, by provisioning and by the edge."""
 
-import socketserver
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from contracts.broker.server_version import Server
 from ops.local.http import ask
 from tests.conftest import Process, eventually, free_port
+from tests.ops.brokers import old_server
 from tests.ops.refusal import refusal
-
-OLD = '{"server_id":"A","version":"2.10.26","proto":1,"headers":true,"jetstream":true,"max_payload":1048576}'
-
-
-@contextmanager
-def old_server() -> Generator[str, None, None]:
-    """Yield the URL of a server that greets as nats-server 2.10.26, and says that nothing listens to any request."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeting) as server:
-        server.daemon_threads = True
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"nats://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-class Greeting(socketserver.StreamRequestHandler):
-    """Speaks to one client as an old nats-server does."""
-
-    def handle(self) -> None:
-        self.wfile.write(f"INFO {OLD}\r\n".encode())
-        with suppress(OSError):
-            for line in self.rfile:
-                if line.startswith(b"PING"):
-                    self.wfile.write(b"PONG\r\n")
 
 
 def test_a_broker_that_is_too_old_is_said_with_both_versions() -> None:

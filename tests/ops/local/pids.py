@@ -1,4 +1,4 @@
-"""The processes of a stack that runs, for tests that end it."""
+"""Processes for tests: those of a stack that runs, and a command whose child is busy."""
 
 import os
 from pathlib import Path
@@ -6,6 +6,9 @@ from pathlib import Path
 from ops.local.stack import Stack
 from ops.local.supervisor_client import processes
 from tests.conftest import eventually
+
+BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+"""A Python program that starts a child which computes without end."""
 
 
 async def pids_of(stack: Stack) -> list[int]:

@@ -21,7 +21,7 @@ from ops.local.supervisor import running
 from ops.local.work import work
 from services.edge.http.hosts import is_served
 from tests.conftest import REPOSITORY, environment, eventually
-from tests.ops.local.test_work import BUSY
+from tests.ops.local.pids import BUSY
 
 READY = (200, b'{"status": "ready"}')
 HEALTHY = (200, b'{"status": "ok", "clusters": [{"started_at": 5}]}')
