@@ -22,18 +22,15 @@ from msgspec import Struct
 from contracts.bounds import Ranks
 from contracts.process import env, start
 from contracts.status import JobStatus
-from ops.local.asked import Asked, asked
+from ops.local.arguments import Arguments, parse_arguments
 from ops.local.contact_sheet import contact_sheet
 from ops.local.http import ask
-from ops.local.order import POCKET, STEPS, Model, model_of, request, submit
 from ops.local.paths import REPOSITORY, RUNTIME, short
-from ops.local.sample_image import sample
 from ops.local.signals import exit_on_signals
 from ops.local.stack import on_free_ports
+from ops.local.submission import POCKET, STEPS, Model, model_of, request, submit
 from ops.local.supervisor import running
 from ops.local.vocabulary import asks_for_motion
-
-__all__ = ["progress", "request", "sample"]
 
 FOLDER = RUNTIME / "demo"
 VIDEOS = REPOSITORY / "generated_videos"
@@ -134,7 +131,7 @@ class Line:
 def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         cast(TextIOWrapper, stream).reconfigure(errors="replace")  # for characters that the locale cannot write
-    wanted = asked(sys.argv[1:])
+    wanted = parse_arguments(sys.argv[1:])
     try:
         request(wanted.picture, wanted.prompt)  # before a stack starts for what the service would refuse
     except ValueError as error:
@@ -161,7 +158,7 @@ def main() -> None:
     show(wanted, model, ended)
 
 
-def show(wanted: Asked, model: Model, ended: JobStatus) -> None:
+def show(wanted: Arguments, model: Model, ended: JobStatus) -> None:
     """Draw the contact sheet; print the paths of video and sheet, and the facts. Ends the process if the job failed."""
     if ended.status != "Succeed" or ended.results is None:
         raise SystemExit(f"{ended.status}: {ended.reason or 'no reason was given'}")

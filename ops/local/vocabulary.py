@@ -1,4 +1,4 @@
-"""Tells whether a prompt asks for a motion that the pocket model knows. `demo` and `asked` use it.
+"""Tells whether a prompt asks for a motion that the pocket model knows. `demo` and `arguments` use it.
 
 The words are those of the prompts that the pocket model was trained on; a test compares the two.
 """

@@ -20,7 +20,9 @@ from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.turns import say
 from ops.local import demo
+from ops.local.sample_image import sample
 from ops.local.stack import Stack, on_free_ports
+from ops.local.submission import request, submit
 from ops.local.supervisor import running
 
 NOTHING_BETWEEN = Aim("≤", 1.05)
@@ -85,7 +87,7 @@ def _stack(folder: Path, setup: Setup) -> Stack:
 
 
 def _submit(stack: Stack, number: int) -> str:
-    return demo.submit(stack.url, demo.request(demo.sample(), f"{PROMPT}, wave {number}"))
+    return submit(stack.url, request(sample(), f"{PROMPT}, wave {number}"))
 
 
 async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[AnyEvent]]:

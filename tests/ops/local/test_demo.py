@@ -14,10 +14,10 @@ from contracts.status import JobStatus, Results
 from inference.leader.mp4 import write_mp4
 from inference.pocket import POCKET_FOLDER
 from ops.local import demo
-from ops.local.asked import Asked
+from ops.local.arguments import Arguments
 from ops.local.demo import NOTHING_ASKED, POCKET_PARAMETERS, note_on, progress, show
-from ops.local.order import POCKET_GUIDANCE, POCKET_MODEL, Model, request
 from ops.local.sample_image import PROMPT, sample
+from ops.local.submission import POCKET_GUIDANCE, POCKET_MODEL, Model, request
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid
 
@@ -99,7 +99,7 @@ def test_the_video_is_printed_before_its_sheet_and_the_pocket_model_is_called_on
     video = tmp_path / video_path(ID)
     video.parent.mkdir()
     write_mp4(torch.zeros(3, 5, 32, 48), video, lambda _frame: None)
-    show(Asked(sample(), "boat.png", "镜头向左移动，海上的船"), model, SUCCEED)
+    show(Arguments(sample(), "boat.png", "镜头向左移动，海上的船"), model, SUCCEED)
     facts, *printed = capsys.readouterr().out.splitlines()
     assert facts.startswith("48x32, 5 frames, ")  # as the status says it
     sheet = video.with_suffix(".png")

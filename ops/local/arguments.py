@@ -1,6 +1,6 @@
 """Reads the command line of the demo: a picture and a prompt, one of the two, or neither.
 
-`demo` calls `asked`, which ends the process with the usage and a sentence if the arguments cannot be meant.
+`demo` calls `parse_arguments`, which ends the process with the usage and a sentence if the arguments cannot be meant.
 """
 
 import re
@@ -35,7 +35,7 @@ DRAWN = "the drawn picture"
 ECHO_CHARS_MAX = 100
 
 
-class Asked(Struct, frozen=True):
+class Arguments(Struct, frozen=True):
     """The bytes of a picture, the name of its file, and the prompt."""
 
     picture: bytes
@@ -43,7 +43,7 @@ class Asked(Struct, frozen=True):
     prompt: str
 
 
-def asked(arguments: Sequence[str]) -> Asked:
+def parse_arguments(arguments: Sequence[str]) -> Arguments:
     """Return the picture and the prompt that the arguments name; the drawn picture and its prompt where one is absent.
 
     Ends the process by `SystemExit`: with 0 after `--help`, with `WRONG_USAGE_EXIT` and the usage if the arguments are
@@ -63,7 +63,7 @@ def asked(arguments: Sequence[str]) -> Asked:
         elif second:
             _refuse(arguments)
     name = Path(first).name if first else DRAWN
-    return Asked(_read(first) if first else sample(), name, second or PROMPT)
+    return Arguments(_read(first) if first else sample(), name, second or PROMPT)
 
 
 def check_prompt(prompt: str) -> None:

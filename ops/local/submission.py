@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from contracts.job import AUTO
-from ops.local.asked import check_prompt
+from ops.local.arguments import check_prompt
 from ops.local.http import ask
 from ops.local.picture_bytes import look
 
