@@ -77,7 +77,7 @@ fix: setup
 configuration: setup
     @{{ python }} -m tests.ops.test_configuration
 
-# Draw who imports whom as an SVG, .wanjet/imports.svg or the file named; needs Graphviz's dot
+# Draw which modules import which as an SVG, .wanjet/imports.svg or the file named; needs Graphviz's dot
 [group('code')]
 [no-exit-message]
 imports *file: setup

@@ -1,8 +1,9 @@
-"""Draws which modules import which as one SVG, and prints how many circles there are: `python -m ops.imports [FILE]`.
+"""Draws which modules import which as an SVG: `python -m ops.imports [FILE]` (`just imports`).
 
-The first panel has every folder. Each further panel has the rooms of one folder (its modules, and its sub-folders as
-one room each) and the imports between them. Imports go downwards; those that form a circle are red. grimp reads the
-imports, and Graphviz's `dot` lays each panel out.
+The first panel shows all folders. Each further panel shows one folder: its modules, its sub-folders as one node each,
+and the imports between these nodes. Arrows go from importer down to imported; those in a cycle are red. For each panel
+the numbers of nodes, layers, imports and imports in cycles are printed. grimp reads the imports, and Graphviz's `dot`
+lays the panels out.
 """
 
 import re
@@ -19,7 +20,7 @@ ROOTS = ("contracts", "services", "inference", "ops")
 DEFAULT_FILE = Path(".wanjet/imports.svg")
 DEPTH_MAX = 3  # of a folder in the first panel: services.edge.http
 PANEL_DEPTH_MAX = 2
-ROOMS_MIN = 3
+NODES_MIN = 3
 ROW_PX, GAP_PX, TITLE_PX = 2000, 30, 26
 NO_DOT = "Graphviz's `dot` is not installed; on Debian: apt-get install graphviz"
 STYLE = (
@@ -27,11 +28,11 @@ STYLE = (
     ' node [shape=box, style="rounded,filled", fillcolor="white", color="#57606a", fontname="sans-serif", fontsize=12,'
     ' height=0.3, margin="0.09,0.04"]; edge [color="#8c959f", arrowsize=0.6];'
 )
-CIRCLE = ' [color="#cf222e", penwidth=2]'
+CYCLE = ' [color="#cf222e", penwidth=2]'
 COLOURS = {"contracts": "#ddf4ff", "services": "#dafbe1", "inference": "#fff8c5", "ops": "#fbefff"}
 
 Edges = dict[str, set[str]]
-"""For each room the rooms that it imports."""
+"""The nodes that each node imports."""
 
 
 def main(arguments: list[str]) -> None:
@@ -45,8 +46,8 @@ def main(arguments: list[str]) -> None:
     folders = [module for module in imports if graph.find_children(module)]
     panels = [_panel("every folder", folder_edges(imports, folders), nested=True)]
     for folder in folders:
-        edges = room_edges(imports, folder)
-        if folder.count(".") < PANEL_DEPTH_MAX and len(edges) >= ROOMS_MIN:
+        edges = child_edges(imports, folder)
+        if folder.count(".") < PANEL_DEPTH_MAX and len(edges) >= NODES_MIN:
             panels.append(_panel(folder, edges))
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(_sheet(panels))
@@ -74,24 +75,24 @@ def folder_edges(imports: Mapping[str, Iterable[str]], folders: Iterable[str]) -
     return edges
 
 
-def room_edges(imports: Mapping[str, Iterable[str]], folder: str) -> Edges:
-    """Return the imports between the rooms of a folder: its modules, and its sub-folders with all below them."""
+def child_edges(imports: Mapping[str, Iterable[str]], folder: str) -> Edges:
+    """Return the imports between the children of a folder: its modules, and its sub-folders with all below them."""
     prefix = f"{folder}."
 
-    def room_of(module: str) -> str:
+    def child_of(module: str) -> str:
         return prefix + module.removeprefix(prefix).partition(".")[0]
 
     inside = {module: imported for module, imported in imports.items() if module.startswith(prefix)}
-    edges: Edges = {room_of(module): set() for module in inside}
+    edges: Edges = {child_of(module): set() for module in inside}
     for module, imported in inside.items():
-        rooms = {room_of(each) for each in imported if each in inside}
-        edges[room_of(module)] |= rooms - {room_of(module)}
+        nodes = {child_of(each) for each in imported if each in inside}
+        edges[child_of(module)] |= nodes - {child_of(module)}
     return edges
 
 
 def reachable(edges: Edges) -> Edges:
-    """Return for each room every room that it imports, directly or through other rooms."""
-    found = {room: set(imported) for room, imported in edges.items()}
+    """Return for each node every node that it imports, directly or through other nodes."""
+    found = {node: set(imported) for node, imported in edges.items()}
     for middle, below in found.items():
         for all_below in found.values():
             if middle in all_below:
@@ -99,58 +100,59 @@ def reachable(edges: Edges) -> Edges:
     return found
 
 
-def in_circles(edges: Edges) -> set[tuple[str, str]]:
-    """Return the imports that are part of a circle, as pairs of importer and imported."""
+def in_cycles(edges: Edges) -> set[tuple[str, str]]:
+    """Return the imports that are part of a cycle, as pairs of importer and imported."""
     found = reachable(edges)
-    return {(room, each) for room, imported in edges.items() for each in imported if room in found[each]}
+    return {(node, each) for node, imported in edges.items() for each in imported if node in found[each]}
 
 
-def floors(edges: Edges) -> int:
-    """Return how many rooms stand on the longest way down, circles left out."""
-    circles, depth = in_circles(edges), dict.fromkeys(edges, 1)
+def layers(edges: Edges) -> int:
+    """Return the number of nodes on the longest path of imports, without those in cycles."""
+    cycles, depth = in_cycles(edges), dict.fromkeys(edges, 1)
     for _ in edges:
-        for room, imported in edges.items():
-            below = [depth[each] for each in imported if (room, each) not in circles]
-            depth[room] = max([1, *(1 + each for each in below)])
+        for node, imported in edges.items():
+            below = [depth[each] for each in imported if (node, each) not in cycles]
+            depth[node] = max([1, *(1 + each for each in below)])
     return max(depth.values(), default=0)
 
 
 def without_implied(edges: Edges) -> Edges:
-    """Return the imports less those that a longer way implies (transitive reduction); circles stay whole."""
-    found, circles = reachable(edges), in_circles(edges)
+    """Return the imports without those that a longer path implies (transitive reduction); cycles stay whole."""
+    found, cycles = reachable(edges), in_cycles(edges)
 
-    def implied(room: str, each: str) -> bool:
-        others = edges[room] - {each}
-        return (room, each) not in circles and any(
-            each in found[other] and other not in found[each] for other in others
-        )
+    def implied(node: str, each: str) -> bool:
+        others = edges[node] - {each}
+        return (node, each) not in cycles and any(each in found[other] and other not in found[each] for other in others)
 
-    return {room: {each for each in imported if not implied(room, each)} for room, imported in edges.items()}
+    return {node: {each for each in imported if not implied(node, each)} for node, imported in edges.items()}
 
 
 def _panel(title: str, edges: Edges, *, nested: bool = False) -> tuple[str, str]:
     """Return the title and the drawing of one panel; print its measures."""
-    circles, arrows = in_circles(edges), sum(map(len, edges.values()))
-    measures = f"{len(edges)} rooms, {floors(edges)} floors, {arrows} arrows, {len(circles)} of them in circles"
+    cycles, imports = in_cycles(edges), sum(map(len, edges.values()))
+    measures = f"{len(edges)} nodes, {layers(edges)} layers, {imports} imports, {len(cycles)} of them in cycles"
     print(f"{title}: {measures}")
-    return f"{title}: {measures}", _drawn(_dot(edges, circles, nested=nested))
+    return f"{title}: {measures}", _drawn(_dot(edges, cycles, nested=nested))
 
 
-def _dot(edges: Edges, circles: set[tuple[str, str]], *, nested: bool) -> str:
+def _dot(edges: Edges, cycles: set[tuple[str, str]], *, nested: bool) -> str:
     """Return a panel in Graphviz's language; if `nested`, folders of one root stand in a box."""
     lines = [STYLE]
     for root in ROOTS:
-        rooms = [room for room in edges if room.partition(".")[0] == root]
-        nodes = [f'"{room}" [label="{_label(room, nested=nested)}", fillcolor="{COLOURS[root]}"];' for room in rooms]
-        boxed = nested and rooms
-        lines += [f'subgraph "cluster_{root}" {{ color="#d0d7de"; style=rounded;', *nodes, "}"] if boxed else nodes
-    for room, imported in without_implied(edges).items():
-        lines += [f'"{room}" -> "{each}"{CIRCLE if (room, each) in circles else ""};' for each in sorted(imported)]
+        names = [node for node in edges if node.partition(".")[0] == root]
+        nodes = [f'"{node}" [label="{_label(node, nested=nested)}", fillcolor="{COLOURS[root]}"];' for node in names]
+        lines += (
+            [f'subgraph "cluster_{root}" {{ color="#d0d7de"; style=rounded;', *nodes, "}"]
+            if nested and nodes
+            else nodes
+        )
+    for node, imported in without_implied(edges).items():
+        lines += [f'"{node}" -> "{each}"{CYCLE if (node, each) in cycles else ""};' for each in sorted(imported)]
     return "\n".join(["digraph {", *lines, "}"])
 
 
-def _label(room: str, *, nested: bool) -> str:
-    return room if nested else room.rpartition(".")[2]
+def _label(node: str, *, nested: bool) -> str:
+    return node if nested else node.rpartition(".")[2]
 
 
 def _drawn(dot: str) -> str:

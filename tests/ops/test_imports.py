@@ -1,4 +1,4 @@
-"""The picture of the imports shows every circle, and leaves out only what a longer way implies."""
+"""The picture of the imports shows every cycle, and leaves out only what a longer way implies."""
 
 import shutil
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ops import imports
-from ops.imports import floors, folder_edges, in_circles, reachable, room_edges, without_implied
+from ops.imports import child_edges, folder_edges, in_cycles, layers, reachable, without_implied
 
 TREE = {
     "a": set[str](),
@@ -18,11 +18,11 @@ TREE = {
     "b.two": set[str](),
 }
 CHAIN = {"top": {"middle", "bottom"}, "middle": {"bottom"}, "bottom": set[str]()}
-CIRCLE = {"top": {"middle", "bottom"}, "middle": {"bottom"}, "bottom": {"middle"}}
+CYCLE = {"top": {"middle", "bottom"}, "middle": {"bottom"}, "bottom": {"middle"}}
 
 
-def test_the_rooms_of_a_folder_are_its_modules_and_its_sub_folders() -> None:
-    assert room_edges(TREE, "a") == {"a.one": {"a.sub"}, "a.sub": {"a.two"}, "a.two": set()}
+def test_the_nodes_of_a_folder_are_its_modules_and_its_sub_folders() -> None:
+    assert child_edges(TREE, "a") == {"a.one": {"a.sub"}, "a.sub": {"a.two"}, "a.two": set()}
 
 
 def test_between_folders_their_own_modules_and_sub_folders_do_not_count() -> None:
@@ -32,15 +32,15 @@ def test_between_folders_their_own_modules_and_sub_folders_do_not_count() -> Non
 def test_what_a_longer_way_implies_is_left_out() -> None:
     assert without_implied(CHAIN) == {"top": {"middle"}, "middle": {"bottom"}, "bottom": set()}
     assert reachable(CHAIN)["top"] == {"middle", "bottom"}
-    assert floors(CHAIN) == 3
-    assert in_circles(CHAIN) == set()
+    assert layers(CHAIN) == 3
+    assert in_cycles(CHAIN) == set()
 
 
-def test_a_circle_is_drawn_whole() -> None:
-    assert in_circles(CIRCLE) == {("middle", "bottom"), ("bottom", "middle")}
-    assert without_implied(CIRCLE)["middle"] == {"bottom"}
-    assert without_implied(CIRCLE)["bottom"] == {"middle"}
-    assert without_implied(CIRCLE)["top"] == {"middle", "bottom"}
+def test_a_cycle_is_drawn_whole() -> None:
+    assert in_cycles(CYCLE) == {("middle", "bottom"), ("bottom", "middle")}
+    assert without_implied(CYCLE)["middle"] == {"bottom"}
+    assert without_implied(CYCLE)["bottom"] == {"middle"}
+    assert without_implied(CYCLE)["top"] == {"middle", "bottom"}
 
 
 def test_without_graphviz_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
