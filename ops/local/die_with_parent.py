@@ -19,6 +19,8 @@ if __name__ == "__main__":
 
 import ctypes
 
+# Not `contracts.process.die_with_parent`, which kills: this file runs without packages (`python -IS`, in the justfile),
+# so that it starts fast and holds Ctrl-C back from the first moment, and its command is to end in order.
 PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
 
 
@@ -32,7 +34,7 @@ def tie_to_parent() -> None:
     parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # the parent died before prctl
+    if os.getppid() != parent:  # the parent ended before the kernel was told
         sys.exit("the parent is gone")
 
 

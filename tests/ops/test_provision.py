@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable, bus
 from ops.provision import Settings, provision, streams, vanished
 from tests.conftest import Broker, Process, completed, eventually, provision_settings
 from tests.ops.brokers import JETSTREAM, USER, server
