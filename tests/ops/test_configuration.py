@@ -1,6 +1,7 @@
 """Compare the second half of `ops/configuration.md` with the structs of settings.
 
-`python -m tests.ops.test_configuration` writes that half anew; the first half, what each setting means, is written by hand.
+`python -m tests.ops.test_configuration` writes that half anew. The first half, what each setting means, is written by
+hand.
 """
 
 import sys
