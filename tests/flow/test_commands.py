@@ -28,7 +28,7 @@ STOPPED_WITHIN_S = 60
 
 def printed() -> tuple[str, list[str]]:
     """Return the block's exports, and its commands."""
-    block = example("README.md", "torchrun")
+    block = example("README.md", "nats-server -c")
     exports, _, commands = block.partition("\n\n")
     return exports, commands.splitlines()
 
