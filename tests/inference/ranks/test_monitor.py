@@ -8,7 +8,7 @@ import pytest
 
 from tests.conftest import REPOSITORY, environment, free_port
 
-SCRIPT = Path(__file__).parent / "watch_of_a_rank.py"
+SCRIPT = Path(__file__).parent / "monitor_of_a_rank.py"
 WITHIN_S = 60
 
 
