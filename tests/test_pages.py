@@ -48,7 +48,7 @@ RUN_BY = {
     "services/edge/README.md": ["tests/flow/test_readme.py"] * 4,
     "contracts/README.md": ["tests/flow/test_readme.py"],
     "ops/runbook.md": ["tests/flow/test_runbook.py"] * 14,
-    "ops/bench/README.md": ["tests/ops/bench/test_engine.py"],
+    "ops/bench/README.md": ["tests/ops/bench/test_page.py"],
     ".github/CONTRIBUTING.md": [".ci/run"],
 }
 """What runs the example blocks of a page, in their order. A drawing has no language and is no example."""
