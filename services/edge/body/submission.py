@@ -13,8 +13,9 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contracts import json_body
 from contracts.cluster import Objection
-from contracts.job import PROMPT_RULE, JobRequest, is_prompt
+from contracts.job import JobRequest
 from contracts.json_body import Body, NotJson
+from contracts.prompt import PROMPT_RULE, is_prompt
 from contracts.words import may_be
 from services.edge.body.near import no_field
 from services.edge.errors import Invalid
