@@ -1,4 +1,4 @@
-"""A job's status: the value in the bucket `video-status` and the body of the answer. Only `fold` makes one."""
+"""A job's status: the value in the bucket `video-status` and the body of the edge's answer. `fold` makes it. Pure."""
 
 from typing import Literal
 
