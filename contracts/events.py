@@ -84,7 +84,7 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StageStarted(_Event, frozen=True, kw_only=True):
-    """An attempt began a stage. `progress` is the share of the job's work that the attempt has done, as elsewhere here."""
+    """An attempt began a stage. `progress` is the share of the job's work that the attempt has done."""
 
     at: UnixSeconds
     attempt: AttemptNumber

@@ -44,7 +44,7 @@ def end_within(seconds: float, *, code: int) -> None:
         log.get().warning("end_not_awaited", seconds=seconds, threads=threading.active_count())
 
     def end() -> None:
-        saying = threading.Thread(target=say, daemon=True)  # whoever reads the log may hang too
+        saying = threading.Thread(target=say, daemon=True)  # a reader of the log may hang too
         saying.start()
         saying.join(SAY_WITHIN_S)
         os._exit(code)
