@@ -34,7 +34,7 @@ from inference.wan import kernels
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Meshes
 
 LOOP_ENDS_WITHIN_S = 10.0
@@ -75,7 +75,7 @@ def check(settings: Settings, where: torch.device) -> None:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     choose_plan(settings, config["num_attention_heads"])
     asked = settings.attention_backend
-    if asked and not kernels.runs(asked, where, config["attention_head_dim"]):
+    if asked and not kernels.backend_works(asked, where, config["attention_head_dim"]):
         raise env.BadSetting(f"ATTENTION_BACKEND was {env.shown(asked)}; {where.type} cannot run that one here")
 
 
@@ -91,17 +91,17 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
             settings.model_ckpt_dir,
             where,
             large_sizes=settings.pocket_large_sizes,
-            mesh=rows_mesh(where.type, settings.world_size),
+            mesh=sharding_mesh(where.type, settings.world_size),
             offload_text_encoder=settings.offload_text_encoder,
             fp8_linear=settings.fp8_linear,
         )
-        attention = kernels.attend(wan, settings.attention_backend)
+        attention = kernels.set_attention_backend(wan, settings.attention_backend)
     except CheckpointError as error:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     except kernels.KernelError as error:
         raise env.BadSetting(str(error)) from error
     seconds = round(time.monotonic() - began, 1)
-    weights = "+".join([wan.weights, *kernels.marks(attention, fp8_linear=settings.fp8_linear)])
+    weights = "+".join([wan.weights, *kernels.approximations(attention, fp8_linear=settings.fp8_linear)])
     log.get().info("model_loaded", model=wan.card.name, weights=weights, attention=attention, seconds=seconds)
     return replace(wan, weights=weights)
 

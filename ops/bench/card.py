@@ -18,7 +18,7 @@ from inference.ranks import device
 from inference.wan.attention_cache import rule_for
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.generate import denoise, encode
-from inference.wan.kernels import attend, compile_blocks
+from inference.wan.kernels import compile_blocks, set_attention_backend
 from inference.wan.load import Wan
 from ops.bench import flops
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
@@ -114,7 +114,7 @@ class Card:
         self._plain.transformer.reset_attention_backend()
         with torch.compiler.set_stance("force_eager"):
             told = self._watched(self._plain, lambda on_step: self._stock.run(job, self._image, on_step, "latent"))
-        attend(self._plain, None)
+        set_attention_backend(self._plain, None)
         return told
 
     def _watched(self, wan: Wan, run: Callable[[OnStep], object]) -> tuple[list[float], float]:
@@ -132,7 +132,7 @@ class Card:
         return [end - begin for begin, end in pairwise(marks)], max(weights, peak_bytes(self._here) - others)
 
     def _ready(self, wan: Wan) -> Wan:
-        attend(wan, None)
+        set_attention_backend(wan, None)
         # The compiler's code is for cards: on a CPU only its tracing is tried.
         compile_blocks(wan.transformer, "eager" if wan.device.type == "cpu" else "inductor")
         return wan

@@ -19,7 +19,7 @@ import torch.distributed as dist
 from inference.pocket.build import POCKET_CARD, PocketShape, build
 from inference.ranks import device
 from inference.wan.load import load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from ops.bench.child import json_lines
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 
@@ -78,7 +78,7 @@ def measure(folder: Path) -> None:
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     with device.join_group(cpu):
-        mesh = rows_mesh("cpu", dist.get_world_size())
+        mesh = sharding_mesh("cpu", dist.get_world_size())
         forget_peak(cpu)
         before = held_bytes(cpu)
         dist.barrier()

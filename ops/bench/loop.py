@@ -10,7 +10,7 @@ from contracts.events import Stage
 from contracts.job import parse_size, shift_of
 from inference.ranks import device
 from inference.wan.generate import generate
-from inference.wan.kernels import attend
+from inference.wan.kernels import set_attention_backend
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_of
 from ops.bench.picture import picture
 from ops.bench.row import Aim, Row, Series
@@ -51,7 +51,7 @@ def _row(what: str, unit: str, by_side: dict[str, list[float]], aim: Aim | None 
 def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
     here = device.choose(0)
     wan = drawn(SHAPES[setup.shape], here)
-    attend(wan, None)
+    set_attention_backend(wan, None)
     job, image = setup.job, picture(*parse_size(setup.size))
     pipeline = Stock(wan, shift_of(job, setup.size))
 
@@ -66,7 +66,7 @@ def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
             if stage == "denoise" and step > 0:
                 on_step(step)
 
-        wan.texts.clear()  # the pipeline remembers no prompts
+        wan.prompt_cache.clear()  # the pipeline remembers no prompts
         generate(wan, job, image, boundary)
 
     return {"ours": lambda: timed(ours), "stock": lambda: timed(lambda on_step: pipeline.run(job, image, on_step))}

@@ -17,11 +17,11 @@ from contracts.plan import Plan, degrees
 from inference.ranks import device
 from inference.wan.generate import denoise, encode
 from inference.wan.guidance import Conditioning
-from inference.wan.kernels import attend
+from inference.wan.kernels import set_attention_backend
 from inference.wan.load import Wan
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Layout, Meshes
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from inference.wan.vae import codec
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_above
 from ops.bench.picture import picture
@@ -38,9 +38,9 @@ Sides = dict[str, Callable[[], float]]
 
 def measure(setup: Setup, _store: Store) -> Iterator[Row]:
     here, count, shape = device.choose(int(os.environ["LOCAL_RANK"])), dist.get_world_size(), SHAPES[setup.shape]
-    plain, shared = drawn(shape, here), drawn(shape, here, mesh=rows_mesh(here.type, count))
+    plain, shared = drawn(shape, here), drawn(shape, here, mesh=sharding_mesh(here.type, count))
     for wan in (plain, shared):
-        attend(wan, None)
+        set_attention_backend(wan, None)
     with torch.inference_mode():
         given = encode(plain, setup.job, picture(*parse_size(setup.size)))
         ranks = Ranks(setup, plain, shared, Meshes(here.type, count), given, count)
@@ -122,7 +122,7 @@ def _shared(ranks: Ranks, plan: Plan, job: Job) -> Callable[[], float]:
     timed = ranks.together(lambda: _denoise(ranks.shared, job, ranks, layout))
 
     def kept_so() -> float:
-        keep(ranks.shared, dit_sharded=plan.dit_fsdp, t5_sharded=False)
+        set_sharded(ranks.shared, dit_sharded=plan.dit_fsdp, t5_sharded=False)
         return timed()
 
     return kept_so

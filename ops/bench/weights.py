@@ -15,7 +15,7 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 
 from inference.pocket.build import PocketShape, builders
-from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.components import Checkpoint, Component
 from inference.wan.checkpoint.model_card import ModelCard
 from inference.wan.checkpoint.tensors import Stored
 from inference.wan.load import Wan, read
@@ -61,8 +61,8 @@ def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None =
         return read(checkpoint, shape.card, device, mesh=mesh, fp8_linear=fp8_linear)
 
 
-def _part(build: Callable[[], Any], device: torch.device) -> Part:
-    part = Part(Path("drawn"), build, {})
+def _part(build: Callable[[], Any], device: torch.device) -> Component:
+    part = Component(Path("drawn"), build, {})
     names = part.empty().named_parameters()
     return replace(part, stored={name: _tensor(name, tuple(like.shape), device) for name, like in names})
 

@@ -20,9 +20,9 @@ from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from inference.wan.generate import denoise, generate
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Layout, Meshes
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from inference.wan.snapshot import DenoisingSnapshot, Origin, decode, digest, encode_conditions, encode_step
 from inference.wan.vae.codec import SPATIAL_STRIDE
 from tests.inference.conftest import Broken, break_off, calls, go_on, image, job, latents
@@ -51,7 +51,7 @@ class Rank:
     def layout(self, height: int, **plan: Any) -> Layout:
         began = time.monotonic()
         wanted = Plan(**plan)
-        keep(self.wan, dit_sharded=wanted.dit_fsdp, t5_sharded=wanted.t5_fsdp)
+        set_sharded(self.wan, dit_sharded=wanted.dit_fsdp, t5_sharded=wanted.t5_fsdp)
         layout = self.meshes.layout(wanted, latent_rows=height // SPATIAL_STRIDE)
         self.slowest_change_s = max(self.slowest_change_s, time.monotonic() - began)
         return layout
@@ -158,7 +158,7 @@ def main(checkpoint: Path, folder: Path) -> None:
     cpu = torch.device("cpu")
     with device.join_group(cpu):
         ranks = dist.get_world_size()
-        rank = Rank(load(checkpoint, cpu, mesh=rows_mesh("cpu", ranks)), ranks)
+        rank = Rank(load(checkpoint, cpu, mesh=sharding_mesh("cpu", ranks)), ranks)
         rank.run_every_plan("")
         rank.run_in_bands()
         groups = len(dist.distributed_c10d._world.pg_map)

@@ -1,4 +1,4 @@
-"""`/health` says why it is not well, at once where that is known, and nothing of the inside."""
+"""`/health` gives the reasons why the service is not healthy, at once if they are known, and no internals."""
 
 import json
 import signal

@@ -7,7 +7,8 @@ import torch
 
 from inference.pocket import whole_clip
 from inference.pocket.build import new_vae
-from inference.pocket.training.linear import LinearCodec, plant, whiten
+from inference.pocket.training.linear_codec import LinearCodec, whiten
+from inference.pocket.training.vae_init import initialise_from
 from inference.pocket.whole_clip import whole_clips
 from tests.inference.pocket.conftest import SMALL
 
@@ -46,7 +47,7 @@ def test_whitened_latents_are_independent_and_decode_to_the_same(codec: Any, pic
 
 def test_a_planted_codec_is_what_the_vae_does(codec: Any, vae: Any, pictures: torch.Tensor):
     whiten(codec, pictures)
-    plant(codec, vae, pictures)
+    initialise_from(codec, vae, pictures)
     with torch.no_grad():
         wanted = codec.encode(pictures)
         latents = vae.encode(pictures[:, :, None]).latent_dist.mode()
@@ -56,7 +57,7 @@ def test_a_planted_codec_is_what_the_vae_does(codec: Any, vae: Any, pictures: to
 
 
 def test_a_planted_vae_shows_of_every_four_frames_the_newest(codec: Any, vae: Any, pictures: torch.Tensor):
-    plant(codec, vae, pictures)
+    initialise_from(codec, vae, pictures)
     clip = pictures[:5].transpose(0, 1)[None]
     with torch.no_grad():
         made = vae.decode(vae.encode(clip).latent_dist.mode()).sample

@@ -1,4 +1,4 @@
-"""What a 429 says: how full the service is, and when a place may be free."""
+"""The contents of a 429: how full the service is, and when a place may be free."""
 
 import time
 from typing import Any
@@ -11,10 +11,10 @@ from contracts.events import JobStarted, JobSucceeded, Timings
 from contracts.job import video_path, video_url
 from contracts.job_log import JobLog
 from contracts.status import JobStatus
-from services.edge import places
-from services.edge.errors import RETRY_AFTER_S
+from services.edge import retry_after
 from services.edge.jobs import Jobs
-from services.edge.places import NOBODY_WORKS_S, RETRY_AFTER_S_MAX, RETRY_AFTER_S_MIN, Places
+from services.edge.payloads import RETRY_AFTER_S
+from services.edge.retry_after import NOBODY_WORKS_S, RETRY_AFTER_S_MAX, RETRY_AFTER_S_MIN, RetryAfter
 from tests.services.edge.conftest import PROMPT, Edge, picture, submit
 from tests.services.edge.test_edge import cluster
 
@@ -22,9 +22,9 @@ RUNNING, ENDED = "a" * 32, "b" * 32
 
 
 async def estimate(link: Bus) -> int:
-    """What somebody is told who has not asked before."""
+    """Return a first estimate, in seconds."""
     jobs = Jobs(link, *[None] * 2, retention_s=1)  # pyright: ignore[reportArgumentType]  # stores are not asked
-    return await Places(link, JobLog(link, publisher="test"), jobs.clusters).free_in_s()
+    return await RetryAfter(link, JobLog(link, publisher="test"), jobs.clusters).seconds()
 
 
 async def publish(link: Bus, event: Any) -> None:
@@ -109,11 +109,11 @@ async def test_the_broker_is_asked_once_for_many_refusals(link: Bus) -> None:
         asked += 1
         return []
 
-    each = Places(link, JobLog(link, publisher="test"), clusters)
+    each = RetryAfter(link, JobLog(link, publisher="test"), clusters)
     began = time.monotonic()
     for _ in range(1000):
-        await each.free_in_s()
-    assert asked <= 1 + (time.monotonic() - began) / places.KEPT_S
+        await each.seconds()
+    assert asked <= 1 + (time.monotonic() - began) / retry_after.KEPT_S
 
 
 async def test_a_full_service_says_how_full_it_is_in_the_shape_of_every_error(

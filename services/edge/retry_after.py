@@ -1,7 +1,8 @@
-"""When a place for another job may be free, estimated from what is known of the running jobs: for `Retry-After`.
+"""Estimate when a place for another job will be free, for the `Retry-After` of a full queue (backpressure).
 
-A place is freed by the end of a running job. How fast one runs is measured by its own progress since it started; before
-that says anything, by what the latest success took. The broker is asked at most once in `KEPT_S`, whatever is refused.
+A place is freed by the end of a running job. The speed of a job is measured by its own progress since its start; until
+the progress is large enough, the duration of the latest success counts. `jobs` asks for each refusal, and the broker is
+asked at most once in `KEPT_S`.
 """
 
 import asyncio
@@ -18,29 +19,29 @@ from contracts.broker import Bus, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobStarted, JobSucceeded
 from contracts.job_log import JobLog
-from services.edge.errors import RETRY_AFTER_S
+from services.edge.payloads import RETRY_AFTER_S
 
 KEPT_S = 2.0
 ESTIMATED_WITHIN_S = 1.0
 RUNNING_ASKED_MAX = 8
 MEASURED_PROGRESS_MIN = 0.05
-"""What of a job must be done in an attempt before its speed counts as known."""
+"""The share of a job that an attempt must have done before the attempt's speed counts as known."""
 NOBODY_WORKS_S = 60
 RETRY_AFTER_S_MIN, RETRY_AFTER_S_MAX = 2, 600
 
 
-class Places:
-    """The latest estimate. One for the process."""
+class RetryAfter:
+    """Keeps the latest estimate for `KEPT_S`. One for the process."""
 
     def __init__(self, broker: Bus, log: JobLog, clusters: Callable[[], Awaitable[list[ClusterStatus]]]) -> None:
         self._broker, self._log, self._clusters = broker, log, clusters
         self._kept_until, self._seconds = 0.0, RETRY_AFTER_S
 
-    async def free_in_s(self) -> int:
-        """Return in how many whole seconds a place may be free; `RETRY_AFTER_S` if nothing is known."""
+    async def seconds(self) -> int:
+        """Return in how many seconds a place may be free; `RETRY_AFTER_S` if nothing is known."""
         if time.monotonic() < self._kept_until:
             return self._seconds
-        self._kept_until = time.monotonic() + KEPT_S  # set first, so that others do not ask as well
+        self._kept_until = time.monotonic() + KEPT_S  # set first, so that no other request asks too
         with suppress(Unavailable, APIError, TimeoutError):
             async with asyncio.timeout(ESTIMATED_WITHIN_S):
                 seconds = await self._estimated()
@@ -48,6 +49,7 @@ class Places:
         return self._seconds
 
     async def _estimated(self) -> float:
+        """Return the seconds until the first of the running jobs ends."""
         clusters = await self._clusters()
         if not clusters:
             return NOBODY_WORKS_S
@@ -58,7 +60,7 @@ class Places:
         return min(known, default=RETRY_AFTER_S if usual_s is None else usual_s)
 
     async def _left_s(self, job_id: str, usual_s: float | None) -> float | None:
-        """Return how long a running job will take until its end; None if that is unknown."""
+        """Return the seconds until a running job ends; None if that is unknown. `usual_s` is a whole job's time."""
         started = await self._log.last_start(job_id)
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         if started is None or stored is None:
@@ -76,7 +78,7 @@ class Places:
         return None if usual_s is None else max(0.0, usual_s * (1 - start.progress) - running_s)
 
     async def _usual_s(self) -> float | None:
-        """Return what the attempt of the latest success took; None if none has been measured."""
+        """Return the seconds that the latest successful attempt took; None if no attempt has been measured."""
         stored = await self._log.last_success()
         if stored is None:
             return None

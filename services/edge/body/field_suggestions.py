@@ -1,6 +1,6 @@
-"""The known field that an unknown one was probably meant as. Pure.
+"""Suggest the known field that an unknown one was probably meant as: "did you mean num_frames?". Pure.
 
-Names that other services have for the same thing stand in a table; misspelled ones are compared by their letters.
+A table has the names that other services use for the same field; misspelled names are compared letter by letter.
 """
 
 import re
@@ -10,7 +10,7 @@ from difflib import get_close_matches
 from contracts.job import FPS, JobRequest
 
 NAME_CHARS_MAX = 40
-"""Of a name that is compared: a longer one is none of ours."""
+"""The longest name for which a suggestion is looked for."""
 SIMILARITY_MIN = 0.72
 
 _FRAMES_NOTE = f"a video has {FPS} frames a second"
@@ -51,7 +51,7 @@ _NOTES = {
 
 
 def _plain(name: str) -> str:
-    """Return the letters and digits of a name: `negativePrompt`, `Negative-Prompt` and `negative_prompt` are one."""
+    """Return the letters and digits of a name, which are the same for `negativePrompt` and `Negative-Prompt`."""
     return re.sub(r"[\W_]", "", name[:NAME_CHARS_MAX]).lower()
 
 
@@ -61,7 +61,10 @@ _NOTE_OF = {_plain(name): note for note, names in _NOTES.items() for name in nam
 
 
 def no_field(name: str, shown: str) -> str:
-    """Return the sentence that refuses an unknown field, with the known one that it was probably meant as."""
+    """Return the sentence that refuses an unknown field, with a suggestion if there is one.
+
+    `name` is the field as it was sent, and `shown` the same cut to what an answer may echo.
+    """
     if len(name) > NAME_CHARS_MAX or (meant := nearest(name)) is None:
         return f"{shown} is not a field"
     note = _NOTE_OF.get(_plain(name))
@@ -69,7 +72,7 @@ def no_field(name: str, shown: str) -> str:
 
 
 def nearest(name: str, fields: Iterable[str] = _MEANT) -> str | None:
-    """Return the known field that this name is nearest to; None if it is like none of them."""
+    """Return the known field to which this name is nearest; None if the name is like none of `fields`."""
     plain = _plain(name)
     if plain in _MEANT:
         return _MEANT[plain]
