@@ -1,7 +1,7 @@
 """Refuse a start that cannot succeed: a sentence, an exit code of its own, and the sentence left for the supervisor.
 
 Every process enters `refusing` in its `__main__`. A supervisor knows the exit code as "another try would end alike",
-and `ops.local.stack` shows the sentence, however deep in the log of torchrun it stands.
+and `ops.local.ready` shows the sentence, however deep in the log of torchrun it stands.
 """
 
 import os
