@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 
 from contracts.job import CHECKPOINTS, parse_size
-from contracts.stores.files import Folder
-from inference.leader.job_checkpoints import Checkpoints
+from contracts.stores import Folder
+from inference.leader.job_checkpoints import JobCheckpoints
 from inference.ranks import device
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.guidance import Conditioning
-from inference.wan.snapshot import Halfway
+from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Memory
 from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
 from ops.bench.row import Aim, Row, Series
@@ -40,10 +40,10 @@ def measure(setup: Setup) -> Iterator[Row]:
     here = device.choose(0)
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
-            yield from _measure(setup, size, halfway(size, here), Path(folder))
+            yield from _measure(setup, size, snapshot(size, here), Path(folder))
 
 
-def halfway(size: str, here: torch.device) -> Halfway:
+def snapshot(size: str, here: torch.device) -> DenoisingSnapshot:
     """UniPC's, of Wan2.1-I2V-14B: UMT5-xxl and CLIP ViT-H."""
     width, height = parse_size(size)
     volume = ((FRAMES - 1) // TEMPORAL_STRIDE + 1, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE)
@@ -52,10 +52,10 @@ def halfway(size: str, here: torch.device) -> Halfway:
     picture = torch.randn(1, PICTURE_TOKENS, PICTURE_DIM, dtype=torch.bfloat16, device=here)
     condition = torch.randn(1, CONDITION_CHANNELS, *volume, device=here)
     memory = Memory((latents.clone(), latents.clone()), latents.clone(), {"lower_order_nums": 2, "this_order": 2})
-    return Halfway(20, latents, memory, Conditioning(text, text.clone(), picture, condition))
+    return DenoisingSnapshot(20, latents, memory, Conditioning(text, text.clone(), picture, condition))
 
 
-def _measure(setup: Setup, size: str, state: Halfway, folder: Path) -> Iterator[Row]:
+def _measure(setup: Setup, size: str, state: DenoisingSnapshot, folder: Path) -> Iterator[Row]:
     square = torch.randn(SIDE, SIDE, device=state.latents_BCTHW.device)
     written_s: list[float] = []
 
@@ -85,11 +85,11 @@ def _measure(setup: Setup, size: str, state: Halfway, folder: Path) -> Iterator[
     yield Row(part="checkpoint", what=f"{size}×{FRAMES}: the steps lose", unit="s", over=lost_s, aim=A_HUNDREDTH)
 
 
-def _write(folder: Path, state: Halfway) -> float:
+def _write(folder: Path, state: DenoisingSnapshot) -> float:
     """Anew each time, both files."""
     with suppress(FileNotFoundError):
         for file in (folder / CHECKPOINTS).iterdir():
             file.unlink()
     began = time.monotonic()
-    asyncio.run(Checkpoints(Folder(folder), "weights").write(JOB_ID, 1, "a recipe", state))
+    asyncio.run(JobCheckpoints(Folder(folder), "weights").write(JOB_ID, 1, "a fingerprint", state))
     return time.monotonic() - began

@@ -12,17 +12,17 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from contracts import wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.events import JobSubmitted
 from contracts.job import Job, parse_size
 from contracts.plan import Plan
 from inference.leader.attempt import Attempt
-from inference.leader.bridge import Desk
-from inference.leader.planner import Planned
+from inference.leader.bridge import ThreadBridge
+from inference.leader.planner import PreparedAttempt
 from inference.leader.progress import Pace
 from inference.ranks.broadcast import Group
 from inference.ranks.commands import Run
-from inference.ranks.monitor import Watch
+from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import Left
 from ops.bench.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
@@ -36,47 +36,48 @@ NOBODY: Any = None  # acknowledges nothing: there is no message
 
 def measure(setup: Setup, store: Store) -> Iterator[Row]:
     rank, ranks = dist.get_rank(), dist.get_world_size()
-    with Watch(store, rank, ranks).kept() as watch:
+    with GroupMonitor(store, rank, ranks).running() as monitor:
         if rank != 0:
-            _pass_steps(Group(None, watch), setup.count)
+            _pass_steps(Group(None, monitor), setup.count)
             return
-        over = Series(f"{ranks} ranks", asyncio.run(_lead(watch, setup)))
+        over = Series(f"{ranks} ranks", asyncio.run(_lead(monitor, setup)))
     aim = A_MILLISECOND if ranks == RANKS_OF_THE_AIM else None
     yield Row(part="control", what="vote and report of a step", unit="ms", over=over, aim=aim)
 
 
-async def _lead(watch: Watch, setup: Setup) -> list[float]:
-    """Rank 0's asyncio half; its loop's half is the other thread."""
-    desk = Desk()
+async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
+    """Rank 0's asyncio half; its compute thread is the other one."""
+    bridge = ThreadBridge()
     width, height = parse_size(setup.size)
     run = Run(
         job_id="0" * 32, attempt=1, job=JOB, plan=Plan(cfg_size=1, ulysses_size=1),
         width=width, height=height, rgb=b"",
     )  # fmt: skip
     submitted = JobSubmitted(job_id=run.job_id, created_at=0, job=JOB)
-    planned = Planned(
-        submitted=submitted, run=run, expect=Expect(0), left_s=0, recipe="", made=False, load_s=0, cropped=0.0
-    )
-    attempt = Attempt(NOBODY, planned, Pace())
+    prepared = PreparedAttempt(
+        submitted=submitted, run=run, expect=Expect(0), left_s=0, job_fingerprint="", video_exists=False,
+        load_s=0, cropped=0.0,
+    )  # fmt: skip
+    attempt = Attempt(NOBODY, prepared, Pace())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))
-        tasks.create_task(desk.run(run, attempt.passed, attempt.failed, attempt.took))
-        steps_ms = await asyncio.to_thread(_loop, desk, watch, setup.count)
-        attempt.end()
+        tasks.create_task(bridge.run(run, attempt.boundary, attempt.failure_reported, attempt.snapshot_ready))
+        steps_ms = await asyncio.to_thread(_loop, bridge, monitor, setup.count)
+        attempt.finish()
     return steps_ms
 
 
-def _loop(desk: Desk, watch: Watch, rounds: int) -> list[float]:
-    steps_ms = _pass_steps(Group(desk, watch), rounds)
-    desk.report(Left())
+def _loop(bridge: ThreadBridge, monitor: GroupMonitor, rounds: int) -> list[float]:
+    steps_ms = _pass_steps(Group(bridge, monitor), rounds)
+    bridge.report(Left())
     return steps_ms
 
 
 async def _tell(attempt: Attempt) -> None:
     """Make each report the bytes that would be published."""
-    while not attempt.over.is_set():
-        await attempt.news.wait()
-        attempt.news.clear()
+    while not attempt.finished.is_set():
+        await attempt.reports_waiting.wait()
+        attempt.reports_waiting.clear()
         while attempt.reports:
             wire.encode(attempt.reports.popleft())
 

@@ -11,7 +11,7 @@ import aiohttp
 import av
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.conftest import REPOSITORY, environment, eventually
 from tests.flow.conftest import Road
 

@@ -90,7 +90,7 @@ def test_the_broker_reads_its_configuration_whatever_the_folder_and_the_family(
     (tmp_path / name).mkdir()
     variables = Stack(folder=tmp_path / name, nats_listen=listen).environment()
     checked = subprocess.run(
-        [NATS_SERVER, "-t", "-c", str(CONF.parent / "nats" / "nats-server.conf")],
+        [NATS_SERVER, "-t", "-c", str(CONF.parents[1] / "nats" / "nats-server.conf")],
         env=variables,
         capture_output=True,
         text=True,

@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from tests.conftest import Broker, eventually, free_port
 from tests.services.edge.conftest import Edge, submit
@@ -29,8 +29,11 @@ GROWTH_KB_MAX = 16 * 1024
 # `python -m services.edge`, with less patience.
 IMPATIENT = f"""
 import sys, uvloop
-from contracts import env, log
-from services.edge import __main__ as edge, guard, server
+from contracts.process import env
+from contracts.process import log
+from services.edge import __main__ as edge
+from services.edge.http import limited_protocol as guard
+from services.edge.http import server
 for limit in ("HEAD_WITHIN_S", "BODY_SILENCE_S_MAX", "UNREAD_WITHIN_S", "LINGER_S"):
     assert hasattr(guard, limit)
     setattr(guard, limit, {SHORT_S})

@@ -10,7 +10,7 @@ from PIL import Image
 
 from services.edge.image.picture import icc
 from services.edge.image.picture.essence import PROFILE_BYTES_MAX
-from tests.services.edge.picture import made
+from tests.services.edge.image.picture import made
 
 LEVELS_MAX = 3.0
 

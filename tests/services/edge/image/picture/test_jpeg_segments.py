@@ -7,7 +7,7 @@ from PIL import Image
 
 from services.edge.image.picture import icc
 from services.edge.image.picture.essence import Refused
-from tests.services.edge.picture import made
+from tests.services.edge.image.picture import made
 
 LEVELS_MAX = 3.0
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))

@@ -14,7 +14,7 @@ from PIL.PngImagePlugin import PngInfo
 from services.edge.image.picture import kinds
 from services.edge.image.picture.essence import Refused
 from services.edge.image.picture.exif import orientation
-from tests.services.edge.picture import made
+from tests.services.edge.image.picture import made
 
 MIB = 1024**2
 TURNED_RIGHT = 6

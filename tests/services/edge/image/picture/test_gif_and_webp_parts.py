@@ -6,7 +6,7 @@ import pytest
 
 from services.edge.image.picture import icc
 from services.edge.image.picture.essence import PROFILE_BYTES_MAX
-from tests.services.edge.picture import made
+from tests.services.edge.image.picture import made
 
 P3 = ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060))
 SIZED = bytes(4) + (96 - 1).to_bytes(3, "little") + (64 - 1).to_bytes(3, "little")

@@ -6,7 +6,7 @@ import zlib
 import pytest
 
 from services.edge.image.picture.essence import Refused
-from tests.services.edge.picture import made
+from tests.services.edge.image.picture import made
 
 RED = (200, 40, 30)
 WHITE = (255, 255, 255)
