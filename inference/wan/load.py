@@ -137,6 +137,7 @@ def _transformer(
     *,
     fp8_linear: bool,
 ) -> WanTransformer3DModel:
+    """Return the transformer, sharded if there is a mesh, with its residual stream in fp32."""
     empty = component.empty()
     if fp8_linear:
         fp8.convert(empty.blocks)
@@ -157,6 +158,7 @@ def _text_encoder(
     *,
     offload: bool,
 ) -> UMT5EncoderModel:
+    """Return UMT5's encoder, sharded if there is a mesh, in main memory with `offload`."""
     empty = component.empty()
     if mesh is not None:
         shard(empty, empty.encoder.block, mesh, offload=offload)
