@@ -52,7 +52,7 @@ SECONDS = Recipe(
 
 @pytest.fixture(scope="session", params=[False, True], ids=["fp32", "bf16"])
 def half(request: pytest.FixtureRequest) -> Generator[bool]:
-    """Whether training runs in bf16, whatever this CPU has instructions for. Tests that ask for it run both ways."""
+    """Run the test in fp32 and in bf16, whatever instructions this CPU has; True for bf16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "has_bf16", lambda: request.param)
         yield request.param
@@ -67,7 +67,7 @@ def state(tmp_path_factory: pytest.TempPathFactory, half: bool) -> Path:
 
 
 def learn(folder: Path, recipe: Recipe = SECONDS) -> tuple[PocketModel, list[str]]:
-    """What comes out of it, and what it says meanwhile."""
+    """Train on one thread; return the model and the lines that were shown."""
     said: list[str] = []
     before = torch.get_num_threads()
     torch.set_num_threads(1)
