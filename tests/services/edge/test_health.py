@@ -13,7 +13,7 @@ from contracts import subjects
 from contracts.broker import Bus
 from ops import provision
 from tests.conftest import Broker, eventually, provision_settings
-from tests.ops.test_provision import JETSTREAM, USER, old_server, server
+from tests.ops.brokers import JETSTREAM, USER, old_server, server
 from tests.services.edge.conftest import Edge
 
 AT_ONCE_S = 3.0

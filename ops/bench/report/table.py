@@ -1,15 +1,15 @@
-"""Rows as people read them: a table in plain text. Knows not what they are of."""
+"""Shows a benchmark's rows as a table in plain text. `engine` prints it."""
 
 from collections.abc import Iterable
 
-from ops.bench.row import Row, Series
+from ops.bench.report.row import Row, Series
 
 MEGABYTE = 1e6
 HEAD = ("part", "what", "over", "under", "ratio", "spread", "aim", "met")
 
 
 def table(rows: Iterable[Row]) -> str:
-    """`over` / `under` is the ratio: the median of the rounds, and the quartiles as spread."""
+    """Return the table. The column `ratio` is the median of the rounds, `spread` their quartiles."""
     lines = [HEAD, *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(

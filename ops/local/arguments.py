@@ -1,4 +1,7 @@
-"""What the demo is asked for on its command line: a picture and a prompt, either of them, or neither."""
+"""Reads the command line of the demo: a picture and a prompt, one of the two, or neither.
+
+`demo` calls `parse_arguments`, which ends the process with the usage and a sentence if the arguments cannot be meant.
+"""
 
 import re
 import sys
@@ -32,7 +35,7 @@ DRAWN = "the drawn picture"
 ECHO_CHARS_MAX = 100
 
 
-class Asked(Struct, frozen=True):
+class Arguments(Struct, frozen=True):
     """The bytes of a picture, the name of its file, and the prompt."""
 
     picture: bytes
@@ -40,8 +43,12 @@ class Asked(Struct, frozen=True):
     prompt: str
 
 
-def asked(arguments: Sequence[str]) -> Asked:
-    """Return what the arguments ask for. Ends the process, by `SystemExit`, with a sentence if they cannot be met."""
+def parse_arguments(arguments: Sequence[str]) -> Arguments:
+    """Return the picture and the prompt that the arguments name; the drawn picture and its prompt where one is absent.
+
+    Ends the process by `SystemExit`: with 0 after `--help`, with `WRONG_USAGE_EXIT` and the usage if the arguments are
+    not understood, and with a sentence if the picture cannot be read.
+    """
     if any(argument in HELP for argument in arguments):
         print(USAGE)
         sys.exit(0)
@@ -56,12 +63,13 @@ def asked(arguments: Sequence[str]) -> Asked:
         elif second:
             _refuse(arguments)
     name = Path(first).name if first else DRAWN
-    return Asked(_read(first) if first else sample(), name, second or PROMPT)
+    return Arguments(_read(first) if first else sample(), name, second or PROMPT)
 
 
 def check_prompt(prompt: str) -> None:
-    """Raises `ValueError` for a prompt that the service would refuse, in the words that it has for that."""
-    if any("\ud800" <= character <= "\udfff" for character in prompt):  # how Python keeps bytes that are no text
+    """Raise `ValueError`, with the service's own sentence, for a prompt that the service would refuse."""
+    # Python escapes bytes of the command line that are not UTF-8 as surrogates.
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise ValueError("the prompt is not text in UTF-8")
     if not is_prompt(prompt):
         shown = msgspec.json.encode(prompt).decode()
@@ -70,7 +78,7 @@ def check_prompt(prompt: str) -> None:
 
 
 def _refuse(arguments: Sequence[str]) -> None:
-    """End with the command as it was probably meant."""
+    """End the process with the usage, after a line that names the unknown option or shows how to quote the prompt."""
     unknown = next((argument for argument in arguments if _is_option(argument)), None)
     if unknown is not None:
         message = f"{unknown} is no option"
@@ -92,9 +100,10 @@ def _is_option(argument: str) -> bool:
 
 
 def _exists(path: str) -> bool:
+    """Return whether a text is the path of a file or a folder."""
     try:
         return path != "" and Path(path).exists()
-    except OSError:  # longer than a path may be
+    except OSError:  # the text is too long for a path
         return False
 
 
@@ -109,6 +118,7 @@ def _is_prompt(text: str) -> bool:
 
 
 def _read(path: str) -> bytes:
+    """Return at most `BYTES_MAX` + 1 bytes of a file. Ends the process with a sentence if it cannot be read."""
     try:
         with Path(path).open("rb") as file:
             return file.read(BYTES_MAX + 1)

@@ -1,8 +1,8 @@
-"""What saving costs, drawn: a bar a variant, and the attention cache's rules by what they compute. Measures nothing."""
+"""Draws what saving costs in quality: a bar for each variant, and a scatter plot of the attention cache's rules."""
 
 from PIL import Image, ImageDraw, ImageFont
 
-from ops.bench.likeness import DB_MAX, Row, decibels
+from ops.bench.report.likeness import DB_MAX, QualityRow, decibels
 
 LINE_PX = 22
 NAME_PX, BAR_PX, VALUE_PX = 250, 300, 60
@@ -12,8 +12,8 @@ DOT_PX = 4
 COLOURS = ("#1f6feb", "#cf222e")
 
 
-def plot(rows: list[Row]) -> Image.Image:
-    """The bars on the left, on the right the rows of the attention cache."""
+def plot(rows: list[QualityRow]) -> Image.Image:
+    """Return the picture: the bars on the left, the attention cache's rows on the right."""
     left = NAME_PX + BAR_PX + VALUE_PX
     height = max(LINE_PX * (len(rows) + 2), FIELD_PX)
     sheet = Image.new("RGB", (left + FIELD_PX, height), "white")
@@ -23,7 +23,7 @@ def plot(rows: list[Row]) -> Image.Image:
     return sheet
 
 
-def _bars(pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, rows: list[Row]) -> None:
+def _bars(pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, rows: list[QualityRow]) -> None:
     pen.text((6, 4), "PSNR against the exact run (of so many steps), dB", fill="black", font=font)
     for index, row in enumerate(rows, start=1):
         top = LINE_PX * index + 4
@@ -34,9 +34,9 @@ def _bars(pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.Ima
 
 
 def _field(
-    pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, rows: list[Row], left: int
+    pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, rows: list[QualityRow], left: int
 ) -> None:
-    """Across the share of attention that is computed, upwards the PSNR; a colour for each count of steps."""
+    """Draw PSNR (upwards) over the share of attention that is computed; each count of steps has a colour."""
     if not rows:
         return
     counts = sorted({row.steps for row in rows}, reverse=True)

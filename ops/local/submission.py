@@ -1,4 +1,4 @@
-"""What the demo asks the service for: the body of one submission, made to fit the model that the service runs."""
+"""Builds the demo's submission to fit the model that the service runs, and submits it. `demo` and the bench call it."""
 
 import base64
 
@@ -6,12 +6,12 @@ import msgspec
 from msgspec import Struct
 
 from contracts.job import AUTO
-from ops.local.asked import check_prompt
+from ops.local.arguments import check_prompt
+from ops.local.http import ask
 from ops.local.picture_bytes import look
-from ops.local.stack import ask
 
 POCKET = "pocket"
-POCKET_GUIDANCE = 1.5  # more of it makes what a small model gets wrong worse
+POCKET_GUIDANCE = 1.5  # more guidance amplifies the errors of a small model
 FRAMES = 25
 STEPS = 20
 
@@ -30,7 +30,7 @@ POCKET_MODEL = Model(POCKET)
 
 
 class Health(Struct, frozen=True):
-    """What matters here of the answer to `/health`."""
+    """The part of the answer to `/health` that is read here."""
 
     clusters: list[Model] = []
 
@@ -42,15 +42,15 @@ class Accepted(Struct, frozen=True, rename={"job_id": "requestId"}):
 
 
 class Refusal(Struct, frozen=True):
-    """What matters of every other answer."""
+    """The part of an error body that is read here."""
 
     message: str
 
 
 def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
-    """Return the body of the submission, which leaves the size to the service: the one nearest to the picture's aspect.
+    """Return the JSON body of a submission. The service chooses the size: the one nearest to the picture's aspect.
 
-    Raises `ValueError` for a picture or a prompt that cannot be taken.
+    Raises `ValueError` for a picture or a prompt that the service would refuse.
     """
     prompt = prompt.strip()
     check_prompt(prompt)
@@ -66,7 +66,7 @@ def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
 
 
 def model_of(url: str) -> Model:
-    """Return the model of the only cluster. Ends the process if there is none any more."""
+    """Return the model of the only cluster. Ends the process if `/health` shows no cluster any more."""
     _, answer = ask(f"{url}/health")
     clusters = msgspec.json.decode(answer, type=Health).clusters
     if not clusters:

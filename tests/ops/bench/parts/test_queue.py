@@ -3,7 +3,7 @@
 import pytest
 
 from contracts.events import STAGES, Event, JobFailed, JobSucceeded, StageStarted, Timings
-from ops.bench.queue import between
+from ops.bench.parts.queue import between
 
 JOB_ID = "1" * 32
 TIMINGS = Timings(load=0.1, encode=2.0, denoise=3.0, decode=4.0, mux=0.5, store=0.1)

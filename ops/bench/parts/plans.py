@@ -1,6 +1,6 @@
-"""Every way in which these ranks can share a job, against one of them alone.
+"""Measures every plan by which these ranks can share a job against one rank alone. `worker` calls `measure`.
 
-While one works alone the others wait in a barrier, where they sleep: it has a core to itself.
+While rank 0 works alone, the other ranks sleep in a barrier, so rank 0 has a core to itself.
 """
 
 import os
@@ -25,7 +25,7 @@ from inference.wan.sharding import set_sharded
 from inference.wan.vae import codec
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_above
 from ops.bench.picture import picture
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, seconds, warmed
 from ops.bench.weights import SHAPES, drawn
@@ -37,6 +37,7 @@ Sides = dict[str, Callable[[], float]]
 
 
 def measure(setup: Setup, _store: Store) -> Iterator[Row]:
+    """Yield the rows of denoising, encoding and decoding; every rank calls this and yields the same rows."""
     here, count, shape = device.choose(int(os.environ["LOCAL_RANK"])), dist.get_world_size(), SHAPES[setup.shape]
     plain, shared = drawn(shape, here), drawn(shape, here, mesh=sharding_mesh(here.type, count))
     for wan in (plain, shared):
@@ -50,7 +51,10 @@ def measure(setup: Setup, _store: Store) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Ranks:
-    """The ranks, of which this is one: `plain` is the model as it lies where one rank has all, `shared` in rows."""
+    """This rank's view of the group. `plain`: the unsharded model. `shared`: the FSDP2-sharded model.
+
+    `given` is the encoded picture and prompt; `count` is the number of ranks.
+    """
 
     setup: Setup
     plain: Wan
@@ -60,11 +64,11 @@ class Ranks:
     count: int
 
     def alone(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Rank 0 runs it, the others wait."""
+        """Return a function that has rank 0 run `run` while the others wait, and returns the seconds of that."""
         return self.together(run if dist.get_rank() == 0 else lambda: None)
 
     def together(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Seconds until the last of them is done."""
+        """Return a function that has all ranks run `run`, and returns the seconds until the last is done."""
 
         def until_all_are_done() -> None:
             run()
@@ -77,7 +81,7 @@ class Ranks:
         return timed
 
     def most(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Bytes that this takes beside the model, on the rank that takes most of them; all run it."""
+        """Return a function that has all ranks run `run`, and returns the largest peak above the model, in bytes."""
 
         def measured() -> float:
             bytes_taken = torch.tensor(peak_above(run, self.plain.device))
@@ -90,11 +94,15 @@ class Ranks:
         return self.meshes.layout(plan, latent_rows=self.given.first_frame_BCTHW.shape[-2])
 
     def named(self, what: str) -> str:
+        """Return the name of a series of all ranks, such as `2 ranks, vae_parallel`."""
         return f"{self.count} ranks, {what}"
 
 
 def _denoising(ranks: Ranks) -> Iterator[Row]:
-    """By each plan that leaves no rank over; by the fastest of them also with the weights apart, and with the cache."""
+    """Yield denoising by each plan that uses all ranks; the best plan also with `dit_fsdp` and with the cache.
+
+    The best plan is the first of `degrees`.
+    """
     job, cached = ranks.setup.job, ranks.setup.cached_job
     possible = degrees(ranks.count, ranks.plain.heads, guided=job.guided)
     plans = {
@@ -121,11 +129,11 @@ def _shared(ranks: Ranks, plan: Plan, job: Job) -> Callable[[], float]:
     layout = ranks.layout(plan)
     timed = ranks.together(lambda: _denoise(ranks.shared, job, ranks, layout))
 
-    def kept_so() -> float:
+    def sharded() -> float:
         set_sharded(ranks.shared, dit_sharded=plan.dit_fsdp, t5_sharded=False)
         return timed()
 
-    return kept_so
+    return sharded
 
 
 def _denoise(wan: Wan, job: Job, ranks: Ranks, layout: Layout) -> None:
@@ -133,7 +141,7 @@ def _denoise(wan: Wan, job: Job, ranks: Ranks, layout: Layout) -> None:
 
 
 def _rows_of_the_picture(ranks: Ranks) -> Iterator[Row]:
-    """`vae_parallel`, both ways."""
+    """Yield encoding, decoding and the memory of decoding, with `vae_parallel` against one rank."""
     model, setup = ranks.plain.vae, ranks.setup
     image = picture(*parse_size(setup.size))
     latents_BCTHW = ranks.given.first_frame_BCTHW[:, -model.config["z_dim"] :]

@@ -1,6 +1,6 @@
-"""A process of the bench, by itself or as one of torchrun's ranks: `python -m ops.bench.parts SETUP PART…`.
+"""Measures parts in one process, or as one of torchrun's ranks: `python -m ops.bench.worker SETUP PART…`.
 
-Prints rows as JSON.
+`engine` starts it. SETUP is JSON; each row is printed as a line of JSON.
 """
 
 import os
@@ -14,8 +14,8 @@ from torch.distributed.distributed_c10d import Store
 
 from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
-from ops.bench import card, checkpoint, control, loop, mp4, plans, queue
-from ops.bench.row import Row, tell
+from ops.bench.parts import card, checkpoint, control, loop, mp4, plans, queue
+from ops.bench.report.row import Row, write
 from ops.bench.setup import Setup
 
 BY_ITSELF: dict[str, Callable[[Setup], Iterator[Row]]] = {
@@ -38,7 +38,7 @@ def main(text: str, *parts: str) -> None:
     if "RANK" not in os.environ:
         for part in parts:
             for row in BY_ITSELF[part](setup):
-                tell(row)
+                write(row)
         return
     here = device.choose(int(os.environ["LOCAL_RANK"]))
     device.make_current(here)
@@ -46,7 +46,7 @@ def main(text: str, *parts: str) -> None:
         for part in parts:
             for row in BY_RANKS[part](setup, store):
                 if dist.get_rank() == 0:
-                    tell(row)
+                    write(row)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The stock pipeline and our loop, on the same weights, kernels and job.
+"""Measures our denoising loop against diffusers' pipeline, with the same weights, kernels and job.
 
-Seconds of a step and of the whole job up to the decoded video, and the peak of memory.
+`worker` calls `measure`. Measured are the seconds of a step and of a job up to the decoded video, and the peak memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ from inference.wan.generate import generate
 from inference.wan.kernels import set_attention_backend
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_of
 from ops.bench.picture import picture
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.stock import Stock
 from ops.bench.turns import by_turns, now, say, warmed
@@ -24,14 +24,18 @@ SIDES = ("ours", "stock")
 
 
 class Times(NamedTuple):
+    """The mean seconds of a step but the first, and the seconds of a job up to the decoded video."""
+
     step_s: float
     job_s: float
 
 
 def measure(setup: Setup) -> Iterator[Row]:
+    """Yield the rows of ours against stock: a step, a job, peak memory."""
     here = device.choose(0)
     peaks: dict[str, list[float]] = {side: [] for side in SIDES}
-    for turn in range(min(setup.count, MEMORY_ROUNDS_MAX)):  # before anything else: a fork has what was there before
+    # Memory comes first, because a forked child also counts what its parent holds.
+    for turn in range(min(setup.count, MEMORY_ROUNDS_MAX)):
         say(f"memory, round {turn + 1}")
         for side in SIDES:
             peaks[side].append(peak_of(lambda side=side: _sides(setup)[side](), here))
@@ -49,6 +53,7 @@ def _row(what: str, unit: str, by_side: dict[str, list[float]], aim: Aim | None 
 
 
 def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
+    """Return a function for each side that runs one job and returns its times."""
     here = device.choose(0)
     wan = drawn(SHAPES[setup.shape], here)
     set_attention_backend(wan, None)

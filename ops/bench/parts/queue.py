@@ -1,6 +1,7 @@
-"""Whether the ranks wait between two jobs: the whole service on this machine, with jobs waiting in its queue.
+"""Measures whether the ranks wait between two jobs: runs the whole service with jobs waiting in its queue.
 
-One rank, whose jobs differ in their prompts, so that none finds its text encoded.
+`worker` calls `measure`. The cluster has one rank. The jobs differ in their prompts, so that no job finds its prompt
+encoded already.
 """
 
 import asyncio
@@ -15,24 +16,28 @@ from typing import NamedTuple
 from contracts import subjects, wire
 from contracts.events import AnyEvent, JobSucceeded, Stage, StageStarted
 from ops import broker
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.turns import say
 from ops.local import demo
-from ops.local.stack import Stack, on_free_ports, running
+from ops.local.sample_image import sample
+from ops.local.stack import Stack, on_free_ports
+from ops.local.submission import request, submit
+from ops.local.supervisor import running
 
 NOTHING_BETWEEN = Aim("≤", 1.05)
 POLL_S = 0.5
 
 
 class Between(NamedTuple):
-    """From one job's decoded video to the next one's first step, and how much of that was its own encoding."""
+    """The seconds from a job's decoded video to the next job's first step, and those of the next job's encoding."""
 
     gap_s: float
     encode_s: float
 
 
 def measure(setup: Setup) -> Iterator[Row]:
+    """Yield one row: the gap between two jobs against the encoding of the later job."""
     with tempfile.TemporaryDirectory() as folder:
         stack = _stack(Path(folder), setup)
         with running(stack, say=say):
@@ -53,7 +58,10 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def between(before: Sequence[AnyEvent], after: Sequence[AnyEvent]) -> Between:
-    """From the logs of two jobs that ran one after the other. Raises `ValueError` where either has not succeeded."""
+    """Return the gap between two jobs that ran one after the other, from their logs.
+
+    Raises `ValueError` if `after` has not succeeded, or if a job never came to the stage that bounds the gap.
+    """
     timings = next((event.timings for event in after if isinstance(event, JobSucceeded)), None)
     if timings is None:
         raise ValueError("the job has not succeeded at its first attempt")
@@ -61,7 +69,7 @@ def between(before: Sequence[AnyEvent], after: Sequence[AnyEvent]) -> Between:
 
 
 def _began(events: Sequence[AnyEvent], stage: Stage) -> float:
-    """When the stage did; a video is decoded where `store` begins, and a picture encoded where `denoise` does."""
+    """Return the Unix time at which a stage began; a video is decoded once `store` begins. Raises `ValueError`."""
     for event in events:
         if isinstance(event, StageStarted) and event.stage == stage:
             return event.at
@@ -79,7 +87,7 @@ def _stack(folder: Path, setup: Setup) -> Stack:
 
 
 def _submit(stack: Stack, number: int) -> str:
-    return demo.submit(stack.url, demo.request(demo.sample(), f"{PROMPT}, wave {number}"))
+    return submit(stack.url, request(sample(), f"{PROMPT}, wave {number}"))
 
 
 async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[AnyEvent]]:

@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from ops.local.order import POCKET_MODEL, model_of, submit
+from ops.local.submission import POCKET_MODEL, model_of, submit
 
 ID = "0" * 32
 CLUSTER = {"name": "vm", "model": "pocket", "sizes": ["256*144", "144*256"], "default_size": "256*144", "heads": 6}

@@ -1,4 +1,7 @@
-"""One line of what was measured: two series of the same rounds and their ratio. Knows not what they are of."""
+"""One result of a benchmark: two series of samples from the same rounds, and their ratio.
+
+`worker` writes rows to its standard output, a JSON object a line; `engine` reads them.
+"""
 
 import statistics
 import sys
@@ -9,6 +12,8 @@ from msgspec import Struct
 
 
 class Series(Struct, frozen=True):
+    """The samples of one side, a sample a round."""
+
     name: str
     samples: list[float]
 
@@ -18,7 +23,7 @@ class Series(Struct, frozen=True):
 
 
 class Aim(Struct, frozen=True):
-    """What the ratio, or without one the value, should be."""
+    """The bound that the ratio should meet, or the value if the row has no second series."""
 
     sign: Literal["≤", "≥"]
     value: float
@@ -28,7 +33,7 @@ class Aim(Struct, frozen=True):
 
 
 class Row(Struct, frozen=True, kw_only=True):
-    """`ratio` is `over` / `under`, round by round: drift of the machine hits both of a round alike."""
+    """The ratio `over` / `under` is taken round by round: drift of the machine hits both samples of a round alike."""
 
     part: str
     what: str
@@ -39,7 +44,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def ratios(self) -> list[float]:
-        """By rounds; without a series to set it against, the values themselves."""
+        """Return the ratio of each round, or the samples themselves if there is no `under`."""
         if self.under is None:
             return self.over.samples
         return [over / under for over, under in zip(self.over.samples, self.under.samples, strict=True)]
@@ -50,7 +55,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def spread(self) -> tuple[float, float]:
-        """The quartiles: half of the rounds lie between them."""
+        """Return the lower and the upper quartile: half of the rounds lie between them."""
         if len(self.ratios) == 1:
             return self.ratio, self.ratio
         lower, _, upper = statistics.quantiles(self.ratios, n=4, method="inclusive")
@@ -58,6 +63,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> str:
+        """Return whether the aim is met: `yes`, `within the spread` or `no`; empty without an aim."""
         if self.aim is None:
             return ""
         if self.aim.met(self.ratio):
@@ -69,11 +75,12 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Row).decode
 
 
-def tell(row: Row) -> None:
-    """To the process that asked for it, in one piece."""
+def write(row: Row) -> None:
+    """Write a row as a line of JSON to the standard output, in one piece."""
     sys.stdout.write(_encode(row).decode() + "\n")
     sys.stdout.flush()
 
 
-def told(line: str) -> Row:
+def read(line: str) -> Row:
+    """Return the row of a line that `write` wrote."""
     return _decode(line)

@@ -1,4 +1,4 @@
-"""From the decoded tensor to the mp4: the stock pipeline's way and ours."""
+"""Measures our way from the decoded tensor to an mp4 against diffusers' own. `worker` calls `measure`."""
 
 import tempfile
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from inference.leader.mp4 import write_mp4
 from inference.ranks import device
 from ops.bench import stock
 from ops.bench.picture import film
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, seconds, warmed
 
@@ -17,6 +17,7 @@ HALF = Aim("≤", 0.5)
 
 
 def measure(setup: Setup) -> Iterator[Row]:
+    """Yield one row: seconds from a tensor on the device to a file."""
     here = device.choose(0)
     video_BCTHW = film(*parse_size(setup.film_size), setup.film_frames).to(here)
     with tempfile.TemporaryDirectory() as folder:

@@ -1,10 +1,13 @@
-"""The ratios of rows as a drawing: a dot for the median, a line for the spread, a stroke where the aim is."""
+"""Draws the ratios of a benchmark's rows as an SVG. `engine` writes it.
+
+A dot is the median, a line the quartiles, a stroke the aim.
+"""
 
 from collections.abc import Callable, Iterable
 from html import escape
 from math import ceil, log2
 
-from ops.bench.row import Row
+from ops.bench.report.row import Row
 
 LINE_PX = 24
 TEXT_PX = 480
@@ -14,7 +17,7 @@ COLOURS = {"": "#57606a", "yes": "#1a7f37", "within the spread": "#9a6700", "no"
 
 
 def plot(rows: Iterable[Row]) -> str:
-    """An SVG, its scale of powers of two."""
+    """Return the SVG; its scale is in powers of two. Rows without a second series are left out."""
     shown = [row for row in rows if row.under is not None]
     marks = [value for row in shown for value in (row.ratio, *row.spread, *([row.aim.value] if row.aim else []))]
     octaves = max([1, *(ceil(abs(log2(value))) for value in marks)])

@@ -1,6 +1,7 @@
-"""What a step costs beside the model: the ranks' vote, and rank 0's report of it.
+"""Measures what a step costs beside the model: the ranks' vote, and rank 0's report of the step.
 
-The real parts of rank 0 in its real threads, up to the bytes of an event; no broker takes them.
+`worker` calls `measure` on every rank. Rank 0 runs the classes of production in the threads of production, up to the
+encoded event, which no broker takes.
 """
 
 import asyncio
@@ -24,10 +25,10 @@ from inference.ranks.broadcast import Group
 from inference.ranks.commands import Run
 from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import Left
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 
-STEPS = 100  # of a round: the most that a client may ask for
+STEPS = 100  # in a round; the most that a client may ask for
 A_MILLISECOND = Aim("≤", 1.0)
 RANKS_OF_THE_AIM = 2
 JOB = Job(prompt=PROMPT, num_frames=81, seed=1, infer_steps=STEPS)
@@ -35,6 +36,7 @@ NOBODY: Any = None  # acknowledges nothing: there is no message
 
 
 def measure(setup: Setup, store: Store) -> Iterator[Row]:
+    """Yield one row on rank 0 and none on the others; every rank calls this."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     with GroupMonitor(store, rank, ranks).running() as monitor:
         if rank != 0:
@@ -46,7 +48,7 @@ def measure(setup: Setup, store: Store) -> Iterator[Row]:
 
 
 async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
-    """Rank 0's asyncio half; its compute thread is the other one."""
+    """Run rank 0's asyncio half, with its compute half in a second thread; return milliseconds of a step by rounds."""
     bridge = ThreadBridge()
     width, height = parse_size(setup.size)
     run = Run(
@@ -74,7 +76,7 @@ def _loop(bridge: ThreadBridge, monitor: GroupMonitor, rounds: int) -> list[floa
 
 
 async def _tell(attempt: Attempt) -> None:
-    """Make each report the bytes that would be published."""
+    """Encode each report as it would be published, until the attempt is over."""
     while not attempt.finished.is_set():
         await attempt.reports_waiting.wait()
         attempt.reports_waiting.clear()
@@ -83,7 +85,7 @@ async def _tell(attempt: Attempt) -> None:
 
 
 def _pass_steps(group: Group, rounds: int) -> list[float]:
-    """Milliseconds of a step in each round, after one that does not count."""
+    """Return the milliseconds of a step in each round; a first round is run that does not count."""
     group.next_command()
     steps_ms: list[float] = []
     for _ in range(1 + rounds):

@@ -1,6 +1,7 @@
-"""What a checkpoint of a running job costs, at the real shapes: bytes, and the time by which the steps are held up.
+"""Measures what a checkpoint of a running job costs at the real shapes: bytes, seconds to write, delay of the steps.
 
-The step loop is many small products of matrices in this thread; the checkpoint is written by another, to a folder.
+`worker` calls `measure`. Many small matrix products in this thread stand for the steps; a second thread writes the
+checkpoint to a folder.
 """
 
 import asyncio
@@ -22,7 +23,7 @@ from inference.wan.guidance import Conditioning
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Memory
 from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.turns import by_turns, now, seconds, warmed
 
@@ -32,11 +33,12 @@ CHANNELS, CONDITION_CHANNELS = 16, 20
 TEXT_DIM, PICTURE_TOKENS, PICTURE_DIM = 4096, 257, 1280
 INTERVAL_S = 60.0  # CHECKPOINT_INTERVAL
 A_HUNDREDTH = Aim("≤", INTERVAL_S / 100)
-STEPS, SIDE = 8000, 256  # longer than a write takes
+STEPS, SIDE = 8000, 256  # together they take longer than a write
 JOB_ID = "0" * 32
 
 
 def measure(setup: Setup) -> Iterator[Row]:
+    """Yield the rows of each size: bytes, seconds to write, seconds that the steps lose."""
     here = device.choose(0)
     for size in SIZES:
         with tempfile.TemporaryDirectory() as folder:
@@ -44,7 +46,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def snapshot(size: str, here: torch.device) -> DenoisingSnapshot:
-    """UniPC's, of Wan2.1-I2V-14B: UMT5-xxl and CLIP ViT-H."""
+    """Return a job's random state at step 20 with the shapes of Wan2.1-I2V-14B (UniPC, UMT5-xxl, CLIP ViT-H)."""
     width, height = parse_size(size)
     volume = ((FRAMES - 1) // TEMPORAL_STRIDE + 1, height // SPATIAL_STRIDE, width // SPATIAL_STRIDE)
     latents = torch.randn(1, CHANNELS, *volume, device=here)
@@ -86,7 +88,7 @@ def _measure(setup: Setup, size: str, state: DenoisingSnapshot, folder: Path) ->
 
 
 def _write(folder: Path, state: DenoisingSnapshot) -> float:
-    """Anew each time, both files."""
+    """Write both files of a checkpoint after deleting those of the last round, and return the seconds of the write."""
     with suppress(FileNotFoundError):
         for file in (folder / CHECKPOINTS).iterdir():
             file.unlink()

@@ -1,6 +1,7 @@
-"""One card at real sizes: a step of the stock pipeline and of ours, compiled, in 8 bits, cached. Writes no checkpoint.
+"""Measures a denoising step on one accelerator at real sizes: seconds, peak memory and TFLOP/s.
 
-The first step of a run does not count.
+Sides: the stock pipeline, and ours plain, compiled, with FP8 linear layers, with the attention cache. `worker` calls
+`measure`. The weights are drawn at random, and the first step of a run does not count.
 """
 
 import statistics
@@ -23,7 +24,7 @@ from inference.wan.load import Wan
 from ops.bench import flops
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 from ops.bench.picture import picture
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.stock import Stock
 from ops.bench.turns import by_turns, now
@@ -32,7 +33,7 @@ from ops.bench.weights import SHAPES, drawn
 STOCK = "stock"
 AIMS = {"compile": Aim("≥", 1.3), "compile+cache": Aim("≥", 2.0), "compile+fp8+cache": Aim("≥", 2.0)}
 OF_THE_PEAK = Aim("≥", 0.6)
-CACHED_STEPS = 40  # by the default rule over so many, steps that compute and steps that reuse are weighed
+CACHED_STEPS = 40  # the default rule over so many steps gives the weights of computing and of reusing steps
 
 RECOMPILATIONS_MAX = 64  # torch's own limit is for one variant in a process
 
@@ -40,6 +41,7 @@ OnStep = Callable[[int], None]
 
 
 def measure(setup: Setup) -> Iterator[Row]:
+    """Yield the rows of every variant against the stock pipeline, measured by turns."""
     here = device.choose(0)
     config.recompile_limit = RECOMPILATIONS_MAX
     peak_tflops = flops.matrix_tflops(here)
@@ -55,7 +57,7 @@ def measure(setup: Setup) -> Iterator[Row]:
         yield Row(part="card", what="a step", unit="s", over=step_s[STOCK], under=step_s[name], aim=AIMS.get(name))
         yield Row(part="card", what="peak memory", unit="bytes", over=memory[name], under=memory[STOCK])
     for name in names:
-        if "cache" not in name:  # which leaves out some of the operations
+        if "cache" not in name:  # the cache skips operations, so TFLOP/s would be too high
             reached = Series(name, [step_flops / seconds / flops.TERA for seconds in step_s[name].samples])
             product = Series("matrix product", [peak_tflops] * setup.count)
             aim = OF_THE_PEAK if name == "compile" else None
@@ -63,14 +65,14 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 class Took(NamedTuple):
-    """`peak_bytes` is with the weights of this side alone on the card."""
+    """What a step took on average; `peak_bytes` counts only this side's own weights among those on the accelerator."""
 
     step_s: float
     peak_bytes: float
 
 
 class Card:
-    """The weights, and for variants with `fp8` those rounded to 8 bits beside them."""
+    """The model on one accelerator: the drawn weights, and a copy with FP8 linear layers if a variant needs that."""
 
     def __init__(self, setup: Setup, here: torch.device) -> None:
         self._setup, self._here = setup, here
@@ -85,14 +87,16 @@ class Card:
 
     @property
     def pass_flops(self) -> int:
+        """Return the floating-point operations of one pass through the transformer."""
         shape, picture_tokens = self._given.first_frame_BCTHW.shape, self._given.image_BLD.shape[1]
         return flops.of_a_pass(self._plain.transformer.config, shape, TEXT_TOKENS, picture_tokens)
 
     def warm_up(self, variant: str) -> None:
-        """As many steps as it takes to have everything compiled: with the cache each step of three is different."""
+        """Run enough steps to compile everything: with the cache the first three steps differ, so three are run."""
         self._run(variant, 3 if "cache" in variant else 1)
 
     def take(self, variant: str) -> Took:
+        """Return the mean seconds of a step, and the peak memory, of one run of a variant."""
         steps_s, most = self._run(variant, self._setup.steps)
         return Took(_weighed(steps_s) if "cache" in variant else statistics.fmean(steps_s), most)
 
@@ -113,12 +117,12 @@ class Card:
     def _run_stock(self, job: Job) -> tuple[list[float], float]:
         self._plain.transformer.reset_attention_backend()
         with torch.compiler.set_stance("force_eager"):
-            told = self._watched(self._plain, lambda on_step: self._stock.run(job, self._image, on_step, "latent"))
+            measured = self._watched(self._plain, lambda on_step: self._stock.run(job, self._image, on_step, "latent"))
         set_attention_backend(self._plain, None)
-        return told
+        return measured
 
     def _watched(self, wan: Wan, run: Callable[[OnStep], object]) -> tuple[list[float], float]:
-        """Seconds of each step but the first, and the most memory meanwhile."""
+        """Return the seconds of each step but the first, and the peak memory of those steps in bytes."""
         marks: list[float] = []
 
         def on_step(_step: int) -> None:
@@ -133,13 +137,16 @@ class Card:
 
     def _ready(self, wan: Wan) -> Wan:
         set_attention_backend(wan, None)
-        # The compiler's code is for cards: on a CPU only its tracing is tried.
+        # Inductor's code is for accelerators: on a CPU only the tracing is tried.
         compile_blocks(wan.transformer, "eager" if wan.device.type == "cpu" else "inductor")
         return wan
 
 
 def _weighed(steps_s: list[float]) -> float:
-    """A step of a whole job with the cache, from a run of which the last step alone computes."""
+    """Return the mean seconds of a step of a whole job with the cache.
+
+    `steps_s` are of a run in which only the last step computes attention; the default rule weighs the two kinds.
+    """
     *reusing_s, computing_s = steps_s
     rule = rule_for(Job(prompt=PROMPT, num_frames=81, seed=0, infer_steps=CACHED_STEPS, use_attentioncache=True))
     assert rule is not None

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from ops.local.asked import DRAWN, USAGE, WRONG_USAGE_EXIT, Asked, asked
+from ops.local.arguments import DRAWN, USAGE, WRONG_USAGE_EXIT, Arguments, parse_arguments
 from ops.local.sample_image import PROMPT, sample
 from tests.conftest import completed
 
@@ -16,16 +16,22 @@ def photo(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("arguments", [[], [""], ["", ""]])
 def test_without_arguments_it_is_the_drawn_picture_and_its_prompt(arguments: list[str]) -> None:
-    assert asked(arguments) == Asked(sample(), DRAWN, PROMPT)
+    assert parse_arguments(arguments) == Arguments(sample(), DRAWN, PROMPT)
 
 
 def test_a_picture_alone_has_the_prompt_of_the_drawn_one(photo: Path) -> None:
-    assert asked([str(photo)]) == asked([str(photo), ""]) == Asked(b"a picture", photo.name, PROMPT)
+    assert (
+        parse_arguments([str(photo)])
+        == parse_arguments([str(photo), ""])
+        == Arguments(b"a picture", photo.name, PROMPT)
+    )
 
 
 def test_picture_and_prompt_are_taken_in_either_order(photo: Path) -> None:
     assert (
-        asked([str(photo), "zoom in"]) == asked(["zoom in", str(photo)]) == Asked(b"a picture", photo.name, "zoom in")
+        parse_arguments([str(photo), "zoom in"])
+        == parse_arguments(["zoom in", str(photo)])
+        == Arguments(b"a picture", photo.name, "zoom in")
     )
 
 
@@ -42,15 +48,15 @@ def test_picture_and_prompt_are_taken_in_either_order(photo: Path) -> None:
     ],
 )
 def test_words_alone_are_the_prompt_of_the_drawn_picture(words: str) -> None:
-    assert asked([words]) == asked(["", words]) == Asked(sample(), DRAWN, words)
+    assert parse_arguments([words]) == parse_arguments(["", words]) == Arguments(sample(), DRAWN, words)
 
 
 def test_a_file_that_is_named_like_words_is_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("zoom in").write_bytes(b"a picture")
-    assert asked(["zoom in"]) == Asked(b"a picture", "zoom in", PROMPT)
+    assert parse_arguments(["zoom in"]) == Arguments(b"a picture", "zoom in", PROMPT)
     Path("-x.png").write_bytes(b"a picture")
-    assert asked(["-x.png"]) == Asked(b"a picture", "-x.png", PROMPT)
+    assert parse_arguments(["-x.png"]) == Arguments(b"a picture", "-x.png", PROMPT)
 
 
 @pytest.mark.parametrize(
@@ -58,18 +64,18 @@ def test_a_file_that_is_named_like_words_is_a_picture(tmp_path: Path, monkeypatc
 )
 def test_a_path_without_a_file_is_no_prompt(path: str) -> None:
     with pytest.raises(SystemExit, match=r"no picture can be read at .* \(No such file or directory\)"):
-        asked([path])
+        parse_arguments([path])
 
 
 def test_a_folder_is_no_picture(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="Is a directory"):
-        asked([str(tmp_path)])
+        parse_arguments([str(tmp_path)])
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["-h"], ["photo.jpg", "--help"]])
 def test_help_prints_the_usage(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
-        asked(arguments)
+        parse_arguments(arguments)
     assert end.value.code == 0
     assert capsys.readouterr().out == USAGE + "\n"
 
@@ -92,7 +98,7 @@ def test_what_is_not_meant_so_is_said_with_the_usage(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as end:
-        asked(arguments)
+        parse_arguments(arguments)
     assert end.value.code == WRONG_USAGE_EXIT
     assert capsys.readouterr().err == f"{said}\n\n{USAGE}\n"
 
