@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from inference.pocket.build import build
-from ops.local.stack import Stack, on_free_ports, running
+from ops.local.stack import Stack, on_free_ports
+from ops.local.supervisor import running
 from tests.conftest import REPOSITORY, environment, eventually
 from tests.flow.conftest import MODEL, SIZE
 from tests.kit.pages import blocks
