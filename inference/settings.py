@@ -16,7 +16,7 @@ STAGE_FLOOR_S = 60.0
 
 
 class Settings(Struct, frozen=True):
-    """What an operator sets of a cluster, and what torchrun sets of a rank (the first three)."""
+    """Settings of a cluster by its operator, and of a rank by torchrun (the first three fields)."""
 
     rank: Annotated[int, Meta(ge=0, le=RANKS_MAX - 1)] = 0
     local_rank: Annotated[int, Meta(ge=0, le=RANKS_MAX - 1)] = 0
