@@ -14,15 +14,15 @@ from contracts import wire
 from contracts.broker.bus import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
-from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size, video_name
-from contracts.job_log import JobLog, logged
+from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size
+from contracts.job_log import JobLog
 from contracts.process import log
-from contracts.record import video_record_name
 from contracts.stores.files import Store
 from inference.leader.attempt_history import history_of
 from inference.leader.attempt_policy import Fail, JobFacts, decide
 from inference.leader.job_checkpoints import JobCheckpoints
-from inference.leader.mp4 import probe
+from inference.leader.job_videos import JobVideos
+from inference.leader.last_start import last_start
 from inference.ranks.commands import EncodedSnapshot, Run
 
 UNREADABLE = "the job could not be read"
@@ -77,7 +77,7 @@ class AttemptPlanner:
         self,
         job_log: JobLog,
         *,
-        videos: Store,
+        videos: JobVideos,
         scratch: Store,
         checkpoints: JobCheckpoints,
         cluster: ClusterStatus,
@@ -92,13 +92,13 @@ class AttemptPlanner:
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
         job_fingerprint = _fingerprint(submitted.job, png or b"", self._cluster.weights)
-        video_exists = png is not None and await self.is_video_made(job_id, job_fingerprint)
-        last = await self._log.last_start(job_id)
-        history = history_of([*await self._log.events(job_id), *logged([] if last is None else [last])])
+        video_exists = png is not None and await self._videos.exists(job_id, job_fingerprint)
+        last = await last_start(self._log, job_id)
+        history = history_of([*await self._log.events(job_id), *last.events])
         snapshot = None if video_exists else await self._checkpoints.latest(job_id, job_fingerprint)
         facts = JobFacts(
             history=history,
-            last_start=0 if last is None else last.sequence,
+            last_start=last.sequence,
             has_input=png is not None,
             video_exists=video_exists,
             checkpoint_step=0 if snapshot is None else snapshot.step,
@@ -137,25 +137,6 @@ class AttemptPlanner:
             cropped=prepared.cropped,
         )
         return await self._log.append(started, expect=prepared.expect)
-
-    async def is_video_made(self, job_id: str, job_fingerprint: str) -> bool:
-        """Return whether the job's video is stored and carries this fingerprint.
-
-        A video with another fingerprint may be stored: an attempt under other weights died before its ending, or an
-        earlier job had the same id, because its idempotency key was used again after the log forgot the job. That video
-        stays until the new one is ready: the attempt that made it may only be slow, and about to end the job.
-        """
-        try:
-            async with self._videos.local(video_name(job_id)) as path:
-                return (await asyncio.to_thread(probe, path)).fingerprint == job_fingerprint
-        except (FileNotFoundError, ValueError):  # ValueError: no video at all
-            return False
-
-    async def remove_video(self, job_id: str) -> None:
-        """Make way for the job's video, if another is in its place; that one's record goes first."""
-        log.get().warning("stale_video_removed")
-        await self._videos.delete(video_record_name(job_id))
-        await self._videos.delete(video_name(job_id))
 
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
