@@ -173,8 +173,8 @@ class AttemptRunner:
             case LeaveReason.ENDED:
                 if (ending := await self._context.job_log.ending(attempt.job_id)) is not None:
                     await self._completer.acknowledge_and_clean_up(attempt.delivery, ending)
-            case _:  # TAKEN_OVER: the job is another cluster's; CUT_OFF: the broker, once it is back, says whose it is
-                log.get().warning("job_left", why=attempt.leave_reason)
+            case reason:  # TAKEN_OVER: another cluster has the job; CUT_OFF: the broker, once back, says who has it
+                log.get().warning("job_left", why=reason and reason.value)
 
     async def _fail(self, reason: str) -> None:
         """End the job as failed; `reason` is safe to show."""

@@ -79,6 +79,6 @@ class Lease:
     def leave(self, reason: LeaveReason) -> None:
         """Have the attempt left for this reason: by the ranks at their next boundary, if they work on it."""
         if self._attempt.leave(reason):
-            log.get().info("job_halted", why=reason)
+            log.get().info("job_halted", why=reason.value)
             if self._attempt.on_ranks:
                 self._bridge.leave(save_first=reason.save_first)

@@ -1,4 +1,9 @@
-"""What the next attempt at a job would be, and the word in the log that it is ours. Knows no rank and no ending."""
+"""Prepare the next attempt at a job, and claim the job for it in the log.
+
+`Leader` calls `prepare` with the message of a job; in come its log, its picture, its checkpoint and its video, out goes
+a `PreparedAttempt` with the ranks' command. `AttemptRunner` then calls `claim`, which publishes `started` by
+compare-and-set: of two clusters that prepared the same attempt, one gets the job.
+"""
 
 import asyncio
 import hashlib
@@ -30,10 +35,11 @@ UNKNOWN_CHARS_MAX = 500
 
 
 class Limits(Struct, frozen=True):
-    """What a job may use up: seconds over all its attempts, and attempts that were not handed back.
+    """What a job may use up: `task_timeout_s` over all its attempts, and `max_attempts` that were not handed back.
 
-    A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; less where it was
-    measured before, but at least `stage_floor_s`. None is begun without `room_bytes` free where the videos are.
+    A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; if its time was
+    measured before, it may take less, but at least `stage_floor_s`. No job is begun without `room_bytes` free in the
+    store for videos.
     """
 
     task_timeout_s: float
@@ -44,13 +50,13 @@ class Limits(Struct, frozen=True):
 
 
 class CannotRun(Exception):
-    """The job cannot be run, here or anywhere; the text is safe to show."""
+    """No cluster can run the job; the text is safe to show."""
 
 
 class Unknown(Exception):
-    """A newer edge has accepted the job: it has a field or a value that this version does not know.
+    """The job has a field or a value that this version does not know, because a newer edge has accepted it.
 
-    Not hopeless, since a newer cluster can run it. The text says which, and is safe to show.
+    A newer cluster can run it. The text names the field or value, and is safe to show.
     """
 
 
@@ -73,6 +79,11 @@ class PreparedAttempt(Struct, frozen=True):
 
 
 class AttemptPlanner:
+    """Prepares and claims attempts for one cluster; one for the life of the process.
+
+    Every method raises `Unavailable` if the broker does not answer in time, and `OSError` if a store fails.
+    """
+
     def __init__(
         self,
         job_log: JobLog,
@@ -87,7 +98,7 @@ class AttemptPlanner:
         self._cluster, self._limits = cluster, limits
 
     async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
-        """Return what the next attempt at the job would be. Raises `CannotRun` or `Unknown`."""
+        """Return the next attempt at the job of a message with this `data`. Raises `CannotRun` or `Unknown`."""
         began = time.monotonic()
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
@@ -121,7 +132,7 @@ class AttemptPlanner:
         )
 
     async def claim(self, prepared: PreparedAttempt, progress: float) -> bool:
-        """Publish `started` as the next attempt. False if another cluster was first: the job is theirs."""
+        """Publish `started` for the attempt; return False if another cluster was first and has the job."""
         run = prepared.run
         started = JobStarted(
             job_id=run.job_id,
@@ -140,9 +151,10 @@ class AttemptPlanner:
 
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
-    """Decode the job in a message. Raises `CannotRun` if it is none, or another's, and `Unknown` if it is a newer one.
+    """Decode the job in a message.
 
-    A field that is not known counts as a value that is not: to run the job without it would make another video.
+    Raises `CannotRun` if the bytes are no job or belong to another job, and `Unknown` if a newer version wrote them. An
+    unknown field is refused like an unknown value: to run the job without that field would make another video.
     """
     try:
         head, unknown = wire.decode_head(data), wire.unknown_fields(data)
@@ -161,16 +173,19 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
 
 
 def _fingerprint(job: Job, png: bytes, weights: str) -> str:
-    """What the video is made of, and by which weights, as a digest that its file carries."""
+    """Return the SHA-256 of all that the video is made of: the job, its picture and the weights."""
     return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
 def _prepare(
     submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, snapshot: EncodedSnapshot | None
 ) -> tuple[Run, float]:
-    """The command for a job, its picture scaled to cover the video's size and cropped at the centre; and what share."""
+    """Return the ranks' command for a job, and the share of the picture that is cut off.
+
+    The picture is scaled to cover the video's size and cropped at the centre. Raises `CannotRun` if it is damaged.
+    """
     job, job_id = submitted.job, submitted.job_id
-    plan = plan_of(job, cluster) or cluster.plan  # none where a video is adopted that this cluster could not make
+    plan = plan_of(job, cluster) or cluster.plan  # None if a video is adopted that this cluster could not make
     try:
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
@@ -179,7 +194,7 @@ def _prepare(
     size = job.image_size or cluster.default_size
     if size == AUTO:
         size = nearest_size(cluster.sizes, cluster.default_size, *picture.size)
-        job = replace(job, image_size=size)  # what else goes by the size, as the shift does, goes by this one
+        job = replace(job, image_size=size)  # the shift, which depends on the size, depends on this one
     width, height = output_size(size, job.keep_aspect, *picture.size)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     rgb = fitted.tobytes()
