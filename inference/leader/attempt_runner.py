@@ -23,9 +23,10 @@ from inference.leader.completion import JobCompleter
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos, no_room_for_video
 from inference.leader.lease import Lease
+from inference.leader.limits import Limits
 from inference.leader.mp4 import write_mp4
 from inference.leader.outbox import Outbox
-from inference.leader.planner import AttemptPlanner, Limits
+from inference.leader.planner import AttemptPlanner
 from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import Failed, Generated, Left, Outcome
 

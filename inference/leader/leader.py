@@ -1,10 +1,8 @@
 """Rank 0's leader: takes jobs from the queue, runs an attempt at each, and ends with them when the process is to stop.
 
 `inference.launch` makes one `Leader` and awaits `serve`. In: messages of the queue, cancellations, the order to stop.
-Out: the events of jobs, their files, and the cluster's heartbeat.
-
-At most two jobs are in flight: the one on which the ranks work, and either the previous one, whose mp4 is being
-written, or the next one, prefetched.
+Out: the events of jobs, their files, and the cluster's heartbeat. At most two jobs are in flight: the one on which the
+ranks work, and either the previous one, whose mp4 is being written, or the next one, prefetched.
 """
 
 import asyncio
@@ -25,7 +23,8 @@ from inference.leader.completion import JobCompleter
 from inference.leader.heartbeat import publish_heartbeats
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
-from inference.leader.planner import AttemptPlanner, CannotRun, Limits, Unknown
+from inference.leader.limits import Limits
+from inference.leader.planner import AttemptPlanner, CannotRun, Unknown
 from inference.leader.progress import Pace
 from inference.ranks.monitor import LAST_ACTS_S, GroupMonitor
 
@@ -163,7 +162,7 @@ class Leader:
     # -- the cluster -----------------------------------------------------------------------------------------------
 
     async def _hand_back_in_time(self, stop: asyncio.Event, done: asyncio.Event) -> None:
-        """On `stop`, leave jobs at their next boundary; hand back those that do not get there in time, and exit."""
+        """Leave all jobs at their next boundary on `stop`; hand back those that do not get there in time, and exit."""
         if await lifetime.first_of(done, stop) is done:
             return
         for runner in list(self._in_flight.values()):
@@ -184,7 +183,7 @@ class Leader:
         os._exit(1)
 
     async def _end_with_the_group(self, done: asyncio.Event) -> None:
-        """When the group aborts, hand back its job at once and exit; the attempt counts as one whose cluster died.
+        """Hand back the ranks' job once their group aborts, and exit; the attempt counts as one whose cluster died.
 
         A video that the ranks have delivered may still be stored, as far as the time allows.
         """

@@ -13,7 +13,7 @@ from contracts.process import lifetime, log
 from inference.leader.attempt import Attempt, LeaveReason
 from inference.leader.bridge import ThreadBridge
 from inference.leader.last_start import last_start
-from inference.leader.planner import Limits
+from inference.leader.limits import Limits
 from inference.ranks.monitor import GroupMonitor
 
 RENEWALS_AN_ACK_WAIT = 3

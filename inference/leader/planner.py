@@ -28,25 +28,11 @@ from inference.leader.attempt_policy import Fail, JobFacts, decide
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
 from inference.leader.last_start import last_start
+from inference.leader.limits import Limits
 from inference.ranks.commands import EncodedSnapshot, Run
 
 UNREADABLE = "the job could not be read"
 UNKNOWN_CHARS_MAX = 500
-
-
-class Limits(Struct, frozen=True):
-    """What a job may use up: `task_timeout_s` over all its attempts, and `max_attempts` that were not handed back.
-
-    A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; if its time was
-    measured before, it may take less, but at least `stage_floor_s`. No job is begun without `room_bytes` free in the
-    store for videos.
-    """
-
-    task_timeout_s: float
-    stage_timeout_s: float
-    stage_floor_s: float
-    room_bytes: int
-    max_attempts: int
 
 
 class CannotRun(Exception):

@@ -1,4 +1,8 @@
-"""The device of this process, its process group, and its ties to its parent. Knows no model and no vendor."""
+"""Choose the device of this process, join its process group, and tie the process to its parent.
+
+`inference.launch` calls it once at the start of a rank. Devices are named by torch's own interface for accelerators, so
+that no line depends on a vendor.
+"""
 
 import ctypes
 import os
@@ -18,19 +22,22 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def choose(local_rank: int) -> torch.device:
-    """The accelerator with this number, or the CPU where there is none."""
+    """Return the accelerator with this number, or the CPU if the machine has no accelerator."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if accelerator is None else torch.device(accelerator.type, local_rank)
 
 
 def make_current(device: torch.device) -> None:
-    """Make it this thread's device: torch keeps the choice for each thread by itself."""
+    """Make `device` the current device of this thread: torch keeps the choice for each thread separately."""
     if device.type != "cpu":
         torch.accelerator.set_device_index(device)
 
 
 def backend(device: torch.device) -> str:
-    """gloo for what lies in main memory, so that control never waits in a device's queue; the device's own beside."""
+    """Return the backends of the process group: gloo for main memory, and the device's own for the device.
+
+    Control tensors lie in main memory, so that they never wait in a device's queue.
+    """
     if device.type == "cpu":
         return "cpu:gloo"
     return f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device.type)}"
@@ -38,9 +45,9 @@ def backend(device: torch.device) -> str:
 
 @contextmanager
 def join_group(device: torch.device) -> Generator[Store]:
-    """Be a rank of the group that torchrun's environment describes, for as long as the block lasts.
+    """Join the group that torchrun's environment describes, as a rank, for the length of the block.
 
-    Yields the key-value store that the ranks share, which is torchrun's and outlives each of them.
+    Yields torchrun's key-value store, which the ranks share and which outlives each of them.
     """
     timeout = timedelta(seconds=CONTROL_TIMEOUT_S)
     store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))
@@ -52,9 +59,9 @@ def join_group(device: torch.device) -> Generator[Store]:
 
 
 def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends: a killed torchrun leaves ranks that hold the cards.
+    """Have the kernel end this process when its parent ends. Without it a killed torchrun leaves ranks on the cards.
 
-    Linux only; elsewhere it does nothing. To be called from the main thread, early.
+    Linux only; on other systems it does nothing. Call it from the main thread, early.
     """
     if sys.platform != "linux":
         return
@@ -62,5 +69,5 @@ def die_with_parent() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended before the kernel was told
+    if os.getppid() != parent:  # the parent ended before the call
         os.kill(os.getpid(), signal.SIGKILL)

@@ -27,7 +27,8 @@ from inference.leader.completion import JobCompleter
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
 from inference.leader.lease import Lease
-from inference.leader.planner import AttemptPlanner, Limits
+from inference.leader.limits import Limits
+from inference.leader.planner import AttemptPlanner
 from inference.leader.progress import Pace
 from inference.ranks.commands import Run, Stop
 from inference.ranks.monitor import GroupMonitor

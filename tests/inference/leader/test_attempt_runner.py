@@ -29,9 +29,8 @@ def never(_bridge: ThreadBridge, _run: Run) -> Outcome:
 
 async def test_a_generated_video_is_stored_and_its_job_succeeds(rank_zero: RankZero) -> None:
     await rank_zero.run_next()
-    begun, *reports, ended = await rank_zero.events()
-    assert isinstance(begun, JobStarted)
-    assert {type(report) for report in reports} <= {StageStarted}
+    ended = await rank_zero.log.ending(ID)
+    assert isinstance((await rank_zero.events())[0], JobStarted)
     assert isinstance(ended, JobSucceeded)
     assert (ended.attempt, ended.width, ended.height, ended.num_frames) == (1, 64, 48, 25)
     assert await rank_zero.names() == {video_name(ID), record_name(ended)}
@@ -40,7 +39,7 @@ async def test_a_generated_video_is_stored_and_its_job_succeeds(rank_zero: RankZ
 
 async def test_a_job_that_the_ranks_cannot_generate_fails_with_their_reason(rank_zero: RankZero) -> None:
     await rank_zero.run_next(lambda _bridge, _run: Failed("the stage encode failed"))
-    ended = (await rank_zero.events())[-1]
+    ended = await rank_zero.log.ending(ID)
     assert isinstance(ended, JobFailed)
     assert (ended.attempt, ended.reason) == (1, "the stage encode failed")
     assert await rank_zero.names() == set()
@@ -64,7 +63,7 @@ async def test_a_job_that_ends_while_the_ranks_work_is_left_and_cleaned_up(rank_
         await rank_zero.log.end(cancelled(1.0))
         await runner.lease.confirm()
         await running
-    assert (await rank_zero.events())[-1] == cancelled(1.0)
+    assert await rank_zero.log.ending(ID) == cancelled(1.0)
     assert await rank_zero.names() == set()
     assert not await rank_zero.is_queued()
 
@@ -77,7 +76,7 @@ async def test_an_attempt_that_is_told_to_stop_leaves_its_last_step_to_the_next_
         runner.lease.leave(LeaveReason.TOLD_TO_STOP)
         await running
     events = await rank_zero.events()
-    assert isinstance(events[-1], JobReleased)
+    assert any(isinstance(event, JobReleased) for event in events)
     done = max(event.step for event in events if isinstance(event, StepCompleted))
     assert (await rank_zero.attempt()).prepared.run.resumed_from_step == done
 
@@ -94,7 +93,7 @@ async def test_an_attempt_that_waits_for_the_ranks_is_handed_back_without_a_star
 async def test_a_job_that_runs_out_of_its_time_fails(rank_zero: RankZero) -> None:
     rank_zero.limit(replace(LIMITS, task_timeout_s=0.2))
     await rank_zero.run_next(step_until_left)
-    ended = (await rank_zero.events())[-1]
+    ended = await rank_zero.log.ending(ID)
     assert isinstance(ended, JobFailed)
     assert ended.reason == "it ran longer than the 0.2 s that a job may"
 
@@ -111,7 +110,7 @@ async def test_the_next_attempt_adopts_a_video_whose_ending_was_never_published(
         await rank_zero.run_next()
     assert await rank_zero.names() == {video_name(ID), input_name(ID)}
     await rank_zero.run_next(never)
-    ended = (await rank_zero.events())[-1]
+    ended = await rank_zero.log.ending(ID)
     assert isinstance(ended, JobSucceeded)
     assert ended.attempt == 2
 
@@ -132,7 +131,7 @@ async def test_a_video_that_finds_no_room_fails_its_job(
 
     monkeypatch.setattr(attempt_runner, "write_mp4", no_room)
     await rank_zero.run_next()
-    ended = (await rank_zero.events())[-1]
+    ended = await rank_zero.log.ending(ID)
     assert isinstance(ended, JobFailed)
     assert ended.reason.startswith(reason)
     assert await rank_zero.names() == set()

@@ -15,7 +15,8 @@ from contracts.job_log import JobLog
 from contracts.stores.files import Folder
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
-from inference.leader.planner import AttemptPlanner, Limits
+from inference.leader.limits import Limits
+from inference.leader.planner import AttemptPlanner
 from tests.contracts.test_fold import ID, JOB, submitted
 from tests.contracts.test_plan import cluster
 
