@@ -20,6 +20,7 @@ from contracts.broker import bus
 from contracts.cluster import ClusterStatus
 from contracts.plan import Plan, own_plan
 from contracts.process import env, lifetime, log, start
+from contracts.process.die_with_parent import die_with_parent
 from contracts.stores import configured
 from inference.leader.bridge import ThreadBridge
 from inference.leader.leader import Leader
@@ -33,7 +34,7 @@ from inference.wan import kernels
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Meshes
 
 LOOP_ENDS_WITHIN_S = 10.0
@@ -44,7 +45,7 @@ def main() -> None:
     """Run a rank from its start to its end. Raises `BadSetting` for settings by which it cannot start."""
     settings = env.read(Settings)
     (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
-    device.die_with_parent()
+    die_with_parent()
     if settings.rank == 0:
         configured.check(settings.video_store_url, settings.scratch_store_url)
     where = device.choose(settings.local_rank)
@@ -75,7 +76,7 @@ def check(settings: Settings, where: torch.device) -> None:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     choose_plan(settings, config["num_attention_heads"])
     asked = settings.attention_backend
-    if asked and not kernels.runs(asked, where, config["attention_head_dim"]):
+    if asked and not kernels.backend_works(asked, where, config["attention_head_dim"]):
         raise env.BadSetting(f"ATTENTION_BACKEND was {env.shown(asked)}; {where.type} cannot run that one here")
 
 
@@ -91,17 +92,17 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
             settings.model_ckpt_dir,
             where,
             large_sizes=settings.pocket_large_sizes,
-            mesh=rows_mesh(where.type, settings.world_size),
+            mesh=sharding_mesh(where.type, settings.world_size),
             offload_text_encoder=settings.offload_text_encoder,
             fp8_linear=settings.fp8_linear,
         )
-        attention = kernels.attend(wan, settings.attention_backend)
+        attention = kernels.set_attention_backend(wan, settings.attention_backend)
     except CheckpointError as error:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     except kernels.KernelError as error:
         raise env.BadSetting(str(error)) from error
     seconds = round(time.monotonic() - began, 1)
-    weights = "+".join([wan.weights, *kernels.marks(attention, fp8_linear=settings.fp8_linear)])
+    weights = "+".join([wan.weights, *kernels.approximations(attention, fp8_linear=settings.fp8_linear)])
     log.get().info("model_loaded", model=wan.card.name, weights=weights, attention=attention, seconds=seconds)
     return replace(wan, weights=weights)
 

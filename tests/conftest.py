@@ -14,8 +14,7 @@ import msgspec
 import pytest
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from ops import provision
 from ops.local.ports import free_ports
 

@@ -1,11 +1,14 @@
-"""What a broker's client complains of during an outage: which of it is new, and what it says of credentials. Pure."""
+"""The errors of the broker's client in an outage: which are new enough to log, and what they say of credentials.
+
+`client` notes every error here; health and provisioning show `refusal` and `denied`.
+"""
 
 import re
 import time
 
 from msgspec import Struct
 
-TELL_AGAIN_S = 60.0
+LOG_AGAIN_S = 60.0
 KINDS_MAX = 100
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]{1,200})', re.IGNORECASE)
@@ -20,23 +23,23 @@ class Denial(Struct, frozen=True):
 
 
 def is_denial(error: Exception) -> bool:
-    """Return whether the broker denied one subject, and goes on with all else."""
+    """Return whether the broker denied one subject and serves all others."""
     return "permissions violation" in str(error).lower()
 
 
 class Complaints:
-    """The complaints of one client. An outage ends when it is connected."""
+    """The complaints of one client, for as long as the client lives. An outage ends when it is connected."""
 
     def __init__(self) -> None:
         self.refusal: str | None = None
         """Why the broker does not let the client in; None if it does, or if nobody knows."""
         self.denied: Denial | None = None
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def is_new(self, error: Exception) -> bool:
-        """Note an error; return whether its reason has not been told in this outage.
+        """Note an error, and return whether its reason has not been logged in this outage.
 
-        What is denied comes while connected, and is told again after `TELL_AGAIN_S`.
+        Denials come while the client is connected, and are new again after `LOG_AGAIN_S`.
         """
         text = str(error)
         if _CREDENTIALS.search(text):
@@ -48,8 +51,8 @@ class Complaints:
         return self._is_new(f"{self.denied}" if found and not self._own_inbox() else type(error).__name__ + _kind(text))
 
     def end_outage(self) -> None:
-        """Forget what was told: the client is connected."""
-        self._told.clear()
+        """Forget what was logged: the client is connected."""
+        self._logged_at.clear()
         self.refusal = None
 
     def _own_inbox(self) -> bool:
@@ -57,16 +60,17 @@ class Complaints:
         return self.denied is not None and self.denied.subject.startswith("_INBOX")
 
     def _is_new(self, kind: str) -> bool:
+        """Return whether a kind of error is to be logged now. Of more than `KINDS_MAX` kinds the rest never is."""
         now = time.monotonic()
-        told = self._told.get(kind)
-        if told is not None and (now - told < TELL_AGAIN_S or not kind.startswith("Denial")):
+        logged_at = self._logged_at.get(kind)
+        if logged_at is not None and (now - logged_at < LOG_AGAIN_S or not kind.startswith("Denial")):
             return False
-        if told is None and len(self._told) >= KINDS_MAX:
+        if logged_at is None and len(self._logged_at) >= KINDS_MAX:
             return False
-        self._told[kind] = now
+        self._logged_at[kind] = now
         return True
 
 
 def _kind(text: str) -> str:
-    """Return the reason without what differs each time."""
+    """Return the reason without the name of an inbox, which differs each time."""
     return re.sub(r"_INBOX[^\"' ]*", "_INBOX", text)

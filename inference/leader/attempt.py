@@ -9,7 +9,7 @@ import time
 from collections import deque
 from enum import StrEnum
 
-from contracts.broker.bus import Delivery
+from contracts.broker import Delivery
 from contracts.events import Event, Stage, StageStarted, StepCompleted, Timings
 from inference.leader.planner import PreparedAttempt
 from inference.leader.progress import Pace, Progress

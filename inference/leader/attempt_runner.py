@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from msgspec import structs
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from contracts.job_log import JobLog
 from contracts.process import lifetime, log
-from contracts.stores.trouble import described
+from contracts.stores import described
 from inference.leader.attempt import Attempt, LeaveReason
 from inference.leader.bridge import ThreadBridge
 from inference.leader.completion import JobCompleter

@@ -11,7 +11,7 @@ from contextlib import suppress
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.process import lifetime
 

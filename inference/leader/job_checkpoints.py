@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from contracts.job import CHECKPOINTS, job_id_in
 from contracts.process import log
-from contracts.stores.files import Store, overwrite
+from contracts.stores import Store, overwrite
 from inference.ranks.commands import EncodedSnapshot
 from inference.wan.snapshot import DenoisingSnapshot, Origin, Unusable, check, digest, encode_conditions, encode_step
 

@@ -13,8 +13,7 @@ from contracts.job import Job, video_name
 from contracts.plan import Plan
 from contracts.process import log
 from contracts.record import video_record_name
-from contracts.stores import files
-from contracts.stores.files import Store
+from contracts.stores import Store, no_room
 from inference.leader.mp4 import probe
 from inference.ranks import out_of_memory
 
@@ -64,7 +63,7 @@ class JobVideos:
 
 def no_room_for_video(error: Exception, job: Job, plan: Plan, ranks: int) -> str | None:
     """Return why a video cannot be stored, safe to show, if a disk or the memory is full; None for another error."""
-    if isinstance(error, OSError) and files.no_room(error):
+    if isinstance(error, OSError) and no_room(error):
         return f"{STORAGE_FULL}: there is no room for the video"
     if out_of_memory.is_out_of_memory(error):
         return out_of_memory.advice("store", job, plan, ranks)

@@ -10,12 +10,11 @@ import os
 from contextlib import suppress
 
 from contracts import subjects
-from contracts.broker.bus import Bus, Delivery, Unavailable
+from contracts.broker import Bus, Delivery, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.job_log import JobLog
 from contracts.process import lifetime, log
-from contracts.stores.files import Store
-from contracts.stores.trouble import described
+from contracts.stores import Store, described
 from inference.leader.attempt import Attempt, LeaveReason
 from inference.leader.attempt_runner import AttemptRunner, RunnerContext
 from inference.leader.bridge import ThreadBridge

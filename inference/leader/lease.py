@@ -7,7 +7,7 @@ log whether the job has an ending or a later attempt: if so, or if the log does 
 import asyncio
 from contextlib import suppress
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from contracts.job_log import JobLog
 from contracts.process import lifetime, log
 from inference.leader.attempt import Attempt, LeaveReason
@@ -46,7 +46,7 @@ class Lease:
         while not attempt.finished.is_set():
             limit_s = attempt.progress.limit_s(self._limits.stage_floor_s, self._limits.stage_timeout_s)
             if attempt.still_for_s() < limit_s:
-                await attempt.delivery.keep()
+                await attempt.delivery.extend_ack_wait()
             else:
                 still_s = attempt.still_for_s()
                 self._monitor.abort_group(f"nothing moved in {attempt.progress.stage} for {still_s:.0f} s")

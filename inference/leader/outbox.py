@@ -4,7 +4,7 @@
 sent in time is lost.
 """
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from contracts.job_log import JobLog
 from contracts.process import log
 from inference.leader.attempt import Attempt, LeaveReason

@@ -16,13 +16,13 @@ from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size
 from contracts.job_log import JobLog
 from contracts.process import log
-from contracts.stores.files import Store
+from contracts.stores import Store
 from inference.leader.attempt_history import history_of
 from inference.leader.attempt_policy import Fail, JobFacts, decide
 from inference.leader.job_checkpoints import JobCheckpoints

@@ -1,13 +1,9 @@
-"""Choose the device of this process, join its process group, and tie the process to its parent.
+"""Choose the device of this process, and join its process group.
 
 `inference.launch` calls it once at the start of a rank. Devices are named by torch's own interface for accelerators, so
 that no line depends on a vendor.
 """
 
-import ctypes
-import os
-import signal
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -18,7 +14,6 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 CONTROL_TIMEOUT_S = 600  # how long a collective waits for the slowest rank before the cluster gives up
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def choose(local_rank: int) -> torch.device:
@@ -56,18 +51,3 @@ def join_group(device: torch.device) -> Generator[Store]:
         yield store
     finally:
         dist.destroy_process_group()
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends. Without it a killed torchrun leaves ranks on the cards.
-
-    Linux only; on other systems it does nothing. Call it from the main thread, early.
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # the parent ended before the call
-        os.kill(os.getpid(), signal.SIGKILL)

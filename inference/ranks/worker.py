@@ -16,7 +16,7 @@ from inference.ranks.commands import Idle, Run, Stop
 from inference.wan.generate import generate
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from inference.wan.snapshot import decode
 from inference.wan.vae.codec import SPATIAL_STRIDE
 
@@ -58,7 +58,7 @@ def _run_and_report(run: Run, group: Group, wan: Wan, meshes: Meshes, report: Ca
     outcome = _run(run, group, wan, meshes)
     report(outcome)
     if isinstance(outcome, Failed):
-        wan.texts.clear()
+        wan.prompt_cache.clear()
         try:
             out_of_memory.release(wan.device)
         except Exception:  # noqa: BLE001  # the job has ended in order, and the next one may need less
@@ -70,7 +70,7 @@ def _run(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
     image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
     group.stage = None
     try:
-        keep(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
+        set_sharded(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
         group.stage = "encode" if run.snapshot is None else "denoise"
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
         snapshot = None if run.snapshot is None else decode(run.snapshot.conditions, run.snapshot.state)

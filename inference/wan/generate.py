@@ -1,7 +1,7 @@
-"""From a job and its image to a video, read top to bottom: encode → noise → denoise → decode.
+"""Generates a job's video from its image, read top to bottom: encode → noise → denoise → decode.
 
-A pure function of weights, job and image, the same on every rank, however they share it: it knows no rank, no broker
-and no clock.
+A pure function of weights, job and image: every rank calls `generate` and gets the same video, by whatever layout the
+ranks share the job. Called by the worker of every rank.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ OfferSnapshot = Callable[[Callable[[], DenoisingSnapshot]], None]
 
 
 def decline(_make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
-    """Nobody wants to go on from here another time."""
+    """Ignore the offered snapshot; the default of `generate`."""
 
 
 def generate(
@@ -40,16 +40,16 @@ def generate(
     snapshot: DenoisingSnapshot | None = None,
     offer_snapshot: OfferSnapshot = decline,
 ) -> torch.Tensor:
-    """The job's video: 3 × frames × height × width in [-1, 1], on the model's device.
+    """Return the job's video: 3 × frames × height × width in [-1, 1], on the model's device.
 
     `image` has exactly the video's size. `boundary(stage, step)` is called before each stage with step 0, and after
-    every denoising step with the number of steps done; what it raises ends the job, and the next one starts clean.
-    Ranks that share the job by `layout` all call this, and all get the video.
+    every denoising step with the number of steps done; an exception from it ends the job and leaves the model ready for
+    the next. All ranks that share the job by `layout` call this, and all get the video.
 
-    `offer_snapshot(make_snapshot)` is called after every step, before its boundary, that the job could go on from
-    another time: what `make_snapshot` returns is then given as `snapshot`, and there is no stage `encode`.
+    `offer_snapshot(make_snapshot)` is called before the boundary of every step from which the job can be resumed. To
+    resume, pass as `snapshot` the value that `make_snapshot` returned; the stage `encode` is then left out.
     """
-    boundary = _in_step(boundary, wan.device)
+    boundary = _synchronised(boundary, wan.device)
     with torch.inference_mode():
         if snapshot is None:
             boundary("encode", 0)
@@ -64,7 +64,10 @@ def generate(
 
 
 def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditioning:
-    """Everything that stays the same through all steps. `""` as negative prompt means none, None the model's own."""
+    """Return the inputs of the transformer that stay the same through all steps.
+
+    A negative prompt of `""` is encoded as an empty text; None means the model's own negative prompt.
+    """
     negative = DEFAULT_NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt
     return Conditioning(
         prompt_BLD=encode_text(wan, job.prompt),
@@ -84,7 +87,7 @@ def denoise(
     snapshot: DenoisingSnapshot | None = None,
     offer_snapshot: OfferSnapshot = decline,
 ) -> torch.Tensor:
-    """The job's latents: 1 × 16 × T × H/8 × W/8 in fp32."""
+    """Return the job's latents after all steps: 1 × 16 × T × H/8 × W/8 in fp32."""
     shift = shift_of(job, job.image_size or wan.card.default_size, wan.card.sample_shift)
     scheduler = solver(job.sample_solver, job.infer_steps, shift, wan.device)
     if snapshot is None:
@@ -95,7 +98,7 @@ def denoise(
         recall(scheduler, snapshot.memory, done)
     rule = rule_for(job)
     cache = AttentionCache(rule)
-    with shared_tokens(wan.transformer, layout.tokens), cache.over(wan.transformer):
+    with shared_tokens(wan.transformer, layout.tokens), cache.installed(wan.transformer):
         for step, timestep in enumerate(timesteps(scheduler)[done:], start=done):
             noise_BCTHW = predict_noise(
                 wan.transformer, latents_BCTHW, timestep, given, job.guidance_scale,
@@ -113,13 +116,16 @@ def _snapshot(step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, give
 
 
 def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> torch.Tensor:
-    """Noise of the condition's shape. Drawn on the CPU: there a seed means the same for every device and rank."""
+    """Return noise of the condition's shape with `channels` channels, on the condition's device.
+
+    Drawn on the CPU, where a seed gives the same numbers for every device and rank.
+    """
     shape = (condition_BCTHW.shape[0], channels, *condition_BCTHW.shape[2:])
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(condition_BCTHW.device)
 
 
-def _in_step(boundary: Boundary, device: torch.device) -> Boundary:
-    """`boundary`, but called when the device has got there: it runs behind the Python that feeds it."""
+def _synchronised(boundary: Boundary, device: torch.device) -> Boundary:
+    """Return `boundary`, preceded by a wait for the device, whose kernels run behind the Python that starts them."""
     if device.type == "cpu":
         return boundary
 

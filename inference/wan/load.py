@@ -1,7 +1,8 @@
-"""Loads a Wan2.1 image-to-video checkpoint, each rank its own rows. Knows no job, no rank and no network."""
+"""Loads a Wan2.1 image-to-video checkpoint from a folder into a `Wan`. Called once, when a rank starts.
 
-import time
-from collections.abc import Callable
+Over a mesh, transformer and text encoder are FSDP2-sharded, and each rank reads only its own rows from the files.
+"""
+
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -10,34 +11,32 @@ import torch
 from accelerate import cpu_offload
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
 from transformers.utils import logging
 
 from contracts.process import log
 from inference.wan import fp8
-from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.components import Checkpoint, Component
 from inference.wan.checkpoint.fingerprint import fingerprint
 from inference.wan.checkpoint.model_card import ModelCard, read_card
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.checkpoint.tokenizer import read_tokenizer
 from inference.wan.clip_pixels import Processor
-from inference.wan.parallel.fsdp import own_rows, share_out, with_rows
-from inference.wan.prompt_cache import Texts
+from inference.wan.parallel.fsdp import shard
+from inference.wan.prompt_cache import PromptCache
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
 from inference.wan.vae.cpu import speed_up
-
-SAY_EVERY_S = 5.0
+from inference.wan.weights import LoadingProgress, read_weights
 
 
 @dataclass(frozen=True)
 class Wan:
-    """The loaded components, none of them to be trained, all of them on `device` but for an offloaded text encoder.
+    """The loaded model, not for training: its components, on `device` except for an offloaded text encoder.
 
-    `weights` is the fingerprint of the checkpoint, with what else changes the pixels beyond rounding; it is empty for
-    weights that are not from a checkpoint. `texts` are the prompts encoded lately.
+    `weights` is the checkpoint's fingerprint, followed by the names of all arithmetic that changes pixels beyond
+    rounding; it is empty if the weights are not from a checkpoint. Lives as long as the process.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,7 +48,7 @@ class Wan:
     card: ModelCard
     device: torch.device
     weights: str = ""
-    texts: Texts = field(default_factory=Texts)
+    prompt_cache: PromptCache = field(default_factory=PromptCache)
 
     @property
     def heads(self) -> int:
@@ -67,11 +66,12 @@ def load(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """The model in `folder` on `device`, its card with the large sizes if they are asked for.
+    """Return the model in `folder` on `device`; with `large_sizes` its card also lists the large sizes.
 
-    Over a `mesh` the two large models are shared out and each rank reads its own rows alone; every rank of it calls
-    this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is
-    read if the folder holds something else, and afterwards if it was changed meanwhile.
+    Over a `mesh` the transformer and the text encoder are sharded and each rank reads its own rows only; every rank of
+    the mesh calls this. `dtype` is the dtype of these two models, by default the one that suits the device. Raises
+    `CheckpointError` before any weight is read if the folder holds another model, and afterwards if its files were
+    changed while they were read.
     """
     checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
     for each in checkpoint.unused:
@@ -101,99 +101,69 @@ def read(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """The models of a checkpoint that was opened; all else as above."""
-    logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
-    # The VAE and CLIP are small and their rounding would be seen: they are in fp32 on every device.
+    """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`."""
+    logging.disable_progress_bar()  # every rank would write its own bar into the log
+    # VAE and CLIP are small, and their rounding would be visible: both are in fp32 on every device.
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
-    reading = _Reading()
+    progress = LoadingProgress()
 
-    def whole(part: Part) -> Any:
-        return _filled(part, part.empty(), lambda _name: torch.float32, device, reading)
+    def small(component: Component) -> Any:
+        return read_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
 
-    def transformer() -> WanTransformer3DModel:
-        empty = checkpoint.transformer.empty()
-        if fp8_linear:
-            fp8.convert(empty.blocks)
-        if mesh is not None:
-            share_out(empty, empty.blocks, mesh)
-        model = _filled(checkpoint.transformer, empty, lambda name: wan_dtype(name, large_dtype), device, reading)
-        if large_dtype != torch.float32:
-            keep_residuals_in_fp32(model, large_dtype)
-        return model
-
-    def text_encoder() -> UMT5EncoderModel:
-        empty = checkpoint.text_encoder.empty()
-        if mesh is not None:
-            share_out(empty, empty.encoder.block, mesh, offload=offload_text_encoder)
-        home = torch.device("cpu") if offload_text_encoder else device
-        model = _filled(checkpoint.text_encoder, empty, lambda _name: large_dtype, home, reading)
-        if offload_text_encoder and mesh is None:
-            cpu_offload(model, execution_device=device)
-        return model
-
-    vae: AutoencoderKLWan = whole(checkpoint.vae)
+    vae: AutoencoderKLWan = small(checkpoint.vae)
     if device.type == "cpu":
         speed_up(vae)
     return Wan(
         tokenizer=read_tokenizer(checkpoint.tokenizer),
-        text_encoder=text_encoder(),
+        text_encoder=_text_encoder(
+            checkpoint.text_encoder, device, mesh, large_dtype, progress, offload=offload_text_encoder
+        ),
         image_processor=checkpoint.image_processor(),
-        image_encoder=whole(checkpoint.image_encoder),
+        image_encoder=small(checkpoint.image_encoder),
         vae=vae,
-        transformer=transformer(),
+        transformer=_transformer(checkpoint.transformer, device, mesh, large_dtype, progress, fp8_linear=fp8_linear),
         card=card,
         device=device,
     )
 
 
-def _filled(
-    part: Part, model: Any, dtype_of: Callable[[str], torch.dtype], device: torch.device, reading: "_Reading"
-) -> Any:
-    """The model with its parameters read, in the order in which they lie in the files."""
-    names = {part.canonical(name): name for name, _ in model.named_parameters()}
-    new: dict[nn.Parameter, nn.Parameter] = {}
-    for stored_name, stored in part.stored.items():
-        if stored_name not in names:
-            continue
-        name = names[stored_name]
-        owner, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
-        first, last = own_rows(parameter)
-        rows = stored.read(first, last)
-        reading.add(part, rows.nbytes)
-        if isinstance(owner, fp8.Fp8Linear) and parameter is owner.weight:
-            rows, scale = fp8.quantise(rows.to(device))
-            new[owner.scale] = with_rows(owner.scale, scale, device, scale.dtype)
-            new[parameter] = with_rows(parameter, rows, device, rows.dtype)
-        else:
-            new[parameter] = with_rows(parameter, rows, device, dtype_of(name))
-    _replace(model, new)
-    _move_buffers(model, device)
+def _transformer(
+    component: Component,
+    device: torch.device,
+    mesh: DeviceMesh | None,
+    dtype: torch.dtype,
+    progress: LoadingProgress,
+    *,
+    fp8_linear: bool,
+) -> WanTransformer3DModel:
+    """Return the transformer, sharded if there is a mesh, with its residual stream in fp32."""
+    empty = component.empty()
+    if fp8_linear:
+        fp8.convert(empty.blocks)
+    if mesh is not None:
+        shard(empty, empty.blocks, mesh)
+    model = read_weights(component, empty, lambda name: wan_dtype(name, dtype), device, progress)
+    if dtype != torch.float32:
+        keep_residuals_in_fp32(model, dtype)
     return model
 
 
-def _replace(model: nn.Module, new: dict[nn.Parameter, nn.Parameter]) -> None:
-    # By identity, so that a parameter that is used in two places remains one.
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            setattr(module, name, new[parameter])
-
-
-def _move_buffers(model: nn.Module, device: torch.device) -> None:
-    for module in model.modules():
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, buffer.to(device))
-
-
-class _Reading:
-    """Says now and then how far this rank is."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-        self._said_at = time.monotonic()
-
-    def add(self, part: Part, size: int) -> None:
-        self._bytes += size
-        if time.monotonic() - self._said_at >= SAY_EVERY_S:
-            self._said_at = time.monotonic()
-            log.get().info("model_loading", part=part.where.name, gigabytes=round(self._bytes / 1e9, 2))
+def _text_encoder(
+    component: Component,
+    device: torch.device,
+    mesh: DeviceMesh | None,
+    dtype: torch.dtype,
+    progress: LoadingProgress,
+    *,
+    offload: bool,
+) -> UMT5EncoderModel:
+    """Return UMT5's encoder, sharded if there is a mesh, in main memory with `offload`."""
+    empty = component.empty()
+    if mesh is not None:
+        shard(empty, empty.encoder.block, mesh, offload=offload)
+    home = torch.device("cpu") if offload else device
+    model = read_weights(component, empty, lambda _name: dtype, home, progress)
+    if offload and mesh is None:
+        cpu_offload(model, execution_device=device)
+    return model

@@ -7,12 +7,11 @@ import uvloop
 from msgspec import Struct
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Unavailable, bus
+from contracts.job_log import JobLog
 from contracts.process import env, lifetime, log, start
 from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
-from contracts.stores import configured
-from contracts.stores.trouble import described
+from contracts.stores import configured, described
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
 from services.state.records import Records
@@ -21,7 +20,8 @@ from services.state.retention import Limits, Retention
 GB = 1e9
 RETRY_PAUSE_S = 2.0
 END_WITHIN_S = 15.0
-"""From a signal on. A store that hangs would hold the process for ever; what is cut off is done again at the start."""
+"""The time from a signal to the end, in which a store may hang. Work that is cut off is done again at the next
+start."""
 
 
 class Settings(Struct, frozen=True):
@@ -39,11 +39,12 @@ class Settings(Struct, frozen=True):
 
     @property
     def limits(self) -> Limits:
+        """Return the limits of retention."""
         return Limits(int(self.max_output_dir_size * GB), self.video_min_age, self.leftover_min_age)
 
 
 async def serve(settings: Settings) -> bool:
-    """Return True where it was told to stop, False where the connection to the broker is lost for good."""
+    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False."""
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
@@ -52,27 +53,28 @@ async def serve(settings: Settings) -> bool:
             configured.video_store(settings.video_store_url),
             configured.scratch_store(settings.scratch_store_url),
         )
-        records = Records(broker, videos)
-        retention = Retention(broker, videos, scratch, settings.limits)
+        job_log = JobLog(broker, publisher="state")
+        records = Records(job_log, videos)
+        retention = Retention(job_log, videos, scratch, settings.limits)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(materialise(broker, records, retention_s=settings.task_retention, stop=stop))
-            tasks.create_task(clean_up(broker, retention, records, settings, stop=stop))
+            tasks.create_task(materialise(broker, job_log, records, retention_s=settings.task_retention, stop=stop))
+            tasks.create_task(clean_up(job_log, retention, records, settings, stop=stop))
         log.get().info("state_stopped")
         return not broker.lost
 
 
 async def clean_up(
-    broker: Bus, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
+    job_log: JobLog, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
 ) -> None:
-    """Reconcile, remove and restore, at once and then every so often.
+    """Reconcile, delete and restore, at once and then every `cleanup_interval`, until `stop` is set.
 
-    What fails is tried again soon, and logged once a reason.
+    A clean-up that fails is retried after `RETRY_PAUSE_S`, and logged once for each reason.
     """
     told = ""
     while not stop.is_set():
         pause_s = settings.cleanup_interval
         try:
-            unfinished = await reconcile(broker, records)
+            unfinished = await reconcile(job_log, records)
             await retention.apply(unfinished)
             await records.complete(unfinished, settled_s=settings.leftover_min_age)
         except (Unavailable, OSError) as error:

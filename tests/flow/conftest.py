@@ -13,8 +13,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.status import ENDED
 from inference.pocket.build import build
 from inference.wan.checkpoint.model_card import ModelCard

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobReleased, JobStarted
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, Road

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import input_name, video_name
 from tests.conftest import Process, eventually
 from tests.flow.conftest import LONG, RANKS, Road

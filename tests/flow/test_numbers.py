@@ -7,7 +7,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.conftest import eventually
 from tests.flow.conftest import LONG, RANKS, Road
 from tests.services.edge.conftest import post

@@ -10,8 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.stores import files
-from contracts.stores.files import Store
+from contracts.stores import Store, open_store
 from tests.conftest import environment, eventually, free_port
 
 START_WITHIN_S = 30
@@ -38,7 +37,7 @@ class ObjectStore:
         """A store in a new bucket, by way of this process's environment."""
         for name, value in {**self.variables, **variables}.items():
             monkeypatch.setenv(name, value)
-        return files.store(self.bucket())
+        return open_store(self.bucket())
 
     def answers(self) -> bool:
         try:

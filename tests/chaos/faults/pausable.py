@@ -54,11 +54,11 @@ def edge() -> None:
     from services.edge.body.idempotency import Identity  # noqa: PLC0415
 
     class HeldJobs(app.Jobs):
-        async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
+        async def publish(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
             await reach("request read")
-            repeated = await super().submit(request, png, identity)
+            is_first = await super().publish(request, png, identity)
             await reach("not answered")
-            return repeated
+            return is_first
 
     app.Jobs = HeldJobs
     runpy.run_module("services.edge", run_name="__main__")

@@ -15,7 +15,7 @@ from pathlib import Path
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Stored, Unavailable
+from contracts.broker import Bus, Stored, Unavailable
 from contracts.events import JobStarted
 from contracts.subjects import bucket_stream
 from tests.chaos.faults import checker

@@ -7,11 +7,11 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Expect, WrongSequence
+from contracts.broker import Bus, Expect, WrongSequence, bus
 from contracts.events import Ending
 from ops import provision
-from ops.provision import Settings, undurable
+from ops.durability import undurable
+from ops.provision import Settings
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
 from tests.contracts.test_fold import cancelled, failed, submitted, succeeded
 

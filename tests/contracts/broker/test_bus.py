@@ -4,9 +4,9 @@ import itertools
 import pytest
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
-from ops import provision
+from contracts.broker import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
+from contracts.broker.streams import READ_BATCH
+from ops import durability, provision
 from tests.conftest import Broker, eventually, provision_settings
 
 NEVER = asyncio.Event
@@ -51,7 +51,7 @@ async def test_only_the_first_ending_is_stored(link: Bus) -> None:
 
 
 async def test_reading_pages_through_more_messages_than_a_batch(link: Bus) -> None:
-    count = 2 * bus.READ_BATCH + 7
+    count = 2 * READ_BATCH + 7
     for n in range(count):
         await link.publish(f"video.events.{'a' * 32}.step", str(n).encode(), within_s=2)
     await link.publish(f"video.events.{'b' * 32}.step", b"x", within_s=2)
@@ -171,4 +171,4 @@ async def test_provisioning_twice_changes_nothing(broker: Broker, link: Bus) -> 
 
 async def test_a_broker_that_does_not_sync_is_found_out(broker: Broker, link: Bus) -> None:
     nobody = "http://127.0.0.1:1"
-    assert provision.undurable((broker.monitor_url, nobody)) == [nobody]
+    assert durability.undurable((broker.monitor_url, nobody)) == [nobody]

@@ -33,6 +33,8 @@ PROCESSES = {
 
 
 class Settings(Struct, frozen=True):
+    """Settings with the fields under test."""
+
     nats_creds: NatsCreds = None
 
 

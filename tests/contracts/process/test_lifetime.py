@@ -14,7 +14,7 @@ ENDS_WITHIN_S = 10
 
 IN_ORDER = """
 import asyncio, sys
-from contracts import lifetime
+from contracts.process import lifetime
 async def main():
     stop = lifetime.stop_on_signals()
     print("ready", flush=True)
@@ -25,7 +25,8 @@ asyncio.run(main())
 
 HANGING = """
 import asyncio, sys, time, uvloop
-from contracts import lifetime, log
+from contracts.process import lifetime
+from contracts.process import log
 log.configure("demo")
 async def main():
     stop = lifetime.stop_on_signals(end_within_s={end_within_s})
@@ -38,7 +39,7 @@ uvloop.run(main())
 
 OTHERS = """
 import time
-from contracts import lifetime
+from contracts.process import lifetime
 lifetime.leave_signals_to_others()
 print("ready", flush=True)
 time.sleep(60)

@@ -18,7 +18,7 @@ def test_a_url_is_logged_without_query_credentials_or_body() -> None:
 def test_lines_are_json_and_carry_what_is_bound() -> None:
     program = """
 import logging, warnings
-from contracts import log
+from contracts.process import log
 log.configure("demo", rank=3)
 with log.bound(job_id="j"):
     log.get().info("done", steps=4)
@@ -42,7 +42,7 @@ except ZeroDivisionError: log.get().exception("failed")
 
 DISGUISES = "\u2028\u2029\x85\x0b\x0c\x1c\x1d\x1e\x7f\x9b\u202e\u2066\u200b\ufeff\ud800\n\r\t\x1b"
 FORGING = f"""
-from contracts import log
+from contracts.process import log
 log.configure("demo")
 text = {DISGUISES!a} + " 小船 é"
 log.get().info("seen", path=text)

@@ -5,7 +5,10 @@ from pathlib import Path
 from contracts.process.start import EX_CONFIG, left
 from tests.conftest import completed
 
-SERVICE = "from contracts import env, start\nwith start.refusing('x'):\n    raise env.BadSetting('PORT was 0; é')"
+SERVICE = """
+from contracts.process import env, start
+with start.refusing('x'):
+    raise env.BadSetting('PORT was 0; é')"""
 
 
 def test_a_refused_start_has_a_sentence_and_an_exit_code_of_its_own(tmp_path: Path) -> None:

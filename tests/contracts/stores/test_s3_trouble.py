@@ -1,21 +1,18 @@
-"""What is missing or wrong of an object store is said in words that name what to set, and without any secret."""
+"""Faults of an object store and of its settings are said in words that name the variable, and without any secret."""
 
 import asyncio
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from contracts.broker import bus
 from contracts.process.env import BadSetting, read
-from contracts.stores import configured, files
+from contracts.stores import configured, open_store
 from ops.provision import provision
 from services.state.__main__ import Settings as State
 from tests.conftest import Broker, Process, eventually, provision_settings
+from tests.contracts.stores.answering import answering
 
 KEY_ID, KEY, TOKEN = "AKIACANARY", "secret-canary", "token-canary"
 KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": KEY, "AWS_SESSION_TOKEN": TOKEN}
@@ -34,41 +31,8 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contracts.stores.s3.RETRIES_MAX", 0)
 
 
-@contextmanager
-def answering(status: int, body: str, asked: list[str] | None = None) -> Generator[str, None, None]:
-    """The address of a server that answers every request so, and appends its path to `asked`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            if asked is not None:
-                asked.append(self.path)
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = answer  # noqa: N815  # http.server's own names
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's own
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:  # its own
-            """Say nothing of a client that speaks TLS."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        serving = Thread(target=server.serve_forever, args=(0.05,))
-        serving.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            serving.join()
-
-
 def said(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    """What is said of a store, by whichever way."""
+    """Return the sentence about a store: a refusal of its settings, or its trouble."""
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     try:
@@ -179,7 +143,7 @@ async def test_an_operation_that_fails_names_the_store(monkeypatch: pytest.Monke
             for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
                 monkeypatch.setenv(variable, value)
             with pytest.raises(kind, match=rf"^{NAME}, object store: these credentials may not") as raised:
-                await files.store("s3://my-bucket/x", setting=NAME).now()
+                await open_store("s3://my-bucket/x", setting=NAME).now()
             assert KEY not in str(raised.value)
 
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.inference.leader.scripted import LIMITS, RankZero
 
 

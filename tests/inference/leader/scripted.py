@@ -15,11 +15,11 @@ from msgspec.structs import replace
 from PIL import Image
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery
+from contracts.broker import Bus, Delivery
 from contracts.events import STAGES, AnyEvent, JobSubmitted
 from contracts.job import input_name
 from contracts.job_log import JobLog
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.leader.attempt import Attempt
 from inference.leader.attempt_runner import AttemptRunner, RunnerContext
 from inference.leader.bridge import ThreadBridge
@@ -168,7 +168,7 @@ class RankZero:
         return {file.name for store, inside in stores for file in await store.files(inside)}
 
     async def is_queued(self) -> bool:
-        return await self.log.queued(ID) is not None
+        return await self.log.(ID) is not None
 
     @property
     def aborted(self) -> str:

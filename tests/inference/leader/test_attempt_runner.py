@@ -6,7 +6,7 @@ import threading
 import pytest
 from msgspec.structs import replace
 
-from contracts.broker.bus import Expect, Unavailable
+from contracts.broker import Expect, Unavailable
 from contracts.events import JobFailed, JobReleased, JobStarted, JobSucceeded, StageStarted, StepCompleted
 from contracts.job import CHECKPOINTS, input_name, video_name
 from contracts.record import record_name

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from inference.pocket.build import Parts, PocketShape
+from inference.pocket.build import PocketModel, PocketShape
 from inference.pocket.data.latent_dataset import Views
 from inference.pocket.training import precision
 from inference.pocket.training.recipe import Recipe
-from inference.pocket.training.run import Sitting
+from inference.pocket.training.run import TrainingRun
 from inference.pocket.training.stage import Schedule
 from inference.pocket.training.train import train
 from inference.wan.checkpoint.model_card import ModelCard
@@ -44,7 +44,7 @@ SECONDS = Recipe(
     clip_batch=1,
     clip_frames=5,
     text_batch=4,
-    prompts_a_motion=1,
+    prompts_per_motion=1,
     small_batch=2,
     full_batch=1,
 )
@@ -52,7 +52,7 @@ SECONDS = Recipe(
 
 @pytest.fixture(scope="session", params=[False, True], ids=["fp32", "bf16"])
 def half(request: pytest.FixtureRequest) -> Generator[bool]:
-    """Whether training runs in bf16, whatever this CPU has instructions for. Tests that ask for it run both ways."""
+    """Run the test in fp32 and in bf16, whatever instructions this CPU has; True for bf16."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(precision, "has_bf16", lambda: request.param)
         yield request.param
@@ -66,12 +66,12 @@ def state(tmp_path_factory: pytest.TempPathFactory, half: bool) -> Path:
     return folder
 
 
-def learn(folder: Path, recipe: Recipe = SECONDS) -> tuple[Parts, list[str]]:
-    """What comes out of it, and what it says meanwhile."""
+def learn(folder: Path, recipe: Recipe = SECONDS) -> tuple[PocketModel, list[str]]:
+    """Train on one thread; return the model and the lines that were shown."""
     said: list[str] = []
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(Sitting(folder, said.append), recipe), said
+        return train(TrainingRun(folder, said.append), recipe), said
     finally:
         torch.set_num_threads(before)

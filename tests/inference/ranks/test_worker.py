@@ -84,7 +84,7 @@ SHORT = job(infer_steps=20, num_frames=25, guidance_scale=1.0)
 def test_memory_that_runs_out_as_weights_are_gathered_is_told_so(
     wan: Wan, monitor: GroupMonitor, monkeypatch: pytest.MonkeyPatch, before: int
 ):
-    monkeypatch.setattr(worker, "keep", by_turns(*[nothing] * before, too_much, nothing))
+    monkeypatch.setattr(worker, "set_sharded", by_turns(*[nothing] * before, too_much, nothing))
     *done, gave_up, after = outcomes(wan, monitor, *[SHORT] * (before + 2))
     assert len(done) == before
     assert isinstance(gave_up, Failed)
@@ -105,7 +105,7 @@ def test_memory_that_runs_out_at_a_stage_names_the_stage(
 def test_an_error_as_weights_are_gathered_is_not_told_of_the_stage_before(
     wan: Wan, monitor: GroupMonitor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(worker, "keep", by_turns(nothing, lambda *_, **__: 1 / 0))
+    monkeypatch.setattr(worker, "set_sharded", by_turns(nothing, lambda *_, **__: 1 / 0))
     _, gave_up = outcomes(wan, monitor, SHORT, SHORT)
     assert gave_up == Failed("the gathering of the weights failed with ZeroDivisionError")
 

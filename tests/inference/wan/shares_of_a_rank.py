@@ -11,25 +11,26 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from contracts.plan import Plan
+from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Meshes
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from tests.inference.conftest import Broken, break_off, image, job, latents
 
 CPU = torch.device("cpu")
 
 
 def held_bytes() -> int:
-    """What all tensors of this process take."""
+    """Return the bytes of all tensors of this process."""
     gc.collect()
     storages = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 def own_bytes(wan: Wan) -> int:
-    """What the two large models take on this rank while they are kept apart."""
+    """Return the bytes of this rank's shards of the two large models."""
     parameters = [*wan.transformer.parameters(), *wan.text_encoder.parameters()]
     return sum((own.to_local() if isinstance(own, DTensor) else own).nbytes for own in parameters)
 
@@ -37,7 +38,7 @@ def own_bytes(wan: Wan) -> int:
 def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool) -> None:
     dist.barrier()
     began = time.monotonic()
-    keep(wan, dit_sharded=sharded, t5_sharded=sharded)
+    set_sharded(wan, dit_sharded=sharded, t5_sharded=sharded)
     results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
     results[f"{name}/latents"] = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48))
     results[f"{name}/bytes"] = torch.tensor(held_bytes() - sum(kept.nbytes for kept in results.values()))
@@ -52,11 +53,11 @@ def break_a_pass(wan: Wan) -> None:
 
 
 def main(checkpoint: Path, folder: Path) -> None:
-    device.die_with_parent()
+    die_with_parent()
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
     with device.join_group(CPU):
-        mesh = rows_mesh("cpu", dist.get_world_size())
+        mesh = sharding_mesh("cpu", dist.get_world_size())
         wan = load(checkpoint, CPU, mesh=mesh)
         results["float32/own_bytes"] = torch.tensor(own_bytes(wan))
         run(wan, results, "float32/sharded", sharded=True)

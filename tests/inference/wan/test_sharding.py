@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inference.wan.load import Wan, load
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from tests.inference.conftest import image, job, latents
 from tests.inference.wan.ranks import run_ranks
 from tests.inference.wan.shares_of_a_rank import own_bytes
@@ -43,7 +43,7 @@ def alone(checkpoint: Path, kind: str) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sharded_and_gathered_make_the_latents_of_one_rank_bit_for_bit(results: Results, checkpoint: Path, kind: str):
-    """In bf16 some parameters are fp32, and 8-bit layers are bytes: all types of a block travel together."""
+    """Blocks have several dtypes: in bf16 some parameters are fp32, and FP8 layers are uint8."""
     expected, _ = alone(checkpoint, kind)
     for rank in results:
         passes = [name for name in rank if name.startswith(kind) and name.endswith("/latents")]
@@ -83,6 +83,6 @@ def test_changing_takes_less_than_a_second(results: Results):
 
 def test_on_one_rank_there_is_nothing_to_keep_apart(wan: Wan):
     before = dict(wan.transformer.named_parameters())
-    keep(wan, dit_sharded=True, t5_sharded=True)
-    keep(wan, dit_sharded=False, t5_sharded=False)
+    set_sharded(wan, dit_sharded=True, t5_sharded=True)
+    set_sharded(wan, dit_sharded=False, t5_sharded=False)
     assert all(parameter is before[name] for name, parameter in wan.transformer.named_parameters())

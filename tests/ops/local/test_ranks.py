@@ -25,7 +25,7 @@ def test_ranks_meet_on_a_machine_whose_name_resolves_to_nothing(tmp_path: Path) 
         "import os\nimport torch.distributed as dist\ndist.init_process_group('gloo')\n"
         "dist.barrier()\nos.write(1, b'met %d\\n' % dist.get_world_size())\n"  # at once: both ranks write there
     )
-    told = "from ops import ranks; ranks.SERVICE = 'meet'; raise SystemExit(ranks.main('2'))"
+    told = "from ops.local import ranks; ranks.SERVICE = 'meet'; raise SystemExit(ranks.main('2'))"
     ended = subprocess.run(
         [*UNKNOWN_HOST, sys.executable, "-c", told],
         cwd=REPOSITORY,

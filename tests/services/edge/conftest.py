@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.conftest import PLANTED, Broker, Process, eventually, free_port
 
 PROMPT = f"a small boat sails over a calm sea, {PLANTED}"

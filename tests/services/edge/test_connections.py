@@ -12,11 +12,11 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from tests.conftest import Broker, eventually
 from tests.services.edge.conftest import Edge, submit
-from tests.services.edge.http.test_limited_protocol import (
+from tests.services.edge.talk import (
     ONE_HOST,
     Impatient,
     Talk,
@@ -37,14 +37,15 @@ ENDS_WITHIN_S = 12
 
 SMALL = f"""
 import sys, uvloop
-from contracts import env, log
-from services.edge import __main__ as edge, crowd, server, uploads
+from contracts.process import env, start
+from services.edge import __main__ as edge
+from services.edge.http import crowd, server, uploads
 for module, limit in ((uploads, "UPLOADS_MAX"), (uploads, "HEAD_START_BYTES"), (server, "DRAIN_S")):
     assert hasattr(module, limit)
 assert edge.connections_for(10**9) == crowd.CONNECTIONS_MAX
 edge.connections_for = lambda files: {CONNECTIONS}
 uploads.UPLOADS_MAX, uploads.HEAD_START_BYTES, server.DRAIN_S = {UPLOADS}, 0, {DRAIN_S}
-log.configure("edge")
+start.configure("edge")
 sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings))) else 1)
 """
 
@@ -86,7 +87,7 @@ async def lonely(started: Impatient) -> Impatient:
 
 @asynccontextmanager
 async def held(edge: Edge, said: bytes, count: int) -> AsyncGenerator[list[Talk], None]:
-    """So many connections that have said this, one after the other."""
+    """Open so many connections one after the other, each of which has sent these bytes."""
     async with AsyncExitStack() as open_ones:
         found: list[Talk] = []
         for _ in range(count):
@@ -216,13 +217,23 @@ async def test_a_signal_ends_an_edge_in_time_whatever_its_clients_do_and_in_few_
     assert "Traceback" not in small.text
 
 
-async def test_a_store_that_hangs_does_not_hold_an_edge(tmp_path: Path) -> None:
-    edge = Small(tmp_path, Broker(tmp_path))
-    hangs = "import time\nfrom contracts.stores.files import Folder\nimport asyncio\n"
+async def test_a_store_that_hangs_does_not_hold_an_edge(tmp_path: Path, broker: Broker, link: Bus) -> None:
+    async def health_hangs() -> bool:  # before the first canary is stored, the edge does not ask the stores
+        try:
+            async with asyncio.timeout(1):
+                await ask(edge, get("/health", *LAST))
+        except TimeoutError:
+            return True
+        return False
+
+    assert link.connected
+    edge = Small(tmp_path, broker)
+    hangs = "import time\nfrom contracts.stores import Folder\nimport asyncio\n"
     hangs += "async def trouble(self, room_bytes=0): return await asyncio.to_thread(time.sleep, 60)\n"
     edge._arguments = ["-c", hangs + "Folder.trouble = trouble\n" + SMALL]
     edge.start()
     await eventually(lambda: alive(edge), within_s=20)
+    await eventually(health_hangs, within_s=20)
     async with held(edge, get("/health"), 3):
         assert parsed(await ask(edge, get("/livez", *LAST)))[0] == 200
         began = time.monotonic()

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
 from services.edge.app import KEEP_ALIVE_S, Settings
 from services.edge.http.origins import is_allowed
@@ -34,7 +34,7 @@ EXPOSED = ("Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed")
 
 
 async def raw(edge: Edge, request: bytes) -> bytes:
-    """All that a connection says to these bytes."""
+    """Send these bytes on a new connection, and return all that comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     try:
         writer.write(request)

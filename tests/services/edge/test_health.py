@@ -1,4 +1,4 @@
-"""`/health` says why it is not well, at once where that is known, and nothing of the inside."""
+"""`/health` gives the reasons why the service is not healthy, at once if they are known, and no internals."""
 
 import json
 import signal
@@ -10,10 +10,10 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from ops import provision
 from tests.conftest import Broker, eventually, provision_settings
-from tests.ops.test_provision import JETSTREAM, USER, old_server, server
+from tests.ops.brokers import JETSTREAM, USER, old_server, server
 from tests.services.edge.conftest import Edge
 
 AT_ONCE_S = 3.0

@@ -1,4 +1,4 @@
-"""`/readyz` goes by writes: when it says 503, and when it says 200 again."""
+"""Readiness follows writes: `/readyz` answers 503 while the broker takes none, and 200 afterwards."""
 
 import signal
 import time
@@ -7,8 +7,7 @@ from collections.abc import Callable
 import aiohttp
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable, bus
 from ops import provision
 from services.edge.canary import FAILING_AFTER_S, canary
 from tests.conftest import Broker, eventually, provision_settings

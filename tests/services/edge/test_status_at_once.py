@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from ops import provision
 from tests.conftest import Broker, Process, eventually, provision_settings
 from tests.services.edge.conftest import Edge, submit

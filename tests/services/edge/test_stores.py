@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
 from tests.conftest import Broker, completed, eventually
 from tests.kit.no_links import below, no_links

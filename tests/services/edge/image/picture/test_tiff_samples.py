@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from services.edge.image.picture.essence import Refused
-from tests.services.edge.picture import made
+from tests.services.edge.image.picture import made
 
 SIZE = (96, 64)
 UNSIGNED, SIGNED, FLOAT, UNDEFINED, COMPLEX = 1, 2, 3, 4, 5

@@ -1,0 +1,73 @@
+"""Batches of direct gets, which any replica answers: `streams` makes with them the reads that may be stale.
+
+`streams` repeats a batch that gets no answer: the broker hands each request to a replica drawn at random, and takes a
+replica that is gone off the list as soon as its route is given up. No batch can be asked of the leader alone.
+"""
+
+import asyncio
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+import nats.errors
+import nats.js.errors
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+FIRST_ANSWER_WITHIN_S = 0.4
+OF_A_MESSAGE = "Nats-Sequence"
+"""The header that the broker adds to every message that it reads out; the end of a batch does not have it.
+
+A message's publisher may have given it any headers, `Status` too. The broker's own headers follow those, and the last
+header of a name counts."""
+
+
+class Stored(Struct, frozen=True):
+    """A message as a stream holds it; `at` is when it was stored, in Unix seconds."""
+
+    subject: str
+    sequence: int
+    data: bytes
+    at: float
+
+
+async def batch(client: Client, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
+    """Return the messages of one batch, and how many messages match after it.
+
+    `request` is JetStream's own, such as `{"batch": 256, "seq": 1, "next_by_subj": "video.events.>"}`. Raises
+    `TimeoutError` if the first message does not come within `FIRST_ANSWER_WITHIN_S`, `ServiceUnavailableError` if no
+    replica is there, and `APIError` if the request is refused. The caller limits the wait for the rest.
+    """
+    inbox: asyncio.Queue[Msg] = asyncio.Queue()
+    reply = client.new_inbox()
+    subscription = await client.subscribe(reply, cb=inbox.put)
+    try:
+        await client.publish(f"$JS.API.DIRECT.GET.{stream}", json.dumps(request).encode(), reply=reply)
+        return await _collect(inbox)
+    finally:
+        with suppress(nats.errors.Error, OSError):  # it may be closed already
+            await subscription.unsubscribe()
+
+
+async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
+    """Return what `batch` returns, from the inbox in which its answers arrive."""
+    found: list[Stored] = []
+    pending = 0
+    message = await asyncio.wait_for(inbox.get(), FIRST_ANSWER_WITHIN_S)
+    while True:
+        headers = message.headers or {}
+        if OF_A_MESSAGE in headers:
+            at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
+            found.append(Stored(headers["Nats-Subject"], int(headers[OF_A_MESSAGE]), message.data, at))
+            pending = int(headers["Nats-Num-Pending"])
+        else:
+            match headers.get("Status"):
+                case "204" | "404":
+                    return found, pending
+                case "503":
+                    raise nats.js.errors.ServiceUnavailableError
+                case status:
+                    raise nats.js.errors.APIError(code=500, description=f"a direct get was answered {status}")
+        message = await inbox.get()
