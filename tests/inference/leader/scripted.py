@@ -168,7 +168,7 @@ class RankZero:
         return {file.name for store, inside in stores for file in await store.files(inside)}
 
     async def is_queued(self) -> bool:
-        return await self.log.(ID) is not None
+        return await self.link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is not None
 
     @property
     def aborted(self) -> str:
