@@ -1,7 +1,7 @@
-"""One rank of a cluster: settings, process groups, and who leads and who follows.
+"""Launch one rank of a cluster: read its settings, load the model, join the group, and run until it is told to stop.
 
-Rank 0 keeps asyncio in its main thread and runs the loop of all ranks in a second one; if either half fails the
-process ends, and torchrun and what watches over it start the cluster again.
+Every rank runs the loop of `worker`. Rank 0 keeps asyncio and the `Leader` in its main thread and runs that loop in a
+second one. If either thread fails, the process ends, and torchrun and its supervisor start the cluster again.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from contracts.process.die_with_parent import die_with_parent
 from contracts.stores import configured
 from inference.leader.bridge import ThreadBridge
 from inference.leader.leader import Leader
-from inference.leader.planner import Limits
+from inference.leader.limits import Limits
 from inference.ranks import device
 from inference.ranks.broadcast import Group
 from inference.ranks.monitor import GroupMonitor
@@ -42,6 +42,7 @@ GB = 1e9
 
 
 def main() -> None:
+    """Run a rank from its start to its end. Raises `BadSetting` for settings by which it cannot start."""
     settings = env.read(Settings)
     (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
     die_with_parent()
@@ -65,7 +66,7 @@ def main() -> None:
 
 
 def check(settings: Settings, where: torch.device) -> None:
-    """Look at all that a wrong setting can break before a weight is read: reading takes minutes.
+    """Check all that a wrong setting can break before a weight is read, because reading takes minutes.
 
     Raises `BadSetting`, which ends the process.
     """
@@ -80,7 +81,7 @@ def check(settings: Settings, where: torch.device) -> None:
 
 
 def prepare(settings: Settings, where: torch.device) -> Wan:
-    """The model as the settings want it; one sentence and the end of the process if that cannot be."""
+    """Load the model as the settings want it. Raises `BadSetting` if that is impossible."""
     began = time.monotonic()
     try:
         if settings.fp8_linear:
@@ -107,7 +108,7 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
 
 
 def choose_plan(settings: Settings, heads: int) -> Plan:
-    """The cluster's own plan, which jobs that ask for nothing run by. Ends the process where it cannot be run."""
+    """Return the cluster's own plan, by which jobs run that ask for none. Raises `BadSetting` if it cannot be run."""
     try:
         return own_plan(settings.plan, settings.world_size, heads)
     except ValueError as error:
@@ -115,7 +116,7 @@ def choose_plan(settings: Settings, heads: int) -> Plan:
 
 
 def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
-    """Every rank but 0: the loop of all ranks, until rank 0 ends it."""
+    """Run the loop of all ranks, until rank 0 ends it. If it fails, the whole group is aborted."""
     lifetime.leave_signals_to_others()
     with GroupMonitor(store, settings.rank, settings.world_size).running() as monitor:
         try:
@@ -126,7 +127,7 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
 
 
 async def run_rank_zero(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
-    """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
+    """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop."""
     stop = lifetime.stop_on_signals()
     bridge = ThreadBridge(settings.checkpoint_interval)
     monitor = GroupMonitor(
@@ -151,7 +152,7 @@ async def run_rank_zero(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan
                         max_attempts=settings.max_attempts,
                     ),
                 ).serve(stop)
-        except BaseException:  # noqa: BLE001  # the other half may wait for this one: end both
+        except BaseException:  # noqa: BLE001  # the compute thread may wait for this one: end both
             log.get().exception("lead_failed")
             os._exit(1)
         if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
@@ -160,7 +161,10 @@ async def run_rank_zero(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan
 
 
 def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
-    """Run the loop of all ranks in a second thread; the event is set once it has ended in order."""
+    """Run the loop of all ranks in a second thread, and return the event that is set once it has ended in order.
+
+    If the loop fails, the whole group is aborted and the event stays unset.
+    """
     ended = asyncio.Event()
     asyncio_loop = asyncio.get_running_loop()
 
@@ -168,18 +172,19 @@ def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMon
         try:
             device.make_current(wan.device)
             serve(Group(bridge, monitor), wan, meshes, bridge.report)
-        except BaseException:  # noqa: BLE001  # as above
+        except BaseException:  # noqa: BLE001  # the leader may wait for this thread: the group ends
             log.get().exception("loop_failed")
             monitor.abort_group("the loop of rank 0 failed")
         else:
             asyncio_loop.call_soon_threadsafe(ended.set)
 
-    here = contextvars.copy_context()  # what is bound to every log line
+    here = contextvars.copy_context()  # with the fields that are bound to every log line
     threading.Thread(target=here.run, args=(run,), name="loop", daemon=True).start()
     return ended
 
 
 def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
+    """Return the cluster's first status, under a new instance id; heartbeats repeat it."""
     now = time.time()
     return ClusterStatus(
         instance=uuid.uuid4().hex,
