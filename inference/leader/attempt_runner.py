@@ -37,7 +37,7 @@ SAVE_WITHIN_S = 10.0
 
 @dataclass(frozen=True)
 class RunnerContext:
-    """What the attempts of this process share; one for the life of the process.
+    """The parts that all attempts of this process share; made once for its whole life.
 
     The attempt on which the ranks work holds the lock `ranks`. `world_size` is the number of ranks.
     """

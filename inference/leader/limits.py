@@ -4,7 +4,7 @@ from msgspec import Struct
 
 
 class Limits(Struct, frozen=True):
-    """What a job may use up: `task_timeout_s` over all its attempts, and `max_attempts` that were not handed back.
+    """The limits of a job: `task_timeout_s` over all its attempts, and `max_attempts` that were not handed back.
 
     A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; if its time was
     measured before, it may take less, but at least `stage_floor_s`. No job is begun without `room_bytes` free in the

@@ -53,7 +53,7 @@ class DenoisingSnapshot:
 
 
 class Origin(Struct, frozen=True):
-    """Whose snapshot it is: `job_fingerprint` tells a job with its picture from any other, `weights` a model."""
+    """The owner of a snapshot: `job_fingerprint` tells a job with its picture from any other, `weights` a model."""
 
     job_fingerprint: str = msgspec.field(name="recipe")
     weights: str
@@ -158,14 +158,20 @@ def _loaded(content: bytes) -> dict[str, torch.Tensor]:
 
 
 class _Metadata(Struct):
+    """The metadata of a safetensors file, whose values are strings: ours is JSON."""
+
     wanjet: str
 
 
 class _Header(Struct):
+    """The header of a safetensors file, beside its tensors."""
+
     metadata: _Metadata = msgspec.field(name="__metadata__")
 
 
 class _Format(Struct):
+    """The one field that every version of the metadata has."""
+
     format: int
 
 
