@@ -12,8 +12,10 @@ import av
 
 from contracts import subjects
 from contracts.broker.bus import Bus
-from tests.conftest import REPOSITORY, environment, eventually
-from tests.flow.conftest import Road
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
+from tests.kit.road import Road
+from tests.kit.waiting import eventually
 
 EXAMPLE_WITHIN_S = 100
 README = (REPOSITORY / "README.md").read_text()

@@ -12,7 +12,9 @@ import pytest
 
 from contracts.stores import files
 from contracts.stores.files import Store
-from tests.conftest import environment, eventually, free_port
+from tests.kit.machine import free_port
+from tests.kit.process import environment
+from tests.kit.waiting import eventually
 
 START_WITHIN_S = 30
 

@@ -19,7 +19,10 @@ from contracts.broker.server_version import Server
 from contracts.process.start import EX_CONFIG
 from ops.local.stack import ask
 from ops.provision import Settings, provision, streams, vanished
-from tests.conftest import NATS_SERVER, Broker, Process, completed, eventually, free_port, provision_settings
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.machine import NATS_SERVER, free_port
+from tests.kit.process import Process, completed
+from tests.kit.waiting import eventually
 
 Account = Callable[[str], dict[str, str]]
 ENDS_WITHIN_S = 30

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops.local.stack import ask, on_free_ports
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 from tests.starts.run import GIVE_UP_S, SERVES, main, started
 
 PACKAGES = ("contracts", "services", "inference", "ops")

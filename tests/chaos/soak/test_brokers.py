@@ -13,7 +13,7 @@ from contracts.events import Ending
 from ops import provision
 from ops.provision import Settings, undurable
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
-from tests.contracts.test_fold import cancelled, failed, submitted, succeeded
+from tests.kit.builders import cancelled, failed, submitted, succeeded
 
 RACES = 100
 

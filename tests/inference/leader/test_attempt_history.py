@@ -5,7 +5,7 @@ import pytest
 from contracts.events import Event, JobSubmitted, Logged
 from inference.leader.attempt_history import Past
 from inference.leader.attempt_history import past as past_in
-from tests.contracts.test_fold import cancelled, released, stage, started, step, submitted
+from tests.kit.builders import cancelled, released, stage, started, step, submitted
 
 HOUR_S = 3600.0
 

@@ -12,7 +12,7 @@ from inference.leader.job_checkpoints import Checkpoints
 from inference.wan.guidance import Conditioning
 from inference.wan.snapshot import Halfway, decode
 from inference.wan.solvers import Memory
-from tests.contracts.test_fold import ID
+from tests.kit.builders import ID
 
 RECIPE, WEIGHTS = "a recipe", "3f1c"
 

@@ -15,8 +15,8 @@ from contracts.job_log import JobLog
 from contracts.stores.files import Folder
 from inference.leader.job_checkpoints import Checkpoints
 from inference.leader.planner import Claims, Limits
-from tests.contracts.test_fold import ID, JOB, submitted
 from tests.contracts.test_plan import cluster
+from tests.kit.builders import ID, JOB, submitted
 
 LIMITS = Limits(task_timeout_s=60, stage_timeout_s=60, stage_floor_s=1, room_bytes=0, max_attempts=3)
 

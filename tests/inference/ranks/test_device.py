@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from inference.ranks import device
-from tests.conftest import REPOSITORY, environment, output_of
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment, output_of
 
 END_S = 20
 TORCHRUN_S = 100

@@ -17,7 +17,7 @@ from inference.ranks.worker import GaveUp, Generated, Outcome, serve
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
 from inference.wan.snapshot import Halfway
-from tests.inference.conftest import job
+from tests.kit.tiny import job
 
 ALONE = Plan(cfg_size=1, ulysses_size=1)
 

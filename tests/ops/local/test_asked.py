@@ -4,7 +4,7 @@ import pytest
 
 from ops.local.asked import DRAWN, USAGE, WRONG_USAGE_EXIT, Asked, asked
 from ops.local.sample_image import PROMPT, sample
-from tests.conftest import completed
+from tests.kit.process import completed
 
 
 @pytest.fixture

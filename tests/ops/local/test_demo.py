@@ -21,7 +21,8 @@ from ops.local.order import POCKET_GUIDANCE, POCKET_MODEL, Model, request
 from ops.local.sample_image import PROMPT, sample
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid
-from tests.conftest import REPOSITORY, completed, environment
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import completed, environment
 
 ID = "0" * 32
 WAN = Model("Wan2.1-I2V-14B-720P")

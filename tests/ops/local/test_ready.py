@@ -24,7 +24,9 @@ from ops.local.stack import (
 )
 from ops.local.work import work
 from services.edge.http.hosts import is_served
-from tests.conftest import REPOSITORY, environment, eventually
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
+from tests.kit.waiting import eventually
 from tests.ops.local.test_work import BUSY
 
 READY = (200, b'{"status": "ready"}')

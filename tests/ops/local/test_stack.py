@@ -17,7 +17,8 @@ from supervisor.options import ServerOptions
 from contracts.process.start import EX_CONFIG
 from ops.local.stack import CONF, STOP_WITHIN_S, CannotStart, Stack, check_ports, on_free_ports, running
 from ops.local.supervisor_client import processes
-from tests.conftest import NATS_SERVER, REPOSITORY, eventually
+from tests.kit.machine import NATS_SERVER, REPOSITORY
+from tests.kit.waiting import eventually
 
 TORCHRUN_KILLS_AFTER_S = 30
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from ops.local.stack import Stack, check_ports, on_free_ports
-from tests.conftest import REPOSITORY, environment, eventually
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
+from tests.kit.waiting import eventually
 from tests.ops.local.test_stack import alive, pids_of
 
 JUST = Path(sys.executable).parent / "just"

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 from ops.local.work import work
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
 

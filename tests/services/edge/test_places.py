@@ -15,7 +15,7 @@ from services.edge import places
 from services.edge.errors import RETRY_AFTER_S
 from services.edge.jobs import Jobs
 from services.edge.places import NOBODY_WORKS_S, RETRY_AFTER_S_MAX, RETRY_AFTER_S_MIN, Places
-from tests.services.edge.conftest import PROMPT, Edge, picture, submit
+from tests.kit.edge import PROMPT, Edge, picture, submit
 from tests.services.edge.test_edge import cluster
 
 RUNNING, ENDED = "a" * 32, "b" * 32

@@ -11,8 +11,9 @@ from contracts.broker import bus
 from contracts.broker.bus import Bus, Unavailable
 from ops import provision
 from services.edge.canary import FAILING_AFTER_S, canary
-from tests.conftest import Broker, eventually, provision_settings
-from tests.services.edge.conftest import Edge
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge
+from tests.kit.waiting import eventually
 
 SLOW_S = 4.0
 

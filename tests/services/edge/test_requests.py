@@ -11,8 +11,8 @@ import pytest
 
 from contracts.process import log
 from services.edge.errors import Damaged, on_damaged
-from tests.conftest import eventually
-from tests.services.edge.conftest import PROMPT, Edge, picture, post
+from tests.kit.edge import PROMPT, Edge, picture, post
+from tests.kit.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 

@@ -9,7 +9,7 @@ from inference.pocket import whole_clip
 from inference.pocket.build import new_vae
 from inference.pocket.training.linear import LinearCodec, plant, whiten
 from inference.pocket.whole_clip import whole_clips
-from tests.inference.pocket.conftest import SMALL
+from tests.kit.short_training import SMALL
 
 
 @pytest.fixture

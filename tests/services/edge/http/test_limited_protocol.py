@@ -15,8 +15,10 @@ from aiohttp import web
 from contracts import subjects
 from contracts.broker.bus import Bus
 from contracts.job import video_name
-from tests.conftest import Broker, eventually, free_port
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge, submit
+from tests.kit.machine import free_port
+from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG, Case, cases
 
 SHORT_S = 0.6  # what the limits in seconds are here

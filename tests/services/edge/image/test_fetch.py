@@ -14,7 +14,7 @@ from services.edge.image.about import project
 from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, Outbound
 from services.edge.image.url_policy import Forbidden, Gate, customer_of
 from services.edge.resources.spool import Disk, Spool
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
 from tests.services.edge.spooled import fetch, lowest_free_descriptor, normalise
 
