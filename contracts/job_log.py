@@ -1,58 +1,72 @@
-"""The log of a job: the one way to read and to write the events of a job and its message in the queue.
+"""The log of jobs: the one way to read and to write the events of a job.
 
 Edge, state, inference and the operator's tools use it, so that the fences of the event log are written once: optimistic
-concurrency by expected sequences, and reading back what is there when an answer leaves open who has won. Reads that
-decide something go to the stream's leader.
+concurrency (compare-and-set) by expected sequences, and reading the log back when an answer leaves open who has won.
+Reads that decide something ask the stream's leader.
 """
 
 import asyncio
 from collections.abc import Sequence
 
 from msgspec.structs import replace
+from nats.js.api import StreamInfo
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Expect, Stored, Unavailable, WrongSequence
+from contracts.broker import Bus, Expect, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEnding, Ending, Event, JobSubmitted, Logged
+from contracts.job_queue import JobQueue
 
 PUBLISH_WITHIN_S = 30.0
 READ_BACK_PAUSE_S = 0.2
 
 
 class JobLog:
-    """`publisher` is the instance of the process that writes; it is part of every message id.
+    """The log as one process reads and writes it, made once beside the process's connection; `queue` is the queue.
 
-    Every method raises `Unavailable` if the broker does not answer in time.
+    `publisher` is the instance of the process; it is part of every message id. Every method raises `Unavailable` if the
+    broker does not answer in time.
     """
 
     def __init__(self, broker: Bus, publisher: str) -> None:
         self._broker, self._publisher = broker, publisher
+        self.queue = JobQueue(broker)
 
-    # -- reading ---------------------------------------------------------------------------------------------------
+    # -- reading a job -----------------------------------------------------------------------------------------------
 
     async def submission(self, job_id: str) -> JobSubmitted | None:
         """Return the job's submission, from the log or, before its copy is there, from the queue; None if in neither.
 
         Raises `wire.Undecodable`.
         """
-        stored = await self._stored_submission(job_id)
+        stored = await self._submission(job_id)
         return None if stored is None else wire.decode_submission(stored.data)
 
     async def submission_head(self, job_id: str) -> wire.SubmissionHead | None:
-        """Return what every version can read of the job's submission. Raises `wire.Undecodable`."""
-        stored = await self._stored_submission(job_id)
+        """Return the part of the job's submission that every version can read, found as `submission` is.
+
+        Raises `wire.Undecodable`.
+        """
+        stored = await self._submission(job_id)
         return None if stored is None else wire.decode_head(stored.data)
 
+    async def _submission(self, job_id: str) -> Stored | None:
+        return await self.stored_submission(job_id) or await self.queue.find(job_id)
+
+    async def stored_submission(self, job_id: str) -> Stored | None:
+        """Return the message of the job's submission in the log; None if it is not there (yet, or any more)."""
+        return await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
+
     async def ending(self, job_id: str) -> AnyEnding | None:
-        """Return how the job ended; None if it has not."""
+        """Return the job's ending; None if it has not ended."""
         stored = await self.stored_ending(job_id)
         return None if stored is None else wire.ending_in(stored)
 
     async def stored_ending(self, job_id: str, *, leader: bool = True) -> Stored | None:
-        """Return the ending's message, with the time at which the broker stored it."""
+        """Return the message of the job's ending; None if it has not ended. `leader` as in `Streams.last`."""
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=leader)
 
     async def last_start(self, job_id: str) -> Stored | None:
-        """Return the message of the latest `started`."""
+        """Return the message of the job's latest `JobStarted`; None if no attempt has begun."""
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
 
     async def declined_at(self, job_id: str) -> float | None:
@@ -64,19 +78,30 @@ class JobLog:
         """Return the job's readable events in the log's order. With replicas the last ones may be missing."""
         return logged(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)))
 
-    async def queued(self, job_id: str, *, leader: bool = True) -> Stored | None:
-        """Return the job's message in the queue, waiting or being worked on; None if it is not in the queue."""
-        return await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id), leader=leader)
+    # -- reading the log ---------------------------------------------------------------------------------------------
+
+    async def submitted_ids(self) -> set[str]:
+        """Return the ids of the jobs whose submission is in the log, as its subjects have them."""
+        submissions = await self._broker.subjects(subjects.EVENTS_STREAM, subjects.ALL_SUBMISSIONS)
+        return {subjects.job_id_of(subject) for subject in submissions}
+
+    async def stored_endings(self) -> list[Stored]:
+        """Return the messages of all endings in the log's order. With replicas the last ones may be missing."""
+        return await self._broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+
+    async def last_success(self) -> Stored | None:
+        """Return the message of the latest `JobSucceeded` of any job; None if there is none."""
+        return await self._broker.last(subjects.EVENTS_STREAM, subjects.ALL_SUCCESSES)
+
+    async def info(self) -> StreamInfo:
+        """Return the limits of the log's stream, and how full it is."""
+        return await self._broker.stream(subjects.EVENTS_STREAM)
 
     async def now(self) -> float:
         """Return the time by the broker's clock, in Unix seconds, to compare with when messages were stored."""
         return await self._broker.now()
 
-    async def _stored_submission(self, job_id: str) -> Stored | None:
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
-        return stored or await self.queued(job_id)
-
-    # -- writing ---------------------------------------------------------------------------------------------------
+    # -- writing -----------------------------------------------------------------------------------------------------
 
     async def append(
         self,
@@ -88,7 +113,8 @@ class JobLog:
     ) -> bool:
         """Publish the event. With `expect`, return False if the log holds another message where this one would go.
 
-        True means that the log holds this very event, stored now or by an earlier try whose answer was lost.
+        True means that the log holds this very event, stored now or by an earlier try whose answer was lost. Without
+        `message_id` the id is derived from event and publisher (`subjects.message_id`).
         """
         return await self._append(event, expect, within_s, message_id) is None
 
@@ -98,13 +124,21 @@ class JobLog:
         other = await self._append(ending, expect, within_s, None)
         return ending if other is None else wire.ending_in(other)
 
+    async def copy_submission(self, job_id: str, submission: bytes, *, within_s: float) -> None:
+        """Publish the copy of a queued job that the broker should have made itself.
+
+        Under the message id of the broker's own copy, which may still be on the way.
+        """
+        await self._broker.publish(subjects.submission_of(job_id), submission, message_id=job_id, within_s=within_s)
+
     async def _append(
         self, event: Event, expect: Expect | None, within_s: float, message_id: str | None
     ) -> Stored | None:
-        """Return None if the log holds this event, else the message that it holds instead.
+        """Publish the event. Return None if the log holds it then, else the message that the log holds instead.
 
         A refusal with nothing to be read back means that another message is in flight on another broker, or that the
-        broker counts a message that its disk has damaged. The first settles itself: try again until the deadline.
+        broker counts a message that its disk has damaged. The first settles itself: try again until the deadline. For
+        the second, expect the sequence of the damaged message.
         """
         subject, payload = subjects.event(event), wire.encode(event)
         deadline = asyncio.get_running_loop().time() + within_s
@@ -134,13 +168,13 @@ class JobLog:
     async def _is_damaged(self, sequence: int) -> bool:
         """Return whether a single broker counts this message of the log and cannot read it.
 
-        With replicas the answer is no: there an unreadable sequence may be a message in flight, and to publish after
-        it would store a second ending.
+        With replicas return False: an unreadable sequence may then be a message in flight, and to publish after it
+        would store a second ending.
         """
-        replicas = (await self._broker.stream(subjects.EVENTS_STREAM)).config.num_replicas
+        replicas = (await self.info()).config.num_replicas
         return replicas == 1 and await self._broker.at(subjects.EVENTS_STREAM, sequence) is None
 
 
 def logged(stored: Sequence[Stored]) -> list[Logged]:
-    """Decode messages of the log; what cannot be read is left out, but an ending is an ending all the same."""
+    """Decode messages of the log. An unreadable message is left out, unless it is an ending (`EndingUnknown`)."""
     return [Logged(event, message.at) for message in stored for event in wire.readable_events([message])]

@@ -3,12 +3,12 @@
 from msgspec import Struct
 
 from contracts import subjects, wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.events import Event
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import WITHOUT_VIDEO, Record, is_record, video_record_name
-from contracts.stores.files import File, Store
+from contracts.stores import File, Store
 
 PUBLISH_WITHIN_S = 5.0
 

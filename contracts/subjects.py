@@ -27,7 +27,7 @@ INFERENCE_DURABLE = "inference"
 STATE_DURABLE = "state"
 
 LANE = "default"
-LANE_OF_THE_LOST = "lost"  # of jobs that the queue had lost
+REQUEUED_LANE = "lost"  # of jobs that the queue had lost
 ALL_JOBS = "video.jobs.*.*"
 ALL_EVENTS = "video.events.>"
 ALL_SUBMISSIONS = "video.events.*.submitted"

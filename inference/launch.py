@@ -20,6 +20,7 @@ from contracts.broker import bus
 from contracts.cluster import ClusterStatus
 from contracts.plan import Plan, own_plan
 from contracts.process import env, lifetime, log, start
+from contracts.process.die_with_parent import die_with_parent
 from contracts.stores import configured
 from inference.leader.bridge import Desk
 from inference.leader.leader import Lead
@@ -43,7 +44,7 @@ GB = 1e9
 def main() -> None:
     settings = env.read(Settings)
     (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
-    device.die_with_parent()
+    die_with_parent()
     if settings.rank == 0:
         configured.check(settings.video_store_url, settings.scratch_store_url)
     where = device.choose(settings.local_rank)

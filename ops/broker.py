@@ -7,8 +7,7 @@ from contextlib import asynccontextmanager
 
 from msgspec import Struct
 
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.process.env import BadSetting, shown
 from contracts.process.settings import NatsCreds, NatsUrl
 

@@ -11,7 +11,7 @@ from msgspec import UNSET, structs
 from nats.js.errors import NotFoundError
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Stored
+from contracts.broker import Bus, Stored
 from contracts.events import Event, JobCancelled, JobDeclined, JobSubmitted
 from contracts.job import is_job_id
 from contracts.process import env, log, start

@@ -20,7 +20,7 @@ from nats.js.api import ConsumerConfig, StreamConfig
 from nats.js.errors import APIError, NotFoundError
 
 from contracts import subjects
-from contracts.broker.bus import Bus, Unavailable, WrongSequence
+from contracts.broker import Bus, Unavailable, WrongSequence
 from contracts.process import env, lifetime, log, start
 from contracts.process.env import BadSetting
 from ops.broker import Settings as Server

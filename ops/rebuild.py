@@ -9,14 +9,13 @@ import sys
 
 from msgspec import Struct
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import job_id_in
 from contracts.job_log import JobLog
 from contracts.process import env, log, start
 from contracts.process.settings import NatsCreds, NatsUrl, StoreUrl
 from contracts.restore import find_record, record_files, restore
-from contracts.stores import configured
-from contracts.stores.files import Store
+from contracts.stores import Store, configured
 from ops.broker import Settings as Broker
 from ops.broker import connected
 

@@ -2,7 +2,7 @@
 
 from nats.js.errors import APIError
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from ops.streams import Settings, streams
 
 NEEDED = "provisioning needs to publish to $JS.API.> and $KV.video-secrets.>, and to subscribe to _INBOX_provision.>"

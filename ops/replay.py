@@ -10,7 +10,7 @@ from msgspec import Struct
 from nats.js.api import ConsumerInfo
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.process import env, log, start
 from ops.broker import Settings, connected
 

@@ -7,8 +7,7 @@ import pytest
 
 pytest.register_assert_rewrite("tests.kit")
 
-from contracts.broker import bus  # noqa: E402  # after the kit's assertions are registered
-from contracts.broker.bus import Bus  # noqa: E402
+from contracts.broker import Bus, bus  # noqa: E402  # after the kit's assertions are registered
 from ops import provision  # noqa: E402
 from tests.kit.broker import Broker, provision_settings  # noqa: E402
 

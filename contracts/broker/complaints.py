@@ -1,4 +1,7 @@
-"""What a broker's client complains of during an outage: which of it is new, and what it says of credentials. Pure."""
+"""The errors of the broker's client in an outage: which are new enough to log, and what they say of credentials.
+
+`client` notes every error here; health and provisioning show `refusal` and `denied`.
+"""
 
 import re
 import time
@@ -20,12 +23,12 @@ class Denial(Struct, frozen=True):
 
 
 def is_denial(error: Exception) -> bool:
-    """Return whether the broker denied one subject, and goes on with all else."""
+    """Return whether the broker denied one subject and serves all others."""
     return "permissions violation" in str(error).lower()
 
 
 class Complaints:
-    """The complaints of one client. An outage ends when it is connected."""
+    """The complaints of one client, for as long as the client lives. An outage ends when it is connected."""
 
     def __init__(self) -> None:
         self.refusal: str | None = None
@@ -34,9 +37,9 @@ class Complaints:
         self._told: dict[str, float] = {}
 
     def is_new(self, error: Exception) -> bool:
-        """Note an error; return whether its reason has not been told in this outage.
+        """Note an error, and return whether its reason has not been logged in this outage.
 
-        What is denied comes while connected, and is told again after `TELL_AGAIN_S`.
+        Denials come while the client is connected, and are new again after `TELL_AGAIN_S`.
         """
         text = str(error)
         if _CREDENTIALS.search(text):
@@ -48,7 +51,7 @@ class Complaints:
         return self._is_new(f"{self.denied}" if found and not self._own_inbox() else type(error).__name__ + _kind(text))
 
     def end_outage(self) -> None:
-        """Forget what was told: the client is connected."""
+        """Forget what was logged: the client is connected."""
         self._told.clear()
         self.refusal = None
 
@@ -57,6 +60,7 @@ class Complaints:
         return self.denied is not None and self.denied.subject.startswith("_INBOX")
 
     def _is_new(self, kind: str) -> bool:
+        """Return whether a kind of error is to be logged now. Of more than `KINDS_MAX` kinds the rest never is."""
         now = time.monotonic()
         told = self._told.get(kind)
         if told is not None and (now - told < TELL_AGAIN_S or not kind.startswith("Denial")):
@@ -68,5 +72,5 @@ class Complaints:
 
 
 def _kind(text: str) -> str:
-    """Return the reason without what differs each time."""
+    """Return the reason without the name of an inbox, which differs each time."""
     return re.sub(r"_INBOX[^\"' ]*", "_INBOX", text)

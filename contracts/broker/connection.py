@@ -1,177 +1,185 @@
-"""nats-py's client, with failover to another server where the one it is at gives no answers. `bus` alone uses it.
+"""The connection of a process to the broker: it begins, is renewed after an outage, and ends; requests are repeated.
 
-A broker that is cut off from the others goes on answering pings and direct gets, and for up to 12 s also the reads of
-streams that it believes to lead. It cannot acknowledge a write. So an acknowledged write shows that the broker is well;
-an answered read does so only while nothing is written.
+`streams`, `publishing`, `kv` and `pull` build on `Connection`; `bus.connect` makes the whole of them. It works round
+two faults of nats-py 2.16: a client that gives up reconnecting or is closed for good (`lost`), and requests that hang
+over a restart of the broker.
+
+With three brokers, a request waits in `_ask` for a new leader, up to a deadline; a client without answers goes to
+another server (`client`).
 """
 
 import asyncio
-import json
-from typing import Any
+import secrets
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import nats.errors
-from msgspec import Struct
-from nats.aio.client import Client
-from nats.aio.msg import Msg
+import nats.js.errors
 
-from contracts.broker.complaints import Complaints, is_denial
-from contracts.broker.silence import Silence
-from contracts.process import credentials, log
+from contracts.broker.client import FailoverClient
+from contracts.broker.complaints import Denial
+from contracts.broker.errors import Unavailable
+from contracts.broker.server_version import Server
+from contracts.process import log
+from contracts.process.credentials import SEED_SUFFIXES
 
-SILENCE_S_MAX = 5.0
-CHECK_EVERY_S = 0.5
-RECONNECT_WAIT_S_MAX = 5.0
+T = TypeVar("T")
 
-_DIRECT, _INFO = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO."
-_OF_JETSTREAM = "$JS."
-_UNDECIDED = (10004, 10008, 10009, 10158, 10164)
-"""JetStream's errors if there is no leader, or if the replicas have not confirmed an earlier try of the same write."""
-_LIMIT_REACHED = 10077
-_BAD_REQUEST = 400
-_NOT_FOUND = 404
-
-
-class _Refusal(Struct, frozen=True):
-    """The codes of a JetStream error; zeros if the answer is none."""
-
-    code: int = 0
-    err_code: int = 0
+CONNECT_TIMEOUT_S = 2
+RECONNECT_WAIT_S = 0.2
+PING_INTERVAL_S = 1
+PINGS_UNANSWERED_MAX = 2
+REQUEST_TIMEOUT_S = 2.0
+REQUEST_WITHIN_S = 12.0  # with the route pings of cluster.conf a new leader is there some 6 s after the old one froze
+RETRY_PAUSE_S = 0.1
+CLOSE_TIMEOUT_S = 2.0
 
 
-class Unreadable(nats.errors.Error):
-    """The file of credentials has none now. nats-py tries again, as it does with a server that is away."""
+class Connection:
+    """The connection of one process. `lost` once it is closed for good; only a new process can connect then."""
 
-
-class Connection(Client):
-    """A client that knows how long it has had no answers. `watch` acts on that, for as long as it runs."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.complaints = Complaints()
-        self._reads, self._writes = Silence(), Silence()
-        self._acknowledged: dict[str, Silence] = {}
-        """By kind of subject: the first two tokens, of which there are a dozen."""
-
-    def _read_creds_user_jwt(self, creds: object) -> bytearray:
-        """Read the file anew at each connection. nats-py's own reader takes a carriage return for a part of the key."""
-        return bytearray(_held_by(str(creds)).jwt or b"")
-
-    def _read_creds_user_nkey(self, creds: object) -> bytearray:
-        return bytearray(_held_by(str(creds)).seed)
-
-    async def request(
-        self,
-        subject: str,
-        payload: bytes = b"",
-        timeout: float = 0.5,  # noqa: ASYNC109  # nats-py's own
-        old_style: bool = False,
-        headers: dict[str, Any] | None = None,
-    ) -> Msg:
-        """Send nats-py's request, and note question and answer. An error of NATS (no responders) is no answer."""
-        self._note_question(subject)
-        reply = await super().request(subject, payload, timeout, old_style, headers)
-        self._note_answer(subject, _refusal(reply))
-        return reply
-
-    def _note_question(self, subject: str) -> None:
-        if subject.startswith((_DIRECT, _INFO)):  # a broker without a leader answers these too
-            return
-        if subject.startswith(_OF_JETSTREAM):
-            self.asked()
-        else:
-            self._writes.asked()
-            self.acknowledgements(subject).asked()
-
-    def _note_answer(self, subject: str, refusal: _Refusal) -> None:
-        if subject.startswith(_DIRECT) or refusal.err_code in _UNDECIDED:
-            return
-        if subject.startswith(_INFO):
-            if refusal.code == _NOT_FOUND:  # only the leader of all brokers says so
-                self.well()
-        elif subject.startswith(_OF_JETSTREAM):
-            self.answered()
-        else:
-            self.well()
-            if refusal.code in (0, _BAD_REQUEST) or refusal.err_code == _LIMIT_REACHED:
-                self.acknowledgements(subject).answered()
-
-    def asked(self) -> None:
-        """Note a question to a leader that is not asked by `request`."""
-        self._reads.asked()
-
-    def answered(self) -> None:
-        """Note that a leader has answered."""
-        self._reads.answered()
-
-    def well(self) -> None:
-        """Note what shows that the server is well: a write that was decided, no stream of that name, no permission."""
-        self._reads.answered()
-        self._writes.answered()
-
-    def acknowledgements(self, subject: str) -> Silence:
-        """Return the failure detector of writes to subjects of this kind: the first two tokens.
-
-        A refusal that only a stream which takes writes can give counts as an acknowledgement.
-        """
-        kind = ".".join(subject.split(".", 2)[:2])
-        return self._acknowledged.setdefault(kind, Silence())
+    def __init__(self, client: FailoverClient, stop: asyncio.Event | None) -> None:
+        self._client = client
+        self._js = client.jetstream(timeout=REQUEST_TIMEOUT_S)
+        self._stop = stop or asyncio.Event()
+        self._renewed = asyncio.Event()
+        """Set, and replaced by a new Event, each time the client has reconnected."""
+        self._begun = False
+        self._ending = False
+        self._servers = ""
+        self.lost = False
+        self.failure: str | None = None
+        """Why no connection can be tried at all, whatever the broker would say; None if one can."""
 
     @property
-    def server_version(self) -> str:
-        """Return the version of the server that the client is at, such as 2.12.1; empty before the first one."""
-        return str(self._server_info.get("version", ""))
-
-    def note_error(self, error: Exception) -> bool:
-        """Note an error of the client, and return whether it is to be logged: once an outage and reason.
-
-        A server that refuses the credentials is asked again after growing pauses.
-        """
-        is_new = self.complaints.is_new(error)
-        if self.complaints.refusal is not None:
-            wait_s = float(self.options["reconnect_time_wait"])
-            self.options["reconnect_time_wait"] = min(RECONNECT_WAIT_S_MAX, 2 * wait_s)
-        if is_denial(error):
-            self.well()
-        return is_new
-
-    def note_connected(self, reconnect_wait_s: float) -> None:
-        """Note the end of an outage."""
-        self.complaints.end_outage()
-        self.options["reconnect_time_wait"] = reconnect_wait_s
+    def connected(self) -> bool:
+        """Return whether the client is connected now."""
+        return self._client.is_connected
 
     @property
-    def silent_s(self) -> float:
-        """Return for how many seconds nothing was answered that only a leader can answer."""
-        return max(self._reads.lasts_s, self._writes.lasts_s)
+    def begun(self) -> bool:
+        """Return whether the client has been connected once."""
+        return self._begun
 
-    def begin_anew(self) -> None:
-        """Start the clock again, for the server that the client is at now."""
-        self._reads.begin_anew()
-        self._writes.begin_anew()
+    @property
+    def refusal(self) -> str | None:
+        """Return the reason for which the broker does not let this process in; None if it does, or if nobody knows."""
+        return self._client.complaints.refusal
 
-    async def watch(self) -> None:
-        """Go to the next server whenever the current one has been silent for `SILENCE_S_MAX`. Ends by cancellation."""
+    @property
+    def denied(self) -> Denial | None:
+        """Return the right that the broker last denied this user; None if it has denied none."""
+        return self._client.complaints.denied
+
+    @property
+    def server(self) -> Server:
+        """Return the version and the limits of the server that the client is at."""
+        return Server(self._client.server_version, self._client.max_payload)
+
+    async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
+        """Connect, however long that takes; from then on nats-py reconnects by itself, without limit.
+
+        nats-py tries its servers in turn, the one that it leaves last, unless it draws them: the draw is made here.
+        """
+        self._servers = ",".join(server.rpartition("@")[2] for server in servers)
+        await self._client.connect(
+            secrets.SystemRandom().sample(servers, len(servers)),
+            dont_randomize=True,
+            name=name,
+            error_cb=self._on_error,
+            disconnected_cb=self._on_disconnected,
+            reconnected_cb=self._on_reconnected,
+            closed_cb=self._on_closed,
+            connect_timeout=CONNECT_TIMEOUT_S,
+            reconnect_time_wait=RECONNECT_WAIT_S,  # pyright: ignore[reportArgumentType]  # typed int, used as a float
+            max_reconnect_attempts=-1,
+            ping_interval=PING_INTERVAL_S,
+            max_outstanding_pings=PINGS_UNANSWERED_MAX,
+            inbox_prefix=f"_INBOX_{name}",
+            **_credentials(creds),
+        )
+        self._client.note_connected(RECONNECT_WAIT_S)
+        self._begun = True
+
+    def on_begun(self, begun: asyncio.Task[None]) -> None:
+        """Note how the task of `begin` ended: a failure is logged, kept in `failure`, and sets `stop`."""
+        error = None if begun.cancelled() else begun.exception()
+        if error is not None and not self._ending:  # a connecting client that is closed fails in many ways
+            self.failure = repr(error)
+            log.get().error("broker_refused", error=repr(error))
+            self._stop.set()
+
+    async def end(self) -> None:
+        """Close the connection. No failure to close takes the place of the error that ends the block."""
+        self._ending = True
+        with suppress(Exception):  # nats-py fails by assertions if it has not got far enough to be closed
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._client.close()
+
+    async def _on_error(self, error: Exception) -> None:
+        """Log an error of the client: one line an outage and reason for errors that repeat five times a second."""
+        if self._client.note_error(error):
+            log.get().error("broker_error", error=repr(error), servers=self._servers)
+
+    async def _on_disconnected(self) -> None:
+        if not self._ending:
+            log.get().warning("broker_disconnected")
+
+    async def _on_reconnected(self) -> None:
+        """Wake every pull, since its request died with the old connection."""
+        self._client.note_connected(RECONNECT_WAIT_S)
+        self._client.begin_anew()
+        log.get().info("broker_reconnected")
+        self._renewed.set()
+        self._renewed = asyncio.Event()
+
+    async def _on_closed(self) -> None:
+        if not self._ending:
+            self.lost = True
+            self._stop.set()
+
+    def _check_begun(self) -> None:
+        if not self._begun:
+            raise Unavailable("no connection yet")
+
+    def _check_connected(self) -> None:
+        """Raise `Unavailable` if there is no connection now.
+
+        For requests that are repeated: nats-py would keep each repetition, and send them all once it is connected.
+        """
+        if not self._client.is_connected:
+            raise Unavailable("no connection")
+
+    async def _ask(self, request: Callable[[], Awaitable[T]], *, within_s: float = REQUEST_WITHIN_S) -> T:
+        """Return the answer to a request; a refusal of the broker stays nats-py's `APIError`.
+
+        Without an answer, or without a leader to give one, asks again until `within_s` have passed or the process is
+        told to stop, and raises `Unavailable`.
+        """
+        deadline = _now() + within_s
         while True:
-            await asyncio.sleep(CHECK_EVERY_S)
-            if self.is_connected and self.silent_s >= SILENCE_S_MAX:
-                url = self.connected_url
-                log.get().warning("broker_silent", server=None if url is None else url.hostname)
-                self.begin_anew()
-                await self.force_reconnect()
+            try:
+                self._check_connected()
+                async with asyncio.timeout(max(RETRY_PAUSE_S, min(REQUEST_TIMEOUT_S, deadline - _now()))):
+                    return await request()
+            except nats.js.errors.ServiceUnavailableError as error:
+                problem: Exception = error
+            except nats.js.errors.APIError:
+                raise
+            except (nats.errors.Error, TimeoutError, OSError, Unavailable) as error:
+                problem = error
+            if self._stop.is_set() or _now() + RETRY_PAUSE_S >= deadline:
+                raise Unavailable(repr(problem)) from problem
+            await asyncio.sleep(RETRY_PAUSE_S)
 
 
-def _held_by(file: str) -> credentials.Credentials:
-    try:
-        return credentials.read(file)
-    except credentials.NoCredentials as error:
-        raise Unreadable(f"NATS_CREDS: {error}") from error
+def _credentials(creds: str | None) -> dict[str, Any]:
+    """Return nats-py's arguments for a file of credentials: a seed by the name's ending, or a JWT with its seed."""
+    if creds is None:
+        return {}
+    return {"nkeys_seed": creds} if creds.endswith(SEED_SUFFIXES) else {"user_credentials": creds}
 
 
-def _refusal(reply: Msg) -> _Refusal:
-    if b'"error":' not in reply.data:
-        return _Refusal()
-    try:
-        error = json.loads(reply.data)["error"]
-        return _Refusal(int(error.get("code", 0)), int(error.get("err_code", 0)))
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return _Refusal()
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,4 +1,4 @@
-"""What WanJet needs of a nats-server, from what the server says of itself when a client connects. Pure."""
+"""Check that a nats-server can serve WanJet, by the version and limits that it names when a client connects. Pure."""
 
 import re
 
@@ -11,7 +11,7 @@ _VERSION = re.compile(r"v?([0-9]{1,6})\.([0-9]{1,6})")
 
 
 class Server(Struct, frozen=True):
-    """A server as it describes itself."""
+    """A server as it describes itself: its version, such as 2.12.1, and the largest message that it takes."""
 
     version: str
     payload_bytes_max: int

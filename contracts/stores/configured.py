@@ -1,4 +1,8 @@
-"""The two stores by the settings that name them, and what a process checks of them before it starts."""
+"""The two stores of WanJet, opened from their settings, and the check of both that a process makes before it starts.
+
+Every process opens its stores here: videos and records under `VIDEO_STORE_URL`, inputs and checkpoints under
+`SCRATCH_STORE_URL`.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -8,8 +12,8 @@ from contracts.job import CHECKPOINTS, INPUTS
 from contracts.process import log
 from contracts.process.env import BadSetting
 from contracts.record import WITHOUT_VIDEO
-from contracts.stores import files
-from contracts.stores.files import Store
+from contracts.stores.open import open_store
+from contracts.stores.store import Store
 from contracts.stores.trouble import Trouble
 
 VIDEO_SETTING, SCRATCH_SETTING = "VIDEO_STORE_URL", "SCRATCH_STORE_URL"
@@ -17,27 +21,27 @@ CHECK_WITHIN_S = 10.0
 
 
 def video_store(url: str) -> Store:
-    """Videos, and the records of jobs. Raises `BadSetting`."""
+    """Return the store of videos and of the records of jobs. Raises `BadSetting`."""
     return _store(url, VIDEO_SETTING, ("", WITHOUT_VIDEO))
 
 
 def scratch_store(url: str) -> Store:
-    """Inputs and checkpoints. Raises `BadSetting`."""
+    """Return the store of inputs and checkpoints. Raises `BadSetting`."""
     return _store(url, SCRATCH_SETTING, (INPUTS, CHECKPOINTS))
 
 
 def _store(url: str, setting: str, folders: tuple[str, ...]) -> Store:
     try:
-        return files.store(url, setting=setting, folders=folders)
+        return open_store(url, setting=setting, folders=folders)
     except ValueError as error:
         raise BadSetting(f"{setting}: {error}") from error
 
 
 def check(video_store_url: str, scratch_store_url: str) -> None:
-    """Try both stores, before anything is begun. What is wrong with one is logged by the store itself.
+    """Try both stores before the process begins. A store logs its trouble itself.
 
-    Raises `BadSetting`, which ends the process, where no waiting helps: the path cannot be made or written to, or takes
-    no hard links. A store that is full, read-only or away may come right, and holds nobody up.
+    Raises `BadSetting`, which ends the process, for trouble that waiting does not cure: the path cannot be made or
+    written to, or takes no hard links. A store that is full, read-only or away may come right, and stops no start.
     """
     for trouble in troubles(video_store_url, scratch_store_url):
         if trouble.lasting:
@@ -45,14 +49,17 @@ def check(video_store_url: str, scratch_store_url: str) -> None:
 
 
 def troubles(video_store_url: str, scratch_store_url: str) -> Iterator[Trouble]:
-    """Try the two stores in turn, and yield what is wrong with them now. Raises `BadSetting`."""
+    """Try the two stores in turn, and yield the trouble of each that has one now. Raises `BadSetting`."""
     for store in (video_store(video_store_url), scratch_store(scratch_store_url)):
         if trouble := _ask(store):
             yield trouble
 
 
 def _ask(store: Store) -> Trouble | None:
-    """Ask in a thread that nobody waits for: a network file system that hangs cannot be interrupted."""
+    """Return a store's trouble; None for none, and for a store that does not answer within `CHECK_WITHIN_S`.
+
+    Asks in a daemon thread: a network file system that hangs cannot be interrupted.
+    """
     found: list[Trouble | None] = []
     asking = Thread(target=lambda: found.append(asyncio.run(store.trouble())), daemon=True)
     asking.start()

@@ -1,14 +1,14 @@
-"""The door to an object store: what `blobs.Folder` promises, kept by an S3-compatible one. Knows nothing of jobs.
+"""A store in an S3-compatible bucket. `open.open_store` makes it for a setting that is an `s3://` URL.
 
-An object appears whole or not at all by itself; that the first one of a name stays is a put that only creates. Who may
-do this, and where, say the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
+An object appears whole or not at all by itself; a put that only creates keeps the first object of a name. Credentials
+and address come from the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
 `AWS_ENDPOINT_URL`, …), which obstore reads when the store is made.
 """
 
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from mmap import mmap
 from pathlib import Path
@@ -21,7 +21,8 @@ from obstore.store import S3Store
 
 from contracts.process import log
 from contracts.stores import s3_trouble
-from contracts.stores.files import CHUNK_BYTES, PROBE_PREFIX, File, LastCheck, checked, is_name
+from contracts.stores.last_check import LastCheck
+from contracts.stores.store import CHUNK_BYTES, PROBE_PREFIX, File, checked, is_name
 from contracts.stores.trouble import Trouble
 
 CONNECT_WITHIN = timedelta(seconds=5)
@@ -31,18 +32,18 @@ RETRY_WITHIN = timedelta(seconds=30)
 CHECK_WITHIN_S = 10.0
 _OLD_PROBE = "probe.bin"  # left over by versions that overwrote one object again and again
 _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
-"""Errors that no waiting helps: there is no such bucket, or its server knows no put that only creates."""
+"""Errors that waiting does not cure: there is no such bucket, or its server knows no put that only creates."""
 
 
 class Bucket:
     """The objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
 
-    `setting` and `folders` as in `blobs.store`. Raises `ValueError` if the variables cannot be right.
+    `setting` and `folders` as in `open_store`. Raises `ValueError` if the variables cannot be right.
     """
 
     def __init__(self, url: str, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
         self._url, self._setting, self._folders = url, setting, folders
-        self._probe_name = PROBE_PREFIX + uuid4().hex  # of one process: they do not disturb each other
+        self._probe_name = PROBE_PREFIX + uuid4().hex  # its own, so that processes do not disturb each other
         self._last_check = LastCheck()
         # obstore's own types leave the rest of a configuration open.
         options: Any = {"timeout": ANSWER_WITHIN, "connect_timeout": CONNECT_WITHIN, "allow_http": True}
@@ -53,16 +54,8 @@ class Bucket:
         except BaseError as error:
             raise ValueError(s3_trouble.reason(error)) from error
 
-    @contextmanager
-    def _as_os_error(self) -> Generator[None, None, None]:
-        """Raise obstore's errors as what they are to everybody else, the world's, with the setting's name."""
-        name = f"{self._setting}, object store" if self._setting else "object store"
-        try:
-            yield
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"{name}: {s3_trouble.reason(error)}") from error
-        except BaseError as error:
-            raise OSError(f"{name}: {s3_trouble.reason(error)}") from error
+    def _as_os_error(self) -> AbstractContextManager[None]:
+        return s3_trouble.as_os_error(self._setting)
 
     @contextmanager
     def draft(self, name: str) -> Generator[Path, None, None]:
@@ -87,7 +80,7 @@ class Bucket:
         return True
 
     async def _make_young(self, name: str) -> None:
-        """The same bytes again: an object's age cannot be changed alone."""
+        """Put the same bytes again: an object's age cannot be changed alone."""
         if (data := await self.read(name)) is not None:
             with self._as_os_error():
                 await obstore.put_async(self._store, name, data, mode="overwrite", use_multipart=False)
@@ -110,7 +103,7 @@ class Bucket:
 
     async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
         with self._as_os_error():
-            # An empty range is refused by the protocol, and an object of no bytes has no other.
+            # S3 refuses an empty range, and an object of no bytes has no other range.
             answer = await obstore.get_async(self._store, checked(name), options={"range": (part.start, part.stop)})
             async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
                 yield bytes(chunk)
@@ -151,7 +144,7 @@ class Bucket:
         """Create an object in a folder and remove it. Raises `OSError`."""
         place = _inside(folder, self._probe_name)
         with self._as_os_error():
-            with suppress(AlreadyExistsError):  # one that could not be removed
+            with suppress(AlreadyExistsError):  # an earlier probe that could not be removed
                 await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
             with suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, place)
@@ -181,7 +174,7 @@ class Bucket:
         return False
 
     async def delete_old_drafts(self, *, before: float) -> int:
-        """Drafts do not lie in the store: only probes, of a process that was killed while it checked."""
+        """Delete old probes, of processes that were killed while they checked: drafts do not lie in the bucket."""
         old: list[str] = []
         with self._as_os_error():
             for folder in self._folders:

@@ -1,12 +1,15 @@
-"""Why an object store fails, in words that say what to set: for `bucket`. Reads errors and variables, no store.
+"""The reason why an object store fails, from obstore's error, in words that name the variable to set. For `s3`.
 
-obstore's own texts hold addresses, and an answer of the store may hold a key: none of either is passed on.
+obstore's own texts hold addresses, and an answer of the store may hold a key: neither is passed on.
 """
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from urllib.parse import urlsplit
+
+from obstore.exceptions import BaseError
 
 ENDPOINTS = ("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT")
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
@@ -28,7 +31,7 @@ _CODES = {
     "AuthorizationHeaderMalformed": _REGION,
     "RequestTimeTooSkewed": "the clock of this machine is wrong",
 }
-"""By the code in the answer of an S3-compatible store."""
+"""The reason by the code in the answer of an S3-compatible store."""
 _SIGNS = (
     (r"Missing SecretAccessKey", "AWS_SECRET_ACCESS_KEY is missing beside AWS_ACCESS_KEY_ID"),
     (r"Missing AccessKeyId", "AWS_ACCESS_KEY_ID is missing beside AWS_SECRET_ACCESS_KEY"),
@@ -49,8 +52,20 @@ _CODE = re.compile(r"<Code>(\w{1,64})</Code>", re.ASCII)
 _STATUS = re.compile(r"status code: ([1-5]\d\d)\b", re.ASCII)
 
 
+@contextmanager
+def as_os_error(setting: str) -> Generator[None, None, None]:
+    """Raise obstore's errors as `OSError` or `FileNotFoundError`, with the name of the store's setting."""
+    name = f"{setting}, object store" if setting else "object store"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name}: {reason(error)}") from error
+    except BaseError as error:
+        raise OSError(f"{name}: {reason(error)}") from error
+
+
 def reason(error: BaseException) -> str:
-    """Return why a request failed, as far as obstore's error tells, and at least its type."""
+    """Return why a request failed, as far as obstore's error tells; at least the error's type."""
     text, name = str(error), type(error).__name__
     for sign, words in _SIGNS:
         if re.search(sign, text):
@@ -63,13 +78,13 @@ def reason(error: BaseException) -> str:
 
 
 def silence(within_s: float, environ: Mapping[str, str] = os.environ) -> str:
-    """Return what no answer probably means: without credentials it is the metadata service that is waited for."""
+    """Return what no answer probably means: without credentials obstore waits for a metadata service."""
     has_any = any(environ.get(variable) for variable in (*KEYS, *OTHER_SOURCES))
     return f"no answer within {within_s:g} s{'' if has_any else f'; {NO_CREDENTIALS}'}"
 
 
 def check_endpoint(environ: Mapping[str, str] = os.environ) -> None:
-    """Raise `ValueError` for an endpoint that is no address, on which obstore would panic."""
+    """Raise `ValueError` if a variable names an endpoint that is no address: obstore would panic on it."""
     for variable in ENDPOINTS:
         text = environ.get(variable, "")
         if text and not _is_address(text):

@@ -1,10 +1,14 @@
-"""What is wrong with a store, for a log, for a client and for a start that cannot succeed. Knows no store."""
+"""The reason why a store cannot be written to, in words for a log, for a client and for a start that cannot succeed.
+
+`folder` and `s3` make a `Trouble`; `configured.check` refuses a start by it, and the edge shows it as health.
+"""
 
 import errno
 
 from msgspec import Struct
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (*_FULL, errno.EROFS)
 _NO_DESCRIPTORS = (errno.EMFILE, errno.ENFILE)
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EXDEV, errno.EMLINK)
 
@@ -19,8 +23,8 @@ LASTING = (
     errno.ENAMETOOLONG,
     errno.EINVAL,
 )
-"""Errors that stay until somebody changes the setting or the folder's permissions. A full disk, one that is read-only
-and one that cannot be reached may come right by themselves."""
+"""Errors that stay until somebody changes the setting or the folder's permissions. A disk that is full, read-only or
+unreachable may come right by itself."""
 
 
 class Trouble(Struct, frozen=True):
@@ -39,7 +43,7 @@ class Trouble(Struct, frozen=True):
 
     @property
     def plain(self) -> str:
-        """A sentence without paths, for clients."""
+        """Return a sentence without paths, for clients."""
         return f"{self.setting or 'a store'} {self.what} ({self.name})"
 
     def __str__(self) -> str:
@@ -47,19 +51,19 @@ class Trouble(Struct, frozen=True):
 
     @property
     def fields(self) -> dict[str, str]:
-        """What a log line says of it."""
+        """Return the fields of a log line about this trouble."""
         return {"store": self.setting, "path": self.path, "what": self.what, "error": self.error}
 
 
 def of_folder(setting: str, path: str, error: OSError) -> Trouble:
-    """What an error means that the file system gave while a file was to be published."""
+    """Return the trouble that an error means which the file system gave while a file was published."""
     number = error.errno or 0
     name = errno.errorcode.get(number, type(error).__name__)
     return Trouble(setting, path, name, _what(error), f"{name}, {error}", lasting=number in LASTING)
 
 
 def too_small(setting: str, path: str, free_bytes: int, room_bytes: int) -> Trouble:
-    """A folder that takes files, and has less room than is wanted."""
+    """Return the trouble of a folder that takes files and has less room than is wanted."""
     error = f"{free_bytes} bytes are free, {room_bytes} are wanted"
     return Trouble(setting, path, errno.errorcode[errno.ENOSPC], "is full", error)
 
@@ -72,12 +76,17 @@ def _what(error: OSError) -> str:
         return "is read-only"
     if number in _NO_DESCRIPTORS:
         return "cannot be checked: this process is out of file descriptors"
-    linking = error.filename2 is not None  # of all the calls only link has two names
+    linking = error.filename2 is not None  # of the calls that publish a file only link has two names
     if linking and number in _NO_LINKS:
         return "takes no hard links, or may not be written to"
     return "cannot be written to"
 
 
 def described(error: BaseException) -> str:
-    """An error for a log. Unlike its `repr`, the text of an `OSError` names the files."""
+    """Return an error as a log shows it: unlike the `repr`, the text of an `OSError` names the files."""
     return f"{type(error).__name__}: {error}"
+
+
+def no_room(error: OSError) -> bool:
+    """Return whether an error means a store that is full or read-only, which may pass."""
+    return error.errno in _NO_ROOM

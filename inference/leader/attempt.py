@@ -8,7 +8,7 @@ import time
 from collections import deque
 from typing import Literal
 
-from contracts.broker.bus import Delivery
+from contracts.broker import Delivery
 from contracts.events import Event, Stage, StageStarted, StepCompleted, Timings
 from inference.leader.planner import Planned
 from inference.leader.progress import Pace, Progress

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from contracts import wire
 from contracts.bounds import clipped
-from contracts.broker.bus import Delivery, Expect
+from contracts.broker import Delivery, Expect
 from contracts.events import (
     AnyEnding,
     Ending,
@@ -27,7 +27,7 @@ from contracts.job import input_name, video_name, video_path, video_url
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import Record, record_name, video_record_name
-from contracts.stores.files import Store, overwrite
+from contracts.stores import Store, overwrite
 from inference.leader.attempt import Attempt
 from inference.leader.job_checkpoints import Checkpoints
 from inference.leader.mp4 import probe

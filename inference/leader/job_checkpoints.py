@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from contracts.job import CHECKPOINTS, job_id_in
 from contracts.process import log
-from contracts.stores.files import Store, overwrite
+from contracts.stores import Store, overwrite
 from inference.ranks.commands import Resumed
 from inference.wan import snapshot
 from inference.wan.snapshot import Halfway, Origin, Unusable

@@ -18,14 +18,12 @@ from msgspec import structs
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery, Unavailable
+from contracts.broker import Bus, Delivery, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.job import video_name
 from contracts.job_log import JobLog, logged
 from contracts.process import lifetime, log
-from contracts.stores import files
-from contracts.stores.files import Store
-from contracts.stores.trouble import described
+from contracts.stores import Store, described, no_room
 from inference.leader.attempt import Attempt, Why
 from inference.leader.attempt_history import past
 from inference.leader.bridge import Desk
@@ -246,7 +244,7 @@ class Lead:
 
     def _no_room(self, error: Exception, attempt: Attempt) -> str | None:
         """Why the video cannot be kept, where it is for want of room on a disk or in memory."""
-        if isinstance(error, OSError) and files.no_room(error):
+        if isinstance(error, OSError) and no_room(error):
             return f"{STORAGE_FULL}: there is no room for the video"
         if out_of_memory.ran_out(error):
             return out_of_memory.reason("store", attempt.job, attempt.planned.run.plan, self._cluster.world_size)

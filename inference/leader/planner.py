@@ -11,14 +11,14 @@ from msgspec.structs import replace
 from PIL import Image, ImageOps
 
 from contracts import wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size, video_name
 from contracts.job_log import JobLog, logged
 from contracts.process import log
 from contracts.record import video_record_name
-from contracts.stores.files import Store
+from contracts.stores import Store
 from inference.leader.attempt_history import past
 from inference.leader.attempt_policy import GiveUp, Known, next_move
 from inference.leader.job_checkpoints import Checkpoints

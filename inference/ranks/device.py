@@ -1,9 +1,5 @@
-"""The device of this process, its process group, and its ties to its parent. Knows no model and no vendor."""
+"""The device of this process, and its process group. Knows no model and no vendor."""
 
-import ctypes
-import os
-import signal
-import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -14,7 +10,6 @@ from torch.distributed.distributed_c10d import Store
 from torch.distributed.rendezvous import rendezvous
 
 CONTROL_TIMEOUT_S = 600  # how long a collective waits for the slowest rank before the cluster gives up
-PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def choose(local_rank: int) -> torch.device:
@@ -49,18 +44,3 @@ def join_group(device: torch.device) -> Generator[Store]:
         yield store
     finally:
         dist.destroy_process_group()
-
-
-def die_with_parent() -> None:
-    """Have the kernel end this process when its parent ends: a killed torchrun leaves ranks that hold the cards.
-
-    Linux only; elsewhere it does nothing. To be called from the main thread, early.
-    """
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
-        raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended before the kernel was told
-        os.kill(os.getpid(), signal.SIGKILL)

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from contracts.job import CHECKPOINTS, parse_size
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.leader.job_checkpoints import Checkpoints
 from inference.ranks import device
 from inference.wan.encode import TEXT_TOKENS

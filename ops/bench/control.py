@@ -12,7 +12,7 @@ import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
 from contracts import wire
-from contracts.broker.bus import Expect
+from contracts.broker import Expect
 from contracts.events import JobSubmitted
 from contracts.job import Job, parse_size
 from contracts.plan import Plan

@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
+from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from ops.bench import card, checkpoint, control, loop, mp4, plans, queue
 from ops.bench.row import Row, tell
@@ -31,7 +32,7 @@ BY_RANKS: dict[str, Callable[[Setup, Store], Iterator[Row]]] = {
 
 
 def main(text: str, *parts: str) -> None:
-    device.die_with_parent()
+    die_with_parent()
     setup = msgspec.json.decode(text, type=Setup)
     torch.set_num_threads(setup.threads)
     if "RANK" not in os.environ:

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps
 
 from contracts.job import Job, parse_size
 from contracts.plan import Plan
+from contracts.process.die_with_parent import die_with_parent
 from inference.pocket import POCKET_FOLDER
 from inference.ranks import device
 from inference.wan.attention_cache import rule_for
@@ -162,7 +163,7 @@ def main(arguments: list[str]) -> None:
 
 
 def _as_a_rank(folder: Path, image: Image.Image) -> None:
-    device.die_with_parent()
+    die_with_parent()
     torch.set_num_threads(1)
     with device.join_group(CPU):
         meshes = Meshes(CPU.type, dist.get_world_size())

@@ -1,6 +1,6 @@
 """`python -m ops.local.die_with_parent COMMAND…` becomes that command, and the kernel ends it with its parent.
 
-Linux only; elsewhere it just becomes the command. Knows nothing of what it runs.
+Linux only; elsewhere it just becomes the command.
 
 After `--hold-interrupts` the command starts with SIGINT blocked, for a Python program that unblocks it once it has a
 handler: an interpreter that Ctrl-C meets while it starts prints a traceback, whatever it is to run.
@@ -18,16 +18,19 @@ if __name__ == "__main__":
 
 import ctypes
 
+# Not `contracts.process.die_with_parent`, which kills: this file runs without packages (`python -IS`, in the justfile),
+# so that it starts fast and holds Ctrl-C back from the first moment, and its command is to end in order.
 PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
 
 
 def tie_to_parent() -> None:
+    """Have the kernel send SIGTERM to this process, also after `exec`, when its parent ends. Raises `OSError`."""
     if sys.platform != "linux":
         return
     parent = os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
-    if os.getppid() != parent:  # it ended before the kernel was told
+    if os.getppid() != parent:  # the parent ended before the kernel was told
         sys.exit("the parent is gone")
 
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager, suppress
 from nats.js.errors import APIError, NotFoundError
 
 from contracts import subjects
-from contracts.broker.bus import Bus, Refused, Unavailable
+from contracts.broker import Bus, Refused, Unavailable
 from contracts.process import lifetime
 
 EVERY_S = 2.0

@@ -6,11 +6,11 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 from msgspec import Struct
 
-from contracts.broker.bus import Unavailable
+from contracts.broker import Unavailable
 from contracts.cluster import Objection
 from contracts.process import log
 from contracts.status import State
-from contracts.stores.trouble import described
+from contracts.stores import described
 
 RETRY_AFTER_S = 10
 BUSY = "服务器繁忙，请稍后重试"

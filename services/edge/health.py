@@ -9,10 +9,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.openmetrics import exposition
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.cluster import ClusterStatus
 from contracts.plan import Plan
-from contracts.stores.trouble import Trouble
+from contracts.stores import Trouble
 
 # The library leaves this one untyped.
 _openmetrics: Callable[[CollectorRegistry], bytes] = exposition.generate_latest  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, StreamFull, SubjectFull, Unavailable
+from contracts.broker import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobCancelled, JobSubmitted
 from contracts.fold import fold, fold_all
@@ -20,8 +20,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import video_record_name
 from contracts.status import JobStatus
-from contracts.stores.files import Store
-from contracts.stores.trouble import Trouble
+from contracts.stores import Store, Trouble
 from services.edge.body.idempotency import Identity, fresh, repeatable
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
 from services.edge.places import Places
@@ -116,10 +115,7 @@ class Jobs:
         """Publish the job; False if another submission of the same id was accepted instead."""
         job_id = submitted.job_id
         try:
-            published = await self._broker.publish(
-                subjects.job(job_id), wire.encode(submitted), message_id=job_id, within_s=PUBLISH_WITHIN_S
-            )
-            if not published.duplicate:
+            if await self._log.queue.add(submitted, within_s=PUBLISH_WITHIN_S):
                 return True
         except SubjectFull:
             pass
@@ -147,7 +143,7 @@ class Jobs:
             return replace(status, results=replace(status.results, video_url=None))
         if status.status != "InQueue":
             return status
-        return replace(status, queue_position=await self._position(job_id))
+        return replace(status, queue_position=await self._log.queue.position(job_id))
 
     async def cancel(self, job_id: str) -> None:
         """End the job as cancelled, for good. Raises `NotFound` or `AlreadyFinished`."""
@@ -166,13 +162,13 @@ class Jobs:
 
         A cluster that has stored the video before it learnt of the cancellation deletes it too, unless it has died.
         """
-        queued = await self._log.queued(job_id)
+        queued = await self._log.queue.find(job_id)
         tag = None
         with suppress(wire.Undecodable):  # then the sweeper takes it
             head = await self._log.submission_head(job_id)
             tag = None if head is None else head.input_tag
         if queued is not None:
-            await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)
+            await self._log.queue.remove(queued)
         await self._scratch.delete(input_name(job_id, tag))
         await self._videos.delete(video_record_name(job_id))
         await self._videos.delete(video_name(job_id))
@@ -187,7 +183,7 @@ class Jobs:
     async def _ended_too_long_ago(self, job_id: str) -> bool:
         """By when the broker stored the ending, and by the broker's clock."""
         stored = await self._log.stored_ending(job_id, leader=False)
-        return stored is not None and stored.at + self._retention_s < await self._broker.now()
+        return stored is not None and stored.at + self._retention_s < await self._log.now()
 
     async def known(self, job_id: str) -> JobStatus | None:
         """The job for as long as anything knows it, however long ago it ended."""
@@ -200,7 +196,7 @@ class Jobs:
         if status is not None and not status.ended and (ending := await self._log.ending(job_id)) is not None:
             status = fold(status, ending)
         if status is None or status.created_at is None:
-            queued = await self._log.queued(job_id)
+            queued = await self._log.queue.find(job_id)
             with suppress(wire.Undecodable):  # rank 0 ends what cannot be read
                 status = status if queued is None else fold(status, wire.submission_in(queued))
         return status
@@ -212,14 +208,3 @@ class Jobs:
         except wire.Undecodable as error:  # the log knows
             log.get().error("status_unreadable", job_id=job_id, error=str(error))
             return None
-
-    async def _position(self, job_id: str) -> int | None:
-        """1 for the next job to run. Exact after cancels, since it counts messages; None once the job is gone."""
-        queued = await self._log.queued(job_id, leader=False)
-        if queued is None:
-            return None
-        behind = await self._broker.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, queued.sequence)
-        if behind is None:
-            return None
-        consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
-        return max(1, (consumer.num_pending or 0) - behind)

@@ -14,7 +14,7 @@ from itertools import islice
 from nats.js.errors import APIError
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobStarted, JobSucceeded
 from contracts.job_log import JobLog
@@ -69,7 +69,7 @@ class Places:
             return usual_s
         if status.ended or not isinstance(start, JobStarted):
             return None
-        running_s = max(0.0, await self._broker.now() - started.at)
+        running_s = max(0.0, await self._log.now() - started.at)
         done = status.progress - start.progress if status.attempt == start.attempt else 0.0
         if done >= MEASURED_PROGRESS_MIN:
             return running_s * (1 - status.progress) / done
@@ -77,7 +77,7 @@ class Places:
 
     async def _usual_s(self) -> float | None:
         """Return what the attempt of the latest success took; None if none has been measured."""
-        stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.ALL_SUCCESSES)
+        stored = await self._log.last_success()
         if stored is None:
             return None
         with suppress(wire.Undecodable):

@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from nats.js.errors import APIError, NotFoundError
 
 from contracts import json_body
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable
 from contracts.cluster import ClusterStatus, Objection, objections, size_for_all
 from contracts.job import AUTO, JobId, JobRequest, is_job_id
 from contracts.json_body import NotJson

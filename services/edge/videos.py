@@ -15,7 +15,7 @@ from contracts.events import JobSucceeded
 from contracts.job import video_name
 from contracts.process import log
 from contracts.record import video_record_name
-from contracts.stores.files import File, Store
+from contracts.stores import File, Store
 from services.edge.errors import Damaged, NoSuchPart
 
 CHECKED_MAX = 10_000

@@ -7,12 +7,11 @@ import uvloop
 from msgspec import Struct
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Unavailable, bus
+from contracts.job_log import JobLog
 from contracts.process import env, lifetime, log, start
 from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
-from contracts.stores import configured
-from contracts.stores.trouble import described
+from contracts.stores import configured, described
 from services.state.materialise import materialise
 from services.state.reconcile import reconcile
 from services.state.records import Records
@@ -52,17 +51,18 @@ async def serve(settings: Settings) -> bool:
             configured.video_store(settings.video_store_url),
             configured.scratch_store(settings.scratch_store_url),
         )
-        records = Records(broker, videos)
-        retention = Retention(broker, videos, scratch, settings.limits)
+        job_log = JobLog(broker, publisher="state")
+        records = Records(job_log, videos)
+        retention = Retention(job_log, videos, scratch, settings.limits)
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(materialise(broker, records, retention_s=settings.task_retention, stop=stop))
-            tasks.create_task(clean_up(broker, retention, records, settings, stop=stop))
+            tasks.create_task(materialise(broker, job_log, records, retention_s=settings.task_retention, stop=stop))
+            tasks.create_task(clean_up(job_log, retention, records, settings, stop=stop))
         log.get().info("state_stopped")
         return not broker.lost
 
 
 async def clean_up(
-    broker: Bus, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
+    job_log: JobLog, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
 ) -> None:
     """Reconcile, remove and restore, at once and then every so often.
 
@@ -72,7 +72,7 @@ async def clean_up(
     while not stop.is_set():
         pause_s = settings.cleanup_interval
         try:
-            unfinished = await reconcile(broker, records)
+            unfinished = await reconcile(job_log, records)
             await retention.apply(unfinished)
             await records.complete(unfinished, settled_s=settings.leftover_min_age)
         except (Unavailable, OSError) as error:

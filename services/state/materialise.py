@@ -7,7 +7,7 @@ stops the projection: what cannot be decoded, or makes a status that the broker 
 import asyncio
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
+from contracts.broker import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEvent, Ending, EndingUnknown
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog
@@ -18,12 +18,13 @@ from services.state.records import Records
 RETRY_PAUSE_S = 0.5
 WRITES_MAX = 20
 TTL_MIN_S = 1  # the broker takes no less
-PUBLISHER = "state"
 SUBJECT_CHARS_MAX = 300
 ERROR_CHARS_MAX = 500
 
 
-async def materialise(broker: Bus, records: Records, *, retention_s: float, stop: asyncio.Event) -> None:
+async def materialise(
+    broker: Bus, job_log: JobLog, records: Records, *, retention_s: float, stop: asyncio.Event
+) -> None:
     """Fold events until `stop`, and have a record kept of each ending.
 
     An event that cannot be read is set aside, loudly, and the stream goes on.
@@ -33,14 +34,14 @@ async def materialise(broker: Bus, records: Records, *, retention_s: float, stop
         if delivery is None:
             continue
         try:
-            await _apply(broker, records, delivery, retention_s)
+            await _apply(broker, job_log, records, delivery, retention_s)
             await delivery.acknowledge()
         except Unavailable as error:  # not acknowledged: it comes again
             log.get().warning("event_not_applied", subject=delivery.subject, error=str(error))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
 
 
-async def _apply(broker: Bus, records: Records, delivery: Delivery, retention_s: float) -> None:
+async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Delivery, retention_s: float) -> None:
     try:
         event: AnyEvent | None = wire.event_in(delivery)
     except wire.Undecodable as error:
@@ -50,7 +51,7 @@ async def _apply(broker: Bus, records: Records, delivery: Delivery, retention_s:
         return
     for _ in range(WRITES_MAX):
         try:
-            await _write_over(broker, event, retention_s)
+            await _write_over(broker, job_log, event, retention_s)
         except WrongSequence:  # another instance was quicker: fold over what it wrote
             continue
         except Refused as error:  # too large, say: no later try would be taken either
@@ -67,12 +68,12 @@ async def _set_aside(broker: Bus, delivery: Delivery, error: Exception) -> None:
     await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
 
 
-async def _write_over(broker: Bus, event: AnyEvent, retention_s: float) -> None:
+async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
     stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
     known = _readable(stored)
     ending = None
     if known is None or known.ended or isinstance(event, Ending | EndingUnknown):
-        ending = await JobLog(broker, PUBLISHER).stored_ending(event.job_id)
+        ending = await job_log.stored_ending(event.job_id)
     before = known or _forgotten(ending)
     after = fold(before, event)
     if stored is not None and after == before:

@@ -9,14 +9,13 @@ import math
 from collections.abc import Sequence
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
 from contracts.events import AnyEnding, Ending, EndingUnknown, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id, job_id_in
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import Record, record_name
 from contracts.restore import find_record, record_files, restore
-from contracts.stores.files import Store
+from contracts.stores import Store
 
 KEEP_WITHIN_S = 1.0  # the statuses wait for it
 RESTORED_SHARE = 0.9
@@ -28,9 +27,8 @@ class Records:
     An ending that this version cannot read gets no record: it would outlive the ending, and say what nobody knows.
     """
 
-    def __init__(self, broker: Bus, videos: Store) -> None:
-        self._broker, self._videos = broker, videos
-        self._log = JobLog(broker, publisher="state")
+    def __init__(self, job_log: JobLog, videos: Store) -> None:
+        self._log, self._videos = job_log, videos
 
     async def keep(self, ending: Ending) -> None:
         """Write the record of a job without a video. Where the store fails or is slow, `complete` does it later."""
@@ -52,11 +50,11 @@ class Records:
         files = await record_files(self._videos)
         endings = [
             wire.ending_in(stored)
-            for stored in await self._broker.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+            for stored in await self._log.stored_endings()
             if is_job_id(subjects.job_id_of(stored.subject))
         ]
         await self._fill(endings, {file.name for file in files})
-        log_so_far = await self._broker.stream(subjects.EVENTS_STREAM)
+        log_so_far = await self._log.info()
         bytes_max = log_so_far.config.max_bytes or 0
         if 0 < RESTORED_SHARE * bytes_max < log_so_far.state.bytes:  # -1 or 0 for no limit
             return  # whatever came back would push out what is younger
@@ -82,7 +80,7 @@ class Records:
         idempotency key that is used again, two have one id. Raises `OSError` or `Unavailable`.
         """
         record = (await find_record(self._videos, job_id)).record
-        if record is None or record.ending.at + within_s < await self._broker.now():
+        if record is None or record.ending.at + within_s < await self._log.now():
             return False
         if record.submitted is not None and await self._submission(job_id) not in (None, record.submitted):
             return False

@@ -9,15 +9,13 @@ import math
 
 from msgspec import Struct
 
-from contracts import subjects
-from contracts.broker.bus import Bus
 from contracts.events import EndingUnknown, JobCancelled, JobFailed, JobSucceeded
 from contracts.job import CHECKPOINTS, INPUTS, VIDEO_SUFFIX, is_job_id, job_id_in
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import video_record_name
 from contracts.restore import record_files
-from contracts.stores.files import File, Store
+from contracts.stores import File, Store
 
 
 class Limits(Struct, frozen=True):
@@ -31,9 +29,8 @@ class Limits(Struct, frozen=True):
 class Retention:
     """Applies the limits to one pair of stores."""
 
-    def __init__(self, broker: Bus, videos: Store, scratch: Store, limits: Limits) -> None:
-        self._broker, self._videos, self._scratch, self._limits = broker, videos, scratch, limits
-        self._log = JobLog(broker, publisher="state")
+    def __init__(self, job_log: JobLog, videos: Store, scratch: Store, limits: Limits) -> None:
+        self._log, self._videos, self._scratch, self._limits = job_log, videos, scratch, limits
         self._wanted: set[str] = set()
         """The videos whose jobs are known to have succeeded, so that each is asked about once."""
         self._now: dict[Store, float] = {}
@@ -68,12 +65,12 @@ class Retention:
         """
         if not is_job_id(job_id):
             return True
-        if await self._log.queued(job_id) is not None:
+        if await self._log.queue.find(job_id) is not None:
             return False
         ending = await self._log.ending(job_id)
         if ending is not None:
             return not isinstance(ending, EndingUnknown)
-        return await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id)) is None
+        return await self._log.stored_submission(job_id) is None
 
     async def _drop_unwanted_videos(self) -> None:
         """Those of cancelled and failed jobs: left by a cluster that died between file and ending."""
@@ -91,7 +88,7 @@ class Retention:
 
     async def _drop_old_records(self) -> None:
         """Those that are older than the log would be, and have no video beside them."""
-        log_s = (await self._broker.stream(subjects.EVENTS_STREAM)).config.max_age or math.inf
+        log_s = (await self._log.info()).config.max_age or math.inf
         with_video = {job_id_in(video.name) for video in await self._all_videos()}
         for file in await record_files(self._videos):
             if job_id_in(file.name) not in with_video:

@@ -4,7 +4,7 @@ import aiohttp
 import torch
 from playwright.async_api import Page
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import FPS, video_name, video_url
 from inference.leader.mp4 import write_mp4
 from tests.kit.edge import Edge, submit

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Stored
+from contracts.broker import Stored
 from contracts.events import EndingUnknown, Event, JobSucceeded
 from contracts.record import Record
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Expect, WrongSequence
+from contracts.broker import Bus, Expect, WrongSequence
 from contracts.events import EndingUnknown, JobDeclined, JobStarted, SubmissionUnknown
 from contracts.job_log import JobLog
 from tests.kit.builders import ID, cancelled, failed, started, submitted, succeeded

@@ -5,8 +5,7 @@ from collections.abc import AsyncGenerator, Generator
 import aiohttp
 import pytest
 
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from inference.pocket.build import build
 from tests.kit.road import MODEL, Road
 

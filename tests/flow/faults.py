@@ -9,7 +9,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.status import ENDED
 from inference.pocket.build import build
 from tests.kit.edge import post

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobReleased, JobStarted
 from tests.flow.faults import WITHIN_S, family, faulty, faulty_road, kept, log_of, ranks_of
 from tests.flow.faulty_rank import Fault

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import input_name, video_name
 from tests.flow.faults import WITHIN_S, at_stage, cancel, faulty, faulty_road, is_queued, log_of
 from tests.flow.faulty_rank import Fault

@@ -7,7 +7,7 @@ import aiohttp
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.kit.edge import post
 from tests.kit.road import LONG, RANKS, Road
 from tests.kit.waiting import eventually

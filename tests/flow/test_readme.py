@@ -11,7 +11,7 @@ import aiohttp
 import av
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.kit.machine import REPOSITORY
 from tests.kit.process import environment
 from tests.kit.road import Road

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import AnyEvent, JobStarted, JobSucceeded, StepCompleted
 from inference.pocket.build import build
 from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty, kept

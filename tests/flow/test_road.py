@@ -10,11 +10,11 @@ import av
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobCancelled, JobStarted, JobSubmitted, JobSucceeded
 from contracts.job import Job, input_name
 from contracts.record import video_record_name
-from contracts.stores import files
+from contracts.stores import open_store
 from services.edge.docs.openapi import document
 from tests.kit.broker import all_folded
 from tests.kit.builders import ID
@@ -235,7 +235,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     reasons[await enqueue(5, submission(5))] = "its ending cannot be read"
     await link.publish(f"video.events.{6:032x}.started", b"garbage", within_s=5)
     png = base64.b64decode(picture().split(",")[1])
-    await files.store(str(road.edge.scratch)).write(input_name(f"{6:032x}"), png)
+    await open_store(str(road.edge.scratch)).write(input_name(f"{6:032x}"), png)
     fine = [await enqueue(6, submission(6)), await road.submit(client)]
     for job_id, reason in reasons.items():
         ended = await road.ended(client, job_id)
@@ -261,7 +261,7 @@ async def test_another_job_under_the_id_of_one_that_the_broker_forgot_gets_its_o
     road.broker.kill()  # with it goes what it knew of message ids
     road.broker.start()
     await link.wait_for_streams(subjects.EVENTS_STREAM, stop=asyncio.Event())
-    await files.store(str(road.edge.scratch)).write(input_name(job_id), base64.b64decode(picture().split(",")[1]))
+    await open_store(str(road.edge.scratch)).write(input_name(job_id), base64.b64decode(picture().split(",")[1]))
     before = wire.decode_submission(submitted.data)
     second = replace(before, created_at=time.time(), job=replace(before.job, seed=2))
     await link.publish(subjects.job(job_id), wire.encode(second), message_id=f"{job_id}.second", within_s=5)

@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 from safetensors.torch import load_file, save_file
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from inference.pocket.build import build
 from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty

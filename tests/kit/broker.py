@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from ops import provision
 from tests.kit.machine import NATS_SERVER, REPOSITORY, free_port
 

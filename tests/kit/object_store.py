@@ -10,8 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from contracts.stores import files
-from contracts.stores.files import Store
+from contracts.stores import Store, open_store
 from tests.kit.machine import free_port
 from tests.kit.process import environment
 from tests.kit.waiting import eventually
@@ -40,7 +39,7 @@ class ObjectStore:
         """A store in a new bucket, by way of this process's environment."""
         for name, value in {**self.variables, **variables}.items():
             monkeypatch.setenv(name, value)
-        return files.store(self.bucket())
+        return open_store(self.bucket())
 
     def answers(self) -> bool:
         try:

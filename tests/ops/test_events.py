@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Stored
+from contracts.broker import Bus, Stored
 from contracts.events import Event, JobFailed
 from ops.events import VALUE_CHARS_MAX, line, log_of
 from tests.kit.broker import Broker

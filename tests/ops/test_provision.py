@@ -13,8 +13,7 @@ from threading import Thread
 import pytest
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable, bus
 from contracts.broker.server_version import Server
 from contracts.process.start import EX_CONFIG
 from ops.local.stack import ask

@@ -8,12 +8,11 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.events import Ending, Event
 from contracts.record import Record, record_name
 from contracts.status import JobStatus
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from ops import provision
 from ops.rebuild import Rebuilt, in_words, rebuild
 from tests.kit.broker import Broker, provision_settings

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.status import JobStatus
 from ops.replay import Replayed, Stuck, replay
 from tests.kit.builders import ID, started, step, submitted, succeeded

@@ -17,8 +17,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.events import AnyEvent
 from contracts.status import JobStatus
 from inference.pocket.build import build

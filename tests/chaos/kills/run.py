@@ -21,11 +21,10 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.job import job_id_in
 from contracts.status import ENDED
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.pocket.build import build
 from ops.local.stack import Stack, on_free_ports, running
 from ops.local.supervisor_client import processes

@@ -20,8 +20,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.events import StageStarted
 from contracts.job import video_name
 from contracts.process import lifetime

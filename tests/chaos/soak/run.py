@@ -21,8 +21,7 @@ from typing import Protocol
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable, bus
 from contracts.events import AnyEvent, Ending, JobStarted, JobSubmitted, JobSucceeded
 from inference.pocket.build import build
 from ops import provision

@@ -7,8 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Expect, WrongSequence
+from contracts.broker import Bus, Expect, WrongSequence, bus
 from contracts.events import Ending
 from ops import provision
 from ops.provision import Settings, undurable

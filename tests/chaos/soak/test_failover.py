@@ -10,9 +10,8 @@ import pytest
 from nats.js.errors import NotFoundError
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Published, Unavailable
-from contracts.broker.connection import SILENCE_S_MAX
+from contracts.broker import REQUEST_WITHIN_S, Bus, Published, Unavailable, bus
+from contracts.broker.client import SILENCE_S_MAX
 from ops.provision import Settings, provision
 from services.edge.canary import canary
 from tests.chaos.soak.brokers import NODES, Brokers, Node, three_brokers
@@ -82,7 +81,7 @@ async def test_nothing_is_unavailable_while_the_leader_of_a_stream_is_frozen(tmp
             expected = {name: await act() for name, act in reads(link).items() if name not in ("stream", "consumer")}
 
             def publish() -> Awaitable[Published]:
-                return link.publish(f"video.events.{OTHER_ID}.step", b"", within_s=bus.REQUEST_WITHIN_S)
+                return link.publish(f"video.events.{OTHER_ID}.step", b"", within_s=REQUEST_WITHIN_S)
 
             with frozen.frozen():
                 until = time.monotonic() + FAULT_S

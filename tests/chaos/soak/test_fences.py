@@ -13,8 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Expect
+from contracts.broker import Bus, Expect, bus
 from contracts.events import AnyEnding
 from contracts.job_log import JobLog
 from ops import provision

@@ -4,8 +4,8 @@ import itertools
 import pytest
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
+from contracts.broker import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
+from contracts.broker.streams import READ_BATCH
 from ops import provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.waiting import eventually
@@ -52,7 +52,7 @@ async def test_only_the_first_ending_is_stored(link: Bus) -> None:
 
 
 async def test_reading_pages_through_more_messages_than_a_batch(link: Bus) -> None:
-    count = 2 * bus.READ_BATCH + 7
+    count = 2 * READ_BATCH + 7
     for n in range(count):
         await link.publish(f"video.events.{'a' * 32}.step", str(n).encode(), within_s=2)
     await link.publish(f"video.events.{'b' * 32}.step", b"x", within_s=2)

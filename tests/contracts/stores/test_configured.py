@@ -10,9 +10,9 @@ import obstore
 import pytest
 
 from contracts.process.env import BadSetting
-from contracts.stores import configured, files
-from contracts.stores.files import PROBE_PREFIX, Folder, Store
+from contracts.stores import Folder, Store, configured, last_check, open_store, posix
 from contracts.stores.s3 import Bucket
+from contracts.stores.store import PROBE_PREFIX
 from tests.kit.object_store import ObjectStore, object_store
 
 __all__ = ["object_store"]
@@ -23,7 +23,7 @@ DAY_S = 86_400.0
 @pytest.fixture(params=["folder", "bucket"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     if request.param == "folder":
-        return files.store(str(tmp_path / "store"))
+        return open_store(str(tmp_path / "store"))
     objects: ObjectStore = request.getfixturevalue("object_store")
     return objects.fresh(request.getfixturevalue("monkeypatch"))
 
@@ -109,7 +109,7 @@ async def test_the_clock_of_a_store_is_the_one_that_its_files_times_come_from(
 async def test_many_checks_of_one_store_leave_nothing_and_see_nothing_of_each_other(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "CHECK_AGAIN_S", 0)
+    monkeypatch.setattr(last_check, "CHECK_AGAIN_S", 0)
     found = await asyncio.gather(*(store.trouble() for _ in range(10)), *(store.now() for _ in range(5)))
     assert found[:10] == [None] * 10
     assert await store.files() == []
@@ -157,7 +157,7 @@ async def test_a_bucket_that_is_not_there_is_named_and_lasting(
     object_store: ObjectStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     object_store.fresh(monkeypatch)
-    found = await files.store("s3://no-such-bucket/videos", setting="VIDEO_STORE_URL").trouble()
+    found = await open_store("s3://no-such-bucket/videos", setting="VIDEO_STORE_URL").trouble()
     assert found is not None
     assert found.lasting
     assert str(found).startswith("VIDEO_STORE_URL: s3://no-such-bucket/videos cannot be written to: object store: ")
@@ -178,8 +178,8 @@ async def test_a_probe_that_was_left_in_a_bucket_is_no_file_and_is_swept_away(
 
 def test_another_kind_of_store_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="ftp://host"):
-        files.store("ftp://host")
-    assert isinstance(files.store("videos/"), Folder)
+        open_store("ftp://host")
+    assert isinstance(open_store("videos/"), Folder)
 
 
 def test_a_start_ends_with_the_variable_the_path_and_the_error(
@@ -201,7 +201,7 @@ def test_a_start_is_not_held_up_by_a_store_that_may_come_right(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files, "_fsync", full)
+    monkeypatch.setattr(posix, "_fsync", full)
     configured.check(f"{tmp_path}/videos", f"{tmp_path}/scratch")
     assert capsys.readouterr().out.count("store_unusable") == 2
 
@@ -210,7 +210,7 @@ def test_a_start_waits_only_so_long_for_a_store_that_does_not_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     go_on = threading.Event()
-    monkeypatch.setattr(files, "_fsync", lambda _path: go_on.wait(30))
+    monkeypatch.setattr(posix, "_fsync", lambda _path: go_on.wait(30))
     monkeypatch.setattr(configured, "CHECK_WITHIN_S", 0.05)
     configured.check(f"{tmp_path}/videos", f"{tmp_path}/scratch")
     go_on.set()

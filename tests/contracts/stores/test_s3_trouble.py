@@ -12,7 +12,7 @@ import pytest
 
 from contracts.broker import bus
 from contracts.process.env import BadSetting, read
-from contracts.stores import configured, files
+from contracts.stores import configured, open_store
 from ops.provision import provision
 from services.state.__main__ import Settings as State
 from tests.kit.broker import Broker, provision_settings
@@ -181,7 +181,7 @@ async def test_an_operation_that_fails_names_the_store(monkeypatch: pytest.Monke
             for variable, value in {**KEYS, "AWS_ENDPOINT_URL": url}.items():
                 monkeypatch.setenv(variable, value)
             with pytest.raises(kind, match=rf"^{NAME}, object store: these credentials may not") as raised:
-                await files.store("s3://my-bucket/x", setting=NAME).now()
+                await open_store("s3://my-bucket/x", setting=NAME).now()
             assert KEY not in str(raised.value)
 
 

@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker import bus
-from contracts.broker.bus import Bus
+from contracts.broker import Bus, bus
 from contracts.events import JobSucceeded
 from contracts.job_log import JobLog
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.leader.completion import Endings
 from inference.leader.job_checkpoints import Checkpoints
 from tests.kit.broker import Broker

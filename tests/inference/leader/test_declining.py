@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Delivery
+from contracts.broker import Bus, Delivery
 from contracts.events import JobFailed
 from contracts.job import input_name
 from contracts.job_log import JobLog
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.leader.completion import Endings
 from inference.leader.job_checkpoints import Checkpoints
 from tests.kit.builders import ID, submitted

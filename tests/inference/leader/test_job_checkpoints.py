@@ -7,7 +7,7 @@ import torch
 from structlog.testing import capture_logs
 
 from contracts.job import CHECKPOINTS
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.leader.job_checkpoints import Checkpoints
 from inference.wan.guidance import Conditioning
 from inference.wan.snapshot import Halfway, decode

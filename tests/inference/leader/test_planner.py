@@ -8,11 +8,11 @@ from msgspec.structs import replace
 from PIL import Image
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobStarted
 from contracts.job import input_name
 from contracts.job_log import JobLog
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from inference.leader.job_checkpoints import Checkpoints
 from inference.leader.planner import Claims, Limits
 from tests.contracts.test_plan import cluster

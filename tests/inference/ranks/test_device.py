@@ -1,29 +1,15 @@
-"""The ties of a rank to its device and to its parent."""
+"""The device of a rank, and its group."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 
 from inference.ranks import device
-from tests.kit.machine import REPOSITORY
-from tests.kit.process import environment, output_of
+from tests.kit.process import output_of
 
-END_S = 20
 TORCHRUN_S = 100
 NPU_RANK = Path(__file__).parent / "npu_rank.py"
-
-CHILD = f"""
-import signal
-from inference.ranks.device import die_with_parent
-die_with_parent()
-signal.alarm(3 * {END_S})
-print("ready", flush=True)
-signal.pause()
-"""
-PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv[1]], check=False)"
 
 
 def test_control_travels_on_the_cpu_whatever_the_device():
@@ -51,21 +37,3 @@ def test_an_npu_is_found_joined_and_meshed_where_torch_knows_one(tmp_path: Path)
     )
     told = {line for line in output.splitlines() if line.startswith("TOLD")}
     assert told == {f"TOLD|npu:{rank}|cpu:gloo,npu:hccl|[2, 1]|npu|2|{rank}|gloo" for rank in (0, 1)}
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux can tie a process to its parent")
-def test_a_rank_dies_with_its_parent():
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT, CHILD],
-        cwd=REPOSITORY,
-        env=environment(OMP_NUM_THREADS="1"),
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with parent:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "ready\n"
-        parent.kill()
-        # The child holds the other end of this pipe for as long as it lives.
-        rest, _ = parent.communicate(timeout=END_S)
-        assert rest == ""

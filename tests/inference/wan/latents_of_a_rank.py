@@ -16,6 +16,7 @@ from torch import nn
 
 from contracts.job import Job
 from contracts.plan import Plan, degrees
+from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from inference.wan.generate import denoise, generate
 from inference.wan.load import Wan, load
@@ -152,7 +153,7 @@ def hooks_of(model: nn.Module) -> int:
 
 
 def main(checkpoint: Path, folder: Path) -> None:
-    device.die_with_parent()
+    die_with_parent()
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     with device.join_group(cpu):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributed.tensor import DTensor
 
 from contracts.plan import Plan
+from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from inference.wan.load import Wan, load
 from inference.wan.parallel.fsdp import rows_mesh
@@ -52,7 +53,7 @@ def break_a_pass(wan: Wan) -> None:
 
 
 def main(checkpoint: Path, folder: Path) -> None:
-    device.die_with_parent()
+    die_with_parent()
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
     with device.join_group(CPU):

@@ -6,7 +6,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge
 

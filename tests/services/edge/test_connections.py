@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, submit
@@ -221,13 +221,23 @@ async def test_a_signal_ends_an_edge_in_time_whatever_its_clients_do_and_in_few_
     assert "Traceback" not in small.text
 
 
-async def test_a_store_that_hangs_does_not_hold_an_edge(tmp_path: Path) -> None:
-    edge = Small(tmp_path, Broker(tmp_path))
-    hangs = "import time\nfrom contracts.stores.files import Folder\nimport asyncio\n"
+async def test_a_store_that_hangs_does_not_hold_an_edge(tmp_path: Path, broker: Broker, link: Bus) -> None:
+    async def health_hangs() -> bool:  # before the first canary is stored, the edge does not ask the stores
+        try:
+            async with asyncio.timeout(1):
+                await ask(edge, get("/health", *LAST))
+        except TimeoutError:
+            return True
+        return False
+
+    assert link.connected
+    edge = Small(tmp_path, broker)
+    hangs = "import time\nfrom contracts.stores import Folder\nimport asyncio\n"
     hangs += "async def trouble(self, room_bytes=0): return await asyncio.to_thread(time.sleep, 60)\n"
     edge._arguments = ["-c", hangs + "Folder.trouble = trouble\n" + SMALL]
     edge.start()
     await eventually(lambda: alive(edge), within_s=20)
+    await eventually(health_hangs, within_s=20)
     async with held(edge, get("/health"), 3):
         assert parsed(await ask(edge, get("/livez", *LAST)))[0] == 200
         began = time.monotonic()

@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.kit.edge import Edge, picture
 from tests.services.edge.apart import AVAILABLE, seen_apart
 from tests.services.edge.corpus import Case, cases

@@ -11,7 +11,7 @@ from aiohttp import web
 from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.cluster import ClusterStatus
 from contracts.events import JobFailed, JobStarted, JobSucceeded
 from contracts.job import input_name, video_name, video_path, video_url

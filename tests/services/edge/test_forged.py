@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.contracts.test_bounds import ABSURD, HEARTBEAT, MESSAGES, NOT_NUMBERS, STATUS, numbers, with_value
 from tests.kit.broker import Broker, all_folded
 from tests.kit.builders import ID, submitted

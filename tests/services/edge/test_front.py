@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
 from services.edge.app import KEEP_ALIVE_S, Settings
 from services.edge.http.origins import is_allowed

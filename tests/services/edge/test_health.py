@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from ops import provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import Edge

@@ -12,11 +12,11 @@ import pytest
 from PIL import Image
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import input_name, video_name
 from contracts.record import video_record_name
 from contracts.status import JobStatus
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from ops import provision
 from services.edge.errors import NotFound
 from services.edge.jobs import Jobs

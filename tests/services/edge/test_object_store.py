@@ -3,9 +3,9 @@ from collections.abc import Callable
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import input_name, video_name
-from contracts.stores import files
+from contracts.stores import open_store
 from tests.kit.edge import Edge, submit
 from tests.kit.object_store import ObjectStore, object_store
 from tests.services.edge.test_edge import end_succeeded
@@ -29,7 +29,7 @@ async def test_an_edge_works_with_an_object_store_as_it_does_with_a_folder(
 ) -> None:
     edge = edges(**buckets)
     await edge.ready(client)
-    videos, scratch = files.store(buckets["VIDEO_STORE_URL"]), files.store(buckets["SCRATCH_STORE_URL"])
+    videos, scratch = open_store(buckets["VIDEO_STORE_URL"]), open_store(buckets["SCRATCH_STORE_URL"])
 
     code, body = await submit(client, edge)
     assert code == 202, body

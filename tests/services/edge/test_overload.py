@@ -5,7 +5,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX
 from tests.kit.edge import PROMPT, Edge, submit
 

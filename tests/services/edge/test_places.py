@@ -6,7 +6,7 @@ from typing import Any
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobStarted, JobSucceeded, Timings
 from contracts.job import video_path, video_url
 from contracts.job_log import JobLog

@@ -7,8 +7,7 @@ from collections.abc import Callable
 import aiohttp
 
 from contracts import subjects
-from contracts.broker import bus
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable, bus
 from ops import provision
 from services.edge.canary import FAILING_AFTER_S, canary
 from tests.kit.broker import Broker, provision_settings

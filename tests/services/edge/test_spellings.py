@@ -6,7 +6,7 @@ import json
 import aiohttp
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.kit.edge import PROMPT, Edge, picture
 from tests.services.edge.body.test_bodies import noise
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, submit

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from contracts import wire
 from contracts.job import video_name
 from contracts.record import Record, record_name
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.edge.errors import Damaged, NoSuchPart
 from services.edge.videos import Videos
 from tests.kit.builders import ID, succeeded

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from tests.kit.broker import Broker
 from tests.kit.process import Process
 from tests.kit.waiting import eventually
@@ -17,9 +17,8 @@ ENDS_WITHIN_S = 10
 # `python -m services.state`, on a store that hangs from the first look on, as a network mount does that has gone away.
 HANGING = """
 import asyncio, sys, time, uvloop
-from contracts.process import env
-from contracts.process import log
-from contracts.stores.files import Folder
+from contracts.process import env, log
+from contracts.stores import Folder
 from services.state import __main__ as state
 async def files(self, inside=""): return await asyncio.to_thread(time.sleep, 60)
 assert hasattr(Folder, "files") and hasattr(state, "END_WITHIN_S")

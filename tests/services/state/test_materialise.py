@@ -9,10 +9,11 @@ from msgspec.structs import replace
 
 from contracts import subjects, wire
 from contracts.bounds import REASON_CHARS_MAX
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import Event
+from contracts.job_log import JobLog
 from contracts.status import JobStatus
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state.materialise import materialise
 from services.state.records import Records
 from tests.kit.broker import all_folded
@@ -29,10 +30,10 @@ async def state(
     link: Bus, *, instances: int = 1, retention_s: float = RETENTION_S, videos: Path = NOWHERE
 ) -> AsyncGenerator[None, None]:
     stop = asyncio.Event()
-    records = Records(link, Folder(videos))
+    records = Records(JobLog(link, "state"), Folder(videos))
     async with asyncio.TaskGroup() as tasks:
         for _ in range(instances):
-            tasks.create_task(materialise(link, records, retention_s=retention_s, stop=stop))
+            tasks.create_task(materialise(link, JobLog(link, "state"), records, retention_s=retention_s, stop=stop))
         yield
         stop.set()
 

@@ -5,10 +5,11 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import Ending
+from contracts.job_log import JobLog
 from contracts.record import Record, record_name
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from ops import provision
 from services.state.reconcile import reconcile
 from services.state.records import Records
@@ -20,7 +21,7 @@ OTHER = "f" * 32
 
 @pytest.fixture
 def records(link: Bus, tmp_path: Path) -> Records:
-    return Records(link, Folder(tmp_path / "videos"))
+    return Records(JobLog(link, "state"), Folder(tmp_path / "videos"))
 
 
 async def enqueue(link: Bus, job_id: str) -> bytes:
@@ -44,7 +45,7 @@ async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(
     broker.start()
     await link.wait_for_streams(subjects.EVENTS_STREAM, stop=asyncio.Event())
     for _ in range(2):
-        assert await reconcile(link, records) == {ID, OTHER}
+        assert await reconcile(JobLog(link, "state"), records) == {ID, OTHER}
     for job_id in (ID, OTHER):
         copies = await link.read(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
         assert len(copies) == 1
@@ -56,7 +57,7 @@ async def test_a_copy_that_is_only_late_does_not_come_twice(link: Bus, records: 
     """The same message id: where the broker has the copy on its way, ours is the repeat."""
     await enqueue(link, ID)
     await lose_the_copy(link, ID)  # the broker still knows its message id
-    await reconcile(link, records)
+    await reconcile(JobLog(link, "state"), records)
     assert await link.read(subjects.EVENTS_STREAM, subjects.submission_of(ID)) == []
 
 
@@ -66,7 +67,7 @@ async def test_an_ended_job_is_taken_from_the_queue(link: Bus, records: Records,
     await enqueue(link, OTHER)
     ending = cancelled(1.0)
     await link.publish(subjects.event(ending), b"{" if garbage else wire.encode(ending), within_s=2)
-    assert await reconcile(link, records) == {OTHER}
+    assert await reconcile(JobLog(link, "state"), records) == {OTHER}
     queued = await link.read(subjects.JOBS_STREAM, subjects.ALL_JOBS)
     assert [subjects.job_id_of(job.subject) for job in queued] == [OTHER]
 
@@ -82,7 +83,7 @@ async def test_a_job_that_the_queue_has_lost_comes_back_into_it_once(link: Bus, 
     payload = await enqueue(link, ID)
     await lose_from_the_queue(link, ID)
     for _ in range(2):
-        assert await reconcile(link, records) == {ID, OTHER}
+        assert await reconcile(JobLog(link, "state"), records) == {ID, OTHER}
     queued = await link.read(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID))
     assert [job.data for job in queued] == [payload]
     assert len(await link.read(subjects.EVENTS_STREAM, subjects.submission_of(ID))) == 1
@@ -95,7 +96,7 @@ async def test_a_job_that_is_lost_right_after_its_submission_is_back_when_it_is_
     payload = await enqueue(link, ID)
     await link.admin.purge_stream(subjects.JOBS_STREAM)
     for _ in range(2):
-        assert await reconcile(link, records) == {ID}
+        assert await reconcile(JobLog(link, "state"), records) == {ID}
         queued = await link.read(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID))
         assert [job.data for job in queued] == [payload]
     assert capsys.readouterr().out.count("lost_job_brought_back") == 1
@@ -106,12 +107,12 @@ async def test_a_lost_job_comes_back_once_the_queue_has_room(link: Bus, records:
     await link.admin.delete_stream(subjects.JOBS_STREAM)
     await provision.provision(link, provision.Settings(nats_durability_unchecked=True, max_concurrent_tasks=1))
     await enqueue(link, OTHER)
-    assert await reconcile(link, records) == {ID, OTHER}
+    assert await reconcile(JobLog(link, "state"), records) == {ID, OTHER}
     assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is None
     await link.admin.purge_stream(subjects.JOBS_STREAM)
     ending = replace(cancelled(1.0), job_id=OTHER)
     await link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
-    assert await reconcile(link, records) == {ID}
+    assert await reconcile(JobLog(link, "state"), records) == {ID}
     assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is not None
 
 
@@ -124,7 +125,7 @@ async def test_a_job_whose_ending_the_log_has_lost_does_not_run_again(
     videos = Folder(tmp_path / "videos")
     await videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted(), ending=ending)))
     for _ in range(2):
-        await reconcile(link, records)
+        await reconcile(JobLog(link, "state"), records)
     assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is None
     endings = await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))
     assert [wire.decode_event(each.data) for each in endings] == [ending]
@@ -138,6 +139,6 @@ async def test_a_lost_job_runs_again_where_the_record_is_of_the_one_that_had_its
     before = replace(submitted(), created_at=submitted().created_at - 1)
     record = Record(submitted=before, ending=failed(1, 2.0))
     await Folder(tmp_path / "videos").write(record_name(record.ending), wire.encode_record(record))
-    await reconcile(link, records)
+    await reconcile(JobLog(link, "state"), records)
     assert await link.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID)) is not None
     assert await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID)) == []

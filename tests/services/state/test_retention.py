@@ -6,11 +6,12 @@ import pytest
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import Event
 from contracts.job import input_name, video_name
+from contracts.job_log import JobLog
 from contracts.record import WITHOUT_VIDEO, video_record_name
-from contracts.stores.files import Folder
+from contracts.stores import Folder
 from services.state.records import Records
 from services.state.retention import Limits, Retention
 from tests.kit.builders import ID, cancelled, failed, succeeded
@@ -27,7 +28,7 @@ class Stores:
     def __init__(self, folder: Path, link: Bus) -> None:
         self.videos, self.scratch = Folder(folder / "videos"), Folder(folder / "scratch")
         self.link = link
-        self.retention = Retention(link, self.videos, self.scratch, LIMITS)
+        self.retention = Retention(JobLog(link, "state"), self.videos, self.scratch, LIMITS)
 
     async def put(self, store: Folder, name: str, *, age_s: float, size_bytes: int = 100) -> Path:
         await store.write(name, b"x" * size_bytes)
@@ -104,7 +105,7 @@ async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> 
     for store, name in files:
         await stores.put(store, name, age_s=LIMITS.leftover_s + 60)
     await stores.retention.apply(set())
-    await Records(stores.link, stores.videos).complete(set(), settled_s=0)
+    await Records(JobLog(stores.link, "state"), stores.videos).complete(set(), settled_s=0)
     assert [name for store, name in files if not store.path(name).exists()] == []
     assert await stores.names(stores.videos, WITHOUT_VIDEO) == []
 

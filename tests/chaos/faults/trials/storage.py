@@ -12,7 +12,7 @@ from pathlib import Path
 import aiohttp
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus, Unavailable
+from contracts.broker import Bus, Unavailable
 from contracts.events import JobStarted
 from tests.chaos.faults import checker
 from tests.chaos.faults.service import Service

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from contracts import subjects
-from contracts.broker.bus import Stored
+from contracts.broker import Stored
 from contracts.subjects import bucket_stream
 from tests.chaos.faults.service import Service
 from tests.chaos.faults.trial import Trial, in_phase, undisturbed

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from contracts import subjects, wire
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.cluster import Objection
 from contracts.job import input_name
 from contracts.process.start import EX_CONFIG

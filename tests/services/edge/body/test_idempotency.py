@@ -7,7 +7,7 @@ import aiohttp
 import pytest
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import JobRequest
 from services.edge.body.idempotency import KEY_CHARS_MAX, key_in, repeatable
 from services.edge.errors import Invalid

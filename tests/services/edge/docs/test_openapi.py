@@ -9,7 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.events import JobReleased, JobSucceeded, StepCompleted, SubmissionUnknown
 from contracts.fold import fold_all
 from contracts.job import JobRequest

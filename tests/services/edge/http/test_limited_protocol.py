@@ -13,7 +13,7 @@ import pytest
 from aiohttp import web
 
 from contracts import subjects
-from contracts.broker.bus import Bus
+from contracts.broker import Bus
 from contracts.job import video_name
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, submit

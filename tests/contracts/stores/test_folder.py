@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from contracts.stores import files
-from contracts.stores.files import PROBE_PREFIX, Folder
-from contracts.stores.trouble import Trouble
+from contracts.stores import Folder, Trouble, last_check, no_room, posix
+from contracts.stores.store import PROBE_PREFIX
 
 ROOM_BYTES_MAX = 2**60
 
@@ -101,7 +100,7 @@ def fails(number: int, *, linking: bool) -> Callable[..., None]:
 async def test_each_error_is_called_what_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, plain: str, *, lasting: bool
 ) -> None:
-    monkeypatch.setattr(files, "_fsync", fails(number, linking=False))
+    monkeypatch.setattr(posix, "_fsync", fails(number, linking=False))
     found = await trouble_of(Folder(tmp_path, setting="S"))
     assert (found.plain, found.lasting) == (plain, lasting)
     assert entries(tmp_path) == {".tmp"}
@@ -111,7 +110,7 @@ async def test_each_error_is_called_what_it_is(
 async def test_a_link_that_is_refused_is_told_from_a_file_that_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    monkeypatch.setattr(files.os, "link", fails(number, linking=True))
+    monkeypatch.setattr(posix.os, "link", fails(number, linking=True))
     found = await trouble_of(Folder(tmp_path, setting="S"))
     assert found.what == "takes no hard links, or may not be written to"
     assert found.lasting
@@ -136,7 +135,7 @@ async def test_that_all_is_well_holds_for_a_moment_and_changes_are_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Folder(tmp_path, setting="VIDEO_STORE_URL")
-    monkeypatch.setattr(files, "CHECK_AGAIN_S", 3600)
+    monkeypatch.setattr(last_check, "CHECK_AGAIN_S", 3600)
     assert await folder.trouble() is None
     (tmp_path / ".tmp").rmdir()
     (tmp_path / ".tmp").touch()
@@ -164,7 +163,7 @@ async def test_who_asks_while_a_check_runs_shares_what_it_finds(
         checks += 1
         raise OSError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
 
-    monkeypatch.setattr(files, "_fsync", fail)
+    monkeypatch.setattr(posix, "_fsync", fail)
     folder = Folder(tmp_path)
     found = await asyncio.gather(*(folder.trouble() for _ in range(50)))
     assert {trouble.name for trouble in found if trouble is not None} == {"ETIMEDOUT"}
@@ -197,4 +196,4 @@ async def test_a_file_that_cannot_be_deleted_stays_and_is_told(
     ("number", "told"), [(errno.ENOSPC, True), (errno.EROFS, True), (errno.EDQUOT, True), (errno.EIO, False)]
 )
 def test_a_store_without_room_is_told_from_a_broken_one(number: int, told: bool) -> None:
-    assert files.no_room(OSError(number, "")) == told
+    assert no_room(OSError(number, "")) == told

@@ -1,7 +1,7 @@
-"""Batches of direct gets, which any replica answers: `bus` reads with them what may be stale.
+"""Batches of direct gets, which any replica answers: `streams` makes with them the reads that may be stale.
 
-A batch that gets no answer is asked again by `bus`: the broker hands each request to a replica drawn at random, and
-takes one that is gone off the list as soon as its route is given up. There is no batch that only the leader answers.
+`streams` repeats a batch that gets no answer: the broker hands each request to a replica drawn at random, and takes a
+replica that is gone off the list as soon as its route is given up. No batch can be asked of the leader alone.
 """
 
 import asyncio
@@ -18,8 +18,10 @@ from nats.aio.msg import Msg
 
 FIRST_ANSWER_WITHIN_S = 0.4
 OF_A_MESSAGE = "Nats-Sequence"
-"""The header that the broker adds to every message that it reads out. The end of a batch has none. Whoever published a
-message may have given it any headers, `Status` too: the broker's own follow them, and the last of a name counts."""
+"""The header that the broker adds to every message that it reads out; the end of a batch does not have it.
+
+A message's publisher may have given it any headers, `Status` too. The broker's own headers follow those, and the last
+header of a name counts."""
 
 
 class Stored(Struct, frozen=True):
@@ -32,10 +34,11 @@ class Stored(Struct, frozen=True):
 
 
 async def batch(client: Client, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
-    """The messages of one batch, and how many match after it.
+    """Return the messages of one batch, and how many messages match after it.
 
-    Raises `TimeoutError` if the first does not come at once, `ServiceUnavailableError` if no replica is there, and
-    `APIError` if the request is refused. Who waits for the rest sets the limit.
+    `request` is JetStream's own, such as `{"batch": 256, "seq": 1, "next_by_subj": "video.events.>"}`. Raises
+    `TimeoutError` if the first message does not come within `FIRST_ANSWER_WITHIN_S`, `ServiceUnavailableError` if no
+    replica is there, and `APIError` if the request is refused. The caller limits the wait for the rest.
     """
     inbox: asyncio.Queue[Msg] = asyncio.Queue()
     reply = client.new_inbox()
@@ -49,6 +52,7 @@ async def batch(client: Client, stream: str, request: Mapping[str, object]) -> t
 
 
 async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
+    """Return what `batch` returns, from the inbox in which its answers arrive."""
     found: list[Stored] = []
     pending = 0
     message = await asyncio.wait_for(inbox.get(), FIRST_ANSWER_WITHIN_S)

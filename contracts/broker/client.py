@@ -1,0 +1,183 @@
+"""nats-py's client with failover: it goes to another server if its own gives no answers. `connection` uses it.
+
+The failure detector (`silence`) goes by questions that only a leader can answer. A broker that is cut off from the
+others goes on answering pings and direct gets, and for up to 12 s also the reads of streams that it believes to lead.
+It cannot acknowledge a write. So an acknowledged write shows that the broker is well; an answered read does so only
+while nothing is written.
+"""
+
+import asyncio
+import json
+from typing import Any
+
+import nats.errors
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from contracts.broker.complaints import Complaints, is_denial
+from contracts.broker.errors import LIMIT_REACHED
+from contracts.broker.silence import Silence
+from contracts.process import credentials, log
+
+SILENCE_S_MAX = 5.0
+CHECK_EVERY_S = 0.5
+RECONNECT_WAIT_S_MAX = 5.0
+
+_DIRECT, _INFO = "$JS.API.DIRECT.GET.", "$JS.API.STREAM.INFO."
+_OF_JETSTREAM = "$JS."
+_UNDECIDED = (10004, 10008, 10009, 10158, 10164)
+"""JetStream's errors if there is no leader, or if the replicas have not confirmed an earlier try of the same write."""
+_BAD_REQUEST = 400
+_NOT_FOUND = 404
+
+
+class _Refusal(Struct, frozen=True):
+    """The codes of a JetStream error; zeros if the answer is no error."""
+
+    code: int = 0
+    err_code: int = 0
+
+
+class Unreadable(nats.errors.Error):
+    """The file of credentials holds none now. nats-py tries again, as it does with a server that is away."""
+
+
+class FailoverClient(Client):
+    """A client that measures how long it has had no answers. `watch`, while it runs, changes the server then."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.complaints = Complaints()
+        self._reads, self._writes = Silence(), Silence()
+        self._acknowledged: dict[str, Silence] = {}
+        """By kind of subject: the first two tokens, of which there are a dozen."""
+
+    def _read_creds_user_jwt(self, creds: object) -> bytearray:
+        """Return the JWT, from the file as it is now. nats-py's own reader takes a carriage return for a part of it."""
+        return bytearray(_held_by(str(creds)).jwt or b"")
+
+    def _read_creds_user_nkey(self, creds: object) -> bytearray:
+        """Return the seed, from the file as it is now."""
+        return bytearray(_held_by(str(creds)).seed)
+
+    async def request(
+        self,
+        subject: str,
+        payload: bytes = b"",
+        timeout: float = 0.5,  # noqa: ASYNC109  # nats-py's own
+        old_style: bool = False,
+        headers: dict[str, Any] | None = None,
+    ) -> Msg:
+        """Send nats-py's request, and note question and answer. An error of NATS (no responders) is no answer."""
+        self._note_question(subject)
+        reply = await super().request(subject, payload, timeout, old_style, headers)
+        self._note_answer(subject, _refusal(reply))
+        return reply
+
+    def _note_question(self, subject: str) -> None:
+        """Start the clock of the answer, by the kind of question: a read, a write, or one that needs no leader."""
+        if subject.startswith((_DIRECT, _INFO)):  # a broker without a leader answers these too
+            return
+        if subject.startswith(_OF_JETSTREAM):
+            self.asked()
+        else:
+            self._writes.asked()
+            self.acknowledgements(subject).asked()
+
+    def _note_answer(self, subject: str, refusal: _Refusal) -> None:
+        """Stop the clocks that this answer speaks for."""
+        if subject.startswith(_DIRECT) or refusal.err_code in _UNDECIDED:
+            return
+        if subject.startswith(_INFO):
+            if refusal.code == _NOT_FOUND:  # only the leader of all brokers says so
+                self.well()
+        elif subject.startswith(_OF_JETSTREAM):
+            self.answered()
+        else:
+            self.well()
+            if refusal.code in (0, _BAD_REQUEST) or refusal.err_code == LIMIT_REACHED:
+                self.acknowledgements(subject).answered()
+
+    def asked(self) -> None:
+        """Note a question to a leader that is not asked by `request`."""
+        self._reads.asked()
+
+    def answered(self) -> None:
+        """Note that a leader has answered."""
+        self._reads.answered()
+
+    def well(self) -> None:
+        """Note an answer of a server that is well: a write that was decided, no stream of that name, no permission."""
+        self._reads.answered()
+        self._writes.answered()
+
+    def acknowledgements(self, subject: str) -> Silence:
+        """Return the failure detector of writes to subjects of this kind: the first two tokens.
+
+        A refusal that only a stream which takes writes can give counts as an acknowledgement.
+        """
+        kind = ".".join(subject.split(".", 2)[:2])
+        return self._acknowledged.setdefault(kind, Silence())
+
+    @property
+    def server_version(self) -> str:
+        """Return the version of the server that the client is at, such as 2.12.1; empty before the first one."""
+        return str(self._server_info.get("version", ""))
+
+    def note_error(self, error: Exception) -> bool:
+        """Note an error of the client, and return whether it is to be logged: once an outage and reason.
+
+        A server that refuses the credentials is asked again after growing pauses.
+        """
+        is_new = self.complaints.is_new(error)
+        if self.complaints.refusal is not None:
+            wait_s = float(self.options["reconnect_time_wait"])
+            self.options["reconnect_time_wait"] = min(RECONNECT_WAIT_S_MAX, 2 * wait_s)
+        if is_denial(error):
+            self.well()
+        return is_new
+
+    def note_connected(self, reconnect_wait_s: float) -> None:
+        """Note the end of an outage."""
+        self.complaints.end_outage()
+        self.options["reconnect_time_wait"] = reconnect_wait_s
+
+    @property
+    def silent_s(self) -> float:
+        """Return for how many seconds no question was answered that only a leader can answer; 0 if none is open."""
+        return max(self._reads.lasts_s, self._writes.lasts_s)
+
+    def begin_anew(self) -> None:
+        """Start the clock again, for the server that the client is at now."""
+        self._reads.begin_anew()
+        self._writes.begin_anew()
+
+    async def watch(self) -> None:
+        """Go to the next server whenever the current one has been silent for `SILENCE_S_MAX`. Ends by cancellation."""
+        while True:
+            await asyncio.sleep(CHECK_EVERY_S)
+            if self.is_connected and self.silent_s >= SILENCE_S_MAX:
+                url = self.connected_url
+                log.get().warning("broker_silent", server=None if url is None else url.hostname)
+                self.begin_anew()
+                await self.force_reconnect()
+
+
+def _held_by(file: str) -> credentials.Credentials:
+    """Return the credentials in a file. Raises `Unreadable`."""
+    try:
+        return credentials.read(file)
+    except credentials.NoCredentials as error:
+        raise Unreadable(f"NATS_CREDS: {error}") from error
+
+
+def _refusal(reply: Msg) -> _Refusal:
+    """Return the codes of the JetStream error in an answer."""
+    if b'"error":' not in reply.data:
+        return _Refusal()
+    try:
+        error = json.loads(reply.data)["error"]
+        return _Refusal(int(error.get("code", 0)), int(error.get("err_code", 0)))
+    except (ValueError, TypeError, LookupError, AttributeError):
+        return _Refusal()

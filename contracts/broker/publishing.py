@@ -1,0 +1,115 @@
+"""Writing to streams: publish with retries and optimistic concurrency, delete, and whether writes are acknowledged.
+
+At-least-once delivery made safe: a publish lost with its connection is retried under the same message id, which the
+broker deduplicates. Mixed into `bus.Bus`.
+"""
+
+import asyncio
+from contextlib import suppress
+
+import nats.errors
+import nats.js.errors
+from msgspec import Struct
+
+from contracts.broker.connection import REQUEST_TIMEOUT_S, RETRY_PAUSE_S, Connection
+from contracts.broker.errors import NO_SUCH_MESSAGE, TooLarge, Unavailable, WrongSequence, refusal
+from contracts.broker.silence import Silence
+
+PUBLISH_ATTEMPT_S = 1.0
+NO_STREAM = "none"
+
+
+class Expect(Struct, frozen=True):
+    """Publish only if the last message on `subject` (None: the published one) has this sequence; 0 for no message."""
+
+    sequence: int
+    subject: str | None = None
+
+
+class Published(Struct, frozen=True):
+    """The sequence under which a message is stored; `duplicate` if a message of the same id was stored before."""
+
+    sequence: int
+    duplicate: bool
+
+
+class Publishing(Connection):
+    """The writing part of the bus."""
+
+    async def publish(
+        self,
+        subject: str,
+        payload: bytes,
+        *,
+        message_id: str | None = None,
+        expect: Expect | None = None,
+        ttl_s: int | None = None,
+        within_s: float,
+    ) -> Published:
+        """Publish with retries, and return where the message is stored.
+
+        With an expectation, an answer `duplicate` is no success: three brokers give it to the loser of a race whose
+        message id equals the winner's. It raises `WrongSequence` as a refused expectation does, and both may speak of
+        this call's own earlier try: read back the stored message (`contracts.job_log` does).
+
+        Raises `StreamFull`, `SubjectFull`, `TooLarge`, `WrongSequence` or, after `within_s` seconds of trying,
+        `Unavailable`. An expectation that another message in flight contests is tried again until it is settled.
+        """
+        headers = _headers(message_id, expect, ttl_s)
+        deadline = asyncio.get_running_loop().time() + within_s
+        while True:
+            left_s = deadline - asyncio.get_running_loop().time()
+            try:
+                self._check_begun()
+                answer = await self._js.publish(
+                    subject, payload, timeout=max(0.05, min(PUBLISH_ATTEMPT_S, left_s)), headers=headers
+                )
+            except nats.js.errors.APIError as error:
+                if (refused := refusal(error)) is not None:
+                    raise refused from error
+                problem: Exception = error
+            except nats.errors.MaxPayloadError as error:
+                raise TooLarge(str(error)) from error
+            except (nats.errors.Error, OSError, Unavailable) as error:
+                problem = error
+            else:
+                if expect is not None and answer.duplicate:
+                    raise WrongSequence("a message of this id is stored already")
+                return Published(answer.seq, bool(answer.duplicate))
+            if asyncio.get_running_loop().time() + RETRY_PAUSE_S >= deadline:
+                raise Unavailable(f"publish to {subject}: {problem!r}") from problem
+            await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def delete(self, stream: str, sequence: int) -> None:
+        """Delete a message; a message that is gone already is no error."""
+        with suppress(nats.js.errors.NotFoundError):
+            try:
+                await self._ask(lambda: self._js.delete_msg(stream, sequence))
+            except nats.js.errors.APIError as error:
+                if error.err_code not in NO_SUCH_MESSAGE:
+                    raise
+
+    def acknowledgements(self, subject: str) -> Silence:
+        """Return for how long writes to subjects of this kind (the first two tokens) were not acknowledged.
+
+        A refusal that only a stream which takes writes can give, such as that it is full, counts as an acknowledgement.
+        """
+        return self._client.acknowledgements(subject)
+
+    async def have_refused(self, subject: str) -> None:
+        """Try a write that the leader of the subject's stream refuses; `acknowledgements` show whether it did."""
+        with suppress(nats.errors.Error, TimeoutError, OSError):
+            await self._client.request(subject, timeout=REQUEST_TIMEOUT_S, headers={"Nats-Expected-Stream": NO_STREAM})
+
+
+def _headers(message_id: str | None, expect: Expect | None, ttl_s: int | None) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    if message_id is not None:
+        headers["Nats-Msg-Id"] = message_id
+    if expect is not None:
+        headers["Nats-Expected-Last-Subject-Sequence"] = str(expect.sequence)
+        if expect.subject is not None:
+            headers["Nats-Expected-Last-Subject-Sequence-Subject"] = expect.subject
+    if ttl_s is not None:
+        headers["Nats-TTL"] = str(ttl_s)
+    return headers

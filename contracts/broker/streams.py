@@ -1,0 +1,157 @@
+"""Reading streams: messages, subjects, counts, the state of streams and consumers, and the broker's clock.
+
+Reads that decide something ask the stream's leader. Cheaper reads (direct gets) may be answered by any replica and may
+be stale; if no replica answers, the leader is asked. Mixed into `bus.Bus`.
+"""
+
+import asyncio
+import json
+import math
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import datetime
+
+import nats.js.errors
+from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
+from nats.js.client import JetStreamContext
+
+from contracts.broker import direct_get
+from contracts.broker.client import FailoverClient
+from contracts.broker.connection import REQUEST_TIMEOUT_S, REQUEST_WITHIN_S, Connection
+from contracts.broker.direct_get import Stored
+from contracts.broker.errors import Unavailable
+from contracts.process import log
+from contracts.subjects import JOBS_STREAM
+
+DIRECT_WITHIN_S = 0.4
+PROVISION_PAUSE_S = 0.25
+READ_BATCH = 256
+CLOCK_AGE_S_MAX = 60.0
+
+
+class Streams(Connection):
+    """The reading part of the bus."""
+
+    def __init__(self, client: FailoverClient, stop: asyncio.Event | None) -> None:
+        super().__init__(client, stop)
+        self._clock: tuple[float, float] | None = None
+        """When the broker was asked for its time, on the monotonic clock, and the time that it gave."""
+
+    @property
+    def admin(self) -> JetStreamContext:
+        """Return the bare client, with which provisioning makes, changes and resets streams and consumers."""
+        return self._js
+
+    async def last(
+        self, stream: str, subject: str, *, leader: bool = True, within_s: float = REQUEST_WITHIN_S
+    ) -> Stored | None:
+        """Return the last message on a subject or pattern; None if there is none. Raises `Unavailable`.
+
+        `leader=False` may be stale with replicas, and is cheaper; the leader is asked if no replica answers at once.
+        """
+        if not leader:
+            with suppress(Unavailable):
+                return await self._last(stream, subject, direct=True, within_s=min(DIRECT_WITHIN_S, within_s))
+        return await self._last(stream, subject, direct=False, within_s=within_s)
+
+    async def _last(self, stream: str, subject: str, *, direct: bool, within_s: float) -> Stored | None:
+        try:
+            message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=direct), within_s=within_s)
+        except nats.js.errors.NotFoundError:
+            return None
+        return _stored(message)
+
+    async def at(self, stream: str, sequence: int) -> Stored | None:
+        """Return the message at a sequence, from the leader; None if it is gone or cannot be read."""
+        try:
+            return _stored(await self._ask(lambda: self._js.get_msg(stream, sequence)))
+        except nats.js.errors.NotFoundError:
+            return None
+
+    async def read(
+        self, stream: str, pattern: str, *, after: int = 0, within_s: float = REQUEST_WITHIN_S
+    ) -> list[Stored]:
+        """Return the messages on a pattern in a stream, in order, by batches of direct gets, each within the limit."""
+        found: list[Stored] = []
+        pending = 1
+        while pending > 0:
+            request = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": pattern}
+            messages, pending = await self._direct_batch(stream, request, within_s=within_s)
+            found += messages
+            after = found[-1].sequence if found else after
+        return found
+
+    async def subjects(self, stream: str, pattern: str) -> list[str]:
+        """Return the subjects of a stream that match and have a message: asked of the leader, up to 100,000 of them."""
+        info = await self._ask(lambda: self._js.stream_info(stream, subjects_filter=pattern))
+        return list(info.state.subjects or ())
+
+    async def count_after(self, stream: str, pattern: str, sequence: int) -> int | None:
+        """Count the messages on a pattern that come after a sequence; None if no message is at that sequence (now)."""
+        request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}
+        messages, pending = await self._direct_batch(stream, request)
+        return pending if messages and messages[0].sequence == sequence else None
+
+    async def now(self) -> float:
+        """Return the time by the broker's clock, in Unix seconds, which is the clock of every `Stored.at`.
+
+        Compare stamps of the broker with this time and never with `time.time()`: a host's own clock may be a day off.
+        The broker is asked once in `CLOCK_AGE_S_MAX`; the monotonic clock carries the answer on in between. Raises
+        `Unavailable`.
+        """
+        asked_at, there = self._clock or (-math.inf, 0.0)
+        if time.monotonic() - asked_at > CLOCK_AGE_S_MAX:
+            request = f"$JS.API.STREAM.INFO.{JOBS_STREAM}"
+            answer = await self._ask(lambda: self._client.request(request, b"", timeout=REQUEST_TIMEOUT_S))
+            asked_at, there = time.monotonic(), _time_in(answer.data)
+            self._clock = asked_at, there
+        return there + time.monotonic() - asked_at
+
+    async def stream(self, name: str, *, within_s: float = REQUEST_WITHIN_S) -> StreamInfo:
+        """Return the configuration and state of a stream, also from a broker without a leader.
+
+        Raises `nats.js.errors.NotFoundError` or `Unavailable`.
+        """
+        return await self._ask(lambda: self._js.stream_info(name), within_s=within_s)
+
+    async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
+        """Return once provisioning has made them all, or at `stop`."""
+        told = False
+        while not stop.is_set():
+            try:
+                for name in names:
+                    await self.stream(name)
+            except (nats.js.errors.NotFoundError, Unavailable) as error:
+                if not told:
+                    log.get().warning("waiting_for_streams", error=str(error))
+                told = True
+                await asyncio.sleep(PROVISION_PAUSE_S)
+            else:
+                return
+
+    async def consumer(self, stream: str, durable: str) -> ConsumerInfo:
+        """Return the configuration and state of a durable consumer, from the leader. Raises as `stream` does."""
+        return await self._ask(lambda: self._js.consumer_info(stream, durable))
+
+    async def _direct_batch(
+        self, stream: str, request: Mapping[str, object], *, within_s: float = REQUEST_WITHIN_S
+    ) -> tuple[list[Stored], int]:
+        """Return the messages of one batch of direct gets, and how many match after them. Raises `Unavailable`."""
+        try:
+            return await self._ask(lambda: direct_get.batch(self._client, stream, request), within_s=within_s)
+        except nats.js.errors.APIError as error:
+            raise Unavailable(f"reading {stream}: {error}") from error
+
+
+def _time_in(answer: bytes) -> float:
+    """Return the server's time in an answer of its API, in Unix seconds. Raises `Unavailable`."""
+    try:
+        return datetime.fromisoformat(json.loads(answer)["ts"]).timestamp()
+    except (KeyError, TypeError, ValueError) as error:
+        raise Unavailable(f"the broker does not say what time it is: {error!r}") from error
+
+
+def _stored(message: RawStreamMsg) -> Stored:
+    at = 0.0 if message.time is None else message.time.timestamp()
+    return Stored(message.subject or "", message.seq or 0, message.data or b"", at)
