@@ -39,6 +39,12 @@ setup:
 test *arguments: setup
     @exec {{ python }} -m pytest --numprocesses 2 --dist loadfile "$@"
 
+# More than half of all tests in seconds: those that need no broker, process, torch or browser
+[group('test')]
+[no-exit-message]
+unit *arguments: setup
+    @exec {{ python }} -m pytest -m unit --numprocesses 2 --dist worksteal "$@"
+
 # Only the tests of the whole road, from HTTP to mp4
 [group('test')]
 [no-exit-message]

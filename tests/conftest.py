@@ -1,4 +1,4 @@
-"""Fixtures for every test: a real broker, and a connection to it."""
+"""Fixtures for every test: a real broker, and a connection to it; and the mark of unit tests."""
 
 from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
@@ -9,7 +9,28 @@ pytest.register_assert_rewrite("tests.kit")
 
 from contracts.broker import Bus, bus  # noqa: E402  # after the kit's assertions are registered
 from ops import provision  # noqa: E402
+from tests.kit import unit  # noqa: E402
 from tests.kit.broker import Broker, provision_settings  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", f"{unit.MARK}: needs no broker, process, torch or browser; set by itself")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Keep `pytest -m unit` from importing other tests, which takes longer than all unit tests run."""
+    if config.getoption("markexpr") != unit.MARK:
+        return None
+    if collection_path.is_dir():
+        return None if unit.holds_unit_files(collection_path) else True
+    return True if collection_path.match("test_*.py") and not unit.is_unit_file(collection_path) else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if unit.is_unit_file(item.path) and unit.is_unit_test(item.fixturenames):  # type: ignore[attr-defined]
+            item.add_marker(unit.MARK)
 
 
 @pytest.fixture
