@@ -57,72 +57,85 @@ flow *arguments: setup
 test-browser *arguments: setup
     @exec {{ python }} -m pytest tests/browser "$@"
 
-# Requests that nobody would think of, made from the API's own document, for so many seconds
-[group('test')]
-[no-exit-message]
-fuzz seconds="60": setup
-    @test -x .venv/bin/schemathesis || {{ python }} -m pip install --quiet -c constraints.txt -e '.[fuzz]'
-    @exec {{ python }} -m tests.fuzz.run "$1"
-
-# Kill every process of the stack so many times, and race so many cancels with completion; hours, and a table
-[group('test')]
-[no-exit-message]
-endings kills="20" races="100": setup
-    @exec {{ python }} -m tests.chaos.kills.run "$1" "$2"
-
-# Every fault at every phase of a job's life, or a shard of them such as 1/4; an hour, and a table
-[group('test')]
-[no-exit-message]
-faults *arguments: setup
-    @exec {{ python }} -m tests.chaos.faults.run "$@"
-
-# Three brokers, two edges, two states, three clusters; so many jobs, and a kill every ten seconds for so long
-[group('test')]
-[no-exit-message]
-many jobs="200" seconds="300" seed="1": setup
-    @exec {{ python }} -m tests.chaos.soak.run "$1" "$2" "$3"
-
-# Attacks on a real edge, all or those that are named: what they cost it, and what legitimate clients see; a table
-[group('test')]
-[no-exit-message]
-attacks *names: setup
-    @exec {{ python }} -m tests.attacks.run "$@"
-
-# Three brokers; so many cancels as a video is stored, calm and with leaders that step down every second
-[group('test')]
-[no-exit-message]
-cancels count="100": setup
-    @{{ python }} -m tests.chaos.soak.cancels "$1"
-
-# Three brokers, each in a network of its own, and one frozen or cut off for so long under load; root, and a table
-[group('test')]
-[no-exit-message]
-partition seconds="45" *faults: setup
-    @{{ python }} -m tests.chaos.soak.partition "$@"
-
-# Thousands of histories of the whole service in a few seconds, each from a seed
-[group('test')]
-[no-exit-message]
-simulate count="10000" first="0": setup
-    @{{ python }} -m tests.simulation.run "$1" "$2"
-
-# How fast the engine is, against the stock pipeline and one rank, in one run; --help lists what may be asked for
-[group('test')]
-[no-exit-message]
-bench-engine *arguments: setup
-    @exec {{ python }} -m ops.bench.engine "$@"
-
-# How fast so many ranks load a checkpoint of so many gigabytes, against cat, and what that takes of main memory
-[group('test')]
-[no-exit-message]
-bench-load ranks="4" gigabytes="2": setup
-    @exec {{ python }} -m ops.bench.load "$1" "$2"
-
 # Every test, and which lines none of them reaches
 [group('test')]
 [no-exit-message]
 cover *arguments: setup
     @{{ python }} -m pytest --cov --cov-report=term-missing:skip-covered "$@"
+
+# Style, types and who may import whom; changes nothing
+[group('code')]
+[no-exit-message]
+check: setup
+    @.venv/bin/ruff check
+    @.venv/bin/ruff format --check
+    @.venv/bin/pyright
+    @.venv/bin/lint-imports
+
+# Mend what ruff can mend by itself
+[group('code')]
+fix: setup
+    @.venv/bin/ruff check --fix
+    @.venv/bin/ruff format
+
+# Write ops/configuration.md anew: every setting, its bounds and what a wrong value prints
+[group('code')]
+configuration: setup
+    @{{ python }} -m tests.ops.test_configuration
+
+# Draw which modules import which as an SVG, .wanjet/imports.svg or the file named; needs Graphviz's dot
+[group('code')]
+[no-exit-message]
+imports *file: setup
+    @{{ python }} -m ops.imports "$@"
+
+# Everything that must hold before a merge, from a fresh clone on: a .venv, all tests, style, types, imports
+[group('code')]
+[no-exit-message]
+ci:
+    @exec .ci/run
+
+# One job's log, from the broker of `just up` or of NATS_URL
+[group('operate')]
+[no-exit-message]
+events id: setup
+    @{{ python }} -m ops.events "$1"
+
+# What it starts has the settings that `just up` was started with, not those of this shell.
+# Speak to the supervisord of a running `just up`: status, restart inference, tail edge, …
+[group('operate')]
+[no-exit-message]
+ctl *arguments: setup
+    @WANJET_SOCKET="${WANJET_FOLDER:-.wanjet/up}/supervisor.sock" .venv/bin/supervisorctl -c ops/local/supervisord.conf "$@"
+
+# Bring the broker to this shell's settings, as in MAX_CONCURRENT_TASKS=12 just provision, until the next `just up`
+[group('operate')]
+[no-exit-message]
+provision: setup
+    @{{ python }} -m ops.provision
+
+# Make every status anew from the log
+[group('operate')]
+[no-exit-message]
+replay: setup
+    @{{ python }} -m ops.replay
+
+# Make the log anew from the records beside the videos, after the broker has lost its disk
+[group('operate')]
+rebuild: setup
+    @{{ python }} -m ops.rebuild
+
+# What a checkpoint folder is and whether it runs here, in seconds: sizes, gigabytes, plans, or why not
+[group('model')]
+[no-exit-message]
+checkpoint folder: setup
+    @{{ python }} -m inference.checkpoint "$1"
+
+# Every motion that the pocket model knows, on a picture of yours, as rows of a sheet: PICTURE SHEET
+[group('model')]
+[no-exit-message]
+showcase *picture_and_sheet: setup
+    @exec {{ python }} -m inference.pocket.evaluation.showcase "$@"
 
 # Train the pocket model, or go on with it, on one thread; Ctrl-C stops it and loses nothing
 [group('model')]
@@ -148,74 +161,73 @@ finish *arguments: _photographs
 evaluate *arguments: _photographs
     @OMP_NUM_THREADS=1 exec {{ python }} -m inference.pocket.evaluation.evaluate "$@"
 
-# Every motion that the pocket model knows, on a picture of yours, as rows of a sheet: PICTURE SHEET
-[group('model')]
-[no-exit-message]
-showcase *picture_and_sheet: setup
-    @exec {{ python }} -m inference.pocket.evaluation.showcase "$@"
-
-# What it costs in quality to save: a table and a plot in ops/bench/results
-[group('model')]
-[no-exit-message]
-bench-quality *arguments: setup
-    @exec {{ python }} -m ops.bench.quality "$@"
-
 [private]
 _photographs: setup
     @{{ python }} -c "import skimage, sklearn" 2>/dev/null || {{ python }} -m pip install --quiet -c constraints.txt -e '.[train]'
 
-# Style, types and who may import whom; changes nothing
-[group('code')]
+# Requests that nobody would think of, made from the API's own document, for so many seconds
+[group('chaos')]
 [no-exit-message]
-check: setup
-    @.venv/bin/ruff check
-    @.venv/bin/ruff format --check
-    @.venv/bin/pyright
-    @.venv/bin/lint-imports
+fuzz seconds="60": setup
+    @test -x .venv/bin/schemathesis || {{ python }} -m pip install --quiet -c constraints.txt -e '.[fuzz]'
+    @exec {{ python }} -m tests.fuzz.run "$1"
 
-# Write ops/configuration.md anew: every setting, its bounds and what a wrong value prints
-[group('code')]
-configuration: setup
-    @{{ python }} -m tests.ops.test_configuration
-
-# Mend what ruff can mend by itself
-[group('code')]
-fix: setup
-    @.venv/bin/ruff check --fix
-    @.venv/bin/ruff format
-
-# One job's log, from the broker of `just up` or of NATS_URL
-[group('operate')]
+# Thousands of histories of the whole service in a few seconds, each from a seed
+[group('chaos')]
 [no-exit-message]
-events id: setup
-    @{{ python }} -m ops.events "$1"
+simulate count="10000" first="0": setup
+    @{{ python }} -m tests.simulation.run "$1" "$2"
 
-# What a checkpoint folder is and whether it runs here, in seconds: sizes, gigabytes, plans, or why not
-[group('model')]
+# Kill every process of the stack so many times, and race so many cancels with completion; hours, and a table
+[group('chaos')]
 [no-exit-message]
-checkpoint folder: setup
-    @{{ python }} -m inference.checkpoint "$1"
+endings kills="20" races="100": setup
+    @exec {{ python }} -m tests.chaos.kills.run "$1" "$2"
 
-# Make every status anew from the log
-[group('operate')]
+# Every fault at every phase of a job's life, or a shard of them such as 1/4; an hour, and a table
+[group('chaos')]
 [no-exit-message]
-replay: setup
-    @{{ python }} -m ops.replay
+faults *arguments: setup
+    @exec {{ python }} -m tests.chaos.faults.run "$@"
 
-# Make the log anew from the records beside the videos, after the broker has lost its disk
-[group('operate')]
-rebuild: setup
-    @{{ python }} -m ops.rebuild
-
-# Bring the broker to this shell's settings, as in MAX_CONCURRENT_TASKS=12 just provision, until the next `just up`
-[group('operate')]
+# Three brokers, two edges, two states, three clusters; so many jobs, and a kill every ten seconds for so long
+[group('chaos')]
 [no-exit-message]
-provision: setup
-    @{{ python }} -m ops.provision
+many jobs="200" seconds="300" seed="1": setup
+    @exec {{ python }} -m tests.chaos.soak.run "$1" "$2" "$3"
 
-# What it starts has the settings that `just up` was started with, not those of this shell.
-# Speak to the supervisord of a running `just up`: status, restart inference, tail edge, …
-[group('operate')]
+# Three brokers; so many cancels as a video is stored, calm and with leaders that step down every second
+[group('chaos')]
 [no-exit-message]
-ctl *arguments: setup
-    @WANJET_SOCKET="${WANJET_FOLDER:-.wanjet/up}/supervisor.sock" .venv/bin/supervisorctl -c ops/local/supervisord.conf "$@"
+cancels count="100": setup
+    @{{ python }} -m tests.chaos.soak.cancels "$1"
+
+# Three brokers, each in a network of its own, and one frozen or cut off for so long under load; root, and a table
+[group('chaos')]
+[no-exit-message]
+partition seconds="45" *faults: setup
+    @{{ python }} -m tests.chaos.soak.partition "$@"
+
+# Attacks on a real edge, all or those that are named: what they cost it, and what legitimate clients see; a table
+[group('chaos')]
+[no-exit-message]
+attacks *names: setup
+    @exec {{ python }} -m tests.attacks.run "$@"
+
+# How fast the engine is, against the stock pipeline and one rank, in one run; --help lists what may be asked for
+[group('bench')]
+[no-exit-message]
+bench-engine *arguments: setup
+    @exec {{ python }} -m ops.bench.engine "$@"
+
+# How fast so many ranks load a checkpoint of so many gigabytes, against cat, and what that takes of main memory
+[group('bench')]
+[no-exit-message]
+bench-load ranks="4" gigabytes="2": setup
+    @exec {{ python }} -m ops.bench.load "$1" "$2"
+
+# What it costs in quality to save: a table and a plot in ops/bench/results
+[group('bench')]
+[no-exit-message]
+bench-quality *arguments: setup
+    @exec {{ python }} -m ops.bench.quality "$@"

@@ -14,7 +14,7 @@ import torch
 from contracts.job import Generation, shift_of
 from contracts.plan import degrees
 from inference.ranks.device import choose
-from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.components import Checkpoint, Component
 from inference.wan.checkpoint.model_card import CARD_FILE, ModelCard, read_card
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.places import is_there
@@ -54,7 +54,7 @@ def facts(folder: Path, checkpoint: Checkpoint, card: ModelCard) -> Iterator[tup
     yield "default size", card.default_size
     yield "sample_shift", ", ".join(sorted({_shift(size, card) for size in card.sizes}, reverse=True))
     yield "attention", f"{config['num_layers']} layers, {heads} heads of {config['attention_head_dim']}"
-    for name, part in checkpoint.parts.items():
+    for name, part in checkpoint.components.items():
         yield name, _part(name, part)
     for ranks in RANKS_SHOWN:
         pairs = ", ".join(f"cfg={cfg},ulysses={ulysses}" for cfg, ulysses in degrees(ranks, heads))
@@ -68,7 +68,7 @@ def _shift(size: str, card: ModelCard) -> str:
     return f"{shift:g}" if card.sample_shift is not None else f"{shift:g} for {size}"
 
 
-def _part(name: str, part: Part) -> str:
+def _part(name: str, part: Component) -> str:
     """The types and bytes of its files, and what it takes once it is loaded, on one rank that holds it whole."""
     stored = list(part.used.values())
     in_files = f"{_gb(sum(tensor.nbytes for tensor in stored))} of {_types({tensor.dtype for tensor in stored})}"
@@ -78,7 +78,7 @@ def _part(name: str, part: Part) -> str:
     return f"{in_files} in its files, {' or '.join(loaded)}"
 
 
-def _bytes(part: Part, dtype: torch.dtype) -> int:
+def _bytes(part: Component, dtype: torch.dtype) -> int:
     return sum(each.numel() * wan_dtype(name, dtype).itemsize for name, each in part.empty().named_parameters())
 
 

@@ -22,19 +22,19 @@ from contracts.plan import Plan, own_plan
 from contracts.process import env, lifetime, log, start
 from contracts.process.die_with_parent import die_with_parent
 from contracts.stores import configured
-from inference.leader.bridge import Desk
-from inference.leader.leader import Lead
+from inference.leader.bridge import ThreadBridge
+from inference.leader.leader import Leader
 from inference.leader.planner import Limits
 from inference.ranks import device
 from inference.ranks.broadcast import Group
-from inference.ranks.monitor import Watch
+from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import serve
 from inference.settings import Settings
 from inference.wan import kernels
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Meshes
 
 LOOP_ENDS_WITHIN_S = 10.0
@@ -58,9 +58,9 @@ def main() -> None:
             kernels.warm_up(wan)
         meshes = Meshes(where.type, settings.world_size)
         if settings.rank == 0:
-            uvloop.run(lead(settings, wan, meshes, plan, store))
+            uvloop.run(run_rank_zero(settings, wan, meshes, plan, store))
         else:
-            follow(settings, wan, meshes, store)
+            run_other_rank(settings, wan, meshes, store)
     log.get().info("rank_stopped")
 
 
@@ -75,7 +75,7 @@ def check(settings: Settings, where: torch.device) -> None:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     choose_plan(settings, config["num_attention_heads"])
     asked = settings.attention_backend
-    if asked and not kernels.runs(asked, where, config["attention_head_dim"]):
+    if asked and not kernels.backend_works(asked, where, config["attention_head_dim"]):
         raise env.BadSetting(f"ATTENTION_BACKEND was {env.shown(asked)}; {where.type} cannot run that one here")
 
 
@@ -91,17 +91,17 @@ def prepare(settings: Settings, where: torch.device) -> Wan:
             settings.model_ckpt_dir,
             where,
             large_sizes=settings.pocket_large_sizes,
-            mesh=rows_mesh(where.type, settings.world_size),
+            mesh=sharding_mesh(where.type, settings.world_size),
             offload_text_encoder=settings.offload_text_encoder,
             fp8_linear=settings.fp8_linear,
         )
-        attention = kernels.attend(wan, settings.attention_backend)
+        attention = kernels.set_attention_backend(wan, settings.attention_backend)
     except CheckpointError as error:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     except kernels.KernelError as error:
         raise env.BadSetting(str(error)) from error
     seconds = round(time.monotonic() - began, 1)
-    weights = "+".join([wan.weights, *kernels.marks(attention, fp8_linear=settings.fp8_linear)])
+    weights = "+".join([wan.weights, *kernels.approximations(attention, fp8_linear=settings.fp8_linear)])
     log.get().info("model_loaded", model=wan.card.name, weights=weights, attention=attention, seconds=seconds)
     return replace(wan, weights=weights)
 
@@ -114,32 +114,34 @@ def choose_plan(settings: Settings, heads: int) -> Plan:
         raise env.BadSetting(f"PLAN: {error}") from error
 
 
-def follow(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
+def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
     """Every rank but 0: the loop of all ranks, until rank 0 ends it."""
     lifetime.leave_signals_to_others()
-    with Watch(store, settings.rank, settings.world_size).kept() as watch:
+    with GroupMonitor(store, settings.rank, settings.world_size).running() as monitor:
         try:
-            serve(Group(None, watch), wan, meshes, lambda _outcome: None)
+            serve(Group(None, monitor), wan, meshes, lambda _outcome: None)
         except BaseException:
-            watch.go_down(f"the loop of rank {settings.rank} failed")
+            monitor.abort_group(f"the loop of rank {settings.rank} failed")
             raise
 
 
-async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
+async def run_rank_zero(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
     """Rank 0: the loop of all ranks in a thread of its own, the life of jobs in this one."""
     stop = lifetime.stop_on_signals()
-    desk = Desk(settings.checkpoint_interval)
-    watch = Watch(store, settings.rank, settings.world_size, on_words=desk.heard, on_down=desk.goes_down)
-    with watch.kept():
-        loop_ended = start_loop(wan, meshes, desk, watch)
+    bridge = ThreadBridge(settings.checkpoint_interval)
+    monitor = GroupMonitor(
+        store, settings.rank, settings.world_size, on_failure=bridge.failure_reported, on_abort=bridge.group_aborts
+    )
+    with monitor.running():
+        loop_ended = start_loop(wan, meshes, bridge, monitor)
         try:
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
-                await Lead(
+                await Leader(
                     broker=broker,
                     videos=configured.video_store(settings.video_store_url),
                     scratch=configured.scratch_store(settings.scratch_store_url),
-                    desk=desk,
-                    watch=watch,
+                    bridge=bridge,
+                    monitor=monitor,
                     cluster=describe(settings, wan, plan),
                     limits=Limits(
                         task_timeout_s=settings.task_timeout,
@@ -157,7 +159,7 @@ async def lead(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: 
             os._exit(1)
 
 
-def start_loop(wan: Wan, meshes: Meshes, desk: Desk, watch: Watch) -> asyncio.Event:
+def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
     """Run the loop of all ranks in a second thread; the event is set once it has ended in order."""
     ended = asyncio.Event()
     asyncio_loop = asyncio.get_running_loop()
@@ -165,10 +167,10 @@ def start_loop(wan: Wan, meshes: Meshes, desk: Desk, watch: Watch) -> asyncio.Ev
     def run() -> None:
         try:
             device.make_current(wan.device)
-            serve(Group(desk, watch), wan, meshes, desk.report)
+            serve(Group(bridge, monitor), wan, meshes, bridge.report)
         except BaseException:  # noqa: BLE001  # as above
             log.get().exception("loop_failed")
-            watch.go_down("the loop of rank 0 failed")
+            monitor.abort_group("the loop of rank 0 failed")
         else:
             asyncio_loop.call_soon_threadsafe(ended.set)
 

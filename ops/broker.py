@@ -1,4 +1,7 @@
-"""The broker, for what an operator runs by hand: one connection, or one sentence why there is none. Makes nothing."""
+"""Connects the commands of an operator to the broker, or ends them with one sentence that says why it cannot.
+
+`provision`, `events`, `replay`, `rebuild` and the bench enter `connected`.
+"""
 
 import asyncio
 import math
@@ -16,7 +19,7 @@ POLL_S = 0.05
 
 
 class Settings(Struct, frozen=True):
-    """Where the broker is, and what it knows this process by."""
+    """The broker's URL, and the file of the credentials that this process shows it."""
 
     nats_url: NatsUrl = "nats://127.0.0.1:4222"
     nats_creds: NatsCreds = None
@@ -26,9 +29,10 @@ class Settings(Struct, frozen=True):
 async def connected(
     settings: Settings, *, name: str, within_s: float = CONNECT_WITHIN_S, stop: asyncio.Event | None = None
 ) -> AsyncGenerator[Bus, None]:
-    """A connection for the length of the block; ends the process if no broker answers, or if one refuses it.
+    """Yield a connection for the length of the block. With an infinite `within_s`, wait for a broker until `stop`.
 
-    With an infinite `within_s` it waits for a broker until `stop`.
+    Raises `SystemExit` if no broker answers within `within_s`, and `BadSetting` if the broker refuses the credentials
+    or the settings allow no connection.
     """
     stop = stop or asyncio.Event()
     url, creds = settings.nats_url, settings.nats_creds

@@ -1,6 +1,6 @@
-"""One job's log as the broker holds it, a line an event: `python -m ops.events ID`. Changes nothing.
+"""Prints one job's log as the broker holds it, a line for each event: `python -m ops.events ID` (`just events`).
 
-The submitted line shows the whole job, prompt included: it is the operator's own terminal.
+It only reads. The line of the submission shows the whole job, prompt included, since the terminal is the operator's.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ SHOWN_APART = ("job_id", "at", "created_at", "attempt", "job")
 
 
 async def log_of(broker: Bus, job_id: str) -> list[str]:
-    """The job's events in the order they happened in, readable; none for an id that the log does not know."""
+    """Return the job's events as readable lines, oldest first; none for an id that the log does not know."""
     try:
         stored = await broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
     except NotFoundError:
@@ -32,7 +32,7 @@ async def log_of(broker: Bus, job_id: str) -> list[str]:
 
 
 def line(stored: Stored) -> str:
-    """Time, kind, attempt, fields. What cannot be decoded is shown as it is: it is in the log all the same."""
+    """Return an event as time, kind, attempt and fields; for one that cannot be decoded, its kind and the reason."""
     kind = stored.subject.split(".", 3)[-1]
     try:
         event = wire.decode_event(stored.data)
@@ -51,7 +51,7 @@ def _fields(event: Event) -> str:
 
 
 def _value(value: object) -> str:
-    """`repr` leaves nothing in it that a terminal would obey."""
+    """Return a value by `repr`, which escapes a terminal's control characters, shortened."""
     text = repr(value)
     return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
 
@@ -61,6 +61,7 @@ def _time(at: float) -> str:
 
 
 async def show(settings: Settings, job_id: str) -> None:
+    """Print the log of a job. Ends the process with a sentence if the log does not know the job."""
     async with connected(settings, name="events") as broker:
         lines = await log_of(broker, job_id)
     if not lines:

@@ -1,19 +1,17 @@
-"""Makes and corrects every stream, bucket and durable: `python -m ops.provision`. Idempotent; the only admin.
+"""Creates and corrects every stream, bucket and durable of the broker: `python -m ops.provision` (`just provision`).
 
-A changed `MAX_CONCURRENT_TASKS` is applied to the live stream; jobs above a lowered limit stay and drain. With
-`--watch` it stays, and makes again what vanishes, as when a broker comes back with an empty disk; it corrects nothing
-then, so that a limit which was changed meanwhile stays.
+It is idempotent, and the only process that creates streams. A changed `MAX_CONCURRENT_TASKS` is applied to the live
+stream; jobs above a lowered limit stay and drain. With `--watch` it stays, and creates again what vanishes, as when a
+broker comes back with an empty disk. It then corrects nothing, so that a limit which was changed meanwhile stays.
 """
 
 import asyncio
-import json
 import math
 import secrets
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from urllib.request import urlopen
 
 import nats.errors
 from nats.js.api import ConsumerConfig, StreamConfig
@@ -25,11 +23,11 @@ from contracts.process import env, lifetime, log, start
 from contracts.process.env import BadSetting
 from ops.broker import Settings as Server
 from ops.broker import connected
+from ops.durability import undurable
 from ops.refusals import Denied, check_rights, sentence
 from ops.streams import Settings, consumers, streams
 
 SECRET_BYTES = 32
-MONITOR_TIMEOUT_S = 5
 GIVE_UP_S = 60
 RETRY_PAUSE_S = 0.5
 RETRY_PAUSE_S_MAX = 10.0
@@ -38,15 +36,15 @@ INFO_WITHIN_S = 2.0
 WATCH = "--watch"
 
 _NOT_YET = (None, 10004, 10005, 10008, 10009, 10118, 10119)
-"""JetStream's errors of a cluster whose servers have not all met, or that has no leader; None for no responders."""
+"""JetStream's error codes of a cluster that is still forming or has no leader; None stands for no responders."""
 
 
 async def provision(broker: Bus, settings: Settings) -> None:
-    """Bring the broker to the settings. The log comes first: the queue copies into it from its first message on.
+    """Create or update every stream, durable and secret. The log is first: the queue copies each message into it.
 
-    What gets no answer, or finds no leader, is tried again for up to `GIVE_UP_S`: brokers that have just started need a
-    while. Raises `Unavailable` after that, `Denied` if the user lacks a right, and `APIError` at once if the broker
-    refuses.
+    A request without an answer, or without a leader, is repeated for up to `GIVE_UP_S`: brokers that have just started
+    need a while. Raises `Unavailable` after that, `Denied` if the user lacks a right, and `APIError` at once if the
+    broker refuses.
     """
     deadline = asyncio.get_running_loop().time() + GIVE_UP_S
     for config in streams(settings):
@@ -58,7 +56,10 @@ async def provision(broker: Bus, settings: Settings) -> None:
 
 
 async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: str, deadline: float) -> None:
-    """Make a request until it is answered. Making a stream, a consumer or the secret twice changes nothing."""
+    """Repeat a request until it is answered. Making a stream, a consumer or the secret twice changes nothing.
+
+    `what` names the request in errors and logs; `deadline` is in the loop's time. Raises as `provision` does.
+    """
     pause_s, told = RETRY_PAUSE_S, ""
     while True:
         try:
@@ -83,7 +84,7 @@ async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: s
 
 
 async def _make_secret(broker: Bus) -> None:
-    with suppress(WrongSequence):  # made once, by whoever was first
+    with suppress(WrongSequence):  # the first process to write it has made it (compare-and-set)
         secret = secrets.token_bytes(SECRET_BYTES)
         await broker.put(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET, secret, revision=0)
 
@@ -100,7 +101,7 @@ async def _make_stream(broker: Bus, config: StreamConfig) -> None:
 
 
 async def vanished(broker: Bus, settings: Settings) -> list[str]:
-    """Return the streams and durables that are not there, and make no other question of it. Raises `Unavailable`."""
+    """Return the names of the streams and durables that do not exist. Raises `Unavailable` if the broker is away."""
     names = [config.name or "" for config in streams(settings)]
     missing = [name for name in names if not await _is_there(partial(broker.stream, name, within_s=INFO_WITHIN_S))]
     durables: list[tuple[str, ConsumerConfig]] = [each for each in consumers(settings) if each[0] not in missing]
@@ -119,7 +120,7 @@ async def _is_there(look: Callable[[], Awaitable[object]]) -> bool:
 
 
 async def make_again(broker: Bus, settings: Settings, missing: list[str]) -> None:
-    """Make what is missing, and leave all else as it is. A stream that vanished took its durables with it."""
+    """Create the missing streams, durables and secret, and change nothing else. A vanished stream lost its durables."""
     deadline = asyncio.get_running_loop().time() + GIVE_UP_S
     for config in streams(settings):
         if config.name in missing:
@@ -133,7 +134,7 @@ async def make_again(broker: Bus, settings: Settings, missing: list[str]) -> Non
 
 
 async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
-    """Make again what vanishes, until `stop`. What fails is logged once a reason, and tried again later each time."""
+    """Create again what vanishes, until `stop`. A failure is logged once for each reason, and retried with backoff."""
     pause_s, told = WATCH_EVERY_S, ""
     while not stop.is_set():
         try:
@@ -150,21 +151,8 @@ async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
         await lifetime.wait(stop, within_s=pause_s)
 
 
-def undurable(monitor_urls: tuple[str, ...]) -> list[str]:
-    """The servers that do not fsync before they acknowledge, or do not say so."""
-    return [url for url in monitor_urls if not _syncs_always(url)]
-
-
-def _syncs_always(url: str) -> bool:
-    try:
-        with urlopen(f"{url.rstrip('/')}/jsz", timeout=MONITOR_TIMEOUT_S) as answer:  # noqa: S310  # operator's URL
-            return json.load(answer).get("config", {}).get("sync_always") is True
-    except (OSError, ValueError):
-        return False
-
-
 def check_server(broker: Bus, settings: Settings) -> None:
-    """Raises `BadSetting` if this broker cannot serve, or may lose what it has acknowledged."""
+    """Raise `BadSetting` if this broker is unsuitable, or may lose messages that it has acknowledged."""
     if (objection := broker.server.objection) is not None:
         raise BadSetting(f"{objection} ({env.shown(settings.nats_url)}, NATS_URL)")
     doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)

@@ -1,7 +1,7 @@
-"""Makes the log anew from the records beside the videos: `python -m ops.rebuild`, once a lost broker is provisioned.
+"""Restores the log from the records beside the videos after the broker lost its disk: `python -m ops.rebuild`.
 
-Only what has ended can come back: a job that waited or ran is lost with the broker's disk. What the log has already
-stays as it is, so that a second run does nothing. The statuses are the state service's doing, as ever.
+Run it once the new broker is provisioned. Only ended jobs come back: a job that waited or ran is lost with the disk.
+Events that the log has stay as they are, so a second run does nothing. The state service projects the statuses.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from ops.broker import connected
 
 
 class Settings(Struct, frozen=True):
-    """Where the broker is, and where the records of jobs are."""
+    """The broker, and the store that holds the records of jobs beside their videos."""
 
     nats_url: NatsUrl = "nats://127.0.0.1:4222"
     nats_creds: NatsCreds = None
@@ -29,7 +29,7 @@ class Settings(Struct, frozen=True):
 
 
 class Rebuilt(Struct, frozen=True):
-    """How many jobs were brought back, how many the log knew, and the records that cannot be read."""
+    """How many jobs were restored, how many the log knew already, and the names of the records that cannot be read."""
 
     restored: int
     known: int
@@ -54,7 +54,7 @@ async def rebuild(broker: Bus, videos: Store) -> Rebuilt:
 
 
 def in_words(done: Rebuilt) -> str:
-    """Return what was done as a sentence. Records that cannot be read are in it only if there are any."""
+    """Return the result as a sentence, which mentions unreadable records only if there are any."""
     known = f"{_jobs(done.known)} already in the log"
     if done.restored:
         sentence = f"restored {done.restored} of {_jobs(done.restored + done.known)}"

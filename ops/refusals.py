@@ -1,4 +1,4 @@
-"""What a broker refuses to whoever provisions it, in one sentence that says what to set or to grant. Pure."""
+"""Turns a broker's refusal to be provisioned into one sentence that says what to set or to grant. For `provision`."""
 
 from nats.js.errors import APIError
 
@@ -22,7 +22,7 @@ _ADVICE = {
     10065: "another stream has these subjects already: give WanJet an account of its own",
     10058: "another stream has this name already: give WanJet an account of its own",
 }
-"""By JetStream's error code."""
+"""What helps, by JetStream's error code."""
 
 
 API_TOKENS = (
@@ -54,7 +54,7 @@ class Denied(Exception):
 
 
 def check_rights(broker: Bus, what: str) -> None:
-    """Raises `Denied` if the broker has denied something that this process asked for."""
+    """Raise `Denied` if the broker has denied a right to this process; `what` names the request in the sentence."""
     if broker.denied is not None:
         denied = broker.denied
         subject = as_written(denied.subject)
@@ -62,12 +62,12 @@ def check_rights(broker: Bus, what: str) -> None:
 
 
 def as_written(subject: str) -> str:
-    """Return a subject in its own letters: nats-py makes all of an error's small."""
+    """Return a subject with its capital letters, which nats-py's errors have in lower case."""
     return ".".join(_TOKENS.get(token, token) for token in subject.split("."))
 
 
 def sentence(error: Exception) -> str:
-    """Return why the broker did not do something, with what would help if that is known."""
+    """Return why the broker refused a request, and what would help if that is known."""
     if not isinstance(error, APIError):
         return str(error)
     advice = _ADVICE.get(error.err_code or 0)

@@ -1,6 +1,6 @@
-"""Makes every status anew from the log: `python -m ops.replay`. Folds nothing itself: that is the state service's.
+"""Rebuilds the projection: has the state service fold every status from the log anew: `python -m ops.replay`.
 
-Nobody is turned away meanwhile: what the bucket lacks the edge folds from the log by itself.
+Clients are served meanwhile: the edge folds a status that the bucket lacks from the log.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from contracts.process import env, log, start
 from ops.broker import Settings, connected
 
 FOLDED_WITHIN_S = 3600.0
-STILL_WITHIN_S = 15.0  # longer than the broker waits before it delivers again what a killed service had in hand
+STILL_WITHIN_S = 15.0  # longer than STATE_ACK_WAIT_S, after which a killed service's event is delivered again
 POLL_S = 0.2
 
 
@@ -24,14 +24,17 @@ class Stuck(Exception):
 
 
 class Replayed(Struct, frozen=True):
+    """How many events the log has, and how many statuses they were folded into."""
+
     events: int
     statuses: int
 
 
 async def replay(broker: Bus, *, still_within_s: float = STILL_WITHIN_S) -> Replayed:
-    """Empty the bucket, give the log to the state service from its beginning, and wait for the end of it.
+    """Empty the bucket, reset the state service's durable to the log's beginning, and wait until all is folded.
 
-    In this order: a status that is written in between is folded over once more, and none is lost. Raises `Stuck`.
+    The order matters: a status that is written between the two is folded again, and no status is lost. Raises `Stuck`
+    if nothing is folded for `still_within_s`.
     """
     await broker.admin.purge_stream(subjects.bucket_stream(subjects.STATUS_BUCKET))
     await broker.admin.reset_consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, seq=1)
@@ -42,7 +45,7 @@ async def replay(broker: Bus, *, still_within_s: float = STILL_WITHIN_S) -> Repl
 
 
 async def _folded(broker: Bus, still_within_s: float) -> None:
-    """Return when every event is folded and acknowledged."""
+    """Return once every event is folded and acknowledged. Raises `Stuck`."""
     began = moved = time.monotonic()
     before = -1
     while (left := _left(await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE))) > 0:

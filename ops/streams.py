@@ -1,4 +1,4 @@
-"""What provisioning makes: every stream, bucket and durable, with its limits. Asks the broker nothing."""
+"""The configuration of every stream, bucket and durable, with its limits. `provision` creates them."""
 
 from typing import Annotated
 
@@ -43,7 +43,7 @@ StreamBytes = Annotated[
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """What an operator sets of the broker's streams; sizes are in bytes, all else that has a unit in seconds."""
+    """The environment variables of `provision`. Sizes are in bytes, times in seconds."""
 
     nats_url: NatsUrl = "nats://127.0.0.1:4222"
     nats_creds: NatsCreds = None
@@ -58,71 +58,78 @@ class Settings(msgspec.Struct, frozen=True):
 
 
 def streams(settings: Settings) -> list[StreamConfig]:
-    """The streams and buckets as they are to be; nats-py writes seconds as nanoseconds."""
+    """Return the wanted streams and buckets, in the order to create them; nats-py turns seconds into nanoseconds."""
     file = StreamConfig(
         storage=StorageType.FILE,
         num_replicas=settings.nats_replicas,
         allow_direct=True,
         max_bytes=settings.stream_bytes_max or UNLIMITED,
     )
-    bucket = file.evolve(max_msgs_per_subject=1, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True)
+    return [_log(file, settings), _queue(file, settings), _canaries(file), *_buckets(file)]
+
+
+def _log(file: StreamConfig, settings: Settings) -> StreamConfig:
+    """Return the stream of events; it republishes each event, so that a cluster hears of a cancellation at once."""
+    return file.evolve(
+        name=subjects.EVENTS_STREAM,
+        subjects=[subjects.ALL_EVENTS],
+        retention=RetentionPolicy.LIMITS,
+        max_age=settings.event_retention,
+        max_bytes=settings.log_bytes_max,
+        max_msg_size=EVENT_BYTES_MAX,
+        duplicate_window=min(DUPLICATE_WINDOW_S, settings.event_retention),
+        republish=RePublish(src=subjects.ALL_EVENTS, dest=subjects.ALL_LIVE),
+    )
+
+
+def _queue(file: StreamConfig, settings: Settings) -> StreamConfig:
+    """Return the work queue: one message a job, refused beyond `max_concurrent_tasks`, and copied into the log."""
+    return file.evolve(
+        name=subjects.JOBS_STREAM,
+        subjects=[subjects.ALL_JOBS],
+        retention=RetentionPolicy.WORK_QUEUE,
+        max_msgs=settings.max_concurrent_tasks,
+        discard=DiscardPolicy.NEW,
+        max_msgs_per_subject=1,
+        discard_new_per_subject=True,
+        max_msg_size=JOB_BYTES_MAX,
+        duplicate_window=DUPLICATE_WINDOW_S,
+        republish=RePublish(src=subjects.ALL_JOBS, dest=subjects.JOBS_INTO_LOG),
+        metadata={"wanjet.durability": "unchecked" if settings.nats_durability_unchecked else "checked"},
+    )
+
+
+def _canaries(file: StreamConfig) -> StreamConfig:
+    """Return the stream to which each edge writes its canary, to learn whether the broker stores messages."""
+    return file.evolve(
+        name=subjects.CANARY_STREAM,
+        subjects=[subjects.ALL_CANARIES],
+        max_age=CANARY_TTL_S,
+        max_msgs_per_subject=1,
+        max_msg_size=CANARY_BYTES_MAX,
+        duplicate_window=CANARY_TTL_S,
+    )
+
+
+def _buckets(file: StreamConfig) -> list[StreamConfig]:
+    """Return the KV buckets: statuses, heartbeats of clusters, the secret, and counters."""
+    bucket = file.evolve(
+        max_msgs_per_subject=1, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True, max_msg_size=STATUS_BYTES_MAX
+    )
+
+    def named(name: str) -> StreamConfig:
+        return bucket.evolve(name=subjects.bucket_stream(name), subjects=[subjects.bucket_key(name, ">")])
+
     return [
-        file.evolve(
-            name=subjects.EVENTS_STREAM,
-            subjects=[subjects.ALL_EVENTS],
-            retention=RetentionPolicy.LIMITS,
-            max_age=settings.event_retention,
-            max_bytes=settings.log_bytes_max,
-            max_msg_size=EVENT_BYTES_MAX,
-            duplicate_window=min(DUPLICATE_WINDOW_S, settings.event_retention),
-            republish=RePublish(src=subjects.ALL_EVENTS, dest=subjects.ALL_LIVE),
-        ),
-        file.evolve(
-            name=subjects.JOBS_STREAM,
-            subjects=[subjects.ALL_JOBS],
-            retention=RetentionPolicy.WORK_QUEUE,
-            max_msgs=settings.max_concurrent_tasks,
-            discard=DiscardPolicy.NEW,
-            max_msgs_per_subject=1,
-            discard_new_per_subject=True,
-            max_msg_size=JOB_BYTES_MAX,
-            duplicate_window=DUPLICATE_WINDOW_S,
-            republish=RePublish(src=subjects.ALL_JOBS, dest=subjects.JOBS_INTO_LOG),
-            metadata={"wanjet.durability": "unchecked" if settings.nats_durability_unchecked else "checked"},
-        ),
-        file.evolve(
-            name=subjects.CANARY_STREAM,
-            subjects=[subjects.ALL_CANARIES],
-            max_age=CANARY_TTL_S,
-            max_msgs_per_subject=1,
-            max_msg_size=CANARY_BYTES_MAX,
-            duplicate_window=CANARY_TTL_S,
-        ),
-        bucket.evolve(
-            name=subjects.bucket_stream(subjects.STATUS_BUCKET),
-            subjects=[subjects.bucket_key(subjects.STATUS_BUCKET, ">")],
-            max_msg_size=STATUS_BYTES_MAX,
-            allow_msg_ttl=True,
-        ),
-        bucket.evolve(
-            name=subjects.bucket_stream(subjects.CLUSTERS_BUCKET),
-            subjects=[subjects.bucket_key(subjects.CLUSTERS_BUCKET, ">")],
-            max_msg_size=STATUS_BYTES_MAX,
-            max_age=CLUSTER_TTL_S,
-            duplicate_window=CLUSTER_TTL_S,
-        ),
-        *(
-            bucket.evolve(
-                name=subjects.bucket_stream(name),
-                subjects=[subjects.bucket_key(name, ">")],
-                max_msg_size=STATUS_BYTES_MAX,
-            )
-            for name in (subjects.SECRETS_BUCKET, subjects.COUNTERS_BUCKET)
-        ),
+        named(subjects.STATUS_BUCKET).evolve(allow_msg_ttl=True),
+        named(subjects.CLUSTERS_BUCKET).evolve(max_age=CLUSTER_TTL_S, duplicate_window=CLUSTER_TTL_S),
+        named(subjects.SECRETS_BUCKET),
+        named(subjects.COUNTERS_BUCKET),
     ]
 
 
 def consumers(settings: Settings) -> list[tuple[str, ConsumerConfig]]:
+    """Return the wanted durables, each with the name of its stream."""
     explicit = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, max_deliver=UNLIMITED)
     return [
         (

@@ -1,7 +1,7 @@
 """A start that cannot succeed: one sentence, an exit code of its own, and the sentence where the supervisor finds it.
 
 Every process enters `refusing` in its `__main__`. Who keeps processes running knows the exit code as "another try would
-end alike", and `ops.local.stack` shows the sentence, however deep in the log of torchrun it stands.
+end alike", and `ops.local.ready` shows the sentence, however deep in the log of torchrun it stands.
 """
 
 import os

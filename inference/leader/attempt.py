@@ -1,74 +1,119 @@
-"""One attempt at a job, from its message to its ending: how far it is, why it is to be left, what is still to be told.
+"""One attempt at a job, from its message to its ending: its progress, why it is to be left, and what waits to be sent.
 
-Knows no broker; rank 0's asyncio half alone touches it.
+Rank 0's asyncio half creates it for each message of the queue. `ThreadBridge` feeds it from the ranks, `AttemptRunner`
+drives it, and `Lease` reads from it what goes to the broker and to the stores. Only the thread of asyncio touches it.
 """
 
 import asyncio
 import time
 from collections import deque
-from typing import Literal
+from enum import StrEnum
 
 from contracts.broker import Delivery
 from contracts.events import Event, Stage, StageStarted, StepCompleted, Timings
-from inference.leader.planner import Planned
+from inference.leader.planner import PreparedAttempt
 from inference.leader.progress import Pace, Progress
-from inference.ranks.monitor import LastWords
-from inference.wan.snapshot import Halfway
+from inference.ranks.monitor import FailureReport
+from inference.wan.snapshot import DenoisingSnapshot
 
 REPORTS_WAITING_MAX = 256
 
-Why = Literal["ended", "taken over", "cut off", "timed out", "told to stop"]
-LOST: tuple[Why, ...] = ("ended", "taken over", "cut off")
+
+class LeaveReason(StrEnum):
+    """Why an attempt is left before its ranks are done. The values stand in logs."""
+
+    ENDED = "ended"
+    TAKEN_OVER = "taken over"
+    CUT_OFF = "cut off"
+    TIMED_OUT = "timed out"
+    TOLD_TO_STOP = "told to stop"
+
+    @property
+    def job_lost(self) -> bool:
+        """Whether the job has, or may have, an ending or another cluster at work on it: publish nothing more of it."""
+        return self in (LeaveReason.ENDED, LeaveReason.TAKEN_OVER, LeaveReason.CUT_OFF)
+
+    @property
+    def save_first(self) -> bool:
+        """Whether to save a snapshot before leaving, because another attempt is to go on from this step."""
+        return self in (LeaveReason.TOLD_TO_STOP, LeaveReason.CUT_OFF)
 
 
 class Attempt:
-    """`delivery` is the message that it answers for; times are on the monotonic clock."""
+    """The state of one attempt, from the read of its message until its ending is published or left to others.
 
-    def __init__(self, delivery: Delivery, planned: Planned, pace: Pace) -> None:
-        run = planned.run
-        self.delivery, self.planned = delivery, planned
+    `delivery` is the message that the attempt answers for. Times are on the monotonic clock.
+    """
+
+    def __init__(self, delivery: Delivery, prepared: PreparedAttempt, pace: Pace) -> None:
+        run = prepared.run
+        self.delivery, self.prepared = delivery, prepared
         self.job_id, self.job, self.number = run.job_id, run.job, run.attempt
         self.progress = Progress(pace, run.job, width=run.width, height=run.height, ranks=run.plan)
-        if run.resumed is not None:
+        if run.snapshot is not None:
             self.progress.resume("denoise", run.resumed_from_step / run.job.infer_steps)
         self.begun = False
-        self._confirmed = time.monotonic()
-        self.why: Why | None = None
-        self.words: LastWords | None = None
-        self.failing, self.over = asyncio.Event(), asyncio.Event()
-        """A rank has failed; its ending is published, or left to others."""
-        self.leaving, self.came_out = asyncio.Event(), asyncio.Event()
-        """The ranks are at the last thing that they do for it; they are out of it, however."""
-        self.halfway: Halfway | None = None
-        """What was taken of its state last, until it is kept."""
-        self.taken, self.kept = asyncio.Event(), asyncio.Event()
-        self.kept.set()
-        self.news = asyncio.Event()
+        self.leave_reason: LeaveReason | None = None
+        self.failure: FailureReport | None = None
+        self.snapshot: DenoisingSnapshot | None = None
+        """The snapshot that waits to be saved."""
         self.reports: deque[Event] = deque(maxlen=REPORTS_WAITING_MAX)
+        """The events that wait to be published; past the limit the oldest are lost."""
+
+        self.rank_failed = asyncio.Event()
+        """A rank has reported a failure of this attempt."""
+        self.ranks_decoding = asyncio.Event()
+        """The ranks have begun the last stage that they work on, or the attempt is finished."""
+        self.ranks_done = asyncio.Event()
+        """The ranks no longer work on the job, for whatever reason."""
+        self.reports_waiting = asyncio.Event()
+        """`reports` may hold events."""
+        self.snapshot_waiting = asyncio.Event()
+        """`snapshot` may hold a snapshot."""
+        self.snapshot_saved = asyncio.Event()
+        """Every snapshot so far is saved, or lost; set from the beginning."""
+        self.finished = asyncio.Event()
+        """The ending is published, or the job is left to another cluster."""
+        self.snapshot_saved.set()
+
+        self._confirmed_at = time.monotonic()
         self._handed_back = False
-        self._marks: list[tuple[str, float]] = []
+        self._phases: list[tuple[str, float]] = []
 
-    @property
-    def lost(self) -> bool:
-        """Whether the job has, or may have, an ending or somebody else at work on it: nothing is to be said of it."""
-        return self.why in LOST
-
-    def confirm(self) -> None:
-        """The log says that the job is still this attempt's."""
-        self._confirmed = time.monotonic()
-
-    def unconfirmed_for_s(self) -> float:
-        return time.monotonic() - self._confirmed
+    # -- its course ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """It has the ranks: from here on time counts."""
+        """Note that the attempt has the ranks: its time counts from here on."""
         self.begun = True
         self.progress.begin()
 
-    def passed(self, stage: Stage, step: int) -> None:
-        """A boundary: a stage begins (step 0), or a step of it is done."""
+    def finish(self) -> None:
+        """Wake everybody who waits for this attempt."""
+        for event in (self.ranks_decoding, self.finished, self.reports_waiting, self.snapshot_waiting):
+            event.set()
+
+    def still_for_s(self) -> float:
+        """Return for how long the attempt has not moved; 0 while it waits for the ranks."""
+        return time.monotonic() - self.progress.moved if self.begun else 0.0
+
+    def mark(self, phase: str) -> None:
+        """Note that a phase begins that is timed separately, and that the phase before it ends."""
+        self._phases.append((phase, time.monotonic()))
+
+    def timings(self) -> Timings | None:
+        """Return the seconds of each phase up to now; None if nothing was generated."""
+        if not self._phases:
+            return None
+        ends = [*(at for _, at in self._phases[1:]), time.monotonic()]
+        seconds = {phase: round(end - at, 3) for (phase, at), end in zip(self._phases, ends, strict=True)}
+        return Timings(load=round(self.prepared.load_s, 3), **{"encode": 0.0, **seconds})
+
+    # -- called by the bridge --------------------------------------------------------------------------------------
+
+    def boundary(self, stage: Stage, step: int) -> None:
+        """Note that a stage begins (step 0) or that so many of its steps are done, and put a report in line."""
         steps = self.job.infer_steps
-        resumed = self.planned.run.resumed_from_step if stage == "denoise" else 0
+        resumed = self.prepared.run.resumed_from_step if stage == "denoise" else 0
         value = self.progress.at(stage, max(step, resumed) / steps)
         job_id, attempt, at = self.job_id, self.number, time.time()
         self.reports.append(
@@ -76,53 +121,51 @@ class Attempt:
             if step == 0
             else StepCompleted(job_id=job_id, at=at, attempt=attempt, step=step, steps=steps, progress=value)
         )
-        self.news.set()
+        self.reports_waiting.set()
         if step == 0:
             self.mark("mux" if stage == "store" else stage)
         if stage == "decode":
-            self.leaving.set()
+            self.ranks_decoding.set()
 
-    def took(self, halfway: Halfway) -> None:
-        """Its state after a step, to be kept."""
-        self.halfway = halfway
-        self.kept.clear()
-        self.taken.set()
+    def failure_reported(self, failure: FailureReport) -> None:
+        """Note the failure of a rank. A report that belongs to an earlier attempt is ignored."""
+        if (failure.job_id, failure.attempt) == (self.job_id, self.number):
+            self.failure = failure
+            self.rank_failed.set()
 
-    def mark(self, phase: str) -> None:
-        """A part of the attempt begins that is timed by itself, and the one before it ends."""
-        self._marks.append((phase, time.monotonic()))
+    def snapshot_ready(self, snapshot: DenoisingSnapshot) -> None:
+        """Take a snapshot of the job, to be saved."""
+        self.snapshot = snapshot
+        self.snapshot_saved.clear()
+        self.snapshot_waiting.set()
 
-    def timings(self) -> Timings | None:
-        """Seconds of each part up to now; None where nothing was generated."""
-        if not self._marks:
-            return None
-        ends = [*(at for _, at in self._marks[1:]), time.monotonic()]
-        seconds = {phase: round(end - at, 3) for (phase, at), end in zip(self._marks, ends, strict=True)}
-        return Timings(load=round(self.planned.load_s, 3), **{"encode": 0.0, **seconds})
+    # -- whose the job is ------------------------------------------------------------------------------------------
 
-    def failed(self, words: LastWords) -> None:
-        """A rank says that it cannot go on; it may speak of an attempt that is over."""
-        if (words.job_id, words.attempt) == (self.job_id, self.number):
-            self.words = words
-            self.failing.set()
+    @property
+    def job_lost(self) -> bool:
+        """Whether the attempt is left for a reason by which the job is no longer its own."""
+        return self.leave_reason is not None and self.leave_reason.job_lost
 
-    def halt(self, why: Why) -> bool:
-        """Note why it is to be left; whether that is news. That it is lost counts for more than any other reason."""
-        if self.lost or (self.why is not None and why not in LOST):
+    def confirm(self) -> None:
+        """Note that the log was asked and names no later attempt."""
+        self._confirmed_at = time.monotonic()
+
+    def unconfirmed_for_s(self) -> float:
+        """Return the seconds since the log was last asked whose the job is."""
+        return time.monotonic() - self._confirmed_at
+
+    def leave(self, reason: LeaveReason) -> bool:
+        """Note why the attempt is to be left, and return whether that is news.
+
+        The first reason stands, but a reason by which the job is lost replaces one by which it is not.
+        """
+        if self.job_lost or (self.leave_reason is not None and not reason.job_lost):
             return False
-        self.why = why
+        self.leave_reason = reason
         return True
 
     async def hand_back(self) -> None:
-        """Give its message to the next one who asks, once: a second time would take it from them."""
+        """Give the message to the next cluster that asks. Do so once: a second time would take it from that cluster."""
         if not self._handed_back:
             self._handed_back = True
             await self.delivery.hand_back()
-
-    def end(self) -> None:
-        for event in (self.leaving, self.over, self.news, self.taken):
-            event.set()
-
-    def still_for_s(self) -> float:
-        """How long it has not moved; 0 while it waits for the ranks."""
-        return time.monotonic() - self.progress.moved if self.begun else 0.0

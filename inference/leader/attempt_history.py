@@ -1,6 +1,7 @@
-"""The attempts at a job so far, counted from its log. Pure.
+"""The attempts at a job so far, counted from the events of its log. Pure.
 
-Times are the broker's: the clock of a cluster may step by a day while it works.
+The planner calls `history_of` before each attempt. Times are the broker's, because the clock of a cluster may step by a
+day while it works.
 """
 
 from collections.abc import Iterable
@@ -10,10 +11,12 @@ from msgspec import Struct
 from contracts.events import JobReleased, JobStarted, Logged, StageStarted, StepCompleted
 
 
-class Past(Struct, frozen=True):
-    """`spent_s` sums the attempts, each from its start to its last event, by when the broker stored them.
+class AttemptHistory(Struct, frozen=True):
+    """The attempts at a job by their numbers.
 
-    `starts` has the step that each attempt went on from, by its number; `released` are those that were handed back.
+    `starts` has the step from which each attempt went on. `released` are the attempts that a cluster handed back as it
+    was told to stop. `spent_s` sums the attempts, each from its start to its last event, by when the broker stored the
+    two.
     """
 
     starts: dict[int, int] = {}
@@ -22,19 +25,19 @@ class Past(Struct, frozen=True):
 
     @property
     def latest(self) -> int:
-        """The number of the last attempt, 0 for none."""
+        """The number of the last attempt, 0 if the job was never started."""
         return max(self.starts, default=0)
 
-    def burnt(self, checkpoint_step: int) -> int:
-        """How many attempts were not handed back, and have not moved the checkpoint, which is now at this step."""
+    def attempts_without_progress(self, checkpoint_step: int) -> int:
+        """Count the attempts that were neither released nor moved the job's checkpoint, now at `checkpoint_step`."""
         numbers = sorted(self.starts)
         reached = [*(self.starts[number] for number in numbers[1:]), checkpoint_step]
         moved = {number for number, step in zip(numbers, reached, strict=False) if step > self.starts[number]}
         return len(self.starts.keys() - self.released - moved)
 
 
-def past(log: Iterable[Logged]) -> Past:
-    """Count the attempts in a job's log, in any order and with repetitions."""
+def history_of(log: Iterable[Logged]) -> AttemptHistory:
+    """Count the attempts in a job's log; its events may come in any order and repeatedly."""
     starts: dict[int, int] = {}
     stored_at: dict[int, list[float]] = {}
     released: set[int] = set()
@@ -50,4 +53,4 @@ def past(log: Iterable[Logged]) -> Past:
                 continue
         stored_at.setdefault(event.attempt, []).append(logged.at)
     spent_s = sum(max(stored_at[attempt]) - min(stored_at[attempt]) for attempt in starts)
-    return Past(starts, frozenset(released), spent_s)
+    return AttemptHistory(starts, frozenset(released), spent_s)

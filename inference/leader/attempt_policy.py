@@ -1,47 +1,53 @@
-"""What to do with a job whose message has come, from what is known of it. Pure: no broker, no files, no clock."""
+"""Decide whether to begin another attempt at a job or to fail it, from what is known of the job. Pure.
+
+The planner calls `decide` for every message that it reads; the simulation decides by it too. A poison message, a job
+that kills its cluster each time, ends here once its attempts are used up.
+"""
 
 from collections.abc import Sequence
 
 from msgspec import Struct
 
-from inference.leader.attempt_history import Past
+from inference.leader.attempt_history import AttemptHistory
 
 
-class Known(Struct, frozen=True, kw_only=True):
-    """`last_start` is the log's sequence of the last `started`, 0 for none; `wrong` is what this cluster cannot do.
+class JobFacts(Struct, frozen=True, kw_only=True):
+    """What the decision is made from.
 
-    `made` where the whole video is there already; `checkpoint_step` is how far the job's checkpoint is, 0 for none.
+    `last_start` is the log's sequence of the last `started`, 0 if the job was never started. `has_input` says whether
+    the input image is in the store, `video_exists` whether the whole video is. `checkpoint_step` counts the steps of
+    the job's checkpoint, 0 without one. `objections` are the reasons why this cluster cannot run the job.
     """
 
-    past: Past
+    history: AttemptHistory
     last_start: int
     has_input: bool
-    made: bool
+    video_exists: bool
     checkpoint_step: int
-    wrong: Sequence[str] = ()
+    objections: Sequence[str] = ()
 
 
 class Begin(Struct, frozen=True):
-    """Publish `started` as this attempt, if the last one before it has that sequence."""
+    """Publish `started` as this attempt, if the last `started` in the log has the sequence `after`."""
 
     attempt: int
     after: int
 
 
-class GiveUp(Struct, frozen=True):
+class Fail(Struct, frozen=True):
     """End the job as failed; `reason` is safe to show."""
 
     reason: str
 
 
-def next_move(known: Known, *, max_attempts: int) -> Begin | GiveUp:
-    """A job whose video is made needs neither attempts nor this cluster: only its ending is missing."""
-    if not known.made:
-        burnt = known.past.burnt(known.checkpoint_step)
-        if burnt >= max_attempts:
-            return GiveUp(f"given up after {burnt} attempts")
-        if known.wrong:
-            return GiveUp("; ".join(known.wrong))
-    if not known.has_input:
-        return GiveUp("the input image is gone")
-    return Begin(known.past.latest + 1, known.last_start)
+def decide(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
+    """Return the next act. A job whose video exists lacks only its ending: neither attempts nor objections count."""
+    if not facts.video_exists:
+        attempts = facts.history.attempts_without_progress(facts.checkpoint_step)
+        if attempts >= max_attempts:
+            return Fail(f"given up after {attempts} attempts")
+        if facts.objections:
+            return Fail("; ".join(facts.objections))
+    if not facts.has_input:
+        return Fail("the input image is gone")
+    return Begin(facts.history.latest + 1, facts.last_start)

@@ -29,7 +29,7 @@ from contracts.process import log
 from contracts.record import Record, record_name, video_record_name
 from contracts.stores import Store, overwrite
 from inference.leader.attempt import Attempt
-from inference.leader.job_checkpoints import Checkpoints
+from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.mp4 import probe
 
 RELEASE_WITHIN_S = 5.0
@@ -37,9 +37,9 @@ DECLINED_AGAIN_AFTER_S = 10.0
 """How long a job that this version does not know is left to others before it is delivered again."""
 
 
-class Endings:
+class JobCompleter:
     def __init__(
-        self, job_log: JobLog, *, videos: Store, scratch: Store, checkpoints: Checkpoints, instance: str
+        self, job_log: JobLog, *, videos: Store, scratch: Store, checkpoints: JobCheckpoints, instance: str
     ) -> None:
         self._log, self._videos, self._scratch, self._instance = job_log, videos, scratch, instance
         self._checkpoints = checkpoints
@@ -65,11 +65,11 @@ class Endings:
             sha256=sha256,
             seed=attempt.job.seed,
             timings=attempt.timings(),
-            cropped=attempt.planned.cropped,
+            cropped=attempt.prepared.cropped,
         )
-        await self._write_record(Record(submitted=attempt.planned.submitted, ending=ending))
-        winner = await self.end(ending)
-        await self.finish(attempt.delivery, winner)
+        await self._write_record(Record(submitted=attempt.prepared.submitted, ending=ending))
+        winner = await self.publish_ending(ending)
+        await self.acknowledge_and_clean_up(attempt.delivery, winner)
 
     async def _write_record(self, record: Record) -> None:
         """Beside the video, before anybody may know of it; in place of what an attempt before this one has left.
@@ -87,7 +87,7 @@ class Endings:
         ending = JobFailed(
             job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=clipped(reason)
         )
-        await self.finish(delivery, await self.end(ending))
+        await self.acknowledge_and_clean_up(delivery, await self.publish_ending(ending))
 
     async def decline(self, delivery: Delivery, job_id: str, unknown: str, *, patience_s: float) -> None:
         """Leave a job that this version does not know to a newer cluster, and fail it if none comes.
@@ -113,14 +113,14 @@ class Endings:
         await attempt.hand_back()
         log.get().info("job_released")
 
-    async def end(self, ending: Ending) -> AnyEnding:
+    async def publish_ending(self, ending: Ending) -> AnyEnding:
         """Publish an ending, and return the one that the job has: ours, or the one that was first."""
         winner = await self._log.end(ending)
         facts = {"reason": winner.reason} if isinstance(winner, JobFailed) else {}
         log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending, **facts)
         return winner
 
-    async def finish(self, delivery: Delivery, ending: AnyEnding) -> None:
+    async def acknowledge_and_clean_up(self, delivery: Delivery, ending: AnyEnding) -> None:
         """Take the job from the queue, now that its ending is stored, and remove the files that it needs no longer.
 
         A job that was cancelled or has failed has no video: one that this attempt has stored meanwhile goes. An ending

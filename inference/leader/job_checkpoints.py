@@ -13,9 +13,9 @@ from typing import NamedTuple
 from contracts.job import CHECKPOINTS, job_id_in
 from contracts.process import log
 from contracts.stores import Store, overwrite
-from inference.ranks.commands import Resumed
+from inference.ranks.commands import EncodedSnapshot
 from inference.wan import snapshot
-from inference.wan.snapshot import Halfway, Origin, Unusable
+from inference.wan.snapshot import DenoisingSnapshot, Origin, Unusable
 
 HASH_CHARS = 16
 
@@ -41,17 +41,17 @@ class _Kept(NamedTuple):
     digest: str
 
 
-class Checkpoints:
+class JobCheckpoints:
     """Every method raises `OSError` where the store fails."""
 
     def __init__(self, scratch: Store, weights: str) -> None:
         self._scratch, self._weights = scratch, weights
         self._kept: _Kept | None = None
 
-    async def write(self, job_id: str, attempt: int, recipe: str, state: Halfway) -> None:
+    async def write(self, job_id: str, attempt: int, job_fingerprint: str, state: DenoisingSnapshot) -> None:
         """Keep this state, durably, and then let go of those before it; never of a later attempt's."""
         began = time.monotonic()
-        origin = Origin(recipe, self._weights)
+        origin = Origin(job_fingerprint, self._weights)
         conditions_digest = await self._keep_conditions(job_id, attempt, origin, state)
         content = await asyncio.to_thread(snapshot.encode_step, state, origin, conditions_digest)
         hash_of_it = snapshot.digest(content)[:HASH_CHARS]
@@ -64,7 +64,7 @@ class Checkpoints:
         seconds = round(time.monotonic() - began, 3)
         log.get().info("checkpoint_kept", step=state.step, bytes=len(content), seconds=seconds)
 
-    async def _keep_conditions(self, job_id: str, attempt: int, origin: Origin, state: Halfway) -> str:
+    async def _keep_conditions(self, job_id: str, attempt: int, origin: Origin, state: DenoisingSnapshot) -> str:
         """Their digest; they are written with the attempt's first checkpoint alone.
 
         A broker that lost an attempt's start counts the next one alike: what lies there may be of the one before.
@@ -75,18 +75,18 @@ class Checkpoints:
             self._kept = _Kept(job_id, attempt, snapshot.digest(conditions))
         return self._kept.digest
 
-    async def latest(self, job_id: str, recipe: str) -> Resumed | None:
+    async def latest(self, job_id: str, job_fingerprint: str) -> EncodedSnapshot | None:
         """What the job can go on from. One that cannot be used is reported, and counts as none."""
         for file in await self._files(job_id):
             if not file.hash or (content := await self._scratch.read(file.name)) is None:
                 continue
             conditions = await self._scratch.read(_conditions_name(job_id, file.attempt)) or b""
             try:
-                step = _check(file, conditions, content, Origin(recipe, self._weights))
+                step = _check(file, conditions, content, Origin(job_fingerprint, self._weights))
             except Unusable as error:
                 log.get().error("checkpoint_unusable", step=file.step, why=error.why)
                 continue
-            return Resumed(conditions, content, step)
+            return EncodedSnapshot(conditions, content, step)
         return None
 
     async def remove(self, job_id: str) -> None:

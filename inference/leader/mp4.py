@@ -18,26 +18,26 @@ PRESET = "veryfast"  # a third of medium's time for files of the same size
 
 
 class VideoFacts(Struct, frozen=True):
-    """Sides in pixels, duration in seconds; `recipe` as it was given when the file was made."""
+    """Sides in pixels, duration in seconds; `fingerprint` is the one given to `write_mp4`, None without."""
 
     width: int
     height: int
     num_frames: int
     duration: float
-    recipe: str | None
+    fingerprint: str | None
 
 
-def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None], *, recipe: str = "") -> None:
+def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None], *, fingerprint: str = "") -> None:
     """Write the video (3 × frames × height × width in [-1, 1], even sides, any device) as H.264 at 16 frames a second.
 
-    Frame by frame: the whole video as bytes is never in memory. `on_frame(n)` is called once n frames are encoded; what
-    it raises passes through. After any error the file is gone. `recipe` goes into it as a comment: a finished file says
-    by itself what it was made of.
+    It is encoded frame by frame: the whole video as bytes is never in memory. `on_frame(n)` is called once n frames are
+    encoded; its exceptions pass through. After any error the file is gone. `fingerprint` goes into the file as its
+    comment, so that a finished file says by itself what it was made of.
     """
     try:
         # faststart puts the index before the pictures, so that a browser can play before it has everything.
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            container.metadata["comment"] = recipe
+            container.metadata["comment"] = fingerprint
             _encode(video_CTHW, container, on_frame)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -71,5 +71,5 @@ def probe(path: Path) -> VideoFacts:
         if stream.duration is None or stream.time_base is None:
             raise ValueError(f"{path}: the video does not say how long it is")
         duration = float(stream.duration * stream.time_base)
-        recipe = container.metadata.get("comment")
-        return VideoFacts(stream.width, stream.height, stream.frames, duration, recipe)
+        fingerprint = container.metadata.get("comment")
+        return VideoFacts(stream.width, stream.height, stream.frames, duration, fingerprint)

@@ -19,11 +19,11 @@ from contracts.job_log import JobLog, logged
 from contracts.process import log
 from contracts.record import video_record_name
 from contracts.stores import Store
-from inference.leader.attempt_history import past
-from inference.leader.attempt_policy import GiveUp, Known, next_move
-from inference.leader.job_checkpoints import Checkpoints
+from inference.leader.attempt_history import history_of
+from inference.leader.attempt_policy import Fail, JobFacts, decide
+from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.mp4 import probe
-from inference.ranks.commands import Resumed, Run
+from inference.ranks.commands import EncodedSnapshot, Run
 
 UNREADABLE = "the job could not be read"
 UNKNOWN_CHARS_MAX = 500
@@ -43,7 +43,7 @@ class Limits(Struct, frozen=True):
     max_attempts: int
 
 
-class Hopeless(Exception):
+class CannotRun(Exception):
     """The job cannot be run, here or anywhere; the text is safe to show."""
 
 
@@ -54,74 +54,75 @@ class Unknown(Exception):
     """
 
 
-class Planned(Struct, frozen=True):
-    """The next attempt at a job, the `started` before it, and the seconds that the job may still run.
+class PreparedAttempt(Struct, frozen=True):
+    """The next attempt at a job, with all that the ranks need for it.
 
-    `recipe` tells its video from any other; `made` where an attempt before this one came as far as the file. `load_s`
-    is what it took to find all this out; `cropped` the share of the picture that is cut off.
+    `expect` is the `started` before it, as a compare-and-set of the log demands. `left_s` are the seconds that the job
+    may still run. `job_fingerprint` tells its video from any other; `video_exists` says that an earlier attempt stored
+    that video. `load_s` are the seconds that the preparation took, `cropped` the share of the picture that is cut off.
     """
 
     submitted: JobSubmitted
     run: Run
     expect: Expect
     left_s: float
-    recipe: str
-    made: bool
+    job_fingerprint: str
+    video_exists: bool
     load_s: float
     cropped: float
 
 
-class Claims:
+class AttemptPlanner:
     def __init__(
         self,
         job_log: JobLog,
         *,
         videos: Store,
         scratch: Store,
-        checkpoints: Checkpoints,
+        checkpoints: JobCheckpoints,
         cluster: ClusterStatus,
         limits: Limits,
     ) -> None:
         self._log, self._videos, self._scratch, self._checkpoints = job_log, videos, scratch, checkpoints
         self._cluster, self._limits = cluster, limits
 
-    async def plan(self, job_id: str, data: bytes) -> Planned:
-        """Return what the next attempt at the job would be. Raises `Hopeless` or `Unknown`."""
+    async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
+        """Return what the next attempt at the job would be. Raises `CannotRun` or `Unknown`."""
         began = time.monotonic()
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
-        recipe = _recipe(submitted.job, png or b"", self._cluster.weights)
-        made = png is not None and await self.is_made(job_id, recipe)
+        job_fingerprint = _fingerprint(submitted.job, png or b"", self._cluster.weights)
+        video_exists = png is not None and await self.is_video_made(job_id, job_fingerprint)
         last = await self._log.last_start(job_id)
-        so_far = past([*await self._log.events(job_id), *logged([] if last is None else [last])])
-        resumed = None if made else await self._checkpoints.latest(job_id, recipe)
-        known = Known(
-            past=so_far,
+        history = history_of([*await self._log.events(job_id), *logged([] if last is None else [last])])
+        snapshot = None if video_exists else await self._checkpoints.latest(job_id, job_fingerprint)
+        facts = JobFacts(
+            history=history,
             last_start=0 if last is None else last.sequence,
             has_input=png is not None,
-            made=made,
-            checkpoint_step=0 if resumed is None else resumed.step,
-            wrong=[objection.message for objection in objections(submitted.job, [self._cluster])],
+            video_exists=video_exists,
+            checkpoint_step=0 if snapshot is None else snapshot.step,
+            objections=[objection.message for objection in objections(submitted.job, [self._cluster])],
         )
-        move = next_move(known, max_attempts=self._limits.max_attempts)
-        if isinstance(move, GiveUp):
-            raise Hopeless(move.reason)
+        act = decide(facts, max_attempts=self._limits.max_attempts)
+        if isinstance(act, Fail):
+            raise CannotRun(act.reason)
         assert png is not None
-        run, cropped = await asyncio.to_thread(_prepare, submitted, move.attempt, png, self._cluster, resumed)
-        return Planned(
+        run, cropped = await asyncio.to_thread(_prepare, submitted, act.attempt, png, self._cluster, snapshot)
+        return PreparedAttempt(
             submitted=submitted,
             run=run,
-            expect=Expect(move.after),
-            left_s=self._limits.task_timeout_s - so_far.spent_s,
-            recipe=recipe,
-            made=made,
+            expect=Expect(act.after),
+            left_s=self._limits.task_timeout_s - history.spent_s,
+            job_fingerprint=job_fingerprint,
+            video_exists=video_exists,
             load_s=time.monotonic() - began,
             cropped=cropped,
         )
 
-    async def claim(self, planned: Planned, progress: float) -> bool:
+    async def claim(self, prepared: PreparedAttempt, progress: float) -> bool:
         """Publish `started` as the next attempt. False if another cluster was first: the job is theirs."""
-        run = planned.run
+        run = prepared.run
         started = JobStarted(
             job_id=run.job_id,
             at=time.time(),
@@ -133,20 +134,20 @@ class Claims:
             plan=run.plan,
             resumed_from_step=run.resumed_from_step,
             progress=progress,
-            cropped=planned.cropped,
+            cropped=prepared.cropped,
         )
-        return await self._log.append(started, expect=planned.expect)
+        return await self._log.append(started, expect=prepared.expect)
 
-    async def is_made(self, job_id: str, recipe: str) -> bool:
-        """Whether the video is there, and made by this recipe.
+    async def is_video_made(self, job_id: str, job_fingerprint: str) -> bool:
+        """Return whether the job's video is stored and carries this fingerprint.
 
-        Another recipe's may be there: of an attempt under other weights that died before its ending, or of an earlier
-        job of the same id, under an idempotency key that is used again when the log has forgotten its job. It stays
-        until the new one is ready to take its place: whoever made it may only be slow, and about to end the job.
+        A video with another fingerprint may be stored: an attempt under other weights died before its ending, or an
+        earlier job had the same id, because its idempotency key was used again after the log forgot the job. That video
+        stays until the new one is ready: the attempt that made it may only be slow, and about to end the job.
         """
         try:
             async with self._videos.local(video_name(job_id)) as path:
-                return (await asyncio.to_thread(probe, path)).recipe == recipe
+                return (await asyncio.to_thread(probe, path)).fingerprint == job_fingerprint
         except (FileNotFoundError, ValueError):  # ValueError: no video at all
             return False
 
@@ -158,7 +159,7 @@ class Claims:
 
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
-    """Decode the job in a message. Raises `Hopeless` if it is none, or another's, and `Unknown` if it is a newer one.
+    """Decode the job in a message. Raises `CannotRun` if it is none, or another's, and `Unknown` if it is a newer one.
 
     A field that is not known counts as a value that is not: to run the job without it would make another video.
     """
@@ -166,10 +167,10 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
         head, unknown = wire.decode_head(data), wire.unknown_fields(data)
     except wire.Undecodable as error:
         log.get().error("job_undecodable", error=str(error))
-        raise Hopeless(UNREADABLE) from error
+        raise CannotRun(UNREADABLE) from error
     if head.job_id != job_id:
         log.get().error("job_undecodable", error=f"it speaks of job {head.job_id}")
-        raise Hopeless(UNREADABLE)
+        raise CannotRun(UNREADABLE)
     if unknown:
         raise Unknown(", ".join(unknown)[:UNKNOWN_CHARS_MAX])
     try:
@@ -178,13 +179,13 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
         raise Unknown(str(error)[:UNKNOWN_CHARS_MAX]) from error
 
 
-def _recipe(job: Job, png: bytes, weights: str) -> str:
+def _fingerprint(job: Job, png: bytes, weights: str) -> str:
     """What the video is made of, and by which weights, as a digest that its file carries."""
     return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
 def _prepare(
-    submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, resumed: Resumed | None
+    submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, snapshot: EncodedSnapshot | None
 ) -> tuple[Run, float]:
     """The command for a job, its picture scaled to cover the video's size and cropped at the centre; and what share."""
     job, job_id = submitted.job, submitted.job_id
@@ -193,7 +194,7 @@ def _prepare(
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
         log.get().error("input_unreadable", error=repr(error))
-        raise Hopeless("the input image is damaged") from error
+        raise CannotRun("the input image is damaged") from error
     size = job.image_size or cluster.default_size
     if size == AUTO:
         size = nearest_size(cluster.sizes, cluster.default_size, *picture.size)
@@ -201,5 +202,7 @@ def _prepare(
     width, height = output_size(size, job.keep_aspect, *picture.size)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     rgb = fitted.tobytes()
-    run = Run(job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb, resumed=resumed)
+    run = Run(
+        job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb, snapshot=snapshot
+    )
     return run, cropped_share(width, height, *picture.size)

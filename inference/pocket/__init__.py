@@ -1,4 +1,4 @@
-"""A Wan2.1 small enough for two cores: same classes, same layout. `MODEL_CARD.md` says what it can do, and whence."""
+"""The pocket model: a Wan2.1 small enough for two CPU cores, with the same classes and layout; see `MODEL_CARD.md`."""
 
 from pathlib import Path
 

@@ -1,4 +1,7 @@
-"""Makes the pocket model's parts with weights from a seed, and writes a folder of them. Trains nothing."""
+"""Builds the pocket model with random weights from a seed; reads and writes its checkpoint folder.
+
+`train` starts from its weights; tests and benchmarks write small untrained models with it.
+"""
 
 import json
 import shutil
@@ -32,7 +35,7 @@ POCKET_CARD = ModelCard(
 
 @dataclass(frozen=True)
 class PocketShape:
-    """How large each part is. What makes it an image-to-video Wan2.1 (36 channels in, image keys) is not here."""
+    """Dimensions of each component. Those that every Wan2.1 image-to-video shares, such as 36 inputs, are fixed."""
 
     card: ModelCard = POCKET_CARD
     vae_dim: int = 24
@@ -54,8 +57,8 @@ class PocketShape:
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What a checkpoint is made of."""
+class PocketModel:
+    """The components of a pocket model, all but the scheduler."""
 
     tokenizer: PreTrainedTokenizerFast
     text_encoder: UMT5EncoderModel
@@ -66,20 +69,23 @@ class Parts:
 
 
 def build(folder: Path, shape: PocketShape | None = None) -> bool:
-    """Write the model unless it is there; True if it was written. The same shape gives the same bytes.
+    """Write an untrained model unless `folder` holds one; return whether it was written. Equal shapes give equal bytes.
 
-    The folder appears whole or not at all. Raises FileExistsError where something else is in its place.
+    The folder appears whole or not at all. Raises FileExistsError if `folder` exists and holds no model.
     """
     if (folder / CARD_FILE).exists():
         return False
     shape = shape or PocketShape()
-    write(folder, lambda: new_parts(shape), shape.card)
+    write(folder, lambda: new_model(shape), shape.card)
     return True
 
 
-def read(folder: Path) -> Parts:
-    """A checkpoint that `write` has made, in fp32, to be trained further; videos are made by `inference.wan.load`."""
-    return Parts(
+def read(folder: Path) -> PocketModel:
+    """Return the model in a folder that `write` made, in fp32, for further training.
+
+    To generate videos, load the folder with `inference.wan.load` instead.
+    """
+    return PocketModel(
         tokenizer=PreTrainedTokenizerFast.from_pretrained(folder / "tokenizer"),
         text_encoder=UMT5EncoderModel.from_pretrained(folder / "text_encoder", dtype=torch.float32),
         image_processor=CLIPImageProcessorPil.from_pretrained(folder / "image_processor"),
@@ -89,22 +95,25 @@ def read(folder: Path) -> Parts:
     )
 
 
-def write(folder: Path, make: Callable[[], Parts], card: ModelCard) -> None:
-    """The folder appears whole or not at all. Raises FileExistsError where something is in its place."""
+def write(folder: Path, make: Callable[[], PocketModel], card: ModelCard) -> None:
+    """Write the model that `make` returns; the folder appears whole or not at all.
+
+    Raises FileExistsError if `folder` exists.
+    """
     if folder.exists():
         raise FileExistsError(f"{folder} is there already; remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         _save(draft, make(), card)
-        draft.chmod(0o755)  # mkdtemp's is for the owner alone
+        draft.chmod(0o755)  # mkdtemp's folder is readable by its owner only
         draft.rename(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
 def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
-    """What makes each component of the pipeline but the scheduler; the weights are drawn as torch draws them."""
+    """Return a constructor for each component but the scheduler; weights come from torch's global generator."""
     return {
         "tokenizer": tokenizer,
         "text_encoder": lambda: new_text_encoder(shape, vocabulary=len(tokenizer())),
@@ -115,34 +124,34 @@ def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
     }
 
 
-def _save(folder: Path, parts: Parts, card: ModelCard) -> None:
+def _save(folder: Path, model: PocketModel, card: ModelCard) -> None:
     logging.disable_progress_bar()
-    # The three ignored have other classes than its signature says, which it does not mind.
+    # The ignored three have other classes than the pipeline's signature says; it accepts them.
     WanImageToVideoPipeline(
-        tokenizer=parts.tokenizer,  # pyright: ignore[reportArgumentType]
-        text_encoder=parts.text_encoder,
-        image_processor=parts.image_processor,  # pyright: ignore[reportArgumentType]
-        image_encoder=parts.image_encoder,
-        vae=parts.vae,
-        transformer=parts.transformer,
+        tokenizer=model.tokenizer,  # pyright: ignore[reportArgumentType]
+        text_encoder=model.text_encoder,
+        image_processor=model.image_processor,  # pyright: ignore[reportArgumentType]
+        image_encoder=model.image_encoder,
+        vae=model.vae,
+        transformer=model.transformer,
         scheduler=_scheduler(),  # pyright: ignore[reportArgumentType]
     ).save_pretrained(folder)
-    for file in folder.glob("*/config.json"):  # where weights were read from is nobody's business
+    for file in folder.glob("*/config.json"):  # the path that weights were read from is not published
         config = json.loads(file.read_bytes())
         config.pop("_name_or_path", None)
         file.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
     (folder / CARD_FILE).write_bytes(msgspec.json.format(msgspec.json.encode(card)) + b"\n")
 
 
-def new_parts(shape: PocketShape) -> Parts:
-    """With weights from a seed; the caller's own random numbers are not disturbed."""
+def new_model(shape: PocketShape) -> PocketModel:
+    """Return a model with weights from `SEED`; torch's global generator is left as it was."""
     with torch.random.fork_rng():
         torch.manual_seed(SEED)
-        return Parts(**{name: make() for name, make in builders(shape).items()})
+        return PocketModel(**{name: make() for name, make in builders(shape).items()})
 
 
 def _scheduler() -> UniPCMultistepScheduler:
-    """For others who open the folder; we make our own for each job."""
+    """Return the scheduler for diffusers' own pipeline; `inference.wan` makes one of its own for each job."""
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
 
 

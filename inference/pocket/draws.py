@@ -1,4 +1,4 @@
-"""Random draws of a training, each from a generator that is seeded with the number of its step."""
+"""Random numbers for training, drawn from a generator that the caller seeds with the number of the step."""
 
 from collections.abc import Sequence
 
@@ -7,16 +7,20 @@ from torch import nn
 
 
 def device_of(module: nn.Module) -> torch.device:
+    """Return the device of the module's parameters."""
     return next(module.parameters()).device
 
 
 def draw_index(count: int, rng: torch.Generator) -> int:
-    """One of so many."""
+    """Return a random index below `count`."""
     return int(torch.randint(count, (), generator=rng))
 
 
 def normal(shape: Sequence[int], rng: torch.Generator, device: torch.device) -> torch.Tensor:
-    """Random numbers from this generator; for a GPU from one there that it seeds, which is far faster."""
+    """Return normal random numbers on `device`.
+
+    For a GPU, `rng` seeds a generator there, which is far faster than to draw on the CPU and copy.
+    """
     if device.type == "cpu":
         return torch.randn(*shape, generator=rng)
     there = torch.Generator(device).manual_seed(draw_index(2**62, rng))

@@ -1,4 +1,4 @@
-"""Write a file whole or not at all."""
+"""Atomic file writes for the training's state folder."""
 
 import os
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """The file appears, or is replaced, whole or not at all."""
+    """Call `write` with a temporary path, then rename it to `file`: the file appears, or is replaced, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:

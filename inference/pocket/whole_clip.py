@@ -1,6 +1,6 @@
-"""The Wan VAE over a whole clip at once, as training needs it; diffusers' own goes four frames at a time. No losses.
+"""Runs the Wan VAE over a whole clip at once, for training; diffusers' own code runs four frames at a time.
 
-The same numbers come out (a test compares them); what is saved is the cache, which gradients do not pass well.
+The results are equal (a test compares them). Without diffusers' frame cache, gradients flow between frames.
 """
 
 from collections.abc import Callable, Generator
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 @contextmanager
 def whole_clips(vae: AutoencoderKLWan) -> Generator[None]:
-    """Inside, `encode` and `decode` below can be called; afterwards the VAE is as it was."""
+    """Allow `encode` and `decode` of this module with `vae` within the block; afterwards the VAE is as before."""
     changed: list[nn.Module] = []
     for module in vae.modules():
         forward = FORWARDS.get(type(module))
@@ -31,20 +31,20 @@ def whole_clips(vae: AutoencoderKLWan) -> Generator[None]:
 
 
 def encode(vae: AutoencoderKLWan, video_BCTHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and log variance of the latents, each B × 16 × (T-1)/4+1 × H/8 × W/8."""
+    """Return mean and log variance of the latents, each B × 16 × (T-1)/4+1 × H/8 × W/8, not normalised."""
     mean, log_variance = vae.quant_conv(vae.encoder(video_BCTHW)).chunk(2, dim=1)
     return mean, log_variance.clamp(-30, 20)
 
 
 def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor) -> torch.Tensor:
-    """The video, not clamped: a clamp has no gradient."""
+    """Return the video of the latents. It is not clamped to [-1, 1], because a clamp has no gradient."""
     return vae.decoder(vae.post_quant_conv(latents_BCTHW))
 
 
 def _resample(
     module: WanResample, clip_BCTHW: torch.Tensor, _cache: object = None, _index: object = None
 ) -> torch.Tensor:
-    """The first frame has nothing before it and stays one; the time convolution is for the others."""
+    """Resample in space and time. The first frame stays one frame; the time convolution applies to the later ones."""
     if module.mode == "upsample3d" and clip_BCTHW.shape[2] > 1:
         later = module.time_conv(clip_BCTHW[:, :, 1:])
         later = later.unflatten(1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
@@ -60,7 +60,7 @@ def _convolve(module: WanCausalConv3d, clip_BCTHW: torch.Tensor, _cache: object 
     padding: Any = module._padding  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if clip_BCTHW.shape[2] > 1 or module.stride[0] > 1 or padding[4] == 0:
         return nn.Conv3d.forward(module, functional.pad(clip_BCTHW, padding))
-    # Of a picture only the newest tap sees anything: a convolution in the plane, twice as fast.
+    # For a single frame only the last tap in time sees anything: a 2D convolution is equal and twice as fast.
     weight = cast(nn.Parameter, module.weight)[:, :, -1]
     flat = clip_BCTHW[:, :, 0].contiguous(memory_format=torch.channels_last)
     return functional.conv2d(flat, weight, module.bias, padding=padding[0])[:, :, None]

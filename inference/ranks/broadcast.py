@@ -1,7 +1,8 @@
-"""How the ranks act as one: the same commands in the same order, and a vote at every boundary of a job.
+"""How the ranks act as one: rank 0 broadcasts every command, and all ranks vote at every boundary of a job.
 
-The only place, beside `rank`, that knows which rank leads. Control travels on a CPU group of its own, so that it
-never mixes with the model's collectives.
+Every rank makes one `Group` at its start; `worker` and, through its callbacks, `wan.generate` call it. Differences
+between rank 0 and the other ranks are settled here. Control travels on a CPU group of its own, so that it never mixes
+with the model's collectives.
 """
 
 from collections.abc import Callable
@@ -15,101 +16,106 @@ from contracts.events import Stage
 from inference.ranks import commands
 from inference.ranks.commands import Command, Run
 from inference.ranks.device import CONTROL_TIMEOUT_S
-from inference.ranks.monitor import LastWords, Watch
-from inference.wan.snapshot import Halfway
+from inference.ranks.monitor import FailureReport, GroupMonitor
+from inference.wan.snapshot import DenoisingSnapshot
 
 REASON_BYTES_MAX = 512
-LEADER = 0
+RANK_ZERO = 0
 
 
-class Halted(Exception):
-    """Rank 0 told every rank to leave the job; it knows why."""
+class LeaveAgreed(Exception):
+    """Every rank leaves the job at this boundary, as rank 0 voted; rank 0 knows why."""
 
 
-class Failed(Exception):
-    """A rank could not go on with the job, and every rank has agreed to end it. The text is safe to show."""
+class FailureAgreed(Exception):
+    """Every rank ends the job at this boundary, because a rank cannot go on with it. The text is safe to show."""
 
 
-class Leader(Protocol):
-    """What rank 0 adds: where commands come from, and who wants to know how far the job is."""
+class RankZeroHooks(Protocol):
+    """What rank 0 adds to the group: the source of commands, and the listener to the progress of a job."""
 
-    def next_command(self) -> Command: ...
-
-    def passed(self, stage: Stage, step: int) -> bool:
-        """A boundary was reached; True to halt the job there."""
+    def next_command(self) -> Command:
+        """Return the command to broadcast."""
         ...
 
-    def offered(self, take: Callable[[], Halfway]) -> None:
-        """The job could go on from here another time."""
+    def boundary(self, stage: Stage, step: int) -> bool:
+        """Note that a boundary is reached, and return whether to leave the job there."""
+        ...
+
+    def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
+        """Note that the job could go on from here at another time, from what `make_snapshot` returns."""
         ...
 
 
 class Group:
-    """All ranks of the cluster, as one of them sees it; `leader` on rank 0 alone."""
+    """All ranks of the cluster, as one of them sees it; for the life of the process. `hooks` on rank 0 alone."""
 
-    def __init__(self, leader: Leader | None, watch: Watch) -> None:
-        self._leader, self._watch = leader, watch
+    def __init__(self, hooks: RankZeroHooks | None, monitor: GroupMonitor) -> None:
+        self._hooks, self._monitor = hooks, monitor
         control = dist.new_group(backend="gloo", timeout=timedelta(seconds=CONTROL_TIMEOUT_S))
         assert isinstance(control, dist.ProcessGroup)
         self._control = control
         self.stage: Stage | None = None
-        """Which stage this rank is at; None while the weights are gathered, before the first one of a job."""
+        """The stage that this rank is at; None while a job's weights are gathered, before its first stage."""
 
     @property
     def size(self) -> int:
-        """How many ranks there are."""
+        """The number of ranks."""
         return dist.get_world_size()
 
     def next_command(self) -> Command:
-        """The next command, the same on every rank."""
-        payload = commands.encode(self._leader.next_command()) if self._leader is not None else b""
+        """Return the next command, the same on every rank."""
+        payload = commands.encode(self._hooks.next_command()) if self._hooks is not None else b""
         return commands.decode(self._broadcast(payload))
 
     def boundary(self, stage: Stage, step: int) -> None:
-        """Every rank is about to begin this stage, or has done this many steps of it: go on together, or not at all.
+        """Vote on whether to go on, at the beginning of this stage (step 0) or after so many of its steps.
 
-        Raises `Halted` or `Failed`, on every rank alike.
+        A collective: it returns on every rank, or raises `LeaveAgreed` or `FailureAgreed` on every rank.
         """
         self.stage = stage
-        halt = self._leader is not None and self._leader.passed(stage, step)
-        self._agree(reason="", halt=halt)
+        leave = self._hooks is not None and self._hooks.boundary(stage, step)
+        self._agree(reason="", leave=leave)
 
-    def offer(self, take: Callable[[], Halfway]) -> None:
-        """What this rank has of the job after a step is what every rank has: rank 0 may keep it."""
-        if self._leader is not None:
-            self._leader.offered(take)
+    def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
+        """Offer rank 0's hooks a snapshot after a step. Other ranks do nothing: their snapshots would be the same."""
+        if self._hooks is not None:
+            self._hooks.offer_snapshot(make_snapshot)
 
-    def fail(self, run: Run, reason: str) -> Failed:
-        """Meet the others at their next boundary with an error; what all then agree on.
+    def fail(self, run: Run, reason: str) -> FailureAgreed:
+        """Vote, at the other ranks' next boundary, that the job has failed; return what all ranks agree on.
 
-        Where they never come to it, since they wait for this rank inside a collective, rank 0 has been told beside it.
+        If the others are blocked in a collective, they never reach the vote; rank 0 then learns of the failure through
+        the monitor.
         """
-        self._watch.tell(LastWords(run.job_id, run.attempt, reason))
+        self._monitor.report_failure(FailureReport(run.job_id, run.attempt, reason))
         try:
-            self._agree(reason=reason, halt=False)
-        except Failed as agreed:
+            self._agree(reason=reason, leave=False)
+        except FailureAgreed as agreed:
             return agreed
         raise AssertionError("a vote to fail was not counted")
 
-    def _agree(self, *, reason: str, halt: bool) -> None:
-        votes = torch.tensor([reason != "", halt], dtype=torch.int64)
+    def _agree(self, *, reason: str, leave: bool) -> None:
+        votes = torch.tensor([reason != "", leave], dtype=torch.int64)
         dist.all_reduce(votes, dist.ReduceOp.MAX, group=self._control)
-        failed, halted = votes.tolist()
+        failed, left = votes.tolist()
         if failed:
-            raise Failed(self._first_reason(reason))
-        if halted:
-            raise Halted
+            raise FailureAgreed(self._first_reason(reason))
+        if left:
+            raise LeaveAgreed
 
     def _first_reason(self, mine: str) -> str:
+        """Gather the reasons of all ranks, and return that of the lowest rank that has one."""
         text = mine.encode()[:REASON_BYTES_MAX].ljust(REASON_BYTES_MAX, b"\0")
-        reasons = [torch.empty(REASON_BYTES_MAX, dtype=torch.uint8) for _ in range(dist.get_world_size())]
-        dist.all_gather(reasons, torch.frombuffer(bytearray(text), dtype=torch.uint8), group=self._control)
-        told = [bytes(reason.tolist()).rstrip(b"\0").decode(errors="ignore") for reason in reasons]
-        return next(reason for reason in told if reason)
+        gathered = [torch.empty(REASON_BYTES_MAX, dtype=torch.uint8) for _ in range(dist.get_world_size())]
+        dist.all_gather(gathered, torch.frombuffer(bytearray(text), dtype=torch.uint8), group=self._control)
+        reasons = [bytes(reason.tolist()).rstrip(b"\0").decode(errors="ignore") for reason in gathered]
+        return next(reason for reason in reasons if reason)
 
     def _broadcast(self, payload: bytes) -> bytes:
+        """Return rank 0's payload on every rank; the payload of other ranks is empty."""
         size = torch.tensor([len(payload)], dtype=torch.int64)
-        dist.broadcast(size, LEADER, group=self._control)
+        dist.broadcast(size, RANK_ZERO, group=self._control)
         body = torch.frombuffer(bytearray(payload or int(size)), dtype=torch.uint8)
-        dist.broadcast(body, LEADER, group=self._control)
+        dist.broadcast(body, RANK_ZERO, group=self._control)
         return body.numpy().tobytes()

@@ -1,4 +1,4 @@
-"""What rank 0 tells every rank: imperatives, encoded without pickle. Knows no broker and no collective."""
+"""The commands that rank 0 broadcasts to every rank, as imperatives, and their bytes (msgpack, no pickle)."""
 
 import msgspec
 from msgspec import Struct
@@ -7,8 +7,8 @@ from contracts.job import Job, JobId
 from contracts.plan import Plan
 
 
-class Resumed(Struct, frozen=True):
-    """The two files of a checkpoint, whole, and the steps that they have done."""
+class EncodedSnapshot(Struct, frozen=True):
+    """A snapshot of a job between two steps, as the bytes of its two files; `step` steps are done in it."""
 
     conditions: bytes
     state: bytes
@@ -18,8 +18,8 @@ class Resumed(Struct, frozen=True):
 class Run(Struct, frozen=True, kw_only=True, tag=True):
     """Generate this job, the ranks sharing it by this plan.
 
-    `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes. `resumed` is what an attempt before
-    it has left, if anything.
+    `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes. `snapshot` is what an earlier
+    attempt has left; without it the job begins at its beginning.
     """
 
     job_id: JobId
@@ -29,16 +29,16 @@ class Run(Struct, frozen=True, kw_only=True, tag=True):
     width: int
     height: int
     rgb: bytes
-    resumed: Resumed | None = None
+    snapshot: EncodedSnapshot | None = None
 
     @property
     def resumed_from_step(self) -> int:
-        """0 for a job that begins at its beginning."""
-        return 0 if self.resumed is None else self.resumed.step
+        """The steps that are done already, 0 for a job that begins at its beginning."""
+        return 0 if self.snapshot is None else self.snapshot.step
 
 
 class Idle(Struct, frozen=True, tag=True):
-    """Nothing to do: ask again. Sent so that a silent rank 0 is known for a dead one."""
+    """Do nothing, and ask again. Sent so that the ranks can tell an idle rank 0 from a dead one."""
 
 
 class Stop(Struct, frozen=True, tag=True):

@@ -1,7 +1,8 @@
-"""What the ranks know of each other beside their collectives: who is alive, who failed, and whether all go down.
+"""The failure detector of a group of ranks: which ranks are alive, which failed, and whether the whole group ends.
 
-Over torchrun's key-value store and in a thread of its own, so that a collective that hangs hides nothing. Knows no
-broker and no job, but the words in which a rank says why it cannot go on.
+Every rank runs one `GroupMonitor`, from before its first command until it stops. Heartbeats, failure reports and the
+order to abort travel over torchrun's key-value store and in a thread of their own, so that a rank which hangs in a
+collective is still seen.
 """
 
 import os
@@ -17,7 +18,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from contracts.process import log
 
-BEAT_S = 0.5
+HEARTBEAT_S = 0.5
 SILENT_BEATS_MAX = 60  # half a minute: a rank may be busy with Python alone for a while
 LATE_BEATS = 6
 LAST_ACTS_S = 5.0
@@ -25,19 +26,19 @@ JOIN_WITHIN_S = 5.0
 MEET_WITHIN_S = 600.0
 
 
-class LastWords(Struct, frozen=True):
-    """A rank that cannot go on with an attempt; `reason` is safe to show."""
+class FailureReport(Struct, frozen=True):
+    """Why a rank cannot go on with an attempt; `reason` is safe to show."""
 
     job_id: str
     attempt: int
     reason: str
 
 
-class Watch:
-    """One rank's eyes on all of them.
+class GroupMonitor:
+    """One rank's view of all ranks.
 
-    `on_words` hears what a failing rank says, `on_down` that the group goes down, both in the watch's thread; from
-    then on the process lives for `LAST_ACTS_S` at most.
+    `on_failure` is called with the report of a failing rank, and `on_abort` with the reason once the group ends, both
+    in the monitor's thread. After `on_abort` the process lives for `LAST_ACTS_S` at most.
     """
 
     def __init__(
@@ -46,83 +47,87 @@ class Watch:
         rank: int,
         world_size: int,
         *,
-        on_words: Callable[[LastWords], None] | None = None,
-        on_down: Callable[[str], None] | None = None,
+        on_failure: Callable[[FailureReport], None] | None = None,
+        on_abort: Callable[[str], None] | None = None,
     ) -> None:
-        self._store = PrefixStore("watch", store.clone())  # pyright: ignore[reportAttributeAccessIssue]  # not in its stub
+        self._store = PrefixStore("monitor", store.clone())  # pyright: ignore[reportAttributeAccessIssue]  # not in its stub
         self._rank, self._ranks = rank, range(world_size)
-        self._on_words, self._on_down = on_words, on_down
+        self._on_failure, self._on_abort = on_failure, on_abort
         self._beats = dict.fromkeys(self._ranks, b"")
-        self._silent_for = dict.fromkeys(self._ranks, 0)  # in looks of ours, so that a sleep of ours counts for nothing
-        self._words = b""
-        self._count = 0
-        self._ending = threading.Event()
+        # Counted in our own polls: if this process is suspended, the other ranks are not declared dead.
+        self._silent_polls = dict.fromkeys(self._ranks, 0)
+        self._last_report = b""
+        self._beat_count = 0
+        self._stopped = threading.Event()
 
     @contextmanager
-    def kept(self) -> Generator["Watch", None, None]:
-        """Watch for the length of the block; every rank enters it."""
+    def running(self) -> Generator["GroupMonitor", None, None]:
+        """Monitor for the length of the block. Every rank enters it, and waits there for all others."""
         if self._rank == 0:
-            self._store.set("words", "")
-            self._store.set("down", "")
+            self._store.set("failure", "")
+            self._store.set("abort", "")
         self._beat()
         self._store.wait([_beat_of(rank) for rank in self._ranks], timedelta(seconds=MEET_WITHIN_S))
-        thread = threading.Thread(target=self._run, name="watch", daemon=True)
+        thread = threading.Thread(target=self._run, name="monitor", daemon=True)
         thread.start()
         try:
             yield self
         finally:
-            self._ending.set()
+            self._stopped.set()
             thread.join(JOIN_WITHIN_S)
 
-    def tell(self, words: LastWords) -> None:
-        """Say why this rank cannot go on, where rank 0 hears it whatever the other ranks do."""
-        self._store.set("words", msgspec.json.encode(words).decode())
+    def report_failure(self, report: FailureReport) -> None:
+        """Report that this rank cannot go on. Rank 0 hears of it whatever the other ranks do."""
+        self._store.set("failure", msgspec.json.encode(report).decode())
 
-    def go_down(self, why: str) -> None:
-        """Have every rank end, at once: what watches over torchrun starts the group again."""
+    def abort_group(self, why: str) -> None:
+        """Have the process of every rank end at once. What supervises torchrun starts the group again."""
         log.get().error("group_goes_down", why=why)
-        self._store.set("down", why)
+        self._store.set("abort", why)
 
     @property
     def all_alive(self) -> bool:
-        """Whether no rank has been late with its beats, as far as this one knows."""
-        return max(self._silent_for.values()) < LATE_BEATS
+        """Whether the heartbeat of no rank is late, as far as this rank knows."""
+        return max(self._silent_polls.values()) < LATE_BEATS
 
-    # -- the watch's thread ----------------------------------------------------------------------------------------
+    # -- the monitor's thread --------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            while not self._ending.wait(BEAT_S):
+            while not self._stopped.wait(HEARTBEAT_S):
                 self._beat()
-                self._look()
-        except DistError as error:  # the store is torchrun's: without it nobody watches over us
+                self._poll()
+        except DistError as error:  # the store is torchrun's: without torchrun nobody would restart this rank
             log.get().error("store_lost", error=repr(error))
             os._exit(1)
 
     def _beat(self) -> None:
-        self._count += 1
-        self._store.set(_beat_of(self._rank), str(self._count))
+        self._beat_count += 1
+        self._store.set(_beat_of(self._rank), str(self._beat_count))
 
-    def _look(self) -> None:
-        down, words, *beats = self._store.multi_get(["down", "words", *(_beat_of(rank) for rank in self._ranks)])
-        if down:
-            self._end(bytes(down).decode())
-        if words != self._words and self._on_words is not None:
-            self._on_words(msgspec.json.decode(words, type=LastWords))
-        self._words = words
+    def _poll(self) -> None:
+        """Read what the other ranks have written, and act on it."""
+        abort, report, *beats = self._store.multi_get(["abort", "failure", *(_beat_of(rank) for rank in self._ranks)])
+        if abort:
+            self._end(bytes(abort).decode())
+        if report != self._last_report and self._on_failure is not None:
+            self._on_failure(msgspec.json.decode(report, type=FailureReport))
+        self._last_report = report
         for rank, beat in zip(self._ranks, beats, strict=True):
-            self._silent_for[rank] = 0 if beat != self._beats[rank] else self._silent_for[rank] + 1
+            self._silent_polls[rank] = 0 if beat != self._beats[rank] else self._silent_polls[rank] + 1
             self._beats[rank] = beat
-            if self._silent_for[rank] == SILENT_BEATS_MAX:
-                self.go_down(f"rank {rank} is silent")
+            if self._silent_polls[rank] == SILENT_BEATS_MAX:
+                self.abort_group(f"rank {rank} is silent")
 
     def _end(self, why: str) -> None:
-        if self._on_down is not None:
-            self._on_down(why)
-            self._ending.wait(LAST_ACTS_S)
+        """End the process, after time for the last acts of `on_abort`."""
+        if self._on_abort is not None:
+            self._on_abort(why)
+            self._stopped.wait(LAST_ACTS_S)
         log.get().error("rank_ends", why=why)
         os._exit(1)
 
 
 def _beat_of(rank: int) -> str:
+    """Return the key of a rank's heartbeat."""
     return f"beat/{rank}"

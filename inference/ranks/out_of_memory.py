@@ -14,19 +14,19 @@ GATHER = "gather"
 IN_WORDS = ("can't allocate memory", "out of memory")  # the CPU's allocator and torch_npu's raise plain RuntimeErrors
 
 
-def ran_out(error: BaseException) -> bool:
+def is_out_of_memory(error: BaseException) -> bool:
     """Whether this error says that the device, or the process, has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in IN_WORDS)
 
 
-def where(stage: Stage | None) -> str:
+def in_words(stage: Stage | None) -> str:
     """Name the stage in a sentence; None is what comes before the first one."""
     return "the gathering of the weights" if stage is None else f"the stage {stage}"
 
 
-def reason(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
+def advice(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
     """Say where memory ran out, and which changes to the job need less there, the cheapest first.
 
     Weights that a job wants gathered stay so through all of its stages. Before the first one, while they are gathered,
@@ -52,7 +52,7 @@ def reason(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
     return f"the cluster ran out of memory {at}; what needs less: {', '.join(changes)}"
 
 
-def give_back(device: torch.device) -> None:
+def release(device: torch.device) -> None:
     """Let go of what only broken-off work held, here and in the device's allocator."""
     gc.collect()
     if device.type != "cpu":

@@ -1,7 +1,8 @@
-"""Self-attention computed at some steps and reused at others: the rule, and what keeps the outputs for it.
+"""Attention cache: self-attention is computed at some denoising steps, and its output is reused at the steps between.
 
-Knows no text, no solver and no rank. What is done at a step follows from the step alone, so that ranks which share a
-pass, and trade tokens where one computes, always do the same.
+`generate` takes a job's rule from `rule_for` and installs an `AttentionCache` in the transformer; `guidance` announces
+each pass with `begin_pass`. The step number alone decides between computing and reusing, so all ranks that share a
+pass, and trade tokens to compute it, decide alike.
 """
 
 from collections.abc import Generator
@@ -17,7 +18,10 @@ from contracts.job import Job
 
 @dataclass(frozen=True)
 class Rule:
-    """Which steps, counted from 0, reuse what an earlier one stored. Source: `mindiesd/cache_agent` of MindIE-SD."""
+    """Decides by the step number, counted from 0, which steps reuse the output that an earlier step stored.
+
+    Source: `mindiesd/cache_agent` of MindIE-SD.
+    """
 
     start: int
     interval: int
@@ -31,7 +35,7 @@ class Rule:
 
 
 def rule_for(job: Job) -> Rule | None:
-    """The job's rule, ending early enough for the last step to be computed; None where no step would reuse anything."""
+    """Return the job's rule, or None if no step would reuse an output. The last step is always computed."""
     if not job.use_attentioncache:
         return None
     rule = Rule(job.start_step, job.attentioncache_interval, min(job.end_step, job.infer_steps - 2))
@@ -39,36 +43,39 @@ def rule_for(job: Job) -> Rule | None:
 
 
 class AttentionCache:
-    """The outputs of every block's self-attention, those of each branch of guidance by themselves."""
+    """Holds the self-attention output of every block, separately for each branch of guidance.
+
+    Made for one job; emptied when the block of `installed` ends.
+    """
 
     def __init__(self, rule: Rule | None) -> None:
         self._rule = rule
-        self._blocks: list[_Kept] = []
+        self._blocks: list[_CachingProcessor] = []
         self._branch = ""
-        self._aside: dict[tuple[str, int], torch.Tensor] = {}
+        self._other_branches: dict[tuple[str, int], torch.Tensor] = {}
         self.reuses = self.stores = False
 
     @property
-    def kept(self) -> dict[tuple[str, int], torch.Tensor]:
-        """By branch and block."""
+    def outputs(self) -> dict[tuple[str, int], torch.Tensor]:
+        """The stored outputs by branch name and block index."""
         at_hand = {(self._branch, at): block.output_BLD for at, block in enumerate(self._blocks)}
-        return self._aside | {place: output for place, output in at_hand.items() if output is not None}
+        return self._other_branches | {place: output for place, output in at_hand.items() if output is not None}
 
-    def begin(self, branch: str, step: int) -> None:
-        """The pass that comes is this branch's at this step."""
+    def begin_pass(self, branch: str, step: int) -> None:
+        """Prepare for the next pass: `branch` at `step`. Called before every pass of the transformer."""
         if self._rule is None:
             return
         self.reuses, self.stores = self._rule.reuses(step), self._rule.stores(step)
-        self._aside = {} if step > self._rule.end else self.kept
+        self._other_branches = {} if step > self._rule.end else self.outputs
         self._branch = branch
         for at, block in enumerate(self._blocks):
-            block.output_BLD = self._aside.pop((branch, at), None)
+            block.output_BLD = self._other_branches.pop((branch, at), None)
 
     @contextmanager
-    def over(self, transformer: WanTransformer3DModel) -> Generator[None]:
-        """Stand in for the transformer's self-attention within the block, and keep nothing after it."""
+    def installed(self, transformer: WanTransformer3DModel) -> Generator[None]:
+        """Replace the self-attention processors of the transformer within the block; afterwards drop all outputs."""
         attentions: list[Any] = [] if self._rule is None else [block.attn1 for block in transformer.blocks]
-        self._blocks = [_Kept(self, attention.processor) for attention in attentions]
+        self._blocks = [_CachingProcessor(self, attention.processor) for attention in attentions]
         for attention, block in zip(attentions, self._blocks, strict=True):
             attention.processor = block
         try:
@@ -77,14 +84,14 @@ class AttentionCache:
             for attention in attentions:
                 attention.processor = attention.processor.computing
             self._blocks.clear()
-            self._aside.clear()
+            self._other_branches.clear()
 
 
-class _Kept:
-    """The processor of one block: all that its self-attention module does.
+class _CachingProcessor:
+    """Attention processor of one block, which calls the block's own processor or returns the stored output.
 
-    It has only the output of the branch whose pass it is and knows neither name nor number: compiled blocks would be
-    compiled anew for each, and past a few run uncompiled.
+    Holds one tensor and no branch name or block index: torch.compile would specialise on those, recompile for every
+    block, and fall back to eager at its recompile limit.
     """
 
     def __init__(self, cache: AttentionCache, computing: Any) -> None:

@@ -1,7 +1,8 @@
-"""A picture as CLIP's pixels, in the two ways in which Wan2.1 is published. Knows no weights.
+"""Image processors for CLIP: turn a picture into CLIP's pixel values, in the two ways in which Wan2.1 is published.
 
-`clip_processor` is diffusers': it resizes the shorter edge to CLIP's side, with antialiasing, and crops the centre.
-`WholePicture` is Wan2.1's own: it squashes the whole picture into CLIP's square.
+`clip_processor` is diffusers' way: resize the shorter edge to CLIP's side, with antialiasing, and crop the centre.
+`WholePicture` is Wan2.1's own way: squash the whole picture into CLIP's square. The checkpoint's layout decides which
+of the two is used; `encode` calls it.
 """
 
 from dataclasses import dataclass
@@ -11,7 +12,8 @@ from PIL import Image
 from torch.nn import functional as F  # noqa: N812  # torch's own name for it
 from transformers import BatchFeature
 
-# The variant by name: transformers picks the other, whose pixels differ a little, wherever torchvision is installed.
+# Pillow's variant, by name: if torchvision is installed, transformers would choose torchvision's, whose pixels differ a
+# little.
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
@@ -34,9 +36,9 @@ class WholePicture:
 
 
 Processor = CLIPImageProcessorPil | WholePicture
-"""What a checkpoint's layout has CLIP see."""
+"""Either image processor; a checkpoint's layout chooses."""
 
 
 def clip_processor(side: int) -> CLIPImageProcessorPil:
-    """For an eye that takes pictures of this side; the rest is CLIP's own."""
+    """Return diffusers' processor for pictures of `side` × `side`; mean, deviation and filter are CLIP's own."""
     return CLIPImageProcessorPil(size={"shortest_edge": side}, crop_size={"height": side, "width": side})

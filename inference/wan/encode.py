@@ -1,4 +1,4 @@
-"""Text and picture as the transformer wants them: UMT5 and CLIP embeddings. Knows no latents and no steps."""
+"""Encodes prompt and picture for the transformer: UMT5 and CLIP embeddings. Called by `generate`, once a job."""
 
 import torch
 from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
@@ -8,10 +8,10 @@ from transformers import CLIPVisionModel
 from inference.wan.clip_pixels import Processor
 from inference.wan.load import Wan
 
-# The transformer parts text from picture by this count and checks nothing: any other length gives a wrong video.
+# The transformer separates text from picture tokens by this count, unchecked: another length gives a wrong video.
 TEXT_TOKENS = 512
 
-# Wan2.1's own (`wan/configs/shared_config.py`), with the words that its image-to-video pipeline puts in front.
+# Wan2.1's negative prompt (`wan/configs/shared_config.py`), after the words that its image-to-video pipeline prepends.
 DEFAULT_NEGATIVE_PROMPT = (
     "镜头晃动，色调艳丽，过曝，静态，细节模糊不清，字幕，风格，作品，画作，画面，静止，整体发灰，最差质量，低质量，"
     "JPEG压缩残留，丑陋的，残缺的，多余的手指，画得不好的手部，画得不好的脸部，畸形的，毁容的，形态畸形的肢体，手指融合，"
@@ -20,8 +20,11 @@ DEFAULT_NEGATIVE_PROMPT = (
 
 
 def encode_text(wan: Wan, text: str) -> torch.Tensor:
-    """UMT5's embedding in the transformer's dtype: 1 × 512 × D, zero after the text's end, its tail cut if longer."""
-    return wan.texts.get(text, lambda text: _encode_text(wan, text))
+    """Return UMT5's embedding, 1 × 512 × D, in the transformer's dtype; from the prompt cache if it is there.
+
+    Positions after the text's end are zero; tokens past 512 are cut off.
+    """
+    return wan.prompt_cache.get(text, lambda text: _encode_text(wan, text))
 
 
 def _encode_text(wan: Wan, text: str) -> torch.Tensor:
@@ -39,6 +42,6 @@ def _encode_text(wan: Wan, text: str) -> torch.Tensor:
 
 
 def encode_image(processor: Processor, encoder: CLIPVisionModel, image: Image.Image) -> torch.Tensor:
-    """CLIP's last layer but one: 1 × (patches + 1) × D."""
+    """Return the output of CLIP's last layer but one: 1 × (patches + 1) × D."""
     pixels_BCHW = processor(images=image, return_tensors="pt").pixel_values
     return encoder(pixels_BCHW.to(encoder.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]

@@ -1,7 +1,7 @@
-"""From a job and its image to a video, read top to bottom: encode → noise → denoise → decode.
+"""Generates a job's video from its image, read top to bottom: encode → noise → denoise → decode.
 
-A pure function of weights, job and image, the same on every rank, however they share it: it knows no rank, no broker
-and no clock.
+A pure function of weights, job and image: every rank calls `generate` and gets the same video, by whatever layout the
+ranks share the job. Called by the worker of every rank.
 """
 
 from collections.abc import Callable
@@ -18,15 +18,15 @@ from inference.wan.guidance import Conditioning, predict_noise
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import ALONE, Layout
 from inference.wan.parallel.ulysses import shared_tokens
-from inference.wan.snapshot import Halfway
+from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Scheduler, advance, memory_of, recall, solver, timesteps
 from inference.wan.vae import codec
 
 Boundary = Callable[[Stage, int], None]
-Offer = Callable[[Callable[[], Halfway]], None]
+OfferSnapshot = Callable[[Callable[[], DenoisingSnapshot]], None]
 
 
-def decline(_take: Callable[[], Halfway]) -> None:
+def decline(_make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
     """Nobody wants to go on from here another time."""
 
 
@@ -37,8 +37,8 @@ def generate(
     boundary: Boundary,
     layout: Layout = ALONE,
     *,
-    halfway: Halfway | None = None,
-    offer: Offer = decline,
+    snapshot: DenoisingSnapshot | None = None,
+    offer_snapshot: OfferSnapshot = decline,
 ) -> torch.Tensor:
     """The job's video: 3 × frames × height × width in [-1, 1], on the model's device.
 
@@ -46,25 +46,28 @@ def generate(
     every denoising step with the number of steps done; what it raises ends the job, and the next one starts clean.
     Ranks that share the job by `layout` all call this, and all get the video.
 
-    `offer(take)` is called after every step, before its boundary, that the job could go on from another time: what
-    `take` returns is then given as `halfway`, and there is no stage `encode`.
+    `offer_snapshot(make_snapshot)` is called after every step, before its boundary, that the job could go on from
+    another time: what `make_snapshot` returns is then given as `snapshot`, and there is no stage `encode`.
     """
-    boundary = _in_step(boundary, wan.device)
+    boundary = _synchronised(boundary, wan.device)
     with torch.inference_mode():
-        if halfway is None:
+        if snapshot is None:
             boundary("encode", 0)
             given = encode(wan, job, image, layout)
         else:
-            halfway = halfway.to(wan.device, wan.transformer.dtype)
-            given = halfway.given
+            snapshot = snapshot.to(wan.device, wan.transformer.dtype)
+            given = snapshot.given
         boundary("denoise", 0)
-        latents_BCTHW = denoise(wan, job, given, boundary, layout, halfway=halfway, offer=offer)
+        latents_BCTHW = denoise(wan, job, given, boundary, layout, snapshot=snapshot, offer_snapshot=offer_snapshot)
         boundary("decode", 0)
         return codec.decode(wan.vae, latents_BCTHW, layout.rows)
 
 
 def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditioning:
-    """Everything that stays the same through all steps. `""` as negative prompt means none, None the model's own."""
+    """Return the inputs of the transformer that stay the same through all steps.
+
+    A negative prompt of `""` is encoded as an empty text; None means the model's own negative prompt.
+    """
     negative = DEFAULT_NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt
     return Conditioning(
         prompt_BLD=encode_text(wan, job.prompt),
@@ -81,21 +84,21 @@ def denoise(
     boundary: Boundary,
     layout: Layout = ALONE,
     *,
-    halfway: Halfway | None = None,
-    offer: Offer = decline,
+    snapshot: DenoisingSnapshot | None = None,
+    offer_snapshot: OfferSnapshot = decline,
 ) -> torch.Tensor:
-    """The job's latents: 1 × 16 × T × H/8 × W/8 in fp32."""
+    """Return the job's latents after all steps: 1 × 16 × T × H/8 × W/8 in fp32."""
     shift = shift_of(job, job.image_size or wan.card.default_size, wan.card.sample_shift)
     scheduler = solver(job.sample_solver, job.infer_steps, shift, wan.device)
-    if halfway is None:
+    if snapshot is None:
         done = 0
         latents_BCTHW = noise_like(given.first_frame_BCTHW, job.seed, channels=wan.vae.config["z_dim"])
     else:
-        done, latents_BCTHW = halfway.step, halfway.latents_BCTHW
-        recall(scheduler, halfway.memory, done)
+        done, latents_BCTHW = snapshot.step, snapshot.latents_BCTHW
+        recall(scheduler, snapshot.memory, done)
     rule = rule_for(job)
     cache = AttentionCache(rule)
-    with shared_tokens(wan.transformer, layout.tokens), cache.over(wan.transformer):
+    with shared_tokens(wan.transformer, layout.tokens), cache.installed(wan.transformer):
         for step, timestep in enumerate(timesteps(scheduler)[done:], start=done):
             noise_BCTHW = predict_noise(
                 wan.transformer, latents_BCTHW, timestep, given, job.guidance_scale,
@@ -103,23 +106,26 @@ def denoise(
             )  # fmt: skip
             latents_BCTHW = advance(scheduler, noise_BCTHW, timestep, latents_BCTHW)
             if rule is None or not rule.reuses(step + 1):
-                offer(partial(_halfway, step + 1, latents_BCTHW, scheduler, given))
+                offer_snapshot(partial(_snapshot, step + 1, latents_BCTHW, scheduler, given))
             boundary("denoise", step + 1)
     return latents_BCTHW
 
 
-def _halfway(step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, given: Conditioning) -> Halfway:
-    return Halfway(step, latents_BCTHW, memory_of(scheduler), given)
+def _snapshot(step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, given: Conditioning) -> DenoisingSnapshot:
+    return DenoisingSnapshot(step, latents_BCTHW, memory_of(scheduler), given)
 
 
 def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> torch.Tensor:
-    """Noise of the condition's shape. Drawn on the CPU: there a seed means the same for every device and rank."""
+    """Return noise of the condition's shape with `channels` channels, on the condition's device.
+
+    Drawn on the CPU, where a seed gives the same numbers for every device and rank.
+    """
     shape = (condition_BCTHW.shape[0], channels, *condition_BCTHW.shape[2:])
     return torch.randn(shape, generator=torch.Generator("cpu").manual_seed(seed)).to(condition_BCTHW.device)
 
 
-def _in_step(boundary: Boundary, device: torch.device) -> Boundary:
-    """`boundary`, but called when the device has got there: it runs behind the Python that feeds it."""
+def _synchronised(boundary: Boundary, device: torch.device) -> Boundary:
+    """Return `boundary`, preceded by a wait for the device, whose kernels run behind the Python that starts them."""
     if device.type == "cpu":
         return boundary
 

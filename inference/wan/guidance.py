@@ -1,4 +1,4 @@
-"""One guided prediction of the noise: classifier-free guidance over the transformer. Knows no solver."""
+"""Classifier-free guidance: predicts the noise of one step with the transformer. Called by `generate` at every step."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from inference.wan.attention_cache import AttentionCache
 
 @dataclass(frozen=True)
 class Conditioning:
-    """All that a job tells the transformer beside the noise. `negative_BLD` is None where nothing guides."""
+    """The transformer's inputs beside the noisy latents. `negative_BLD` is None if the job has no guidance."""
 
     prompt_BLD: torch.Tensor
     negative_BLD: torch.Tensor | None
@@ -31,15 +31,15 @@ def predict_noise(
     cache: AttentionCache,
     cfg: DeviceMesh | None = None,
 ) -> torch.Tensor:
-    """The noise in the latents, in fp32: `uncond + scale · (cond − uncond)` (Ho and Salimans 2022).
+    """Return the noise in the latents, in fp32: `uncond + scale · (cond − uncond)` (Ho and Salimans 2022).
 
-    Along the axis `cfg` each of two ranks predicts one branch, and both get both; without it this rank predicts both.
+    With a mesh axis `cfg` each of its two ranks predicts one branch and gathers both; without, this rank predicts both.
     """
     inputs_BCTHW = torch.cat([latents_BCTHW, given.first_frame_BCTHW], dim=1).to(transformer.dtype)
     timestep_B = timestep.expand(latents_BCTHW.shape[0])
 
     def predict(branch: str, text_BLD: torch.Tensor) -> torch.Tensor:
-        cache.begin(branch, step)
+        cache.begin_pass(branch, step)
         return transformer(
             hidden_states=inputs_BCTHW,
             timestep=timestep_B,
@@ -55,13 +55,13 @@ def predict_noise(
         both = [predict(*branch) for branch in branches]
     else:
         both = _gather(predict(*branches[cfg.get_local_rank()]), cfg)
-    # The difference of two near predictions is small: bf16 would lose most of it.
+    # The difference of two similar predictions is small: bf16 would lose most of its digits.
     cond_BCTHW, uncond_BCTHW = (noise_BCTHW.float() for noise_BCTHW in both)
     return uncond_BCTHW + scale * (cond_BCTHW - uncond_BCTHW)
 
 
 def _gather(noise_BCTHW: torch.Tensor, cfg: DeviceMesh) -> list[torch.Tensor]:
-    """The branches of both ranks, in their order."""
+    """Return the predictions of both ranks, in rank order. A collective."""
     both = [torch.empty_like(noise_BCTHW, memory_format=torch.contiguous_format) for _ in range(cfg.size())]
     dist.all_gather(both, noise_BCTHW.contiguous(), group=cfg.get_group())
     return both

@@ -1,4 +1,7 @@
-"""What the transformer's blocks run on: attention's kernel, compiled code, 8-bit matrices. Knows no job and no plan."""
+"""Chooses and checks what the transformer's blocks run on: attention backend, torch.compile, FP8 matrix products.
+
+Called once, when a rank starts. Raises `KernelError` if the device cannot run what the settings ask for.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,31 +24,33 @@ BEST_FIRST = {
     "cuda": ("_native_cudnn", "flash", NATIVE),
     "npu": ("_native_npu", NATIVE),
 }
-"""diffusers' names. All of them work under Ulysses, which `_flash_3` and others do not."""
+"""Attention backends by device type, best first, by diffusers' names.
+
+All of these work under Ulysses; others, such as `_flash_3`, do not."""
 
 APPROXIMATE = "sage"
-"""Stands in the names of those that change pixels beyond rounding."""
+"""Part of the names of all attention backends that change pixels beyond rounding."""
 
-PICTURE_TOKENS = 257  # of Wan's CLIP: an odd number, which some kernels refuse
-VIDEO_TOKENS = 31 * 45 * 80  # of 121 frames at 1280 × 720
+PICTURE_TOKENS = 257  # Wan's CLIP makes as many; the number is odd, which some kernels refuse
+VIDEO_TOKENS = 31 * 45 * 80  # tokens of 121 frames at 1280 × 720
 QUERIES_COMPARED = 8
 HEADS_TRIED = 1
-AWAY_MAX = 0.05  # of the result; bf16 is some 0.004 away
-WARM_UP_FRAMES = 81  # what a job has by default
+ERROR_MAX = 0.05  # relative to the norm of the result; bf16 has an error of some 0.004
+WARM_UP_FRAMES = 81  # a job's default
 
 
 class KernelError(Exception):
-    """This device cannot run what the settings ask for; the text says what."""
+    """Raised if this device cannot run what the settings ask for; the text names setting and device."""
 
 
-def attend(wan: Wan, asked: str | None) -> str:
-    """Give the transformer the attention that was asked for, or else the best that the device runs; which it is.
+def set_attention_backend(wan: Wan, asked: str | None) -> str:
+    """Set the transformer's attention backend to `asked`, or to the best that works here; return its name.
 
-    Raises `KernelError` if the one that was asked for does not run here.
+    Raises `KernelError` if `asked` does not work on this device.
     """
     head_dim: int = wan.transformer.config["attention_head_dim"]
     names = (asked,) if asked else BEST_FIRST.get(wan.device.type, (NATIVE,))
-    usable = next((name for name in names if runs(name, wan.device, head_dim)), None)
+    usable = next((name for name in names if backend_works(name, wan.device, head_dim)), None)
     if usable is None:
         raise KernelError(f"ATTENTION_BACKEND: {wan.device.type} was expected to run {names[-1]!r}, but does not")
     if usable != NATIVE:
@@ -53,18 +58,18 @@ def attend(wan: Wan, asked: str | None) -> str:
     return usable
 
 
-def runs(name: str, device: torch.device, head_dim: int) -> bool:
-    """Whether an attention comes out right: what is installed, what works and what computes the same are three things.
+def backend_works(name: str, device: torch.device, head_dim: int) -> bool:
+    """Run the attention backend and return whether its results are right; an installed backend may fail or be wrong.
 
-    Over a picture's tokens, whose number is odd, and over as many as the longest video has. Of that a CPU asks for a
-    few queries alone; other devices ask for all of them, which takes a fraction of a second.
+    Tried with the tokens of a picture, an odd number, and with those of the longest video. For the video a CPU
+    computes a few queries only; other devices compute all, which takes a fraction of a second.
     """
     few = QUERIES_COMPARED
     try:
-        right = _is_right(name, device, head_dim, few, PICTURE_TOKENS) and _is_right(
+        right = _is_exact_enough(name, device, head_dim, few, PICTURE_TOKENS) and _is_exact_enough(
             name, device, head_dim, few if device.type == "cpu" else VIDEO_TOKENS, VIDEO_TOKENS
         )
-    except Exception as error:  # noqa: BLE001  # whatever a kernel has against this device
+    except Exception as error:  # noqa: BLE001  # a kernel may raise anything on a device that it does not support
         log.get().info("attention_refused", backend=name, error=type(error).__name__)
         return False
     if not right:
@@ -72,10 +77,10 @@ def runs(name: str, device: torch.device, head_dim: int) -> bool:
     return right
 
 
-def _is_right(name: str, device: torch.device, head_dim: int, queries: int, keys: int) -> bool:
-    """Compare the first and the last queries with the sums written out in fp32.
+def _is_exact_enough(name: str, device: torch.device, head_dim: int, queries: int, keys: int) -> bool:
+    """Return whether the backend agrees with fp32 matrix products, compared at the first and the last queries.
 
-    Values grow along the tokens, so that a band which leaves out the far ones moves every result.
+    Values grow along the tokens, so a kernel that leaves out distant tokens changes every result.
     """
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     draws = torch.Generator().manual_seed(0)
@@ -84,7 +89,7 @@ def _is_right(name: str, device: torch.device, head_dim: int, queries: int, keys
     value_BLHD = value_BLHD + torch.linspace(0, 2, keys, device=device, dtype=dtype)[None, :, None, None]
     try:
         found_BLHD = dispatch_attention_fn(query_BLHD, key_BLHD, value_BLHD, backend=AttentionBackendName(name))
-    except torch.OutOfMemoryError:  # of a kernel that keeps all products: jobs may be shorter
+    except torch.OutOfMemoryError:  # a kernel that stores all products may still run shorter jobs
         return keys > PICTURE_TOKENS
     ends = [*range(QUERIES_COMPARED // 2), *range(-QUERIES_COMPARED // 2, 0)]
     query_BHLD, key_BHLD, value_BHLD = (
@@ -92,17 +97,17 @@ def _is_right(name: str, device: torch.device, head_dim: int, queries: int, keys
     )
     weights_BHLL = (query_BHLD @ key_BHLD.mT / head_dim**0.5).softmax(-1)
     exact_BHLD = weights_BHLL @ value_BHLD
-    away = (found_BLHD[:, ends].transpose(1, 2).float() - exact_BHLD).norm() / exact_BHLD.norm()
-    return bool(away < AWAY_MAX)  # which no NaN is
+    error = (found_BLHD[:, ends].transpose(1, 2).float() - exact_BHLD).norm() / exact_BHLD.norm()
+    return bool(error < ERROR_MAX)  # false for NaN
 
 
-def marks(attention: str, *, fp8_linear: bool) -> list[str]:
-    """Name all arithmetic that changes pixels beyond rounding: with it, the same weights are another model."""
+def approximations(attention: str, *, fp8_linear: bool) -> list[str]:
+    """Return the names of the arithmetic that changes pixels beyond rounding; they become part of the model's id."""
     return [*(["fp8_linear"] if fp8_linear else []), *([attention] if APPROXIMATE in attention else [])]
 
 
 def check_fp8(device: torch.device) -> None:
-    """Raises `KernelError` where matrices of 8-bit floats are not to be had: on CUDA from Ada and Hopper on."""
+    """Raise `KernelError` if the device cannot multiply FP8 matrices. On CUDA, Ada and Hopper are the first to do."""
     linear = Fp8Linear(nn.Linear(32, 32, dtype=torch.bfloat16, device=device))
     try:
         linear(torch.zeros(32, 32, dtype=torch.bfloat16, device=device))
@@ -111,7 +116,7 @@ def check_fp8(device: torch.device) -> None:
 
 
 def check_compile(device: torch.device, backend: str | Callable[..., Any] = "inductor") -> None:
-    """Raises `KernelError` where code cannot be compiled: without a compiler for the device, or for the CPU's."""
+    """Raise `KernelError` if torch.compile fails here, for example for want of a compiler for the device or the CPU."""
     try:
         doubled = torch.compile(lambda numbers: numbers * 2 + 1, backend=backend)(torch.ones(4, device=device))
         assert doubled.eq(3).all()
@@ -120,20 +125,21 @@ def check_compile(device: torch.device, backend: str | Callable[..., Any] = "ind
 
 
 def compile_blocks(transformer: WanTransformer3DModel, backend: str = "inductor") -> None:
-    """Have the blocks compiled at their first pass: as one code for all of them, whose shapes become free in time."""
+    """Compile the blocks at their first pass. All share one compiled code; shapes that vary become dynamic."""
     for block in transformer.blocks:
         block.compile(backend=backend)
 
 
 def warm_up(wan: Wan) -> None:
-    """One pass for each size, so that no job waits for the compiler. A collective: every rank does it."""
+    """Run one pass for each size of the model, so that no job waits for the compiler. A collective of all ranks."""
     for size in wan.card.sizes:
         width, height = parse_size(size)
         with torch.inference_mode():
-            wan.transformer(**_nothing(wan, width, height))
+            wan.transformer(**_empty_inputs(wan, width, height))
 
 
-def _nothing(wan: Wan, width: int, height: int) -> dict[str, torch.Tensor]:
+def _empty_inputs(wan: Wan, width: int, height: int) -> dict[str, torch.Tensor]:
+    """Return inputs of zeros for one pass of the transformer, with the shapes of a job of this size."""
     config, dtype = wan.transformer.config, wan.transformer.dtype
     frames = (WARM_UP_FRAMES - 1) // TEMPORAL_STRIDE + 1
     eye: Any = wan.image_encoder.config

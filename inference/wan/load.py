@@ -1,4 +1,7 @@
-"""Loads a Wan2.1 image-to-video checkpoint, each rank its own rows. Knows no job, no rank and no network."""
+"""Loads a Wan2.1 image-to-video checkpoint from a folder into a `Wan`. Called once, when a rank starts.
+
+Over a mesh, transformer and text encoder are FSDP2-sharded, and each rank reads only its own rows from the files.
+"""
 
 import time
 from collections.abc import Callable
@@ -17,27 +20,27 @@ from transformers.utils import logging
 
 from contracts.process import log
 from inference.wan import fp8
-from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.components import Checkpoint, Component
 from inference.wan.checkpoint.fingerprint import fingerprint
 from inference.wan.checkpoint.model_card import ModelCard, read_card
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.checkpoint.tokenizer import read_tokenizer
 from inference.wan.clip_pixels import Processor
-from inference.wan.parallel.fsdp import own_rows, share_out, with_rows
-from inference.wan.prompt_cache import Texts
+from inference.wan.parallel.fsdp import local_rows, shard, with_local_shard
+from inference.wan.prompt_cache import PromptCache
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
 from inference.wan.vae.cpu import speed_up
 
-SAY_EVERY_S = 5.0
+LOG_EVERY_S = 5.0
 
 
 @dataclass(frozen=True)
 class Wan:
-    """The loaded components, none of them to be trained, all of them on `device` but for an offloaded text encoder.
+    """The loaded model, not for training: its components, on `device` except for an offloaded text encoder.
 
-    `weights` is the fingerprint of the checkpoint, with what else changes the pixels beyond rounding; it is empty for
-    weights that are not from a checkpoint. `texts` are the prompts encoded lately.
+    `weights` is the checkpoint's fingerprint, followed by the names of all arithmetic that changes pixels beyond
+    rounding; it is empty if the weights are not from a checkpoint. Lives as long as the process.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,7 +52,7 @@ class Wan:
     card: ModelCard
     device: torch.device
     weights: str = ""
-    texts: Texts = field(default_factory=Texts)
+    prompt_cache: PromptCache = field(default_factory=PromptCache)
 
     @property
     def heads(self) -> int:
@@ -67,11 +70,12 @@ def load(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """The model in `folder` on `device`, its card with the large sizes if they are asked for.
+    """Return the model in `folder` on `device`; with `large_sizes` its card also lists the large sizes.
 
-    Over a `mesh` the two large models are shared out and each rank reads its own rows alone; every rank of it calls
-    this. `dtype` is that of the two, by default what suits the device. Raises `CheckpointError` before any weight is
-    read if the folder holds something else, and afterwards if it was changed meanwhile.
+    Over a `mesh` the transformer and the text encoder are sharded and each rank reads its own rows only; every rank of
+    the mesh calls this. `dtype` is the dtype of these two models, by default the one that suits the device. Raises
+    `CheckpointError` before any weight is read if the folder holds another model, and afterwards if its files were
+    changed while they were read.
     """
     checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
     for each in checkpoint.unused:
@@ -101,23 +105,25 @@ def read(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """The models of a checkpoint that was opened; all else as above."""
-    logging.disable_progress_bar()  # the bars of many ranks in one log are of no use to anybody
-    # The VAE and CLIP are small and their rounding would be seen: they are in fp32 on every device.
+    """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`."""
+    logging.disable_progress_bar()  # every rank would write its own bar into the log
+    # VAE and CLIP are small, and their rounding would be visible: both are in fp32 on every device.
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
-    reading = _Reading()
+    progress = _LoadingProgress()
 
-    def whole(part: Part) -> Any:
-        return _filled(part, part.empty(), lambda _name: torch.float32, device, reading)
+    def whole(component: Component) -> Any:
+        return _with_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
 
     def transformer() -> WanTransformer3DModel:
         empty = checkpoint.transformer.empty()
         if fp8_linear:
             fp8.convert(empty.blocks)
         if mesh is not None:
-            share_out(empty, empty.blocks, mesh)
-        model = _filled(checkpoint.transformer, empty, lambda name: wan_dtype(name, large_dtype), device, reading)
+            shard(empty, empty.blocks, mesh)
+        model = _with_weights(
+            checkpoint.transformer, empty, lambda name: wan_dtype(name, large_dtype), device, progress
+        )
         if large_dtype != torch.float32:
             keep_residuals_in_fp32(model, large_dtype)
         return model
@@ -125,9 +131,9 @@ def read(
     def text_encoder() -> UMT5EncoderModel:
         empty = checkpoint.text_encoder.empty()
         if mesh is not None:
-            share_out(empty, empty.encoder.block, mesh, offload=offload_text_encoder)
+            shard(empty, empty.encoder.block, mesh, offload=offload_text_encoder)
         home = torch.device("cpu") if offload_text_encoder else device
-        model = _filled(checkpoint.text_encoder, empty, lambda _name: large_dtype, home, reading)
+        model = _with_weights(checkpoint.text_encoder, empty, lambda _name: large_dtype, home, progress)
         if offload_text_encoder and mesh is None:
             cpu_offload(model, execution_device=device)
         return model
@@ -147,33 +153,37 @@ def read(
     )
 
 
-def _filled(
-    part: Part, model: Any, dtype_of: Callable[[str], torch.dtype], device: torch.device, reading: "_Reading"
+def _with_weights(
+    component: Component,
+    model: Any,
+    dtype_of: Callable[[str], torch.dtype],
+    device: torch.device,
+    progress: "_LoadingProgress",
 ) -> Any:
-    """The model with its parameters read, in the order in which they lie in the files."""
-    names = {part.canonical(name): name for name, _ in model.named_parameters()}
+    """Read this rank's rows of all parameters of the empty `model`, in file order, and return the model on `device`."""
+    names = {component.canonical(name): name for name, _ in model.named_parameters()}
     new: dict[nn.Parameter, nn.Parameter] = {}
-    for stored_name, stored in part.stored.items():
+    for stored_name, stored in component.stored.items():
         if stored_name not in names:
             continue
         name = names[stored_name]
         owner, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
-        first, last = own_rows(parameter)
+        first, last = local_rows(parameter)
         rows = stored.read(first, last)
-        reading.add(part, rows.nbytes)
+        progress.add(component, rows.nbytes)
         if isinstance(owner, fp8.Fp8Linear) and parameter is owner.weight:
             rows, scale = fp8.quantise(rows.to(device))
-            new[owner.scale] = with_rows(owner.scale, scale, device, scale.dtype)
-            new[parameter] = with_rows(parameter, rows, device, rows.dtype)
+            new[owner.scale] = with_local_shard(owner.scale, scale, device, scale.dtype)
+            new[parameter] = with_local_shard(parameter, rows, device, rows.dtype)
         else:
-            new[parameter] = with_rows(parameter, rows, device, dtype_of(name))
+            new[parameter] = with_local_shard(parameter, rows, device, dtype_of(name))
     _replace(model, new)
     _move_buffers(model, device)
     return model
 
 
 def _replace(model: nn.Module, new: dict[nn.Parameter, nn.Parameter]) -> None:
-    # By identity, so that a parameter that is used in two places remains one.
+    # Matched by identity, so that a parameter used in two places remains one parameter.
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
             setattr(module, name, new[parameter])
@@ -185,15 +195,15 @@ def _move_buffers(model: nn.Module, device: torch.device) -> None:
             setattr(module, name, buffer.to(device))
 
 
-class _Reading:
-    """Says now and then how far this rank is."""
+class _LoadingProgress:
+    """Logs every `LOG_EVERY_S` how much this rank has read. Lives for one `read`."""
 
     def __init__(self) -> None:
         self._bytes = 0
-        self._said_at = time.monotonic()
+        self._logged_at = time.monotonic()
 
-    def add(self, part: Part, size: int) -> None:
+    def add(self, component: Component, size: int) -> None:
         self._bytes += size
-        if time.monotonic() - self._said_at >= SAY_EVERY_S:
-            self._said_at = time.monotonic()
-            log.get().info("model_loading", part=part.where.name, gigabytes=round(self._bytes / 1e9, 2))
+        if time.monotonic() - self._logged_at >= LOG_EVERY_S:
+            self._logged_at = time.monotonic()
+            log.get().info("model_loading", part=component.where.name, gigabytes=round(self._bytes / 1e9, 2))

@@ -1,4 +1,4 @@
-"""Whether the ranks keep the large models apart while a job runs, or all at hand. Knows no job and no plan."""
+"""Switches the FSDP2 models between sharded and gathered, before each job. Called by the worker of every rank."""
 
 import torch
 from torch import nn
@@ -7,21 +7,22 @@ from torch.distributed.fsdp import FSDPModule
 from inference.wan.load import Wan
 
 
-def keep(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
-    """Keep the transformer and the text encoder so from now on, and clear up after a pass that was broken off.
+def set_sharded(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
+    """Shard or gather the transformer (`dit_sharded`) and the text encoder (`t5_sharded`) from the next job on.
 
-    Sharded, a rank gathers each block when it is reached and drops it after; gathered, it has the whole model beside
-    its own rows. A collective: every rank calls it, between jobs. It is cheap where nothing changes, and on one rank
-    there is nothing to change. Raises ValueError where rows are to be kept apart that were not loaded so.
+    Sharded, a rank gathers each block before its pass and frees it afterwards. Gathered, a rank holds the whole model
+    beside its own shard. A collective: every rank calls it, between jobs; also resets FSDP2 after a pass that an error
+    ended. Cheap if nothing changes; does nothing on one rank. Raises ValueError if a model is to be sharded that was
+    loaded whole.
     """
-    # The rows of an offloaded encoder come to the device block by block or not at all.
+    # An offloaded encoder stays sharded: its rows come to the device block by block.
     offloaded = next(wan.text_encoder.parameters()).device != wan.device
-    with torch.inference_mode():  # as the passes are run: what was made there cannot be written to outside
-        _keep(wan.transformer, sharded=dit_sharded)
-        _keep(wan.text_encoder, sharded=t5_sharded or offloaded)
+    with torch.inference_mode():  # FSDP2's buffers were made in inference mode and can only be modified in it
+        _set_sharded(wan.transformer, sharded=dit_sharded)
+        _set_sharded(wan.text_encoder, sharded=t5_sharded or offloaded)
 
 
-def _keep(model: nn.Module, *, sharded: bool) -> None:
+def _set_sharded(model: nn.Module, *, sharded: bool) -> None:
     if not isinstance(model, FSDPModule):
         if sharded and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             raise ValueError("a model that was loaded whole cannot be kept sharded")
@@ -37,7 +38,7 @@ def _keep(model: nn.Module, *, sharded: bool) -> None:
 
 
 def _clear_up(model: FSDPModule) -> None:
-    """An error on the way leaves FSDP2 in the middle of its pass; there is no public way to ask."""
+    """Reset FSDP2's state if an error ended a pass half-way. There is no public way to ask for that state."""
     context = model._get_fsdp_state()._state_ctx  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    if context.iter_forward_root is not None and hasattr(model, "reset_iter_state"):  # before torch 2.13 it recovers
+    if context.iter_forward_root is not None and hasattr(model, "reset_iter_state"):  # torch < 2.13 recovers by itself
         model.reset_iter_state()

@@ -1,6 +1,6 @@
 """A job between two of its steps: all that the rest of it depends on, and the same as bytes. Knows no file and no rank.
 
-What depends on the plan is not in it (nor the attention cache: there is a halfway only where the next step computes),
+What depends on the plan is not in it (nor the attention cache: there is a snapshot only where the next step computes),
 so that a job goes on by any plan, on any number of ranks.
 """
 
@@ -23,7 +23,7 @@ HEADER_BYTES_MAX = 100 * 1024  # there are a dozen tensors
 
 
 @dataclass(frozen=True)
-class Halfway:
+class DenoisingSnapshot:
     """`step` steps are done, at least one; `latents_BCTHW` are what came of them."""
 
     step: int
@@ -31,14 +31,14 @@ class Halfway:
     memory: Memory
     given: Conditioning
 
-    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "Halfway":
+    def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "DenoisingSnapshot":
         """On that device, and what text and picture say in that type: the one of the transformer there."""
 
         def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device)
 
         given, memory = self.given, self.memory
-        return Halfway(
+        return DenoisingSnapshot(
             step=self.step,
             latents_BCTHW=self.latents_BCTHW.to(device),
             memory=Memory(tuple(map(moved, memory.outputs)), moved(memory.last_sample), memory.counts),
@@ -52,14 +52,14 @@ class Halfway:
 
 
 class Origin(Struct, frozen=True):
-    """Whose bytes these are: `recipe` tells a job with its picture from any other, `weights` one model from another."""
+    """Whose snapshot it is: `job_fingerprint` tells a job with its picture from any other, `weights` a model."""
 
-    recipe: str
+    job_fingerprint: str = msgspec.field(name="recipe")
     weights: str
 
 
 class Unusable(Exception):
-    """These bytes are no halfway of this job; the text says why."""
+    """These bytes are no snapshot of this job; the text says why."""
 
     def __init__(self, why: Literal["damaged", "foreign", "of another format"]) -> None:
         super().__init__(why)
@@ -83,11 +83,11 @@ def encode_conditions(given: Conditioning, origin: Origin) -> bytes:
     return _saved(tensors, _Facts(FORMAT, origin))
 
 
-def encode_step(halfway: Halfway, origin: Origin, conditions_digest: str) -> bytes:
+def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: str) -> bytes:
     """What a step changes, as safetensors, bound to the conditions that it belongs to, by their `digest`."""
-    tensors = {"latents": halfway.latents_BCTHW, **dict(_remembered(halfway.memory))}
-    outputs, counts = len(halfway.memory.outputs), halfway.memory.counts
-    facts = _Facts(FORMAT, origin, halfway.step, counts, outputs, conditions_digest)
+    tensors = {"latents": snapshot.latents_BCTHW, **dict(_remembered(snapshot.memory))}
+    outputs, counts = len(snapshot.memory.outputs), snapshot.memory.counts
+    facts = _Facts(FORMAT, origin, snapshot.step, counts, outputs, conditions_digest)
     return _saved(tensors, facts)
 
 
@@ -102,11 +102,11 @@ def check(conditions: bytes, step: bytes, origin: Origin) -> int:
     return facts.step
 
 
-def decode(conditions: bytes, step: bytes) -> Halfway:
+def decode(conditions: bytes, step: bytes) -> DenoisingSnapshot:
     """On the CPU. Raises `Unusable`."""
     facts, given, changed = _facts(step), _loaded(conditions), _loaded(step)
     try:
-        return Halfway(
+        return DenoisingSnapshot(
             step=facts.step,
             latents_BCTHW=changed["latents"],
             memory=Memory(

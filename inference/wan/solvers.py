@@ -1,4 +1,4 @@
-"""The three solvers, on exactly the sigmas of Wan2.1. Knows no model and no latents."""
+"""The three solvers (UniPC, DPM++, Euler) on exactly Wan2.1's sigmas, and their state as data. Called by `generate`."""
 
 from dataclasses import dataclass, field
 from typing import Any, assert_never
@@ -19,9 +19,9 @@ Scheduler = UniPCMultistepScheduler | DPMSolverMultistepScheduler | FlowMatchEul
 
 @dataclass(frozen=True)
 class Memory:
-    """What a multistep solver remembers of the steps before: tensors and counts, by diffusers' names; Euler nothing.
+    """State of a multistep solver after some steps, by diffusers' names; empty for Euler.
 
-    `outputs` are the last predictions, the newest last, None where there were fewer steps than it could use.
+    `outputs` are the last predictions, the newest last; an entry is None if fewer steps were done than the solver uses.
     """
 
     outputs: tuple[torch.Tensor | None, ...] = ()
@@ -30,10 +30,10 @@ class Memory:
 
 
 def solver(name: Solver, steps: int, shift: float, device: torch.device | None = None) -> Scheduler:
-    """A scheduler at its first step, with its timesteps on `device`. It keeps state: one per job.
+    """Return a scheduler at its first step, with its timesteps on `device`. It has state: make one per job.
 
-    diffusers' own schedules differ from Wan2.1's by up to 0.004 in sigma, and its Euler shifts the small sigmas twice;
-    each is therefore given its sigmas. Source: `wan/utils/fm_solvers.py`, `fm_solvers_unipc.py` of Wan-Video/Wan2.1.
+    diffusers' own schedules differ from Wan2.1's by up to 0.004 in sigma, and its Euler shifts small sigmas twice, so
+    the sigmas are set here. Source: `wan/utils/fm_solvers.py`, `fm_solvers_unipc.py` of Wan-Video/Wan2.1.
     """
     match name:
         case "unipc":
@@ -47,17 +47,18 @@ def solver(name: Solver, steps: int, shift: float, device: torch.device | None =
 
 
 def timesteps(scheduler: Scheduler) -> torch.Tensor:
-    """What is left to do, one entry a step, from high noise to low."""
+    """Return the scheduler's timesteps, one entry per step, from high noise to low."""
     assert isinstance(scheduler.timesteps, torch.Tensor)
     return scheduler.timesteps
 
 
 def advance(scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """The latents one step on. The three agree on `step`, but their annotations do not."""
+    """Return the latents after one more step. The schedulers' `step` methods agree, but their annotations do not."""
     return scheduler.step(noise, timestep, latents, return_dict=False)[0]
 
 
 def memory_of(scheduler: Any) -> Memory:
+    """Return the scheduler's state, sharing its tensors; `recall` restores it."""
     return Memory(
         outputs=tuple(getattr(scheduler, "model_outputs", ())),
         last_sample=getattr(scheduler, "last_sample", None),
@@ -66,8 +67,8 @@ def memory_of(scheduler: Any) -> Memory:
 
 
 def recall(scheduler: Any, memory: Memory, step: int) -> None:
-    """Put a scheduler at its first step to where another one was after `step` steps, at least one."""
-    scheduler._step_index = step  # noqa: SLF001  # `set_begin_index` would forget it again
+    """Restore a new scheduler to the state `memory`, which another scheduler had after `step` steps, at least one."""
+    scheduler._step_index = step  # noqa: SLF001  # `set_begin_index` would be overwritten at the first step
     for name, count in memory.counts.items():
         setattr(scheduler, name, count)
     if memory.outputs:
@@ -84,8 +85,8 @@ def _unipc(steps: int, shift: float, device: torch.device | None) -> UniPCMultis
     scheduler = UniPCMultistepScheduler(
         num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
-    # Wan2.1 starts UniPC at 0.999, where the logarithms of the method are finite, and keeps that in fp32 before it
-    # divides the way into steps; the scheduler applies the shift.
+    # Wan2.1 starts UniPC at 0.999, where the method's logarithms are finite, rounds that to fp32, and then divides it
+    # into even steps; the scheduler applies the shift.
     highest = float(np.float32(1 - 1 / TRAIN_TIMESTEPS))
     unshifted = np.linspace(highest, 0, steps + 1)[:-1]
     scheduler.set_timesteps(sigmas=unshifted, device=device)  # pyright: ignore[reportArgumentType]
@@ -97,7 +98,7 @@ def _dpm(steps: int, shift: float, device: torch.device | None) -> DPMSolverMult
         num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
     scheduler.set_timesteps(steps)
-    # This one takes no sigmas: they are put in place of its own, with the timesteps cut to integers as in Wan2.1.
+    # DPM++'s `set_timesteps` takes no sigmas: replace them, with the timesteps truncated to integers as in Wan2.1.
     sigmas = _sigmas_from_one(steps, shift)
     scheduler.sigmas = torch.from_numpy(np.append(sigmas, 0).astype(np.float32))
     scheduler.timesteps = torch.from_numpy(sigmas * TRAIN_TIMESTEPS).to(device, torch.int64)
@@ -107,7 +108,7 @@ def _dpm(steps: int, shift: float, device: torch.device | None) -> DPMSolverMult
 def _euler(steps: int, shift: float, device: torch.device | None) -> FlowMatchEulerDiscreteScheduler:
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=shift)
     scheduler.set_timesteps(steps)
-    # This one would shift the sigmas that it is given in fp32. Wan2.1 has no Euler; here it gets the sigmas of DPM++.
+    # Euler's `set_timesteps` would shift given sigmas again. Wan2.1 has no Euler; here it gets the sigmas of DPM++.
     sigmas = _sigmas_from_one(steps, shift)
     scheduler.sigmas = torch.from_numpy(np.append(sigmas, 0).astype(np.float32)).to(device)
     scheduler.timesteps = torch.from_numpy((sigmas * TRAIN_TIMESTEPS).astype(np.float32)).to(device)
@@ -115,6 +116,6 @@ def _euler(steps: int, shift: float, device: torch.device | None) -> FlowMatchEu
 
 
 def _sigmas_from_one(steps: int, shift: float) -> np.ndarray:
-    """Even steps from 1 towards 0, time-shifted: a larger shift spends more of the steps on high noise."""
+    """Return even steps from 1 towards 0, time-shifted: a larger shift spends more steps on high noise."""
     unshifted = np.linspace(1, 0, steps + 1)[:-1]
     return shift * unshifted / (1 + (shift - 1) * unshifted)

@@ -1,4 +1,7 @@
-"""Runs a module in processes of its own, alone or as torchrun's ranks, and gives back what it prints."""
+"""Runs a module in a process of its own, or as torchrun's ranks, and returns the JSON lines that it prints.
+
+`engine`, `load` and `quality` measure through it, so that each measurement starts in a fresh process.
+"""
 
 import os
 import subprocess
@@ -14,7 +17,11 @@ QUIET = {
 
 
 def json_lines(module: str, *arguments: str, threads: int, ranks: int | None = None) -> list[str]:
-    """The JSON objects that its processes print, a line each; their complaints go where ours go. Exits if it fails."""
+    """Return the lines that begin with `{` of the standard output of the module's processes.
+
+    `threads` is for each process; with `ranks` torchrun starts so many. Standard error is this process's. Ends this
+    process if the module fails.
+    """
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
     done = subprocess.run(
         [sys.executable, "-m", *([] if ranks is None else torchrun), module, *arguments],

@@ -1,6 +1,6 @@
-"""How fast the engine is, each figure against another of the same run: `python -m ops.bench.engine [--help]`.
+"""Measures how fast the engine is, each side against another in the same run: `python -m ops.bench.engine [--help]`.
 
-Prints a table, and leaves it in a folder with every sample as JSON and a plot of the ratios.
+Prints a table, and writes it into a folder beside every sample as JSON and a plot of the ratios.
 """
 
 import argparse
@@ -17,10 +17,10 @@ from msgspec import Struct
 
 from inference.ranks import device
 from ops.bench.child import json_lines
-from ops.bench.plot import plot
-from ops.bench.row import Row, told
+from ops.bench.report.plot import plot
+from ops.bench.report.row import Row, read
+from ops.bench.report.table import table
 from ops.bench.setup import Setup
-from ops.bench.table import table
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -31,19 +31,21 @@ ON_A_CARD = ("card", "checkpoint")
 
 
 class Report(Struct, frozen=True):
+    """The JSON file of one run: the machine, what was asked for, and every row."""
+
     machine: dict[str, str | int]
     setup: Setup
     rows: list[Row]
 
 
 def measure(parts: Sequence[str], setup: Setup) -> Iterator[Row]:
-    """The rows of these parts, from processes of their own: one, and then as many ranks as are asked for by turns."""
+    """Yield the rows of these parts. One process runs `BY_ITSELF`; then each count of ranks runs `BY_RANKS`."""
     text = msgspec.json.encode(setup).decode()
     for names, worlds in ((BY_ITSELF, (None,)), (BY_RANKS, setup.ranks)):
         asked = [name for name in names if name in parts]
         for ranks in worlds if asked else ():
-            lines = json_lines("ops.bench.parts", text, *asked, threads=setup.threads, ranks=ranks)
-            yield from map(told, lines)
+            lines = json_lines("ops.bench.worker", text, *asked, threads=setup.threads, ranks=ranks)
+            yield from map(read, lines)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -96,7 +98,10 @@ def _machine(here: torch.device) -> dict[str, str | int]:
 
 
 def _headline(machine: dict[str, str | int], setup: Setup) -> str:
-    """What it ran on and what was asked for; more ranks than cores share them, and cannot be faster for it."""
+    """Return the lines above the table: the machine, the setup, and a warning for more ranks than cores.
+
+    Such ranks take turns on the cores, and cannot be faster than one.
+    """
     cores = int(machine["cores"])
     crowded = [ranks for ranks in setup.ranks if ranks * setup.threads > cores]
     lines = [

@@ -1,4 +1,4 @@
-"""How many floating-point operations a pass through Wan's transformer is, and how many a device does. Knows no job."""
+"""Counts the floating-point operations of a pass through Wan's transformer, and measures how many a device does."""
 
 import statistics
 from collections.abc import Mapping
@@ -16,9 +16,9 @@ MATRIX_SIDE_OF_A_CARD = 8192
 
 
 def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, picture_tokens: int) -> int:
-    """A multiplication and an addition count as two; `latents` are B × C × T × H × W.
+    """Return the operations of one pass; a multiply-add counts as two. `latents` are B × C × T × H × W.
 
-    What is no matrix (norms, activations, softmax) is left out, and so is what is done once for all tokens.
+    Norms, activations and softmax are left out, and so is work done once for all tokens.
     """
     tokens = latents[-3] * latents[-2] * latents[-1] // PATCH_SIDE**2
     dim = config["num_attention_heads"] * config["attention_head_dim"]
@@ -35,7 +35,7 @@ def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, 
 
 
 def matrix_tflops(device: torch.device) -> float:
-    """What a product of large square matrices reaches, in the type that the model has on this device."""
+    """Return the TFLOP/s of a product of large square matrices, in the data type of the model on this device."""
     side = MATRIX_SIDE.get(device.type, MATRIX_SIDE_OF_A_CARD)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     left, right = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))

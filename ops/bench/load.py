@@ -1,6 +1,6 @@
-"""How fast ranks load a checkpoint and what that takes of main memory: `python -m ops.bench.load [RANKS] [GIGABYTES]`.
+"""Measures how fast ranks load a checkpoint, and their memory: `python -m ops.bench.load [RANKS] [GIGABYTES]`.
 
-Set against `cat` of the same files, by turns, each time with the files out of the page cache and then in it.
+The load is measured by turns with `cat` of the same files: first with the files outside the page cache, then in it.
 """
 
 import json
@@ -19,7 +19,7 @@ import torch.distributed as dist
 from inference.pocket.build import POCKET_CARD, PocketShape, build
 from inference.ranks import device
 from inference.wan.load import load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from ops.bench.child import json_lines
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 
@@ -42,6 +42,7 @@ def main(ranks: int, gigabytes: float) -> None:
 
 
 def _round(files: list[Path], folder: Path, ranks: int, *, cached: bool) -> tuple[float, list[dict[str, float]]]:
+    """Return the seconds of `cat`, and what each rank printed of its load."""
     _forget(files, really=not cached)
     began = time.monotonic()
     with Path(os.devnull).open("wb") as nothing:
@@ -52,6 +53,7 @@ def _round(files: list[Path], folder: Path, ranks: int, *, cached: bool) -> tupl
 
 
 def _forget(files: list[Path], *, really: bool) -> None:
+    """Drop the files from the page cache, if `really`."""
     for file in files if really else ():
         with file.open("rb") as content:
             os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -74,11 +76,11 @@ def _spread(seconds: list[float]) -> str:
 
 
 def measure(folder: Path) -> None:
-    """One rank: loads the checkpoint and prints what it took."""
+    """Load the checkpoint as one of torchrun's ranks, and print seconds and bytes as a line of JSON."""
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     with device.join_group(cpu):
-        mesh = rows_mesh("cpu", dist.get_world_size())
+        mesh = sharding_mesh("cpu", dist.get_world_size())
         forget_peak(cpu)
         before = held_bytes(cpu)
         dist.barrier()
@@ -88,8 +90,8 @@ def measure(folder: Path) -> None:
         models = (wan.transformer, wan.text_encoder, wan.image_encoder, wan.vae)
         held = [getattr(parameter, "_local_tensor", parameter) for model in models for parameter in model.parameters()]
         rows = sum(tensor.nbytes for tensor in held)
-        told = {"seconds": seconds, "rows": rows, "before": before, "peak": peak_bytes(cpu)}
-        sys.stdout.write(json.dumps(told) + "\n")
+        result = {"seconds": seconds, "rows": rows, "before": before, "peak": peak_bytes(cpu)}
+        sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
 
 

@@ -1,4 +1,7 @@
-"""What this process holds of a device's memory, and the most that it held. On a CPU that is the process (glibc)."""
+"""Measures the memory that this process holds on a device, and its peak, in bytes.
+
+On a CPU that is the resident memory of the process (Linux, glibc); on an accelerator, what torch has allocated.
+"""
 
 import ctypes
 import multiprocessing
@@ -8,7 +11,7 @@ from pathlib import Path
 import torch
 
 KIBIBYTE = 1024
-MEMORY_ROUNDS_MAX = 3  # it hardly varies
+MEMORY_ROUNDS_MAX = 3  # memory hardly varies between rounds
 FORK = multiprocessing.get_context("fork")
 
 
@@ -17,7 +20,7 @@ def held_bytes(device: torch.device) -> int:
 
 
 def forget_peak(device: torch.device) -> None:
-    """The peak counts from here."""
+    """Reset the peak to what is held now."""
     if device.type == "cpu":
         Path("/proc/self/clear_refs").write_text("5")  # proc(5)
     else:
@@ -29,22 +32,25 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def peak_of(run: Callable[[], object], device: torch.device) -> int:
-    """The most memory that is held while this runs. On a CPU it runs in a fork, as the first thing that it does."""
+    """Return the peak memory while `run` runs. On a CPU a forked child runs it before anything else.
+
+    Raises `EOFError` if the child dies.
+    """
     if device.type != "cpu":
         return _peak_here(run, device)
     ours, childs = FORK.Pipe(duplex=False)
     child = FORK.Process(target=lambda: childs.send_bytes(str(_peak_here(run, device)).encode()))
     child.start()
     childs.close()
-    peak = int(ours.recv_bytes())  # EOFError if it died
+    peak = int(ours.recv_bytes())
     child.join()
     return peak
 
 
 def peak_above(run: Callable[[], object], device: torch.device) -> int:
-    """The most that is held while this runs beside what was held before: for ranks, which cannot be forked."""
+    """Return the peak memory while `run` runs, less what was held before. Ranks use this: they cannot be forked."""
     if device.type == "cpu":
-        ctypes.CDLL(None).malloc_trim(0)  # else what earlier runs have freed is there to be taken, unseen
+        ctypes.CDLL(None).malloc_trim(0)  # else the allocator reuses what earlier runs freed, and the peak misses it
     before = held_bytes(device)
     return _peak_here(run, device) - before
 

@@ -1,4 +1,4 @@
-"""Soft blotches of colour, still and moving: what is measured should not depend on a file. Knows no model."""
+"""Draws soft blotches of colour, as a picture and as a video, so that a benchmark depends on no file."""
 
 import numpy as np
 import torch
@@ -9,11 +9,12 @@ SEED = 0
 
 
 def picture(width: int, height: int) -> Image.Image:
+    """Return the picture, the same for the same size."""
     coarse = np.random.default_rng(SEED).integers(0, 256, (5, 8, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
 
 
 def film(width: int, height: int, frames: int) -> torch.Tensor:
-    """A video as the VAE gives it: 1 × 3 × frames × height × width in [-1, 1]."""
+    """Return a video in the form of the VAE's output: 1 × 3 × frames × height × width in [-1, 1]."""
     coarse = torch.rand(1, 3, 2 + frames // 16, 6, 10, generator=torch.Generator().manual_seed(SEED))
     return F.interpolate(2 * coarse - 1, size=(frames, height, width), mode="trilinear")

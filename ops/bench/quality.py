@@ -1,8 +1,8 @@
-"""What it costs in quality to save: `python -m ops.bench.quality [FOLDER]`. Measures a model, changes none.
+"""Measures what each way to save time or memory costs in quality: `python -m ops.bench.quality [FOLDER]`.
 
-Every variant makes the same videos as the exact run beside it, which is fp32, with every attention computed, on one
-rank; PSNR and SSIM say how near it comes. Only with trained weights do the figures mean anything. As torchrun's ranks
-it measures the ways to share a job, and prints rows as JSON.
+Every variant makes the same videos as the exact run: fp32, every attention computed, one rank. PSNR and SSIM say how
+near the variant comes. The figures mean something only with trained weights. As torchrun's ranks the module measures
+the plans that share a job, and prints rows as JSON.
 """
 
 import os
@@ -31,8 +31,8 @@ from inference.wan.load import Wan, load
 from inference.wan.parallel.mesh import ALONE, Layout, Meshes
 from inference.wan.vae.codec import SPATIAL_STRIDE
 from ops.bench.child import json_lines
-from ops.bench.likeness import Likeness, Row, likeness, table
-from ops.bench.quality_plot import plot
+from ops.bench.report.likeness import Likeness, QualityRow, likeness, table
+from ops.bench.report.quality_plot import plot
 from ops.bench.turns import say
 from ops.local.sample_image import landscape
 
@@ -42,16 +42,16 @@ STEPS = 40
 JOB = Job(prompt=PROMPTS[0], seed=1, num_frames=25, infer_steps=STEPS)
 TILE_PX, TILE_STRIDE_PX = 128, 96
 RANKS = 2
-# After this long the figures are those of the variants so far; the ranks' have a limit of their own.
+# After this time the remaining variants are left out; `child` limits the ranks.
 ALONE_S_MAX = 2 * 3600.0
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to save: fields of the job, a way to open the model in another form, or a plan for more ranks than one.
+    """A way to save: fields of the job, a function that opens the model in another form, or a plan for several ranks.
 
-    `steps` are those of the exact run that it is set against.
+    `steps` is the number of steps of the exact run to compare with.
     """
 
     name: str
@@ -62,13 +62,13 @@ class Variant:
 
 
 def cache(start: int, interval: int, end: int, steps: int = STEPS) -> Variant:
-    """The attention cache by this rule."""
+    """Return the variant with the attention cache by this rule."""
     rule = {"start_step": start, "attentioncache_interval": interval, "end_step": end}
     return Variant(f"cache {start}/{interval}/{end}", {"use_attentioncache": True, **rule}, steps)
 
 
 def tiled(folder: Path) -> Wan:
-    """The VAE in overlapping squares, as diffusers saves memory."""
+    """Load the model with diffusers' tiled VAE, which decodes overlapping squares to save memory."""
     wan = load(folder, CPU)
     wan.vae.enable_tiling(TILE_PX, TILE_PX, TILE_STRIDE_PX, TILE_STRIDE_PX)
     return wan
@@ -103,28 +103,28 @@ def measure(
     prompts: Sequence[str],
     *,
     meshes: Meshes | None = None,
-) -> Iterator[Row]:
-    """A row a variant, the variants of one exact run after one another.
+) -> Iterator[QualityRow]:
+    """Yield a row for each variant; consecutive variants with the same `steps` share an exact run.
 
-    Those with a plan need `meshes`, and every rank calls this. Nothing is timed: `just bench-engine` does that.
+    Variants with a plan need `meshes`, and then every rank calls this. Nothing is timed: `just bench-engine` does that.
     """
     plain = load(folder, CPU)
     for steps, of_these_steps in groupby(variants, key=lambda variant: variant.steps):
         jobs = [msgspec.structs.replace(job, prompt=prompt, infer_steps=steps) for prompt in prompts]
-        exact = [_made(plain, each, image) for each in jobs]
+        exact = [_video(plain, each, image) for each in jobs]
         say(f"exact runs of {steps} steps are made")
         for variant in of_these_steps:
             layout, wan = _layout(variant, meshes, image), variant.open(folder) if variant.open else plain
             altered = [msgspec.structs.replace(each, **variant.job) for each in jobs]
             videos: list[Likeness] = []
             for each, video in zip(altered, exact, strict=True):
-                videos.append(likeness(_made(wan, each, image, layout), video))
+                videos.append(likeness(_video(wan, each, image, layout), video))
             say(f"{variant.name}: {videos[-1].psnr_db:.1f} dB")
-            yield Row(variant.name, steps, attention_share(altered[0]) * altered[0].infer_steps / steps, videos)
+            yield QualityRow(variant.name, steps, attention_share(altered[0]) * altered[0].infer_steps / steps, videos)
 
 
 def attention_share(job: Job) -> float:
-    """Of the self-attention of the job's steps, what its cache leaves to be computed."""
+    """Return the share of the steps whose self-attention is computed under the job's cache rule; 1 without a cache."""
     rule = rule_for(job)
     return 1 if rule is None else sum(not rule.reuses(step) for step in range(job.infer_steps)) / job.infer_steps
 
@@ -136,7 +136,7 @@ def _layout(variant: Variant, meshes: Meshes | None, image: Image.Image) -> Layo
     return meshes.layout(variant.plan, latent_rows=image.height // SPATIAL_STRIDE)
 
 
-def _made(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> torch.Tensor:
+def _video(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> torch.Tensor:
     return generate(wan, job, image, lambda _stage, _step: None, layout)
 
 
@@ -146,7 +146,7 @@ def main(arguments: list[str]) -> None:
     if "RANK" in os.environ:
         _as_a_rank(folder, image)
         return
-    rows: list[Row] = []
+    rows: list[QualityRow] = []
     end = time.monotonic() + ALONE_S_MAX
     for row in measure(folder, image, JOB, ALONE_VARIANTS, PROMPTS):
         rows.append(row)
@@ -154,7 +154,7 @@ def main(arguments: list[str]) -> None:
             say(f"no more time: {len(rows)} of {len(ALONE_VARIANTS)} variants")
             break
     shared = json_lines("ops.bench.quality", str(folder), threads=1, ranks=RANKS)
-    rows += [msgspec.json.decode(line, type=Row) for line in shared]
+    rows += [msgspec.json.decode(line, type=QualityRow) for line in shared]
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "quality.json").write_bytes(msgspec.json.format(msgspec.json.encode(rows)) + b"\n")
     (RESULTS / "quality.md").write_text(table(rows))

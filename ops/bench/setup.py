@@ -1,4 +1,7 @@
-"""What is measured, of which size and how often. Knows no model."""
+"""The settings of one benchmark run: what is measured, at which size, how often.
+
+`engine` reads them from its command line and hands them to `worker` as JSON.
+"""
 
 from typing import Annotated, Literal
 
@@ -14,7 +17,10 @@ PROMPT = "a small boat sails over a calm sea"
 
 
 class Setup(Struct, frozen=True, kw_only=True):
-    """`film_size` and `film_frames` are those of the video that becomes an mp4; `ranks` are those that share a job."""
+    """The settings of one run. `count` is the number of rounds; `ranks` are the sizes of the groups that share a job.
+
+    `threads` are those of each process. `film_size` and `film_frames` belong to the video that the part `mp4` encodes.
+    """
 
     shape: ShapeName = "pocket"
     size: ImageSize = "256*144"
@@ -30,7 +36,7 @@ class Setup(Struct, frozen=True, kw_only=True):
 
     @property
     def job(self) -> Job:
-        """May be shorter than a client could ask for."""
+        """Return the job of these settings; it may be shorter than a client could ask for."""
         return Job(
             prompt=PROMPT,
             image_size=self.size,
@@ -42,6 +48,6 @@ class Setup(Struct, frozen=True, kw_only=True):
 
     @property
     def cached_job(self) -> Job:
-        """One that computes self-attention at its first and last step alone."""
+        """Return the job with a cache rule under which only the first and the last step compute self-attention."""
         rule = {"start_step": 0, "attentioncache_interval": self.steps, "end_step": self.steps}
         return replace(self.job, use_attentioncache=True, **rule)

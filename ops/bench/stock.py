@@ -1,4 +1,4 @@
-"""diffusers' own `WanImageToVideoPipeline` over the same weights, and its own way to an mp4. Knows nothing of ours."""
+"""Runs diffusers' own `WanImageToVideoPipeline` on our weights, and its own way to an mp4, as the baseline."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,7 @@ from inference.wan.vae.codec import SPATIAL_STRIDE
 
 
 def stock_pipeline(wan: Wan, scheduler: Any) -> Any:
-    """The pipeline over these weights, silent."""
+    """Return the pipeline over these weights, without a progress bar."""
     components: dict[str, Any] = {
         "tokenizer": wan.tokenizer,
         "text_encoder": wan.text_encoder,
@@ -34,18 +34,18 @@ def stock_pipeline(wan: Wan, scheduler: Any) -> Any:
 
 
 class Stock:
-    """The pipeline, with the solver that Wan2.1 has by default."""
+    """The pipeline with UniPC, the solver that Wan2.1 uses by default."""
 
     def __init__(self, wan: Wan, shift: float) -> None:
         scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift)
         self._pipeline = stock_pipeline(wan, scheduler)
-        # What it makes of a decoded video is measured by itself, as a part of its way to the mp4.
+        # Post-processing of the decoded video is measured separately, by the part `mp4`.
         self._pipeline.video_processor.postprocess_video = _as_decoded
 
     def run(
         self, job: Job, image: Image.Image, on_step: Callable[[int], None], upto: Literal["latent", "np"] = "np"
     ) -> torch.Tensor:
-        """The job's decoded video, or its latents; `on_step(n)` is called after n steps."""
+        """Return the job's decoded video, or its latents; call `on_step(n)` after n steps."""
 
         def after_step(_pipeline: object, step: int, _timestep: object, kwargs: dict[str, Any]) -> dict[str, Any]:
             on_step(step + 1)
@@ -72,6 +72,6 @@ def _as_decoded(video_BCTHW: torch.Tensor, **_: object) -> torch.Tensor:
 
 
 def to_mp4(video_BCTHW: torch.Tensor, path: Path) -> None:
-    """As its documentation has it."""
-    processor: Any = VideoProcessor(vae_scale_factor=SPATIAL_STRIDE)  # its annotations say too little
+    """Write the video to a file as the documentation of diffusers does it."""
+    processor: Any = VideoProcessor(vae_scale_factor=SPATIAL_STRIDE)  # its annotations are too narrow
     export_to_video(list(processor.postprocess_video(video_BCTHW, output_type="np")[0]), str(path), fps=FPS)

@@ -1,4 +1,4 @@
-"""Measures several sides by turns, so that whatever else the machine does hits them alike. Knows none of them."""
+"""Runs the sides of a benchmark by turns, so that other load on the machine hits all of them alike."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def by_turns(sides: Mapping[str, Callable[[], T]], count: int) -> dict[str, list[T]]:
-    """What each side came to in `count` rounds; every other round goes backwards."""
+    """Return each side's results of `count` rounds. Every second round runs the sides in reverse order."""
     took: dict[str, list[T]] = {name: [] for name in sides}
     for turn in range(count):
         for name in list(sides)[:: -1 if turn % 2 else 1]:
@@ -22,26 +22,27 @@ def by_turns(sides: Mapping[str, Callable[[], T]], count: int) -> dict[str, list
 
 
 def say(how_far: str) -> None:
-    """To who waits for the rows; of several ranks one speaks."""
+    """Print progress to standard error, for the user who waits; of several ranks only rank 0 prints."""
     if os.environ.get("RANK", "0") == "0":
         sys.stderr.write(how_far + "\n")
 
 
 def warmed(sides: Mapping[str, Callable[[], T]]) -> Mapping[str, Callable[[], T]]:
-    """The same, each run once: what the first run alone does is not to count."""
+    """Run each side once, so that work of a first run does not count, and return the sides unchanged."""
     for run in sides.values():
         run()
     return sides
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds that `run` takes, its work on the device included."""
     began = now(device)
     run()
     return now(device) - began
 
 
 def now(device: torch.device) -> float:
-    """The clock once the device has done what it was given."""
+    """Wait until the device has done all its work, and return the monotonic clock in seconds."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.monotonic()

@@ -1,6 +1,7 @@
-"""A Wan2.1 of any size with weights drawn at random on the device itself: no file is written or read for them.
+"""Makes a Wan2.1 of any size with random weights, drawn on the device: no weight file is written or read.
 
-Loaded by the same lines as a checkpoint. The draws go by the tensors' names, so every rank has the same model.
+The code that loads a checkpoint loads these weights too. Each tensor's name seeds its draw, so that every rank has the
+same model.
 """
 
 import math
@@ -15,7 +16,7 @@ import torch
 from torch.distributed.device_mesh import DeviceMesh
 
 from inference.pocket.build import PocketShape, builders
-from inference.wan.checkpoint.components import Checkpoint, Part
+from inference.wan.checkpoint.components import Checkpoint, Component
 from inference.wan.checkpoint.model_card import ModelCard
 from inference.wan.checkpoint.tensors import Stored
 from inference.wan.load import Wan, read
@@ -34,7 +35,7 @@ SHAPES: dict[ShapeName, PocketShape] = {
         image_side=28,
     ),
     "pocket": PocketShape(),
-    # Wan2.1-I2V-14B's transformer, and beside it encoders of the right width that are small.
+    # The transformer of Wan2.1-I2V-14B, with small encoders of the right width.
     "14b": PocketShape(
         card=ModelCard(name="14b", sizes=["1280*720"], default_size="1280*720"),
         layers=40,
@@ -50,7 +51,7 @@ SHAPES: dict[ShapeName, PocketShape] = {
 
 
 def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None = None, fp8_linear: bool = False) -> Wan:
-    """The model, in the types that it would be loaded in."""
+    """Return the model in the data types of a loaded checkpoint; with `mesh` its weights are sharded over the ranks."""
     make = builders(shape)
     parts: dict[str, Any] = {
         name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")
@@ -61,8 +62,8 @@ def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None =
         return read(checkpoint, shape.card, device, mesh=mesh, fp8_linear=fp8_linear)
 
 
-def _part(build: Callable[[], Any], device: torch.device) -> Part:
-    part = Part(Path("drawn"), build, {})
+def _part(build: Callable[[], Any], device: torch.device) -> Component:
+    part = Component(Path("drawn"), build, {})
     names = part.empty().named_parameters()
     return replace(part, stored={name: _tensor(name, tuple(like.shape), device) for name, like in names})
 

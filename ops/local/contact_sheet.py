@@ -1,4 +1,4 @@
-"""Draws frames of a video beside and below each other on one picture, with times and a caption. Knows no service."""
+"""Draws a contact sheet: frames of a video in rows on one picture, with times and a caption. The demo saves it."""
 
 from pathlib import Path
 from typing import cast
@@ -16,7 +16,7 @@ CAPTION_LINES_MAX = 12
 
 
 def contact_sheet(video: Path, *caption: str) -> Image.Image:
-    """Return twelve frames of a file, evenly spread from its first to its last; large ones are made smaller.
+    """Return a picture of twelve frames, evenly spread from the first to the last; large frames are scaled down.
 
     Each frame has its time in its lower left corner. Each text of the caption begins a line above the frames.
     """
@@ -49,7 +49,7 @@ def _with_time(frame: Image.Image, seconds: float) -> Image.Image:
 
 
 def _caption(texts: tuple[str, ...], width_px: int) -> Image.Image:
-    """Return the texts, dark on white, below each other; nothing of any height if there are none."""
+    """Return a picture of the texts, black on white, below each other; its height is 0 if there are no texts."""
     written = [
         (line, font)
         for font, text in (font_for(text, CAPTION_PX) for text in texts)

@@ -1,13 +1,14 @@
-"""One picture becomes a video: `python -m ops.local.demo [PICTURE] [PROMPT]`. A client of the public HTTP API, no more.
+"""Makes a video of one picture on a stack of its own: `python -m ops.local.demo [PICTURE] [PROMPT]` (`just demo`).
 
-It starts a stack of its own, on free ports and in a folder of its own, so that it meets no other one.
+The stack has free ports and a folder of its own, so that it cannot collide with another stack. The demo speaks to it
+through the public HTTP API, and ends it when the video is there.
 """
 
 import os
 import signal
 import sys
 
-if __name__ == "__main__":  # Ctrl-C may come among the imports below, some of which would swallow an exception
+if __name__ == "__main__":  # before the imports below, some of which would swallow KeyboardInterrupt
     signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # ops.local.die_with_parent may have held one back
 
@@ -21,20 +22,21 @@ from msgspec import Struct
 from contracts.bounds import Ranks
 from contracts.process import env, start
 from contracts.status import JobStatus
-from ops.local.asked import Asked, asked
+from ops.local.arguments import Arguments, parse_arguments
 from ops.local.contact_sheet import contact_sheet
-from ops.local.order import POCKET, STEPS, Model, model_of, request, submit
-from ops.local.sample_image import sample
-from ops.local.stack import REPOSITORY, RUNTIME, ask, end_once, on_free_ports, running, short
+from ops.local.http import ask
+from ops.local.paths import REPOSITORY, RUNTIME, short
+from ops.local.signals import exit_on_signals
+from ops.local.stack import on_free_ports
+from ops.local.submission import POCKET, STEPS, Model, model_of, request, submit
+from ops.local.supervisor import running
 from ops.local.vocabulary import asks_for_motion
-
-__all__ = ["progress", "request", "sample"]
 
 FOLDER = RUNTIME / "demo"
 VIDEOS = REPOSITORY / "generated_videos"
 POCKET_PARAMETERS = 10_400_000
 JOB_WITHIN_S = 1800.0
-SILENT_WITHIN_S = 30.0  # a killed edge is back by then
+SILENT_WITHIN_S = 30.0  # supervisord has restarted a killed edge by then
 POLL_S = 0.2
 ASKED_BY = "127.0.0.1"
 """The only host that the demo's own edge serves, whatever `ALLOWED_HOSTS` says for others."""
@@ -52,16 +54,18 @@ ABOUT_POCKET = (
 
 
 class Settings(Struct, frozen=True):
+    """The environment variables of the demo: how many ranks run the model."""
+
     ranks: Ranks = 2
 
 
 def note_on(prompt: str, model: Model) -> str | None:
-    """Return what is to be known before the job starts: that the model does not know what the prompt asks for."""
+    """Return a note for the user if the pocket model knows no motion that the prompt asks for, else None."""
     return NOTHING_ASKED if model.is_pocket and not asks_for_motion(prompt) else None
 
 
 def follow(url: str, job_id: str) -> JobStatus:
-    """Show how the job goes until it has ended, and return how it did."""
+    """Show the job's progress until it ends, and return its last status. Ends the process after `JOB_WITHIN_S`."""
     began = time.monotonic()
     line = Line()
     while not (status := status_of(url, job_id)).ended:
@@ -75,7 +79,10 @@ def follow(url: str, job_id: str) -> JobStatus:
 
 
 def status_of(url: str, job_id: str) -> JobStatus:
-    """The job's status; an edge that is being started again may be away for a while."""
+    """Return the job's status; ask again while the edge is away, as during a restart.
+
+    Ends the process if no status comes for `SILENT_WITHIN_S`.
+    """
     body = msgspec.json.encode({"requestId": job_id})
     deadline = time.monotonic() + SILENT_WITHIN_S
     while True:
@@ -91,7 +98,7 @@ def status_of(url: str, job_id: str) -> JobStatus:
 
 
 def progress(status: JobStatus) -> str:
-    """How far a job is, in one short line."""
+    """Return one short line that says how far a job is."""
     percent = f"{100 * status.progress:3.0f} %"
     match status.status:
         case "InQueue":
@@ -105,7 +112,7 @@ def progress(status: JobStatus) -> str:
 
 
 class Line:
-    """One line that is written over on a terminal, and a line a change elsewhere."""
+    """A progress line: overwritten in place on a terminal; elsewhere each change is printed as a new line."""
 
     def __init__(self) -> None:
         self._terminal = sys.stdout.isatty()
@@ -123,15 +130,15 @@ class Line:
 
 def main() -> None:
     for stream in (sys.stdout, sys.stderr):
-        cast(TextIOWrapper, stream).reconfigure(errors="replace")  # whatever the locale cannot write
-    wanted = asked(sys.argv[1:])
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")  # for characters that the locale cannot write
+    wanted = parse_arguments(sys.argv[1:])
     try:
-        request(wanted.picture, wanted.prompt)  # no stack starts for what would be refused
+        request(wanted.picture, wanted.prompt)  # before a stack starts for what the service would refuse
     except ValueError as error:
         raise SystemExit(str(error)) from error
     with start.refusing("demo"):
         settings = env.read(Settings)
-    end_once()
+    exit_on_signals()
     began = time.monotonic()
     stack = on_free_ports(
         FOLDER,
@@ -151,8 +158,8 @@ def main() -> None:
     show(wanted, model, ended)
 
 
-def show(wanted: Asked, model: Model, ended: JobStatus) -> None:
-    """Draw the contact sheet, and print where the video and the sheet are, and what made them."""
+def show(wanted: Arguments, model: Model, ended: JobStatus) -> None:
+    """Draw the contact sheet; print the paths of video and sheet, and the facts. Ends the process if the job failed."""
     if ended.status != "Succeed" or ended.results is None:
         raise SystemExit(f"{ended.status}: {ended.reason or 'no reason was given'}")
     made = ended.results

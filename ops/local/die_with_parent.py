@@ -1,9 +1,10 @@
-"""`python -m ops.local.die_with_parent COMMAND…` becomes that command, and the kernel ends it with its parent.
+"""Runs a command that the kernel ends with its parent: `python -m ops.local.die_with_parent COMMAND…`.
 
-Linux only; elsewhere it just becomes the command.
+The process asks Linux for SIGTERM at its parent's death (PR_SET_PDEATHSIG) and then becomes the command; on other
+systems it only becomes the command. supervisord.conf, `supervisor` and the justfile start commands so.
 
-After `--hold-interrupts` the command starts with SIGINT blocked, for a Python program that unblocks it once it has a
-handler: an interpreter that Ctrl-C meets while it starts prints a traceback, whatever it is to run.
+After `--hold-interrupts` the command starts with SIGINT blocked, for a Python program that unblocks the signal once it
+has a handler: a Python that receives Ctrl-C during its start prints a traceback.
 """
 
 import os
@@ -24,7 +25,10 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
 
 
 def tie_to_parent() -> None:
-    """Have the kernel send SIGTERM to this process, also after `exec`, when its parent ends. Raises `OSError`."""
+    """Have the kernel send SIGTERM to this process when its parent dies; end now if the parent is dead already.
+
+    Raises `OSError` if the kernel refuses.
+    """
     if sys.platform != "linux":
         return
     parent = os.getppid()

@@ -1,4 +1,4 @@
-"""The `Host` header that `ops.local.stack` sends to an edge that serves only some hosts (`ALLOWED_HOSTS`). Pure."""
+"""Chooses the `Host` header that `ready` sends to an edge that serves only some hosts (`ALLOWED_HOSTS`)."""
 
 import re
 
@@ -10,9 +10,9 @@ _PATTERN = re.compile(r"(\*\.)?([\w.-]+|\[[0-9a-f:.]+\])(:[0-9]*)?", re.ASCII | 
 
 
 def host_header(allowed_hosts: str, own: str) -> str | None:
-    """Return a host that is served, or None if that of the URL is, which is `own`, or if no pattern can be read.
+    """Return a host that the patterns of `ALLOWED_HOSTS` allow, or None if they allow `own`, the URL's host.
 
-    The edge itself says what is wrong with a pattern that cannot be read.
+    None too if no pattern can be read: the edge says what is wrong with it.
     """
     patterns = [pattern for pattern in (part.strip() for part in allowed_hosts.split(",")) if pattern]
     if not patterns or ANY in patterns or own in patterns:

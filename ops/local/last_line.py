@@ -1,4 +1,4 @@
-"""The last line of a log as a person reads it, for whoever waits for the process that writes the log."""
+"""Reads the last line of a process's log, made readable. `ready` shows it to the user who waits for the process."""
 
 from pathlib import Path
 from typing import Any
@@ -10,14 +10,15 @@ from contracts.process.log import escaped
 TAIL_BYTES = 16 * 1024
 SHOWN_CHARS_MAX = 160
 PROBES = '"request_served"'
-"""Whoever waits asks for the edge's health again and again, and is not to be shown his own questions."""
+"""Lines with this are left out: `ready` polls the edge's health, and the edge logs each of those requests."""
 _LEFT_OUT = ("event", "timestamp", "service", "level", "rank")
 
 
 def last_line(log: Path, *, after: int = 0) -> str:
-    """Return the last line that says something, short and safe to print; empty if there is none.
+    """Return the last line with letters or digits, shortened and safe to print; empty if there is none.
 
-    What stands before the byte `after` is of an earlier run."""
+    Lines before the byte `after` are an earlier run's and do not count.
+    """
     try:
         with log.open("rb") as file:
             file.seek(max(after, log.stat().st_size - TAIL_BYTES))
@@ -30,12 +31,12 @@ def last_line(log: Path, *, after: int = 0) -> str:
 
 
 def _readable(line: str) -> str:
-    """Return a line of JSON as its event and its facts; any other line as it is."""
+    """Return a line of JSON as its event and `name=value` fields; any other line unchanged."""
     try:
         facts = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.MsgspecError:
         return line
     if "event" not in facts:
         return line
-    told = [f"{name}={value}" for name, value in facts.items() if name not in _LEFT_OUT]
-    return " ".join([str(facts["event"]), *told])
+    fields = [f"{name}={value}" for name, value in facts.items() if name not in _LEFT_OUT]
+    return " ".join([str(facts["event"]), *fields])

@@ -1,4 +1,4 @@
-"""Writes text on pictures in a font that has its characters. The contact sheet uses it."""
+"""Finds a font that has the characters of a text, and breaks the text into lines. `contact_sheet` uses it."""
 
 import unicodedata
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Fonts with Chinese, Japanese or Korean characters, and DejaVu for other scripts: looked for among the system's.
+# Fonts with Chinese, Japanese or Korean characters, and DejaVu for other scripts; Pillow searches the system for them.
 SYSTEM_FONTS = (
     "NotoSansCJK-Regular.ttc", "NotoSansCJKsc-Regular.otf", "NotoSansSC-Regular.otf", "SourceHanSansSC-Regular.otf",
     "wqy-microhei.ttc", "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "DroidSansFallback.ttf", "uming.ttc",
@@ -21,19 +21,20 @@ NO_CHARACTER = "\U0010ffff"
 def font_for(text: str, size_px: int) -> tuple[Font, str]:
     """Return a font, and the text as that font can write it.
 
-    The font is Pillow's own if that has every character, else the first of the system's that has. If none has, what
-    the font lacks becomes an ellipsis, and a text of which little is left says how long it was.
+    Pillow's own font is tried first, then those of the system; the first that has every character is taken. If no font
+    has, Pillow's own is taken and missing characters become an ellipsis. If fewer than half of the letters and digits
+    remain, the text becomes a note of its length.
     """
     text = " ".join(text.split())
     for font in _fonts(size_px):
         if all(_has(font, character) for character in text):
             return font, text
     own = next(_fonts(size_px))
-    return own, _what_is_left(own, text)
+    return own, _reduced(own, text)
 
 
 def lines(text: str, font: Font, width_px: float) -> list[str]:
-    """Return the text in lines of at most this width, broken between words, or within one that is longer."""
+    """Return the text in lines of at most this width, broken between words, or within a word that is too long."""
     made = [""]
     for word in text.split():
         longer = f"{made[-1]} {word}".lstrip()
@@ -48,7 +49,7 @@ def lines(text: str, font: Font, width_px: float) -> list[str]:
     return [line for line in made if line]
 
 
-def _what_is_left(font: Font, text: str) -> str:
+def _reduced(font: Font, text: str) -> str:
     kept = "".join(_nearest(font, character) for character in text)
     while LEFT_OUT * 2 in kept:
         kept = kept.replace(LEFT_OUT * 2, LEFT_OUT)
@@ -58,13 +59,13 @@ def _what_is_left(font: Font, text: str) -> str:
 
 
 def _nearest(font: Font, character: str) -> str:
-    """Return the character, or its letter without accents, or the sign for what is left out."""
+    """Return the character, its letter without accents, or `LEFT_OUT`: the first that the font has."""
     plain = unicodedata.normalize("NFKD", character)[0]
-    return next((one for one in (character, plain) if _has(font, one)), LEFT_OUT)
+    return next((each for each in (character, plain) if _has(font, each)), LEFT_OUT)
 
 
 def _fonts(size_px: int) -> Iterator[Font]:
-    """Yield Pillow's own font, then those of the system that are there."""
+    """Yield Pillow's own font, then those of `SYSTEM_FONTS` that are installed."""
     yield ImageFont.load_default(size_px)
     for name in SYSTEM_FONTS:
         try:
@@ -74,7 +75,7 @@ def _fonts(size_px: int) -> Iterator[Font]:
 
 
 def _has(font: Font, character: str) -> bool:
-    """Return whether the font has a glyph of its own for a character, rather than the box that stands for none."""
+    """Return whether the font has a glyph for a character, rather than the box for missing characters."""
     if character == " " or unicodedata.category(character) in ("Mn", "Cf"):
         return True
     return _glyph(font, character) != _glyph(font, NO_CHARACTER)

@@ -1,7 +1,8 @@
-"""`python -m ops.local.liveness URL COMMAND…` runs that command, and ends it once it has been unwell for too long.
+"""A liveness probe: runs a command and ends it once a URL has not answered 200 for too long.
 
-A nats-server whose disk was full refuses every write until it is started again, however much room there is by then; it
-says so at /healthz. Whoever keeps this process starts both again. Knows nothing else of what it runs.
+`python -m ops.local.liveness URL COMMAND…`; supervisord.conf runs the broker so, and starts both again.
+A nats-server whose disk was full refuses every write until it is restarted, even if the disk has room again; its
+/healthz then answers 503.
 """
 
 import signal
@@ -17,21 +18,21 @@ from msgspec import Struct
 
 from contracts.process import env, log, start
 from contracts.process.settings import Wait
-from ops.local.stack import ask
+from ops.local.http import ask
 
 POLL_S = 0.25
 STOP_WITHIN_S = 10.0
 
 
 class Settings(Struct, frozen=True):
-    """In seconds: how long it may take to be well at first, and to be so again."""
+    """Seconds without a 200 after which the command is ended: before the first 200, and after a later one."""
 
     starting_max: Wait = 600
     unwell_max: Wait = 30
 
 
 def main(url: str, command: Sequence[str], settings: Settings) -> int:
-    """The exit code of the command; it ends with this process, whatever becomes of either."""
+    """Run the command to its end and return its exit code. SIGTERM is passed on; the command dies with this process."""
     child = subprocess.Popen([sys.executable, "-m", "ops.local.die_with_parent", *command])
 
     def stop(_number: int, _frame: FrameType | None) -> None:

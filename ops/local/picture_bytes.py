@@ -1,7 +1,7 @@
-"""Looks at the bytes of a picture before they are sent: what kind it is, and which size. The demo uses it.
+"""Checks a picture before the demo starts a stack for it: returns its kind and size, or says why it cannot be used.
 
-The service judges the picture. Refused here is what nobody could read, or whose sides the service refuses, so that no
-stack starts for nothing.
+The service is the judge of pictures. Refused here are bytes that no decoder reads, and sides that the service refuses,
+so that no stack starts in vain.
 """
 
 import io
@@ -18,9 +18,9 @@ from ops.local.picture_limits import beyond_limits
 
 TAKEN = ("PNG", "JPEG", "WebP", "AVIF", "GIF", "BMP", "TIFF")
 HEIC, HEIC_PACKAGE = "HEIC", "pillow_heif"
-"""The service takes HEIC as well where this package is installed."""
+"""The service also takes HEIC if this package is installed."""
 STILL = ("GIF", "PNG", "WebP", "AVIF")
-"""Kinds that may be animated; what else has several pictures in it has previews of one."""
+"""Kinds that may be animated; several pictures in a file of another kind are previews."""
 BYTES_MAX = 20 * 1024**2
 TEXT_BYTES_MAX = 64 * 1024**2
 ORIENTATION, ON_ITS_SIDE = 0x0112, (5, 6, 7, 8)
@@ -62,7 +62,7 @@ class Picture(Struct, frozen=True):
 
 
 def look(data: bytes) -> Picture:
-    """Return what these bytes are. Raises `ValueError`, whose text says what is wrong with them."""
+    """Return media type and size of the picture. Raises `ValueError` with a sentence for the user if it is unusable."""
     if not data:
         raise ValueError("the picture is empty")
     kind = _kind(data)
@@ -89,6 +89,7 @@ def look(data: bytes) -> Picture:
 
 
 def _kind(data: bytes) -> str:
+    """Return the kind of a file by its first bytes, in words for the user; `something else` if they are unknown."""
     for kind, at, magic in _MAGIC:
         if data.startswith(magic, at):
             return kind
@@ -118,9 +119,9 @@ def _damaged(kind: str) -> str:
 
 @contextmanager
 def _lenient() -> Generator[None, None, None]:
-    """What does not say how pixels look decides nothing: checksums of other chunks, long texts, odd metadata."""
+    """Have Pillow ignore faults outside the pixels: checksums of other chunks, long texts, odd metadata."""
     before = ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
-    pixels_max, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # the limits are looked at before any is decoded
+    pixels_max, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `beyond_limits` is asked before decoding
     ImageFile.LOAD_TRUNCATED_IMAGES = True
     PngImagePlugin.MAX_TEXT_CHUNK = PngImagePlugin.MAX_TEXT_MEMORY = TEXT_BYTES_MAX
     try:
@@ -141,6 +142,7 @@ def _format(kind: str) -> str:
 
 
 def _upright_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height as a viewer shows the picture, turned by its EXIF orientation."""
     try:
         turned = image.getexif().get(ORIENTATION) in ON_ITS_SIDE
     except Exception:  # noqa: BLE001  # metadata that cannot be read turns nothing
@@ -149,22 +151,22 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _decodes(data: bytes, kind: str) -> bool:
-    """Return whether every pixel is there."""
+    """Return whether every pixel can be decoded."""
     if _pixels(data, kind) is not None:
         return True
     if kind != "JPEG":
         return False
-    # A missing end marker alone takes no pixel away: then nothing that follows the data changes one.
+    # A JPEG may lack only its end marker. Then no pixel is missing, and bytes after the data change no pixel.
     data = data.rstrip(b"\xff")
     ended = _pixels(data + JPEG_END, kind)
     return ended is not None and ended == _pixels(data + SOME_MORE + JPEG_END, kind)
 
 
 def _pixels(data: bytes, kind: str) -> bytes | None:
-    """Return the pixels, or None where they end too early."""
+    """Return the pixels, or None if the data ends too early or cannot be decoded."""
     try:
         with _lenient(), _opened(data, kind) as image:
             ImageFile.LOAD_TRUNCATED_IMAGES = False
             return image.tobytes()
-    except Exception:  # noqa: BLE001  # as above
+    except Exception:  # noqa: BLE001  # Pillow raises nearly anything on damaged data
         return None

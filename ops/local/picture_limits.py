@@ -1,6 +1,7 @@
-"""The service's limits of a picture's sides, in the service's words, so that no stack starts for what it refuses.
+"""The service's limits for the sides of a picture, so that the demo starts no stack for a picture it would refuse.
 
-A copy of what `services.edge.image.decode` checks, which `ops` may not import; a test compares the two.
+The limits and sentences are a copy of those in `services.edge.image.decode`, which `ops` may not import; a test
+compares the two.
 """
 
 import math
@@ -11,7 +12,7 @@ ASPECT_MAX = 8
 
 
 def beyond_limits(width: int, height: int) -> str | None:
-    """Return what is wrong with a picture of this size, in pixels; None if the service takes it."""
+    """Return why the service refuses a picture of this size in pixels, or None if the service takes it."""
     seen = f"it is {width}×{height} pixels"
     if min(width, height) < SIDE_MIN or max(width, height) > SIDE_MAX:
         return f"{seen}; sides may be {SIDE_MIN} to {SIDE_MAX}"

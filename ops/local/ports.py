@@ -1,4 +1,4 @@
-"""Free ports of this machine, for processes that will listen on them a moment later."""
+"""Finds free ports of this machine, for processes that will listen on them a moment later. `stack` and tests use it."""
 
 import secrets
 import socket
@@ -7,21 +7,21 @@ from pathlib import Path
 
 FIRST = 10_240
 EPHEMERAL_FIRST = 32_768
-"""Where Linux begins to give ports to outgoing connections, unless the machine says otherwise."""
+"""The first port that Linux gives to outgoing connections by default."""
 EPHEMERAL_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 TRIES_MAX = 1000
 
 
 def free_ports(count: int) -> list[int]:
-    """Return so many different ports of 127.0.0.1 that nobody listens on.
+    """Return `count` different ports of 127.0.0.1 that no process listens on.
 
-    None of them is an ephemeral port: the kernel could give such a one to any outgoing connection before the process
-    listens on it. Raises `OSError` if none is found.
+    Ephemeral ports are avoided: the kernel could give one to an outgoing connection before the process listens on it.
+    Raises `OSError` if too few are free among `TRIES_MAX`.
     """
     candidates = range(FIRST, max(FIRST + TRIES_MAX, _ephemeral_first()))
-    with ExitStack() as held:  # all at once, so that no two are the same
+    with ExitStack() as held:  # held until all are found, so that no two are the same
         ports: list[int] = []
-        for port in secrets.SystemRandom().sample(candidates, TRIES_MAX):  # two processes must not draw alike
+        for port in secrets.SystemRandom().sample(candidates, TRIES_MAX):  # two processes must not draw the same ports
             probe = held.enter_context(socket.socket())
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
@@ -32,6 +32,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _ephemeral_first() -> int:
+    """Return the first ephemeral port of this machine."""
     try:
         return int(EPHEMERAL_RANGE.read_text().split()[0])
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""Draws the picture that the demo animates: a sailing boat before hills, at sunset. No photograph, nothing random.
+"""Draws the picture that the demo animates: a sailing boat before hills at sunset, the same at every call.
 
 `python -m ops.local.sample_image FILE` writes it to a file.
 """
@@ -14,13 +14,14 @@ WIDTH, HEIGHT = 768, 432
 HORIZON = 262
 SUN = (556, 214)
 
-# On a contact sheet a turn shows at the first glance; of pans and zooms little but their blur does.
+# On a contact sheet a turn is seen at first glance; pans and zooms show as little more than blur.
 PROMPT = "A small sailing boat on a calm sea at sunset, the picture turns clockwise"
 
 Colour = tuple[int, int, int]
 
 
 def landscape() -> Image.Image:
+    """Return the drawn picture, `WIDTH` × `HEIGHT`."""
     picture = Image.new("RGB", (WIDTH, HEIGHT))
     _blend(picture, 0, HORIZON, (58, 84, 152), (255, 196, 128))
     _sun(picture)
@@ -30,7 +31,7 @@ def landscape() -> Image.Image:
     _blend(picture, HORIZON, HEIGHT, (226, 158, 116), (24, 52, 96))
     _glitter(pen)
     _boat(pen, 250, 318)
-    return picture.filter(ImageFilter.GaussianBlur(0.6))  # takes the stairs off the edges
+    return picture.filter(ImageFilter.GaussianBlur(0.6))  # smooths the jagged edges
 
 
 def sample() -> bytes:
@@ -41,7 +42,7 @@ def sample() -> bytes:
 
 
 def _blend(picture: Image.Image, top: int, bottom: int, above: Colour, below: Colour) -> None:
-    """From one colour at the top to another at the bottom."""
+    """Fill the rows from `top` to `bottom` with a gradient between two colours."""
     band = (WIDTH, bottom - top)
     how_far = Image.linear_gradient("L").resize(band)
     picture.paste(Image.composite(Image.new("RGB", band, below), Image.new("RGB", band, above), how_far), (0, top))
@@ -64,7 +65,7 @@ def _hills(pen: ImageDraw.ImageDraw, height: int, waves_per_px: float, phase: fl
 
 
 def _glitter(pen: ImageDraw.ImageDraw) -> None:
-    """The sun's road on the water, in strokes that grow longer towards us."""
+    """Draw the sun's reflection on the water, in strokes that grow longer towards the viewer."""
     for row, y in enumerate(range(HORIZON + 4, HEIGHT, 9)):
         half = 12 + 2.6 * row + 9 * sin(2.1 * row)
         middle = SUN[0] + 7 * sin(1.7 * row)
@@ -75,7 +76,7 @@ def _glitter(pen: ImageDraw.ImageDraw) -> None:
 
 
 def _boat(pen: ImageDraw.ImageDraw, x: int, y: int) -> None:
-    """With the middle of its waterline at this point."""
+    """Draw the boat with the middle of its waterline at (x, y)."""
     pen.polygon([(x - 62, y - 20), (x + 70, y - 20), (x + 46, y + 6), (x - 44, y + 6)], fill=(112, 52, 44))
     pen.line([(x - 62, y - 20), (x + 70, y - 20)], fill=(232, 214, 190), width=4)
     pen.line([(x, y - 20), (x, y - 158)], fill=(72, 50, 44), width=5)

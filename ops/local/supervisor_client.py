@@ -1,4 +1,7 @@
-"""What runs in a stack, and a way to stop and start single processes: supervisord's own XML-RPC over its socket."""
+"""A client of supervisord's XML-RPC over its Unix socket: lists the processes of a stack, stops and starts them.
+
+`ready` polls `processes`; tests stop and start single processes through `control`.
+"""
 
 import socket
 import xmlrpc.client
@@ -13,7 +16,7 @@ ANSWER_WITHIN_S = 5.0
 
 
 class Process(Struct, frozen=True):
-    """One process as supervisord sees it; `pid` is 0 while there is none."""
+    """One process as supervisord sees it; `pid` is 0 while the process does not run."""
 
     name: str
     statename: str
@@ -22,7 +25,7 @@ class Process(Struct, frozen=True):
 
 
 def processes(path: Path) -> list[Process]:
-    """The processes of the supervisord that listens there; nothing while it does not answer."""
+    """Return the processes of the supervisord at this socket, or none while it does not answer."""
     try:
         with control(path) as server:
             return msgspec.convert(server.supervisor.getAllProcessInfo(), list[Process])
@@ -31,22 +34,26 @@ def processes(path: Path) -> list[Process]:
 
 
 def control(path: Path) -> xmlrpc.client.ServerProxy:
-    """The supervisord that listens there: `with control(path) as server: server.supervisor.stopProcess("state")`."""
+    """Return a proxy: `with control(path) as server: server.supervisor.stopProcess("state")`."""
     return xmlrpc.client.ServerProxy("http://supervisord", transport=_OverSocket(path))
 
 
 class _OverSocket(xmlrpc.client.Transport):
+    """An XML-RPC transport over a Unix socket."""
+
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
 
     def make_connection(self, host: Any) -> HTTPConnection:
         connection = _SocketConnection(str(host), self._path)
-        self._connection = host, connection  # where the parent's `close` looks for it
+        self._connection = host, connection  # the parent class closes this
         return connection
 
 
 class _SocketConnection(HTTPConnection):
+    """An HTTP connection over a Unix socket."""
+
     def __init__(self, host: str, path: Path) -> None:
         super().__init__(host)
         self._path = path

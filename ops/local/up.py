@@ -1,4 +1,7 @@
-"""The whole service on this machine, in the foreground: `python -m ops.local.up`, until Ctrl-C. Restarts what dies."""
+"""Runs the whole service on this machine in the foreground, until Ctrl-C: `python -m ops.local.up` (`just up`).
+
+supervisord restarts a process that dies, unless its settings cannot work.
+"""
 
 import os
 import subprocess
@@ -14,16 +17,19 @@ from contracts.process import env, start
 from contracts.process.misspelt import misspelt
 from contracts.process.settings import Address, Host, Port, StoreUrl, Wait
 from contracts.process.start import left
-from ops.local.stack import READY_WITHIN_S, RUNTIME, Stack, end_once, running
+from ops.local.paths import RUNTIME
+from ops.local.signals import exit_on_signals
+from ops.local.stack import READY_WITHIN_S, Stack
+from ops.local.supervisor import running
 
 FOLDER = RUNTIME / "up"
 WATCH_EVERY_S = 1.0
 
 
 class Settings(Struct, frozen=True):
-    """The addresses to listen on, and how many ranks; `ready_within` is in seconds.
+    """The environment variables of `just up`: addresses to listen on, number of ranks, stores.
 
-    `wanjet_folder` is where the broker's disk and all logs are.
+    `ready_within` is in seconds; `wanjet_folder` holds the broker's disk and all logs.
     """
 
     nats_listen: Address = "127.0.0.1:4222"
@@ -37,7 +43,7 @@ class Settings(Struct, frozen=True):
     wanjet_folder: str = str(FOLDER)
 
     def contradictions(self) -> list[str]:
-        """Return a sentence if two servers were to listen on one port."""
+        """Return a sentence for each pair of servers that would listen on one port."""
         ports = {"SERVER_PORT": self.server_port}
         ports |= {
             name: int(at.rpartition(":")[2])
@@ -51,6 +57,7 @@ class Settings(Struct, frozen=True):
 
 
 def stack(settings: Settings) -> Stack:
+    """Return the stack that the settings describe."""
     return Stack(
         folder=Path(settings.wanjet_folder).resolve(),
         nats_listen=settings.nats_listen,
@@ -65,7 +72,7 @@ def stack(settings: Settings) -> Stack:
 
 
 def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of supervisord; meanwhile print the sentence of a process that is not started again."""
+    """Wait for the end of supervisord. Meanwhile print why a process has ended for good, once for each reason."""
     told: dict[str, str] = {}
     while supervisord.poll() is None:
         for service, sentence in left(described.refusals).items():
@@ -81,7 +88,7 @@ def main() -> None:
         described = stack(env.read(Settings))
     for variable, meant in misspelt(os.environ).items():
         print(f"{variable} is no setting; is {meant} meant?", flush=True)
-    end_once(code=0)  # Ctrl-C is how it is meant to end
+    exit_on_signals(code=0)  # Ctrl-C is how it is meant to end
     with running(described) as supervisord:
         print(f"WanJet serves {described.url} until Ctrl-C", flush=True)
         watch(described, supervisord)

@@ -1,6 +1,6 @@
-"""Tells whether a prompt asks for a motion that the pocket model knows. The demo uses it. Knows no model.
+"""Tells whether a prompt asks for a motion that the pocket model knows. `demo` and `arguments` use it.
 
-The words are those of the prompts that the pocket model was trained on; a test holds the two together.
+The words are those of the prompts that the pocket model was trained on; a test compares the two.
 """
 
 import re
@@ -33,7 +33,7 @@ _CHINESE = re.compile(
 
 
 def asks_for_motion(prompt: str) -> bool:
-    """Return whether some words of a prompt, English or Chinese, are among those that move the pocket model."""
+    """Return whether a prompt has words, English or Chinese, for a motion that the pocket model was trained on."""
     text = re.sub(r"[-'’]", "", prompt.lower())
     if _ALONE.search(text) or _CHINESE.search(text):
         return True

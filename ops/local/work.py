@@ -1,4 +1,7 @@
-"""How much a process and its children have done: whether a start that takes long goes on, or hangs. Linux only."""
+"""Measures how much a process and its children have computed and read, so that `ready` tells a slow start from a hang.
+
+Linux only: it reads /proc.
+"""
 
 import os
 from collections import defaultdict
@@ -8,13 +11,13 @@ PROC = Path("/proc")
 READ_BYTES_PER_UNIT = 16 * 1024**2
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _PARENT, _USER_TICKS, _SYSTEM_TICKS = 1, 11, 12
-"""Fields of /proc/PID/stat (proc(5)), counted after the name, which may hold anything."""
+"""Fields of /proc/PID/stat (proc(5)), counted after the process's name, which may hold spaces and brackets."""
 
 
 def work(pid: int) -> float:
-    """Return seconds of CPU time, plus one for each 16 MiB read from a disk, of a process and all below it.
+    """Return the CPU seconds of a process and its descendants, plus one for each 16 MiB that they read from a disk.
 
-    0 for a process that is gone, and on a system without /proc.
+    Return 0 for a process that is gone, and on a system without /proc.
     """
     fields = {int(folder.name): stat for folder in PROC.glob("[0-9]*") if (stat := _stat(folder))}
     children: dict[int, list[int]] = defaultdict(list)
@@ -37,7 +40,7 @@ def _stat(folder: Path) -> list[str]:
 
 
 def _read_bytes(folder: Path) -> int:
-    """Return the bytes that came from a disk, those of pages that are mapped included."""
+    """Return the bytes that a process read from a disk, through mapped pages too."""
     try:
         lines = (folder / "io").read_text().splitlines()
     except OSError:

@@ -1,4 +1,4 @@
-"""The edge: `python -m services.edge` serves HTTP until SIGTERM, and then finishes what it has begun."""
+"""The edge: `python -m services.edge` serves HTTP until SIGTERM, then finishes the requests in flight, and exits."""
 
 import asyncio
 import sys
@@ -9,21 +9,32 @@ from contracts.process import env, lifetime, start
 from contracts.stores import configured
 from services.edge.app import Settings, app
 from services.edge.http.crowd import Crowd, connections_for, raise_files_limit
+from services.edge.http.limits import HttpLimits
 from services.edge.http.listening import listening
 from services.edge.http.server import Server
 
-END_WITHIN_S = 19.0  # all that `server` waits for at its end, and something over
+END_WITHIN_S = 19.0  # a little over the sum of the waits in `server`'s shutdown
 THREADS_END_WITHIN_S = 1.0
 
 
-async def serve(settings: Settings) -> bool:
-    """Return True where it was told to stop, False where the connection to the broker is lost for good."""
+async def serve(settings: Settings, limits: HttpLimits | None = None) -> bool:
+    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False.
+
+    Tests give other limits than production's.
+    """
     lost, draining = asyncio.Event(), asyncio.Event()
     connections_max = connections_for(raise_files_limit())
     crowd = Crowd(asyncio.get_running_loop(), connections_max)
     sockets = listening(settings.server_host, settings.server_port)
     served = app(settings, lost, draining)
-    server = Server(served, settings.server_host, settings.server_port, crowd, keep_alive_s=settings.keep_alive)
+    server = Server(
+        served,
+        settings.server_host,
+        settings.server_port,
+        crowd,
+        keep_alive_s=settings.keep_alive,
+        limits=limits or HttpLimits(),
+    )
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     serving = asyncio.create_task(server.serve(sockets))
     ending = asyncio.create_task(lifetime.first_of(lost, stop))

@@ -1,8 +1,8 @@
-"""Readiness is a write: a canary that each edge publishes every two seconds, a failure detector for the broker.
+"""A failure detector for the broker: each edge publishes a canary message every two seconds, and readiness is its ack.
 
-A broker without a quorum goes on answering stream info and direct gets, and for a while reads; only a write shows that
-a submission could be accepted. The edge's own writes count too, since the stream whose leader is gone may be another
-than the canary's. `/readyz` says what is known here, and asks the broker nothing itself.
+A broker without a quorum still answers stream info and direct gets, and for a while reads; only a write shows that a
+submission could be accepted. The edge's other writes count too, because the canary's stream may have a leader while
+another stream has none. `/readyz` and `/health` report the `objection` that is known here, and ask the broker nothing.
 """
 
 import asyncio
@@ -30,18 +30,18 @@ STREAMS = (
 
 
 class Canary:
-    """The canary of one edge, published while the block of `canary` lasts."""
+    """The canary of one edge. It is published for as long as the block of `canary` lasts."""
 
     def __init__(self, broker: Bus, instance: str) -> None:
         self._broker = broker
         self._subject = subjects.canary(instance)
         self._own = (subjects.job(instance), subjects.submission_of(instance))
-        """A subject of each stream that this edge writes to; nothing is ever stored there."""
+        """One subject in each stream that this edge writes to. Nothing is ever stored under these subjects."""
         self._provisioned = False
 
     @property
     def lasting(self) -> str | None:
-        """Return why the broker cannot serve this edge, however long one waits; None if it can, or if nobody knows."""
+        """Return why the broker cannot serve this edge until an operator acts; None if it can, or if unknown."""
         if self._broker.begun and (why := self._broker.server.objection) is not None:
             return why
         if self._broker.refusal is not None:
@@ -50,7 +50,7 @@ class Canary:
 
     @property
     def objection(self) -> str | None:
-        """Why the broker would not take a submission now; None if it would, as far as is known."""
+        """Return why the broker would not take a submission now; None if it would, as far as is known."""
         if (why := self.lasting) is not None:
             return why
         canaries = self._broker.acknowledgements(self._subject)
@@ -63,7 +63,7 @@ class Canary:
         return None
 
     async def publish_until(self, stop: asyncio.Event) -> None:
-        """Publish again and again. One slow write is tried again within `PUBLISH_WITHIN_S`, and says nothing yet."""
+        """Publish a canary every `EVERY_S`, until `stop`. A single slow write is retried, and is no failure yet."""
         while not stop.is_set():
             with suppress(Unavailable, Refused):
                 await self._broker.publish(self._subject, b"", within_s=PUBLISH_WITHIN_S)
@@ -72,7 +72,7 @@ class Canary:
             await lifetime.wait(stop, within_s=EVERY_S)
 
     async def _look_for_streams(self) -> None:
-        """Whether provisioning has made them; while nobody says so, what was known stands."""
+        """Note whether provisioning has made the streams. If the broker does not answer, the last answer stands."""
         try:
             await asyncio.gather(*(self._broker.stream(name, within_s=INFO_WITHIN_S) for name in STREAMS))
             self._provisioned = True
@@ -82,9 +82,9 @@ class Canary:
             return
 
     async def _ask_for_own(self) -> None:
-        """Have a stream refuse a write, if the edge's own last one there went unacknowledged.
+        """Provoke a refusal from a stream in which the edge's last write was not acknowledged, to see it answer again.
 
-        Otherwise an edge that gets no submissions because it is not ready would never be ready again.
+        Otherwise an edge that gets no submissions because it is not ready would never become ready again.
         """
         for subject in self._own:
             if self._broker.acknowledgements(subject).lasts_s >= ASK_AFTER_S:
@@ -93,7 +93,7 @@ class Canary:
 
 @asynccontextmanager
 async def canary(broker: Bus, instance: str) -> AsyncGenerator[Canary, None]:
-    """A canary that is published for the length of the block."""
+    """Publish a canary for the length of the block, and give the block the `Canary`."""
     stop = asyncio.Event()
     made = Canary(broker, instance)
     async with asyncio.TaskGroup() as tasks:

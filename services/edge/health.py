@@ -1,21 +1,17 @@
-"""What the edge says of the whole service, from the broker's own numbers: for people, probes and Prometheus."""
+"""The health of the whole service, from the broker's numbers and the clusters' heartbeats: for people and programs.
+
+`probes` asks for it. The structs here are the bodies of `/health` and `/metrics`.
+"""
 
 import time
-from collections.abc import Callable, Iterator
 
 from msgspec import Struct
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.openmetrics import exposition
 
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.cluster import ClusterStatus
 from contracts.plan import Plan
 from contracts.stores import Trouble
-
-# The library leaves this one untyped.
-_openmetrics: Callable[[CollectorRegistry], bytes] = exposition.generate_latest  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 STATE_LAG_EVENTS_MAX = 100
 DURABILITY = "wanjet.durability"
@@ -25,25 +21,31 @@ UNCHECKED = "whether the broker syncs what it acknowledges is unchecked (NATS_DU
 
 
 class Service(Struct, frozen=True):
+    """Totals of the service. `pipeline_rank` is for clients of the original API."""
+
     total_tasks: int
     pipeline_world_size: int
     pipeline_rank: int = 0
 
 
 class Resources(Struct, frozen=True):
+    """Places for unfinished jobs: taken, admitted, and free."""
+
     concurrent_tasks: int
     max_concurrent: int
     available_slots: int
 
 
 class System(Struct, frozen=True):
+    """All clusters together, and the age of this edge in seconds. `rank` is for clients of the original API."""
+
     world_size: int
     uptime: float
     rank: int = 0
 
 
 class ClusterSeen(Struct, frozen=True, kw_only=True):
-    """A cluster as anybody may see it. Whoever knows a job's id can cancel it, so there are counts here and no ids."""
+    """A cluster as the public may see it, with counts of jobs and no ids: whoever knows an id can cancel the job."""
 
     name: str
     device: str
@@ -60,10 +62,11 @@ class ClusterSeen(Struct, frozen=True, kw_only=True):
 
 
 class Health(Struct, frozen=True, kw_only=True):
-    """`status` is degraded while nobody works, state lags, durability went unchecked, or something takes no writes.
+    """The body of `/health`.
 
-    `reasons` says why it is not healthy, in sentences without addresses or paths. `stores` says what is wrong with
-    which store; nothing for those that are well.
+    `status` is "healthy", "unhealthy", or "degraded": no cluster works, statuses lag, the broker's durability is
+    unchecked, or the broker or a store takes no writes. `reasons` has a sentence for each cause, without addresses or
+    paths. `stores` has a sentence for each store that is at fault.
     """
 
     status: str
@@ -82,6 +85,8 @@ class Health(Struct, frozen=True, kw_only=True):
 
 
 class Metrics(Struct, frozen=True, kw_only=True):
+    """The body of `/metrics` in JSON."""
+
     timestamp: float
     service: Service
     resources: Resources
@@ -92,14 +97,17 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 def unhealthy(began: float, reason: str) -> Health:
-    """Without a broker nothing else is known."""
+    """Return the health of a service whose broker does not answer, so that nothing else is known."""
     return Health(status="unhealthy", reasons=[reason], timestamp=time.time(), uptime=_since(began))
 
 
 async def health(
     broker: Bus, clusters: list[ClusterStatus], troubles: list[Trouble], began: float, objection: str | None
 ) -> Health:
-    """Return the broker's own numbers; `objection` says why it would take no submission, None if it would."""
+    """Return the health of the service. `objection` is why the broker takes no submission now; None if it does.
+
+    `began` is the start of this edge by the monotonic clock. Raises `NotFoundError`, `APIError` or `Unavailable`.
+    """
     queue = await broker.stream(subjects.JOBS_STREAM)
     state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
     unfinished, limit = queue.state.messages, queue.config.max_msgs or 0
@@ -128,7 +136,7 @@ async def health(
 
 
 def _shown(cluster: ClusterStatus) -> ClusterSeen:
-    """Return what is shown of a heartbeat."""
+    """Return the public part of a heartbeat."""
     return ClusterSeen(
         name=cluster.name,
         device=cluster.device,
@@ -146,6 +154,7 @@ def _shown(cluster: ClusterStatus) -> ClusterSeen:
 
 
 def metrics(health: Health) -> Metrics:
+    """Return the numbers of a health report, in the shape of the original API."""
     return Metrics(
         timestamp=health.timestamp,
         service=health.service,
@@ -157,34 +166,6 @@ def metrics(health: Health) -> Metrics:
     )
 
 
-def prometheus(health: Health, *, openmetrics: bool) -> bytes:
-    registry = CollectorRegistry()
-    registry.register(_Numbers(health))
-    return _openmetrics(registry) if openmetrics else generate_latest(registry)
-
-
-class _Numbers:
-    """One scrape's numbers, in the shape that the client library asks for."""
-
-    def __init__(self, health: Health) -> None:
-        self._health = health
-
-    def collect(self) -> Iterator[Metric]:
-        seen = self._health
-        yield CounterMetricFamily(
-            "wanjet_jobs_accepted", "Jobs accepted since the queue began.", seen.service.total_tasks
-        )
-        yield GaugeMetricFamily("wanjet_jobs_unfinished", "Jobs waiting or running.", seen.resources.concurrent_tasks)
-        yield GaugeMetricFamily("wanjet_jobs_limit", "Unfinished jobs admitted.", seen.resources.max_concurrent)
-        yield GaugeMetricFamily("wanjet_clusters", "Live clusters.", len(seen.clusters))
-        yield GaugeMetricFamily("wanjet_ranks", "Ranks of live clusters.", seen.world_size)
-        running = sum(cluster.jobs_running for cluster in seen.clusters)
-        yield GaugeMetricFamily("wanjet_jobs_running", "Jobs that live clusters work on.", running)
-        yield GaugeMetricFamily("wanjet_state_lag_events", "Events that no status shows yet.", seen.state_lag)
-        set_aside = seen.events_set_aside
-        yield CounterMetricFamily("wanjet_events_set_aside", "Events that could not be read.", set_aside)
-        yield GaugeMetricFamily("wanjet_edge_uptime_seconds", "Age of this edge.", seen.uptime)
-
-
 def _since(began: float) -> float:
+    """Return the seconds since a time of the monotonic clock."""
     return round(time.monotonic() - began, 3)

@@ -1,4 +1,8 @@
-"""Submits, cancels and reports jobs by way of the broker. Never writes a status; fetches nothing; knows no HTTP."""
+"""Identify, publish, cancel and report jobs, by way of the broker and the stores. `submit` and the routes call it.
+
+Never writes a status: a job's status is what the state service folds from the events that are published here and by
+the cluster.
+"""
 
 import asyncio
 import secrets
@@ -14,7 +18,7 @@ from contracts import subjects, wire
 from contracts.broker import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobCancelled, JobSubmitted
-from contracts.fold import fold, fold_all
+from contracts.fold import fold
 from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
 from contracts.job_log import JobLog
 from contracts.process import log
@@ -22,24 +26,29 @@ from contracts.record import video_record_name
 from contracts.status import JobStatus
 from contracts.stores import Store, Trouble
 from services.edge.body.idempotency import Identity, fresh, repeatable
-from services.edge.errors import AlreadyFinished, Busy, KeyReused, NotFound, OutcomeUnknown
-from services.edge.places import Places
+from services.edge.errors import AlreadyFinished, Busy, KeyReused, OutcomeUnknown
+from services.edge.job_status import JobStatuses
 from services.edge.resources.spool import Spool
+from services.edge.retry_after import RetryAfter
 
 PUBLISH_WITHIN_S = 12.0  # longer than an election of three brokers
 INPUT_TAG_BYTES = 4
 
 
 class Jobs:
-    """The jobs of the service as one edge sees them; `retention_s` is how long an ended job's status is kept."""
+    """The jobs of the service as one edge sees them. One for the process.
+
+    `retention_s` is how long after its ending a job's status is shown.
+    """
 
     def __init__(self, broker: Bus, videos: Store, scratch: Store, *, retention_s: float) -> None:
-        self._broker, self._videos, self._scratch, self._retention_s = broker, videos, scratch, retention_s
+        self._broker, self._videos, self._scratch = broker, videos, scratch
         self._log = JobLog(broker, publisher=uuid.uuid4().hex)
-        self._places = Places(broker, self._log, self.clusters)
+        self._statuses = JobStatuses(broker, self._log, retention_s=retention_s)
+        self._retry_after = RetryAfter(broker, self._log, self.clusters)
 
     async def clusters(self) -> list[ClusterStatus]:
-        """The clusters whose heartbeat has not run out."""
+        """Return the clusters whose heartbeat has not expired. One that cannot be read is logged and left out."""
         found: list[ClusterStatus] = []
         for beat in await self._broker.values(subjects.CLUSTERS_BUCKET):
             try:
@@ -48,8 +57,11 @@ class Jobs:
                 log.get().error("heartbeat_unreadable", error=str(error))
         return found
 
-    async def look_for_room(self) -> None:
-        """A cheap look before dear work; the broker itself decides later. Raises `Busy` or `Unavailable`."""
+    async def check_for_room(self) -> None:
+        """Raise `Busy` or `Unavailable` if a job would be refused now: backpressure before the work on its image.
+
+        The broker itself decides when the job is published.
+        """
         for trouble in await self.troubles():
             raise Unavailable(str(trouble))
         queue = await self._broker.stream(subjects.JOBS_STREAM)
@@ -57,17 +69,21 @@ class Jobs:
             raise await self._busy(queue)
 
     async def _busy(self, queue: StreamInfo) -> Busy:
+        """Return the refusal for a full queue, with an estimate when a place may be free."""
         allowed = queue.config.max_msgs or 0
-        # Somebody's may have ended since the broker refused this one.
-        return Busy(max(queue.state.messages, allowed), allowed, await self._places.free_in_s())
+        # A job may have ended since the broker refused this one; even so the refusal says that the queue is full.
+        return Busy(max(queue.state.messages, allowed), allowed, await self._retry_after.seconds())
 
     async def troubles(self) -> list[Trouble]:
-        """Return why an input could not be stored now, or later the video."""
+        """Return the faults for which an input could not be stored now, or the video later."""
         found = await asyncio.gather(self._scratch.trouble(), self._videos.trouble())
         return [trouble for trouble in found if trouble is not None]
 
     async def identify(self, key: str | None, request: JobRequest, inline: Spool | None = None) -> Identity:
-        """Which job this submission means. `inline` is its picture's URI, if that is not in the request."""
+        """Return the job that a submission means: a new one, or under a key always the same one.
+
+        `inline` is the image's `data:` URI, if that was taken out of the request. Raises `Unavailable`.
+        """
         if key is None:
             return fresh()
         stored = await self._broker.get(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET)
@@ -76,24 +92,27 @@ class Jobs:
         return await asyncio.to_thread(repeatable, stored.data, key, request, inline)
 
     async def is_repeat(self, identity: Identity) -> bool:
-        """Whether this very request was accepted before. Raises `KeyReused` if its key was given with another one."""
+        """Return whether the same request was accepted before under the same key.
+
+        Raises `KeyReused` if another request was accepted under the key.
+        """
         if identity.fingerprint is None:
             return False
         try:
             accepted = await self._log.submission_head(identity.job_id)
-        except wire.Undecodable as error:  # whatever it is, it is not this request
+        except wire.Undecodable as error:  # a submission that cannot be read is not this request
             raise KeyReused from error
         if accepted is not None and accepted.fingerprint != identity.fingerprint:
             raise KeyReused
         return accepted is not None
 
-    async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
-        """Store the input and publish the job; True if somebody published the same one at the same time.
+    async def publish(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
+        """Store the input and publish the job. Return False if another submission of the same id was accepted first.
 
-        Each submission under a key has an input file of its own, and a refused one leaves nothing behind. Only if the
-        outcome is unknown does the file stay: the job may have been accepted with it.
+        Each submission under a key has an input file of its own, which is deleted again if the job is not accepted.
+        Only if the outcome is unknown does the file stay: the job may have been accepted with it.
 
-        Raises `Busy`, `KeyReused` or `OutcomeUnknown`.
+        Raises `Busy` or `OutcomeUnknown`.
         """
         job_id, job = identity.job_id, accept(request, seed=secrets.randbelow(SEED_MAX + 1))
         submitted = JobSubmitted(
@@ -107,12 +126,12 @@ class Jobs:
         await self._scratch.write(name, png)
         if await self._is_accepted(submitted, name):
             log.get().info("job_accepted", job_id=job_id, num_frames=job.num_frames, steps=job.infer_steps)
-            return False
+            return True
         await self._scratch.delete(name)
-        return await self.is_repeat(identity)
+        return False
 
     async def _is_accepted(self, submitted: JobSubmitted, name: str) -> bool:
-        """Publish the job; False if another submission of the same id was accepted instead."""
+        """Publish the job, and return whether this submission is the one that was accepted under its id."""
         job_id = submitted.job_id
         try:
             if await self._log.queue.add(submitted, within_s=PUBLISH_WITHIN_S):
@@ -128,7 +147,7 @@ class Jobs:
         return await self._is_ours(submitted)
 
     async def _is_ours(self, submitted: JobSubmitted) -> bool:
-        """Whether the submission that was accepted under this id is this one, by a try whose answer was lost."""
+        """Return whether the accepted submission is this one, stored by an earlier try whose answer was lost."""
         try:
             return await self._log.submission(submitted.job_id) == submitted
         except wire.Undecodable:
@@ -137,17 +156,21 @@ class Jobs:
             raise OutcomeUnknown(submitted.job_id) from error
 
     async def status(self, job_id: str) -> JobStatus:
-        """The job as it stands, even where the state service is behind or away. Raises `NotFound`."""
-        status = await self._current(job_id)
+        """Return the status of a job, even while the state service lags or is away. Raises `NotFound`."""
+        status = await self._statuses.current(job_id)
         if status.results is not None and not await self._videos.exists(video_name(job_id)):
             return replace(status, results=replace(status.results, video_url=None))
         if status.status != "InQueue":
             return status
         return replace(status, queue_position=await self._log.queue.position(job_id))
 
+    async def known(self, job_id: str) -> JobStatus | None:
+        """Return the status of a job however long ago it ended, or None if nothing has it."""
+        return await self._statuses.known(job_id)
+
     async def cancel(self, job_id: str) -> None:
         """End the job as cancelled, for good. Raises `NotFound` or `AlreadyFinished`."""
-        status = await self._current(job_id)
+        status = await self._statuses.current(job_id)
         if not status.ended:
             ending = JobCancelled(job_id=job_id, at=time.time())
             status = fold(status, await self._log.end(ending, within_s=PUBLISH_WITHIN_S))
@@ -158,13 +181,13 @@ class Jobs:
         await self._remove_what_is_left(job_id)
 
     async def _remove_what_is_left(self, job_id: str) -> None:
-        """Free a cancelled job's place in the queue, and delete its input and whatever a cluster has stored for it.
+        """Remove a cancelled job from the queue, and delete its input, its video and the video's record.
 
-        A cluster that has stored the video before it learnt of the cancellation deletes it too, unless it has died.
+        A cluster that stored the video before it learnt of the cancellation deletes the video too, unless it has died.
         """
         queued = await self._log.queue.find(job_id)
         tag = None
-        with suppress(wire.Undecodable):  # then the sweeper takes it
+        with suppress(wire.Undecodable):  # then the state service's clean-up deletes the input
             head = await self._log.submission_head(job_id)
             tag = None if head is None else head.input_tag
         if queued is not None:
@@ -172,39 +195,3 @@ class Jobs:
         await self._scratch.delete(input_name(job_id, tag))
         await self._videos.delete(video_record_name(job_id))
         await self._videos.delete(video_name(job_id))
-
-    async def _current(self, job_id: str) -> JobStatus:
-        in_bucket = await self._in_bucket(job_id)
-        status = await self._beyond(in_bucket, job_id)
-        if status is None or (status.ended and in_bucket is None and await self._ended_too_long_ago(job_id)):
-            raise NotFound("no such job, or it ended too long ago")
-        return status
-
-    async def _ended_too_long_ago(self, job_id: str) -> bool:
-        """By when the broker stored the ending, and by the broker's clock."""
-        stored = await self._log.stored_ending(job_id, leader=False)
-        return stored is not None and stored.at + self._retention_s < await self._log.now()
-
-    async def known(self, job_id: str) -> JobStatus | None:
-        """The job for as long as anything knows it, however long ago it ended."""
-        return await self._beyond(await self._in_bucket(job_id), job_id)
-
-    async def _beyond(self, status: JobStatus | None, job_id: str) -> JobStatus | None:
-        """Bucket, then the last ending, then the log, then the queue: what is not in one yet is in the next."""
-        if status is None:
-            status = fold_all(logged.event for logged in await self._log.events(job_id))
-        if status is not None and not status.ended and (ending := await self._log.ending(job_id)) is not None:
-            status = fold(status, ending)
-        if status is None or status.created_at is None:
-            queued = await self._log.queue.find(job_id)
-            with suppress(wire.Undecodable):  # rank 0 ends what cannot be read
-                status = status if queued is None else fold(status, wire.submission_in(queued))
-        return status
-
-    async def _in_bucket(self, job_id: str) -> JobStatus | None:
-        stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
-        try:
-            return None if stored is None else wire.status_in(stored)
-        except wire.Undecodable as error:  # the log knows
-            log.get().error("status_unreadable", job_id=job_id, error=str(error))
-            return None

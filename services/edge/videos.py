@@ -1,6 +1,7 @@
-"""Serving a video: Range, HEAD, ETag (RFC 9110), and whether it is the one that was made.
+"""Serve videos with Range, HEAD and ETag (RFC 9110), after a check of their checksums against their records.
 
-Litestar has none of it, and without 206 answers a browser neither seeks nor, some of them, plays.
+`routes.video` calls `Videos.serve`. Litestar offers none of these, and without 206 answers browsers cannot seek, and
+some cannot play.
 """
 
 import hashlib
@@ -23,15 +24,18 @@ _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
 class Videos:
-    """Those of a store. Each is compared with its record before it is first served, and again when it changes."""
+    """The videos in a store. One for the process.
+
+    Each video is compared with its record before it is first served, and again whenever its file changes.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
         self._checked: dict[str, str] = {}
-        """The ETag of every video that was found as it was made, or that has no record."""
+        """The ETag of every video that equals its record, or has none; by job."""
 
     async def serve(self, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
-        """The video of a job, a part of it (206) or nothing new (304).
+        """Return the answer with a job's video: the whole (200), one range (206), or none if unchanged (304).
 
         Raises `Damaged`, `NoSuchPart` or `FileNotFoundError`.
         """
@@ -59,6 +63,7 @@ class Videos:
         )
 
     async def _check(self, job_id: str, file: File) -> None:
+        """Compare a video with its record, by size and SHA-256. Raises `Damaged`."""
         made = await self._as_made(job_id)
         if made is not None:
             if file.size_bytes != made.size_bytes:
@@ -70,7 +75,7 @@ class Videos:
         self._checked[job_id] = file.etag
 
     async def _as_made(self, job_id: str) -> JobSucceeded | None:
-        """None where there is no record of it."""
+        """Return the record of a video's making; None if there is no record, or none that can be read."""
         content = await self._store.read(video_record_name(job_id))
         try:
             ending = None if content is None else wire.decode_record(content).ending
@@ -80,6 +85,7 @@ class Videos:
         return ending if isinstance(ending, JobSucceeded) else None
 
     async def _sha256(self, file: File) -> str:
+        """Return the SHA-256 of a file in the store, in hexadecimal."""
         digest = hashlib.sha256()
         async for chunk in self._store.stream(file.name, range(file.size_bytes)):
             digest.update(chunk)
@@ -87,12 +93,12 @@ class Videos:
 
 
 def _counts(headers: dict[str, str], etag: str) -> bool:
-    """Whether a range is asked for, of this very file."""
+    """Return whether the headers ask for a range of the file with this ETag."""
     return "range" in headers and headers.get("if-range", etag) == etag
 
 
 def _part(asked: str, whole: range) -> range | None:
-    """The bytes that a single range asks for: empty where there are none, None where it is malformed or several."""
+    """Return the bytes that a `Range` header asks for: empty if beyond the end, None if malformed or several ranges."""
     match = _RANGE.fullmatch(asked.strip())
     if match is None or match[0] == "bytes=-":
         return None

@@ -20,7 +20,8 @@ from services.state.retention import Limits, Retention
 GB = 1e9
 RETRY_PAUSE_S = 2.0
 END_WITHIN_S = 15.0
-"""From a signal on. A store that hangs would hold the process for ever; what is cut off is done again at the start."""
+"""The time from a signal to the end, in which a store may hang. Work that is cut off is done again at the next
+start."""
 
 
 class Settings(Struct, frozen=True):
@@ -38,11 +39,12 @@ class Settings(Struct, frozen=True):
 
     @property
     def limits(self) -> Limits:
+        """Return the limits of retention."""
         return Limits(int(self.max_output_dir_size * GB), self.video_min_age, self.leftover_min_age)
 
 
 async def serve(settings: Settings) -> bool:
-    """Return True where it was told to stop, False where the connection to the broker is lost for good."""
+    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False."""
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
@@ -64,9 +66,9 @@ async def serve(settings: Settings) -> bool:
 async def clean_up(
     job_log: JobLog, retention: Retention, records: Records, settings: Settings, *, stop: asyncio.Event
 ) -> None:
-    """Reconcile, remove and restore, at once and then every so often.
+    """Reconcile, delete and restore, at once and then every `cleanup_interval`, until `stop` is set.
 
-    What fails is tried again soon, and logged once a reason.
+    A clean-up that fails is retried after `RETRY_PAUSE_S`, and logged once for each reason.
     """
     told = ""
     while not stop.is_set():

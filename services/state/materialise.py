@@ -1,7 +1,8 @@
-"""Materialises statuses: event → fold → compare-and-set → acknowledge. Decides nothing: a job is what its events say.
+"""Materialise the projection of the log, one status per job: event → fold → compare-and-set → acknowledge.
 
-Safe with any number of instances, since a write goes through only over the very revision that was read. No message
-stops the projection: what cannot be decoded, or makes a status that the broker refuses, is set aside and counted.
+Optimistic concurrency makes any number of instances safe: a write succeeds only over the revision that was read. Events
+come at least once, and folding one twice changes nothing. A poison message does not stop the projection: an event that
+cannot be decoded, or makes a status that the broker refuses, is set aside and counted.
 """
 
 import asyncio
@@ -25,9 +26,9 @@ ERROR_CHARS_MAX = 500
 async def materialise(
     broker: Bus, job_log: JobLog, records: Records, *, retention_s: float, stop: asyncio.Event
 ) -> None:
-    """Fold events until `stop`, and have a record kept of each ending.
+    """Fold events into the status bucket until `stop` is set, and have `records` keep a record of each ending.
 
-    An event that cannot be read is set aside, loudly, and the stream goes on.
+    A status expires from the bucket `retention_s` after the job's ending.
     """
     while not stop.is_set():
         delivery = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
@@ -36,12 +37,13 @@ async def materialise(
         try:
             await _apply(broker, job_log, records, delivery, retention_s)
             await delivery.acknowledge()
-        except Unavailable as error:  # not acknowledged: it comes again
+        except Unavailable as error:  # not acknowledged, so the event is delivered again
             log.get().warning("event_not_applied", subject=delivery.subject, error=str(error))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
 
 
 async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Delivery, retention_s: float) -> None:
+    """Fold one event into its job's status. Raises `Unavailable`, also if other instances always write first."""
     try:
         event: AnyEvent | None = wire.event_in(delivery)
     except wire.Undecodable as error:
@@ -52,9 +54,9 @@ async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Deliv
     for _ in range(WRITES_MAX):
         try:
             await _write_over(broker, job_log, event, retention_s)
-        except WrongSequence:  # another instance was quicker: fold over what it wrote
+        except WrongSequence:  # another instance has written: fold over its status
             continue
-        except Refused as error:  # too large, say: no later try would be taken either
+        except Refused as error:  # too large, for example: the broker would refuse every later try too
             await _set_aside(broker, delivery, error)
         if isinstance(event, Ending):
             await records.keep(event)
@@ -63,12 +65,16 @@ async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Deliv
 
 
 async def _set_aside(broker: Bus, delivery: Delivery, error: Exception) -> None:
-    """Log and count an event that no status can show, so that the projection goes on."""
+    """Log and count a poison message, which no status can show, so that the projection goes on."""
     log.get().error("event_set_aside", subject=delivery.subject[:SUBJECT_CHARS_MAX], error=str(error)[:ERROR_CHARS_MAX])
     await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
 
 
 async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
+    """Fold an event over the stored status, and write the result if it differs.
+
+    Raises `WrongSequence` if another instance has written since the status was read, or `Refused`.
+    """
     stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
     known = _readable(stored)
     ending = None
@@ -82,7 +88,7 @@ async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s
     if ttl_s is not None and ttl_s < TTL_MIN_S:
         if stored is None:
             return
-        ttl_s = TTL_MIN_S  # ended long ago, unseen until now: what the bucket says of it is to go
+        ttl_s = TTL_MIN_S  # the job ended long ago, which is seen only now: its status is to expire
     revision = 0 if stored is None else stored.sequence
     await broker.put(subjects.STATUS_BUCKET, event.job_id, wire.encode(after), revision=revision, ttl_s=ttl_s)
     if after.ended:
@@ -90,6 +96,7 @@ async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s
 
 
 def _readable(stored: Stored | None) -> JobStatus | None:
+    """Return a stored status; None if there is none, or if this version cannot read it."""
     try:
         return None if stored is None else wire.status_in(stored)
     except wire.Undecodable as error:
@@ -98,5 +105,8 @@ def _readable(stored: Stored | None) -> JobStatus | None:
 
 
 def _forgotten(ending: Stored | None) -> JobStatus | None:
-    """What a bucket without the job may have forgotten: its ending, so that a late event does not revive it."""
+    """Return the status of a job that has expired from the bucket, rebuilt from the job's ending; None without one.
+
+    Folded over this status, a late event cannot make an ended job InProgress again.
+    """
     return None if ending is None else fold_all([wire.ending_in(ending)])

@@ -1,8 +1,10 @@
-"""Mends what a crash or a damaged disk tore apart between queue and log. Decides nothing: it finishes what was begun.
+"""Reconcile the queue with the log after a crash or a damaged disk. `__main__` calls `reconcile` in every clean-up.
 
-Three gaps are possible. The broker does neither of two pairs in one step: an accepted job whose copy never reached the
-log, and a job whose ending is in the log and which is still in the queue. And a broker that finds a block of its disk
-damaged goes on without what lay behind the damage: a job of the log that has no ending and is not in the queue.
+Three gaps are possible, and each is closed:
+- A job is in the queue but not in the log: the broker died between the two. Its submission is copied into the log.
+- A job's ending is in the log but the job still in the queue: the acknowledgement was lost. The job is taken out.
+- A job of the log has no ending and is not in the queue: the broker lost a damaged block of its disk. The job's ending
+  comes back from its record, or the job goes back into the queue.
 """
 
 from contracts import subjects
@@ -16,10 +18,10 @@ PUBLISH_WITHIN_S = 5.0
 
 
 async def reconcile(job_log: JobLog, records: Records) -> set[str]:
-    """Close the gaps, and return the ids of the jobs that are unfinished. Safe to run twice, or at the same time.
+    """Close the gaps, and return the ids of the unfinished jobs. Idempotent, and safe beside another instance.
 
-    The order of the reads is what makes it true: a job is in the queue before the log, and leaves it after its ending
-    is in the log.
+    The order of the reads makes the comparison true: a job is in the queue before it is in the log, and leaves the
+    queue after its ending is in the log.
     """
     logged = await job_log.submitted_ids()
     queue = {subjects.job_id_of(job.subject): job for job in await job_log.queue.all()}
@@ -37,17 +39,20 @@ async def reconcile(job_log: JobLog, records: Records) -> set[str]:
 
 
 async def _copy(job_log: JobLog, queued: Stored, job_id: str) -> None:
-    """What the broker was to do: with the same message id, should its own copy still be on the way."""
+    """Copy a job's submission from the queue into the log, as the broker should have done.
+
+    The message id is that of the broker's own copy, so that the log drops the second of the two.
+    """
     if await job_log.stored_submission(job_id) is not None:
-        return  # it came after the log was read
+        return  # the broker's copy arrived after the log was read
     await job_log.copy_submission(job_id, queued.data, within_s=PUBLISH_WITHIN_S)
     log.get().warning("submission_copied_into_log", job_id=job_id)
 
 
 async def _bring_back(job_log: JobLog, records: Records, job_id: str) -> None:
-    """Put its ending into the log, if a record knows one; else the job into the queue.
+    """Put a lost job's ending into the log if there is a record of it, and otherwise the job into the queue.
 
-    Asks the leader first: with replicas, what was read before may have been stale.
+    Asks the broker's leader first: the replica that was read before may have been stale.
     """
     if await job_log.queue.find(job_id) is not None or await job_log.stored_ending(job_id) is not None:
         return
@@ -55,7 +60,7 @@ async def _bring_back(job_log: JobLog, records: Records, job_id: str) -> None:
         ended = await records.bring_back(job_id)
         if not ended and (submitted := await job_log.stored_submission(job_id)) is not None:
             await job_log.queue.requeue(job_id, submitted.data, within_s=PUBLISH_WITHIN_S)
-    except (Refused, OSError) as error:  # no room yet, or the record cannot be read
+    except (Refused, OSError) as error:  # the queue has no room yet, or the record cannot be read
         log.get().warning("lost_job_left", job_id=job_id, error=repr(error))
     else:
         log.get().warning("lost_job_brought_back", job_id=job_id, ended=ended)

@@ -1,7 +1,7 @@
-"""Keeps a record of every ended job beside the videos, for when the broker loses what it knew. Decides nothing.
+"""Keep a record of every ended job beside the videos, and restore endings that the broker's log has lost from them.
 
-Rank 0 writes that of a video itself, before the ending; the others are written here, and what is missing. What the log
-has lost comes back from them.
+Rank 0 writes the record of a video before it publishes the ending. Records of jobs without a video are written here:
+`materialise` has one kept for each ending, and each clean-up completes the missing ones.
 """
 
 import asyncio
@@ -17,21 +17,21 @@ from contracts.record import Record, record_name
 from contracts.restore import find_record, record_files, restore
 from contracts.stores import Store
 
-KEEP_WITHIN_S = 1.0  # the statuses wait for it
+KEEP_WITHIN_S = 1.0  # the time by which a slow store delays statuses
 RESTORED_SHARE = 0.9
 
 
 class Records:
-    """The records in one store of videos.
+    """The records in one store of videos. One for the process.
 
-    An ending that this version cannot read gets no record: it would outlive the ending, and say what nobody knows.
+    An ending that this version cannot read gets no record: the record would outlive the ending without its content.
     """
 
     def __init__(self, job_log: JobLog, videos: Store) -> None:
         self._log, self._videos = job_log, videos
 
     async def keep(self, ending: Ending) -> None:
-        """Write the record of a job without a video. Where the store fails or is slow, `complete` does it later."""
+        """Write the record of a job without a video. If the store fails or is slow, `complete` writes it later."""
         if isinstance(ending, JobSucceeded) or not is_job_id(ending.job_id):
             return
         try:
@@ -41,11 +41,12 @@ class Records:
             log.get().warning("record_put_off", job_id=ending.job_id, error=repr(error))
 
     async def complete(self, unfinished: set[str], *, settled_s: float) -> None:
-        """Write every record that an ending in the log should have, and publish every ending that the log has lost.
+        """Write each record that an ending in the log lacks, and publish each ending that the log has lost.
 
-        It loses one where its broker had a damaged disk, or has a new one. Younger than `settled_s` a record may be of
-        a job that is only about to end; nearly as old as the log, of one that it forgets, which it also does where it
-        is nearly full. Raises `OSError` or `Unavailable`.
+        A log loses an ending if the broker's disk was damaged or replaced. An ending is published again only if its
+        record is older than `settled_s` (younger: the cluster may still be publishing it) and younger than
+        `RESTORED_SHARE` of the log's `max_age` (older: the log is about to expire it). None is published while the log
+        is fuller than `RESTORED_SHARE`: it would push out younger events. Raises `OSError` or `Unavailable`.
         """
         files = await record_files(self._videos)
         endings = [
@@ -57,7 +58,7 @@ class Records:
         log_so_far = await self._log.info()
         bytes_max = log_so_far.config.max_bytes or 0
         if 0 < RESTORED_SHARE * bytes_max < log_so_far.state.bytes:  # -1 or 0 for no limit
-            return  # whatever came back would push out what is younger
+            return
         log_s = log_so_far.config.max_age or math.inf
         now = await self._videos.now()
         known = unfinished | {ending.job_id for ending in endings}
@@ -69,15 +70,16 @@ class Records:
                 log.get().warning("lost_ending_brought_back", job_id=job_id)
 
     async def _fill(self, endings: Sequence[AnyEnding], there: set[str]) -> None:
+        """Write the records of these endings, except those whose files are there already."""
         for ending in endings:
             if not isinstance(ending, EndingUnknown) and record_name(ending) not in there:
                 await self._write(ending)
 
     async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
-        """Publish an ended job's submission and ending again, where the log has not got them.
+        """Publish an ended job's submission and ending again, unless the log has them. Return whether that was done.
 
-        False without a record of it, or where that is of an ending longer ago than that or of another job: under an
-        idempotency key that is used again, two have one id. Raises `OSError` or `Unavailable`.
+        False if there is no record, if its ending is older than `within_s`, or if it belongs to an earlier job with
+        the same id (a reused idempotency key gives the same id). Raises `OSError` or `Unavailable`.
         """
         record = (await find_record(self._videos, job_id)).record
         if record is None or record.ending.at + within_s < await self._log.now():
@@ -88,10 +90,12 @@ class Records:
         return True
 
     async def _write(self, ending: Ending) -> None:
+        """Write the record of an ending, with the job's submission if the log has it. Raises `OSError`."""
         submitted = await self._submission(ending.job_id)
         await self._videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted, ending=ending)))
 
     async def _submission(self, job_id: str) -> JobSubmitted | None:
+        """Return a job's submission in the log; None if there is none, or if this version cannot read it."""
         try:
             return await self._log.submission(job_id)
         except wire.Undecodable:

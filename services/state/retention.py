@@ -1,8 +1,8 @@
-"""Removes files of jobs that have ended: videos by their total size, leftovers by age. Statuses expire by themselves.
+"""Delete the files of ended jobs: videos by their total size, leftovers by their age. Statuses expire by themselves.
 
-Nothing is deleted on a guess. A file goes by an ending that was decoded, or by its age and by queue and log asked right
-before. Nothing of an unfinished job goes, and nothing young: a job that is being accepted at this moment has an input
-already and is not in the queue yet.
+`__main__` calls `Retention.apply` in every clean-up. Nothing is deleted on a guess: a file needs an ending that was
+decoded, or it must be old, with queue and log asked right before. Files of unfinished jobs stay, and so do young files:
+a job that is being accepted has an input before it is in the queue.
 """
 
 import math
@@ -19,7 +19,11 @@ from contracts.stores import File, Store
 
 
 class Limits(Struct, frozen=True):
-    """`young_s` is the age below which no video goes; `leftover_s` the one from which nobody comes back to a file."""
+    """The limits that an operator sets.
+
+    `videos_bytes_max` is the size of all videos together. Videos younger than `young_s` stay. A file of inputs or
+    checkpoints is a leftover if it is older than `leftover_s`.
+    """
 
     videos_bytes_max: int
     young_s: float
@@ -27,17 +31,17 @@ class Limits(Struct, frozen=True):
 
 
 class Retention:
-    """Applies the limits to one pair of stores."""
+    """Applies the limits to one pair of stores. One for the process."""
 
     def __init__(self, job_log: JobLog, videos: Store, scratch: Store, limits: Limits) -> None:
         self._log, self._videos, self._scratch, self._limits = job_log, videos, scratch, limits
         self._wanted: set[str] = set()
-        """The videos whose jobs are known to have succeeded, so that each is asked about once."""
+        """The videos whose jobs are known to have succeeded, so that the log is asked once for each."""
         self._now: dict[Store, float] = {}
-        """What the stores' own clocks said when this clean-up began. That of this machine may be a day off."""
+        """The time by each store's own clock when this clean-up began. This machine's clock may be a day off."""
 
     async def apply(self, unfinished: set[str]) -> None:
-        """Remove what is over the limits. `unfinished` are the jobs that nothing is taken from."""
+        """Delete the files that are over the limits, but none of the jobs in `unfinished`."""
         self._now = {store: await store.now() for store in (self._videos, self._scratch)}
         await self._drop_unwanted_videos()
         await self._make_room(unfinished)
@@ -48,7 +52,7 @@ class Retention:
                 log.get().info("drafts_removed", count=count)
 
     async def _drop_leftovers(self, unfinished: set[str]) -> None:
-        """Remove inputs and checkpoints that are old and that no job needs."""
+        """Delete inputs and checkpoints that are old and that no job needs."""
         for folder in (INPUTS, CHECKPOINTS):
             for file in await self._scratch.files(folder):
                 job_id = job_id_in(file.name)
@@ -58,10 +62,10 @@ class Retention:
                     await self._remove(self._scratch, file.name, self._limits.leftover_s, why="leftover")
 
     async def _is_over(self, job_id: str) -> bool:
-        """Ask queue and log whether nobody comes back to a job's files: it has ended, or nothing knows it.
+        """Return whether no cluster needs a job's files again: the job has ended, or neither queue nor log has it.
 
-        A job of the log without an ending was lost by the queue and will be brought back; how a job with an unknown
-        ending ended is not known here.
+        False for a job in the log without an ending, which `reconcile` will put back into the queue, and for a job with
+        an ending that this version cannot read.
         """
         if not is_job_id(job_id):
             return True
@@ -73,7 +77,8 @@ class Retention:
         return await self._log.stored_submission(job_id) is None
 
     async def _drop_unwanted_videos(self) -> None:
-        """Those of cancelled and failed jobs: left by a cluster that died between file and ending."""
+        """Delete videos of cancelled and failed jobs, as a cluster leaves them that dies before it publishes an
+        ending."""
         names = {video.name for video in await self._all_videos()}
         self._wanted &= names
         for name in names - self._wanted:
@@ -83,11 +88,11 @@ class Retention:
                 case JobFailed() | JobCancelled():
                     await self._remove(self._videos, video_record_name(job_id_in(name)), 0, why="no_success")
                     await self._remove(self._videos, name, 0, why="no_success")
-                case _:  # not ended yet, longer ago than the log goes back, or in a way that is not known here
+                case _:  # not ended yet, ended longer ago than the log goes back, or with an unreadable ending
                     continue
 
     async def _drop_old_records(self) -> None:
-        """Those that are older than the log would be, and have no video beside them."""
+        """Delete records that are older than the log's `max_age` and have no video beside them."""
         log_s = (await self._log.info()).config.max_age or math.inf
         with_video = {job_id_in(video.name) for video in await self._all_videos()}
         for file in await record_files(self._videos):
@@ -95,11 +100,11 @@ class Retention:
                 await self._remove(self._videos, file.name, log_s, why="forgotten")
 
     async def _all_videos(self) -> list[File]:
-        """Oldest first."""
+        """Return all videos, the oldest first."""
         return [file for file in await self._videos.files() if file.name.endswith(VIDEO_SUFFIX)]
 
     async def _make_room(self, unfinished: set[str]) -> None:
-        """Remove videos, the oldest first, until the rest is within its limit or may not be touched."""
+        """Delete videos, the oldest first, until the others are within the limit or must stay."""
         videos = await self._all_videos()
         excess_bytes = sum(video.size_bytes for video in videos) - self._limits.videos_bytes_max
         for video in videos:
@@ -111,6 +116,7 @@ class Retention:
                 excess_bytes -= video.size_bytes
 
     async def _remove(self, store: Store, name: str, age_s: float, *, why: str) -> bool:
+        """Delete a file if it is older than `age_s`, and return whether it was deleted."""
         removed = await store.delete_old(name, before=self._now[store] - age_s)
         if removed:
             log.get().info("file_removed", name=name, why=why)

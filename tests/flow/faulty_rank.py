@@ -17,13 +17,13 @@ from contracts.job import Job
 from inference.__main__ import launch
 from inference.leader import leader
 from inference.leader.attempt import Attempt
-from inference.leader.completion import Endings
+from inference.leader.completion import JobCompleter
 from inference.leader.mp4 import write_mp4
 from inference.ranks import worker
-from inference.wan.generate import Boundary, Offer, generate
+from inference.wan.generate import Boundary, OfferSnapshot, generate
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Layout
-from inference.wan.snapshot import Halfway
+from inference.wan.snapshot import DenoisingSnapshot
 
 AT_STEP = 3
 LAST_STEP = 15
@@ -53,8 +53,9 @@ class Fault(IntEnum):
 
 
 def faulty_generate(
-    wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout, *, halfway: Halfway | None, offer: Offer
-) -> torch.Tensor:
+    wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout, *,
+    snapshot: DenoisingSnapshot | None, offer_snapshot: OfferSnapshot,
+) -> torch.Tensor:  # fmt: skip
     handles: list[Any] = []
 
     def break_down(*_: object) -> None:
@@ -78,7 +79,9 @@ def faulty_generate(
     if (part := starved(wan, job.seed)) is not None:
         handles.append(part.register_forward_pre_hook(run_out_of_memory))
     try:
-        video = generate(wan, job, image, faulty, layout, halfway=halfway, offer=dying(offer, job.seed))
+        video = generate(
+            wan, job, image, faulty, layout, snapshot=snapshot, offer_snapshot=dying(offer_snapshot, job.seed)
+        )
     finally:
         for handle in handles:
             handle.remove()
@@ -87,17 +90,17 @@ def faulty_generate(
     return video
 
 
-def dying(offer: Offer, seed: int) -> Offer:
-    def offer_and_die(take: Callable[[], Halfway]) -> None:
-        offer(take)
+def dying(offer_snapshot: OfferSnapshot, seed: int) -> OfferSnapshot:
+    def offer_and_die(make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
+        offer_snapshot(make_snapshot)
         died = Path(os.environ["TMPDIR"]) / "died"
-        if seed != Fault.DIES_ONCE or os.environ["RANK"] != "0" or take().step != LAST_STEP or died.exists():
+        if seed != Fault.DIES_ONCE or os.environ["RANK"] != "0" or make_snapshot().step != LAST_STEP or died.exists():
             return
         deadline = time.monotonic() + SAVED_WITHIN_S
         while not list(Path(os.environ["SCRATCH_STORE_URL"]).glob(f"checkpoints/*-{LAST_STEP}-*")):
             assert time.monotonic() < deadline, "no checkpoint"
             time.sleep(0.01)
-            offer(take)  # it is not taken while the one before it is being written
+            offer_snapshot(make_snapshot)  # it is not taken while the one before it is being written
         died.touch()
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -124,19 +127,19 @@ def run_out_of_memory(*_: object) -> None:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-class FaultyLead(leader.Lead):
+class FaultyLeader(leader.Leader):
     async def _store(self, attempt: Attempt, video_CTHW: torch.Tensor) -> None:  # noqa: N803
-        def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, recipe: str) -> None:
+        def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, fingerprint: str) -> None:
             time.sleep(SECONDS if attempt.job.seed == Fault.SLOW_STORE else 0)
             if attempt.job.seed == Fault.NO_MEMORY_STORE:
                 run_out_of_memory()
-            write_mp4(video, path, on_frame, recipe=recipe)
+            write_mp4(video, path, on_frame, fingerprint=fingerprint)
 
         leader.write_mp4 = slowly
         await super()._store(attempt, video_CTHW)
 
 
-class FaultyEndings(Endings):
+class FaultyCompleter(JobCompleter):
     async def succeed(self, attempt: Attempt) -> None:
         if attempt.job.seed == Fault.DIES_BEFORE_ENDING and attempt.number == 1:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -145,7 +148,7 @@ class FaultyEndings(Endings):
 
 if __name__ == "__main__":
     worker.generate = faulty_generate
-    launch.Lead = FaultyLead
-    leader.Endings = FaultyEndings
+    launch.Leader = FaultyLeader
+    leader.JobCompleter = FaultyCompleter
     leader.AGREE_WITHIN_S = 3
     launch.main()

@@ -1,38 +1,39 @@
-"""The README's examples, run as they are printed but for the addresses."""
+"""The examples of README, of the edge's page and of the contracts', run as they are printed but for the addresses."""
 
 import asyncio
 import json
-import re
 import subprocess
 import sys
 import urllib.request
+from pathlib import Path
 
 import aiohttp
 import av
 
 from contracts import subjects
 from contracts.broker import Bus
+from services.edge.body import submission
 from tests.kit.machine import REPOSITORY
+from tests.kit.pages import example
 from tests.kit.process import environment
 from tests.kit.road import Road
 from tests.kit.waiting import eventually
 
 EXAMPLE_WITHIN_S = 100
-README = (REPOSITORY / "README.md").read_text()
 SUBSCRIBER_LINES_MAX = 10
+EDGE = "services/edge/README.md"
 
 
-def examples(language: str, road: Road) -> list[str]:
-    """The blocks that speak to a running stack, at this road's addresses."""
-    found = re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
-    blocks = [block for block in found if "127.0.0.1" in block]
-    return [
-        block.replace("127.0.0.1:8088", f"127.0.0.1:{road.edge.port}").replace("nats://127.0.0.1:4222", road.broker.url)
-        for block in blocks
-    ]
+def at(road: Road, block: str) -> str:
+    """Return a block that speaks to a running stack, with this road's addresses."""
+    found = block.replace("127.0.0.1:8088", f"127.0.0.1:{road.edge.port}")
+    found = found.replace("nats://127.0.0.1:4222", road.broker.url)
+    assert found != block
+    return found
 
 
-def run(road: Road, command: list[str]) -> str:
+def run(road: Road, *command: str) -> tuple[Path, str]:
+    """Run a command in a folder that has a `.venv`; return the folder and what was printed."""
     folder = road.folder / "readme"
     folder.mkdir(exist_ok=True)
     if not (folder / ".venv").exists():
@@ -47,27 +48,45 @@ def run(road: Road, command: list[str]) -> str:
         timeout=EXAMPLE_WITHIN_S,
     )
     assert done.returncode == 0, done.stderr
-    return done.stdout
+    return folder, done.stdout
+
+
+def shape(mp4: Path) -> tuple[int, int, int]:
+    with av.open(str(mp4)) as video:
+        stream = video.streams.video[0]
+        return stream.width, stream.height, stream.frames
+
+
+async def test_the_readme_submits_waits_and_downloads(road: Road, client: aiohttp.ClientSession) -> None:
+    block = at(road, example("README.md", "/video/submit"))
+    folder, printed = await asyncio.to_thread(run, road, "bash", "-euc", block)
+    assert '"status":"Succeed"' in printed
+    assert shape(folder / "boat.mp4") == (256, 144, 25)
 
 
 async def test_the_http_examples_run_as_printed(road: Road, client: aiohttp.ClientSession) -> None:
-    submit, ranged = examples("sh", road)
-    follow, _subscribe = examples("python", road)
-    answered = await asyncio.to_thread(run, road, ["bash", "-euc", submit])
+    submit, follow, ranged = (
+        at(road, example(EDGE, words)) for words in ("ops.local.sample_image", "urllib.request", "-r 0-99")
+    )
+    _, answered = await asyncio.to_thread(run, road, "bash", "-euc", submit)
     assert "requestId" in answered
     assert '"healthy"' in answered
-    followed = await asyncio.to_thread(run, road, [sys.executable, "-c", follow])
+    folder, followed = await asyncio.to_thread(run, road, sys.executable, "-c", follow)
     assert "'Succeed'" in followed
-    with av.open(str(road.folder / "readme" / "boat.mp4")) as video:
-        stream = video.streams.video[0]
-        assert (stream.width, stream.height, stream.frames) == (256, 144, 25)
-    assert (await asyncio.to_thread(run, road, ["bash", "-euc", ranged])).strip() == "100"
+    assert shape(folder / "boat.mp4") == (256, 144, 25)
+    _, counted = await asyncio.to_thread(run, road, "bash", "-euc", ranged)
+    assert counted.strip() == "100"
 
 
-async def test_the_subscriber_of_the_readme_hears_every_ending_once(
+def test_the_example_for_a_large_cluster_is_a_submission() -> None:
+    body = example(EDGE, "edge.example.org").partition("-d '")[2].rpartition("'")[0]
+    assert submission.parse(body.encode()).image_size == "1280*720"
+
+
+async def test_the_subscriber_of_the_contracts_page_hears_every_ending_once(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    subscriber = examples("python", road)[-1]
+    subscriber = at(road, example("contracts/README.md", "broker.subscribe"))
     assert len([line for line in subscriber.splitlines() if line.strip()]) <= SUBSCRIBER_LINES_MAX
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", subscriber, stdout=asyncio.subprocess.PIPE, env=environment()

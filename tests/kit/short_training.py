@@ -4,10 +4,10 @@ from pathlib import Path
 
 import torch
 
-from inference.pocket.build import Parts, PocketShape
+from inference.pocket.build import PocketModel, PocketShape
 from inference.pocket.data.latent_dataset import Views
 from inference.pocket.training.recipe import Recipe
-from inference.pocket.training.run import Sitting
+from inference.pocket.training.run import TrainingRun
 from inference.pocket.training.stage import Schedule
 from inference.pocket.training.train import train
 from inference.wan.checkpoint.model_card import ModelCard
@@ -41,18 +41,18 @@ SECONDS = Recipe(
     clip_batch=1,
     clip_frames=5,
     text_batch=4,
-    prompts_a_motion=1,
+    prompts_per_motion=1,
     small_batch=2,
     full_batch=1,
 )
 
 
-def learn(folder: Path, recipe: Recipe = SECONDS) -> tuple[Parts, list[str]]:
+def learn(folder: Path, recipe: Recipe = SECONDS) -> tuple[PocketModel, list[str]]:
     """Train in this folder, and return the trained parts and every line that training printed."""
     said: list[str] = []
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        return train(Sitting(folder, said.append), recipe), said
+        return train(TrainingRun(folder, said.append), recipe), said
     finally:
         torch.set_num_threads(before)

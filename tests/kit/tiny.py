@@ -14,7 +14,7 @@ from inference.wan.checkpoint.model_card import ModelCard
 from inference.wan.generate import Boundary, denoise, encode
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import ALONE, Layout
-from inference.wan.snapshot import Halfway
+from inference.wan.snapshot import DenoisingSnapshot
 
 TINY = PocketShape(
     card=ModelCard(name="tiny", sizes=["64*48", "48*48"], default_size="64*48", large_sizes=["128*96"]),
@@ -63,15 +63,15 @@ def latents(
         return denoise(wan, job, encode(wan, job, picture, layout), boundary, layout)
 
 
-def halves(wan: Wan, job: Job, picture: Image.Image) -> tuple[torch.Tensor, list[Halfway]]:
+def halves(wan: Wan, job: Job, picture: Image.Image) -> tuple[torch.Tensor, list[DenoisingSnapshot]]:
     """Return the job's latents, and every snapshot that was offered on the way."""
-    offered: list[Halfway] = []
+    offered: list[DenoisingSnapshot] = []
 
-    def offer(take: Callable[[], Halfway]) -> None:
-        offered.append(take())
+    def offer_snapshot(make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
+        offered.append(make_snapshot())
 
     with torch.inference_mode():
-        return denoise(wan, job, encode(wan, job, picture), go_on, offer=offer), offered
+        return denoise(wan, job, encode(wan, job, picture), go_on, offer_snapshot=offer_snapshot), offered
 
 
 def calls(module: torch.nn.Module, run: Callable[[], object]) -> int:

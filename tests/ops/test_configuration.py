@@ -1,4 +1,8 @@
-"""`ops/configuration.md` is what the structs of settings say; `python -m tests.ops.test_configuration` writes it."""
+"""Compare the second half of `ops/configuration.md` with the structs of settings.
+
+`python -m tests.ops.test_configuration` writes that half anew. The first half, what each setting means, is written by
+hand.
+"""
 
 import sys
 from dataclasses import dataclass
@@ -34,12 +38,12 @@ SET_BY_TORCHRUN = ("rank", "local_rank", "world_size")
 DEFAULTS = {"cluster_name": "the host's name", "model_ckpt_dir": "the pocket model", "wanjet_folder": ".wanjet/up"}
 WRONG = ("", "-1", "0", "nan", "maybe", "http://[", "a b", "x" * 5000)
 """The first of these that a setting does not take is shown; some settings take any text."""
-HEAD = """# Every setting
+HEAD = """## Bounds and defaults
 
-Made from the structs by `just configuration`; a test compares. What each setting means stands in the README's table.
-A wrong value ends the process at its start with exit code 78 and the sentence shown.
+Made from the structs by `just configuration`; a test compares.
 
 """
+"""Opens the part of the page that is made from the structs. What stands before it is written by hand."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Row:
 
 
 def page() -> str:
+    """Return the whole page: its first half as it stands, and its second half as the structs say."""
     readers: dict[Row, list[str]] = {}
     for process, settings in PROCESSES.items():
         for field in msgspec.structs.fields(settings):
@@ -61,7 +66,12 @@ def page() -> str:
     for each in sorted(readers, key=lambda row: row.variable):
         cells = (f"`{each.variable}`", ", ".join(readers[each]), each.default, each.allowed, each.wrong)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return HEAD + "\n".join(lines) + "\n"
+    return meanings() + HEAD + "\n".join(lines) + "\n"
+
+
+def meanings() -> str:
+    """Return the first half of the page, which says what each setting means."""
+    return PAGE.read_text().partition(HEAD)[0]
 
 
 def row(settings: type[msgspec.Struct], field: FieldInfo) -> Row:
@@ -107,9 +117,8 @@ def test_every_setting_is_known_to_whoever_looks_for_misspelt_ones() -> None:
     assert set(misspelt.KNOWN) == names
 
 
-def test_every_setting_stands_in_the_readme() -> None:
-    readme = (REPOSITORY / "README.md").read_text()
-    names = {name for name in misspelt.KNOWN if f"`{name}`" not in readme}
+def test_the_page_says_what_every_setting_means() -> None:
+    names = {name for name in misspelt.KNOWN if f"`{name}`" not in meanings()}
     assert names == {name.upper() for name in SET_BY_TORCHRUN}
 
 

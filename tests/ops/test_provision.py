@@ -3,50 +3,22 @@
 import asyncio
 import shutil
 import signal
-import socketserver
-import subprocess
 from collections.abc import Callable, Generator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
 from contracts import subjects
 from contracts.broker import Bus, Unavailable, bus
-from contracts.broker.server_version import Server
-from contracts.process.start import EX_CONFIG
-from ops.local.stack import ask
 from ops.provision import Settings, provision, streams, vanished
 from tests.kit.broker import Broker, provision_settings
-from tests.kit.machine import NATS_SERVER, free_port
 from tests.kit.process import Process, completed
 from tests.kit.waiting import eventually
+from tests.ops.brokers import JETSTREAM, USER, server
+from tests.ops.refusal import ENDS_WITHIN_S, refusal
 
 Account = Callable[[str], dict[str, str]]
-ENDS_WITHIN_S = 30
-
-USER = "{ user: u, password: p }"
-JETSTREAM = "max_mem: 64M, max_file: 4G"
-
-
-@contextmanager
-def server(folder: Path, conf: str) -> Generator[dict[str, str], None, None]:
-    """A real nats-server with a configuration of its own; yields the variables of who provisions it."""
-    port, monitor = free_port(), free_port()
-    file = folder / "nats.conf"
-    file.write_text(
-        f"listen: 127.0.0.1:{port}\nhttp: 127.0.0.1:{monitor}\nmax_payload: 256KB\n"
-        f'jetstream {{ store_dir: "{folder}/js", max_file_store: 4GB, sync_interval: always }}\n{conf}\n'
-    )
-    with subprocess.Popen([NATS_SERVER, "-c", str(file)], stderr=subprocess.DEVNULL) as running:
-        try:
-            yield {
-                "NATS_URL": f"nats://u:p@127.0.0.1:{port}",
-                "NATS_MONITOR_URLS": f"http://127.0.0.1:{monitor}",
-            }
-        finally:
-            running.kill()
 
 
 @pytest.fixture
@@ -54,16 +26,6 @@ def account(tmp_path: Path) -> Generator[Account, None, None]:
     """A broker of that configuration, for the length of the test."""
     with ExitStack() as running:
         yield lambda conf: running.enter_context(server(tmp_path, conf))
-
-
-def refusal(**variables: str) -> str:
-    """The sentence that provisioning ends with, after the log; and no traceback."""
-    ended = completed("-m", "ops.provision", within_s=ENDS_WITHIN_S, **variables)
-    assert ended.returncode == EX_CONFIG, ended.stdout + ended.stderr
-    assert "Traceback" not in ended.stdout + ended.stderr
-    assert len(ended.stdout.splitlines()) < 10
-    assert "u:p@" not in ended.stdout + ended.stderr
-    return ended.stderr.splitlines()[-1]
 
 
 async def test_provisioning_goes_on_when_a_broker_that_gave_no_answers_gives_them_again(broker: Broker) -> None:
@@ -189,69 +151,3 @@ async def test_a_process_that_is_not_let_in_logs_one_line(account: Account, tmp_
 
 def refused_in(process: Process) -> list[str]:
     return [line["error"] for line in process.lines if "Authorization Violation" in line.get("error", "")]
-
-
-OLD = '{"server_id":"A","version":"2.10.26","proto":1,"headers":true,"jetstream":true,"max_payload":1048576}'
-
-
-@contextmanager
-def old_server() -> Generator[str, None, None]:
-    """Whoever connects is greeted as by a nats-server 2.10.26, and told that nothing listens to any request."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Greeting) as server:
-        server.daemon_threads = True
-        Thread(target=server.serve_forever, daemon=True).start()
-        yield f"nats://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-
-
-class Greeting(socketserver.StreamRequestHandler):
-    def handle(self) -> None:
-        self.wfile.write(f"INFO {OLD}\r\n".encode())
-        with suppress(OSError):
-            for line in self.rfile:
-                if line.startswith(b"PING"):
-                    self.wfile.write(b"PONG\r\n")
-
-
-def test_a_broker_that_is_too_old_is_said_with_both_versions() -> None:
-    with old_server() as url:
-        said = refusal(NATS_URL=url)
-    assert said == f"the broker is nats-server 2.10.26, and 2.12 or newer is needed ({url}, NATS_URL)"
-
-
-async def test_an_edge_is_not_ready_on_a_broker_that_is_too_old(tmp_path: Path) -> None:
-    stores = {"VIDEO_STORE_URL": str(tmp_path), "SCRATCH_STORE_URL": str(tmp_path)}
-    port = free_port()
-    with old_server() as url:
-        where = {"SERVER_HOST": "127.0.0.1", "SERVER_PORT": str(port), "NATS_URL": url}
-        edge = Process(["-m", "services.edge"], tmp_path / "log", **where, **stores).start()
-
-        def not_ready() -> bool:
-            try:
-                status, why = ask(f"http://127.0.0.1:{port}/readyz")
-            except OSError:
-                return False
-            return status == 503 and b"nats-server 2.10.26, and 2.12 or newer is needed" in why
-
-        try:
-            await eventually(not_ready, within_s=30)
-        finally:
-            edge.kill()
-
-
-@pytest.mark.parametrize(
-    ("version", "well"),
-    [
-        ("2.12.0", True),
-        ("2.15.3", True),
-        ("3.0.0", True),
-        ("2.11.11", False),
-        ("2.9.1", False),
-        ("", True),
-        ("v2.12.1-RC.1", True),
-        ("dev", True),
-    ],
-)
-def test_a_server_is_judged_by_its_version(version: str, well: bool) -> None:
-    assert (Server(version, 1024**2).objection is None) is well
-    assert "takes messages of 1024 bytes" in str(Server("2.12.0", 1024).objection)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from contracts.events import Ending, Event, JobStarted
 from contracts.status import JobStatus
-from inference.leader.attempt_policy import Begin, GiveUp, Known, next_move
+from inference.leader.attempt_policy import Begin, Fail, JobFacts, decide
 from tests.simulation import world
 from tests.simulation.world import Process, World, history
 
@@ -43,12 +43,12 @@ def the_last_word(before: JobStatus | None, event: Event) -> JobStatus:
     return replace(status, attempt=getattr(event, "attempt", 0))
 
 
-def impatient(known: Known, *, max_attempts: int) -> Begin | GiveUp:
-    return next_move(known, max_attempts=1)
+def impatient(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
+    return decide(facts, max_attempts=1)
 
 
-def forgetful(known: Known, *, max_attempts: int) -> Begin | GiveUp:
-    move = next_move(known, max_attempts=max_attempts)
+def forgetful(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
+    move = decide(facts, max_attempts=max_attempts)
     return Begin(1, move.after) if isinstance(move, Begin) else move
 
 
@@ -63,8 +63,8 @@ def idle(_: World) -> Process:
         (World, "publish", without_a_fence(Ending)),  # pyright: ignore[reportArgumentType]  # a union of types
         (World, "publish", without_a_fence(JobStarted)),
         (world, "fold", the_last_word),
-        (world, "next_move", impatient),
-        (world, "next_move", forgetful),
+        (world, "decide", impatient),
+        (world, "decide", forgetful),
         (world, "reconcile", idle),
     ],
     ids=["endings", "starts", "fold", "attempts", "numbers", "reconcile"],

@@ -1,6 +1,6 @@
 """Every process of the service as a few lines, and a broker that loses answers, forgets, repeats and is restarted.
 
-What the real processes decide by, they decide by here: `next_move`, `past`, `fold`, and the broker's own fences. Who
+What the real processes decide by, they decide by here: `decide`, `history_of`, `fold`, and the broker's own fences. Who
 acts next, and what goes wrong, `choose` says: so that a history is a list of numbers, and can be had again.
 """
 
@@ -23,9 +23,9 @@ from contracts.events import (
 from contracts.fold import fold, fold_all
 from contracts.job import Job
 from contracts.status import JobStatus
-from inference.leader.attempt_history import Past
-from inference.leader.attempt_history import past as past_in
-from inference.leader.attempt_policy import GiveUp, Known, next_move
+from inference.leader.attempt_history import AttemptHistory
+from inference.leader.attempt_history import history_of as history_in
+from inference.leader.attempt_policy import Fail, JobFacts, decide
 
 STEPS = 4
 MAX_ATTEMPTS = 3
@@ -117,8 +117,8 @@ class World:
 ENDINGS = (JobSucceeded, JobFailed, JobCancelled)
 
 
-def past(log: list[Stored]) -> Past:
-    return past_in(Logged(each.event, float(each.sequence)) for each in log)
+def history_of(log: list[Stored]) -> AttemptHistory:
+    return history_in(Logged(each.event, float(each.sequence)) for each in log)
 
 
 def type_of(event: Event) -> type[Event] | tuple[type[Event], ...]:
@@ -194,28 +194,28 @@ def attempt(world: World, name: str, me: object, message: Message) -> Process:
         finish(world, job_id)
         return
     yield
-    known = Known(
-        past=past(world.of(job_id)),
+    facts = JobFacts(
+        history=history_of(world.of(job_id)),
         last_start=world.last(JobStarted, job_id),
         has_input=job_id in world.inputs,
-        made=job_id in world.videos,
+        video_exists=job_id in world.videos,
         checkpoint_step=world.checkpoints.get(job_id, 0),
     )
-    move = next_move(known, max_attempts=MAX_ATTEMPTS)
+    move = decide(facts, max_attempts=MAX_ATTEMPTS)
     yield
-    if isinstance(move, GiveUp):
+    if isinstance(move, Fail):
         yield from end(world, JobFailed(job_id=job_id, at=world.tick(), attempt=0, instance=name, reason=move.reason))
         return
     started = JobStarted(
         job_id=job_id, at=world.tick(), attempt=move.attempt, instance=name, width=64, height=48, num_frames=25,
-        resumed_from_step=known.checkpoint_step, progress=known.checkpoint_step / (2 * STEPS),
+        resumed_from_step=facts.checkpoint_step, progress=facts.checkpoint_step / (2 * STEPS),
     )  # fmt: skip
     try:
         world.publish(started, expected=move.after)
     except Refused:
         if not any(each.event == started for each in world.of(job_id)):
             return
-    if not known.made and (yield from run(world, started, message, me)):
+    if not facts.video_exists and (yield from run(world, started, message, me)):
         return
     yield from succeed(world, started)
 
@@ -232,7 +232,7 @@ def run(world: World, started: JobStarted, message: Message, me: object) -> Gene
             if world.ending(job_id) is not None:
                 finish(world, job_id)
                 return True
-            if past(world.of(job_id)).latest > number:
+            if history_of(world.of(job_id)).latest > number:
                 return True
         tell(world, StepCompleted(
             job_id=job_id, at=world.tick(), attempt=number, step=step, steps=STEPS, progress=step / (2 * STEPS)
@@ -382,4 +382,4 @@ def check(world: World) -> None:
         if job_id in world.confirmed_cancelled:
             assert isinstance(endings[0], JobCancelled)
         if isinstance(endings[0], JobFailed):
-            assert past(world.of(job_id)).burnt(0) >= MAX_ATTEMPTS, endings[0].reason
+            assert history_of(world.of(job_id)).attempts_without_progress(0) >= MAX_ATTEMPTS, endings[0].reason

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ops.local.stack import ask, on_free_ports
+from ops.local.http import ask
+from ops.local.stack import on_free_ports
 from tests.kit.machine import REPOSITORY
 from tests.starts.run import GIVE_UP_S, SERVES, main, started
 

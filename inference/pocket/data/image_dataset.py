@@ -1,4 +1,8 @@
-"""The pictures of a training, kept in its state folder, and what is cut out of them. Knows no model."""
+"""Image dataset of a training: drawn pictures and photos, and random crops and clips of them.
+
+The pictures are stored in the state folder as `pictures.npy`. `vae_training` draws crops and clips from the dataset,
+`latent_dataset` encodes its pictures.
+"""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,30 +21,30 @@ from inference.pocket.files import write_whole
 
 WIDTH, HEIGHT = 512, 320
 FILE = "pictures.npy"
-# Of the crops; a photo shows more than a drawing, but there are few and they must not be learnt by heart.
+# Share of photos among the crops: a photo shows more than a drawing, but there are few, and the model would overfit.
 PHOTO_SHARE = 0.2
 HALVED_SHARE = 0.4
-# What a camera may need beyond the edges of its first frame, in pixels each way.
+# Pixels that a camera may need beyond each edge of its first frame.
 MARGIN_PX = 32
 
 
 @dataclass(frozen=True)
-class Album:
-    """Drawn pictures first, photos last: count × height × width × 3 in uint8."""
+class ImageDataset:
+    """Pictures as one tensor, count × height × width × 3 in uint8: the first `drawn` are drawings, the rest photos."""
 
     pictures: torch.Tensor
     drawn: int
 
-    def to(self, device: torch.device) -> "Album":
-        """The same there: cutting crops out is then no longer what a GPU waits for."""
-        return Album(self.pictures.to(device), self.drawn)
+    def to(self, device: torch.device) -> "ImageDataset":
+        """Return a copy on `device`; a GPU then does not wait for crops to be cut on the CPU."""
+        return ImageDataset(self.pictures.to(device), self.drawn)
 
     def crops(self, count: int, side: int, rng: torch.Generator) -> torch.Tensor:
-        """Squares from anywhere: count × 3 × side × side in [-1, 1]."""
+        """Return random square crops: count × 3 × side × side in [-1, 1]."""
         return torch.stack([self._crop(side, rng) for _ in range(count)])
 
     def clips(self, count: int, side: int, frames: int, rng: torch.Generator) -> torch.Tensor:
-        """Squares that move: count × 3 × frames × side × side in [-1, 1]."""
+        """Return random square crops along random motions: count × 3 × frames × side × side in [-1, 1]."""
         made: list[torch.Tensor] = []
         for _ in range(count):
             around = (self._crop(side + 2 * MARGIN_PX, rng).permute(1, 2, 0) + 1) * 127.5
@@ -61,12 +65,12 @@ class Album:
         return functional.avg_pool2d(crop_CHW, 2) if halved else crop_CHW
 
 
-def open_album(
+def open_images(
     folder: Path, count: int, *, photos: bool, show: Callable[[str], None], stopped: Callable[[], bool]
-) -> Album:
-    """The album in this folder, drawn first if it is not there; drawing some hundreds takes minutes.
+) -> ImageDataset:
+    """Return the dataset in `folder`, after making it if it is missing; drawing some hundred pictures takes minutes.
 
-    Raises InterruptedError where it is stopped meanwhile; nothing is then kept.
+    Raises InterruptedError if `stopped()` becomes true meanwhile; nothing is then stored.
     """
     file = folder / FILE
     if not file.exists():
@@ -82,9 +86,9 @@ def open_album(
                     show(f"pictures {len(drawn)}/{count}")
         pictures = np.stack(drawn + photographs)
         write_whole(file, lambda draft: _write(draft, pictures))
-    return Album(torch.from_numpy(np.load(file, mmap_mode="c")), count)
+    return ImageDataset(torch.from_numpy(np.load(file, mmap_mode="c")), count)
 
 
 def _write(draft: Path, pictures: np.ndarray) -> None:
-    with draft.open("wb") as file:  # given a name, numpy would add its own ending to it
+    with draft.open("wb") as file:  # given a path, numpy would append `.npy`
         np.save(file, pictures)

@@ -1,6 +1,7 @@
-"""What the transformer trains on, kept in the state folder: clips and their first frames as latents. Knows no loss.
+"""Latent dataset: clips and their first frames as latents, on which the transformer trains.
 
-One file per picture: the condition that all its clips share, what CLIP sees of it, and a clip for some motions.
+Stored in the state folder with one file per picture: the condition that all its clips share, the picture's CLIP
+embedding, and one clip for each of some motions. `run` writes the files, `dit_training` draws batches from them.
 """
 
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from transformers import CLIPVisionModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from inference.pocket import whole_clip
-from inference.pocket.data.image_dataset import HEIGHT, WIDTH, Album
+from inference.pocket.data.image_dataset import HEIGHT, WIDTH, ImageDataset
 from inference.pocket.data.motions import MOTIONS, PANS, Motion, clip
 from inference.pocket.draws import draw_index
 from inference.pocket.files import write_whole
@@ -25,12 +26,12 @@ from inference.wan.encode import encode_image
 from inference.wan.pixels import rgb
 
 MEASURED_FILES = 32
-# Of the draws: what turns and zooms is harder to learn than what slides.
+# Weight of rotations and zooms among the drawn motions: they are harder to learn than pans.
 HARD_WEIGHT = 2.0
 
 
 class Views(Struct, frozen=True):
-    """How many pictures are looked at, in which sizes by turns, how long, and along how many motions each."""
+    """Number of pictures, their sizes (taken in turn), frames per clip, and clips (one per motion) per picture."""
 
     count: int
     sizes: tuple[tuple[int, int], ...]
@@ -39,35 +40,35 @@ class Views(Struct, frozen=True):
 
 
 @dataclass(frozen=True)
-class Encoder:
-    """What makes latents of pixels, all of it trained or frozen."""
+class LatentEncoder:
+    """The models that encode pixels; none of them is trained while it encodes."""
 
     vae: AutoencoderKLWan
     image_processor: CLIPImageProcessorPil
     image_encoder: CLIPVisionModel
 
 
-def write_latents(folder: Path, views: Views, album: Album, encoder: Encoder) -> Iterator[int]:
-    """Make the files that are not there yet, yielding their numbers.
+def write_latents(folder: Path, views: Views, images: ImageDataset, encoder: LatentEncoder) -> Iterator[int]:
+    """Write the files that are missing, and yield each one's number.
 
-    What one holds depends on its number, the album and the VAE, which had better be trained to its end by then.
+    A file depends on its number, the images and the VAE: train the VAE to its end first.
     """
     with whole_clip.whole_clips(encoder.vae), torch.no_grad():
         for number in range(views.count):
             file = folder / f"{number:05}.safetensors"
             if not file.exists():
-                tensors = _view(number, views, album, encoder)
+                tensors = _view(number, views, images, encoder)
                 write_whole(file, lambda draft, tensors=tensors: save_file(tensors, draft))
                 yield number
 
 
-def _view(number: int, views: Views, album: Album, encoder: Encoder) -> dict[str, torch.Tensor]:
+def _view(number: int, views: Views, images: ImageDataset, encoder: LatentEncoder) -> dict[str, torch.Tensor]:
     rng = torch.Generator().manual_seed(number)
     size = views.sizes[number % len(views.sizes)]
-    picture_HWC = album.pictures[number % len(album.pictures)]
-    if number // len(album.pictures) % 2:
+    picture_HWC = images.pictures[number % len(images.pictures)]
+    if number // len(images.pictures) % 2:
         picture_HWC = picture_HWC.flip(1)
-    # Small videos show as much of the scene as large ones, as photos made smaller would.
+    # Half of the small videos show as much of the scene as large ones.
     if 2 * size[0] <= WIDTH // 2 and 2 * size[1] <= HEIGHT // 2 and torch.rand((), generator=rng) < 0.5:
         picture_HWC = picture_HWC.unflatten(0, (-1, 2)).unflatten(2, (-1, 2)).float().mean(dim=(1, 3))
     weights = torch.tensor([1.0 if motion.kind in PANS else HARD_WEIGHT for motion in MOTIONS])
@@ -85,16 +86,19 @@ def _view(number: int, views: Views, album: Album, encoder: Encoder) -> dict[str
 
 
 def _encode(vae: AutoencoderKLWan, video_CTHW: torch.Tensor) -> torch.Tensor:
-    """Not in bf16, of which more than one per cent would be wrong: what is learnt is to make these."""
+    """Return the latents of one video in fp16, on the CPU.
+
+    Encoded in fp32: bf16 would put an error above one per cent into the training's targets.
+    """
     return whole_clip.encode(vae, video_CTHW[None])[0][0].half().cpu().contiguous()
 
 
-def _look(encoder: Encoder, image: Image.Image) -> torch.Tensor:
+def _look(encoder: LatentEncoder, image: Image.Image) -> torch.Tensor:
     return encode_image(encoder.image_processor, encoder.image_encoder, image)[0].half().cpu()
 
 
-def measure(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of every channel of the clips: what the VAE's card calls `latents_mean`, `latents_std`."""
+def latent_statistics(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return mean and deviation of each latent channel, `latents_mean` and `latents_std` of the VAE's configuration."""
     clips_NCX = torch.cat([_tensor(file, "clips").float().flatten(2) for file in _files(folder)[:MEASURED_FILES]])
     return clips_NCX.mean(dim=(0, 2)), clips_NCX.std(dim=(0, 2))
 
@@ -110,7 +114,7 @@ def _tensor(file: Path, name: str) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class Batch:
-    """Normalised latents, the indices of their motions, and what CLIP sees."""
+    """Normalised latents of clips and first frames, indices of the motions in `MOTIONS`, and CLIP embeddings."""
 
     clips_BCTHW: torch.Tensor
     first_BCTHW: torch.Tensor
@@ -118,8 +122,8 @@ class Batch:
     images_BLD: torch.Tensor
 
 
-class Shelf:
-    """All latents of one folder, in memory: some hundred megabytes."""
+class LatentDataset:
+    """All latents of one folder, in the device's memory: some hundred megabytes. Lives for one stage of training."""
 
     def __init__(self, folder: Path, mean: torch.Tensor, std: torch.Tensor, device: torch.device) -> None:
         files = _files(folder)
@@ -128,8 +132,8 @@ class Shelf:
         self._mean, self._std = (values.to(device).view(-1, 1, 1, 1) for values in (mean, std))
 
     def draw(self, count: int, rng: torch.Generator) -> Batch:
-        """Clips of views of one size, that of the first drawn."""
-        drawn: list[tuple[int, int]] = []  # of the views, and of the clips in each
+        """Return a random batch of `count` clips, all of the size of the first that is drawn."""
+        drawn: list[tuple[int, int]] = []  # index of the view, and of the clip in the view
         while len(drawn) < count:
             view = draw_index(len(self._views), rng)
             if not drawn or self._size(view) == self._size(drawn[0][0]):

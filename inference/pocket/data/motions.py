@@ -1,6 +1,7 @@
-"""The motions that the pocket model learns, and a picture seen along one of them. Knows no words and no model.
+"""Camera motions that the pocket model learns, and clips that show a picture along a motion.
 
-A motion moves what is seen: `left` is a camera that turns left, so that the picture slides to the right.
+A motion is the camera's: with `left` the camera turns left, and the picture slides to the right. The dataset renders
+clips to train on; `metrics` renders clips to compare with.
 """
 
 import math
@@ -18,9 +19,10 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 SPEEDS: tuple[Speed, ...] = get_args(Speed)
 PANS: tuple[Kind, ...] = ("left", "right", "up", "down")
 
-# Of pans a frame; four frames are one latent frame, eight pixels one latent cell: half a cell, one, or two.
+# Pixels per frame. Four frames are one latent frame and eight pixels one latent cell, so pans are a half, one or two
+# cells per latent frame.
 PAN_PX = {"slow": 1.0, "normal": 2.0, "fast": 4.0}
-# The edge of a 256-pixel picture then moves about as fast as in a pan.
+# Scale per frame: the edge of a 256-pixel picture moves about as fast as in a pan.
 ZOOM_RATIO = {"slow": 1.0075, "normal": 1.015, "fast": 1.03}
 ROTATION_DEGREES = {"slow": 0.43, "normal": 0.86, "fast": 1.72}
 
@@ -29,25 +31,27 @@ TOWARDS = {"left": (-1, 0), "right": (1, 0), "up": (0, -1), "down": (0, 1)}
 
 @dataclass(frozen=True)
 class Motion:
+    """A camera motion and its speed; `still` has no speed."""
+
     kind: Kind
     speed: Speed = "normal"
 
 
 MOTIONS = (Motion("still"), *(Motion(kind, speed) for kind, speed in product(KINDS[1:], SPEEDS)))
-"""All that differ: what holds still has no speed."""
+"""All different motions; `still` has one speed only."""
 
 
 def clip(picture_HWC: torch.Tensor, motion: Motion, frames: int, size: tuple[int, int]) -> torch.Tensor:
-    """What a camera over the middle of the picture sees: 3 × frames × height × width in [-1, 1].
+    """Return a camera's view of the picture, starting at its middle: 3 × frames × height × width in [-1, 1].
 
-    `picture_HWC` has values from 0 to 255 and had better be larger than `size` (width, height): past its edges it is
-    mirrored.
+    `picture_HWC` has values from 0 to 255. It should be larger than `size` (width, height): it is mirrored past its
+    edges.
     """
     source_CHW = picture_HWC.permute(2, 0, 1).float() / 127.5 - 1
     height, width = source_CHW.shape[1:]
     with picture_HWC.device:
         points = torch.stack([_points(motion, frame, size) for frame in range(frames)])
-        # grid_sample wants the source's outer edges at -1 and 1.
+        # grid_sample has the source's outer edges at -1 and 1.
         grid = 2 * points / torch.tensor([width, height])
     video_TCHW = functional.grid_sample(
         source_CHW.expand(frames, -1, -1, -1), grid, padding_mode="reflection", align_corners=False
@@ -56,12 +60,12 @@ def clip(picture_HWC: torch.Tensor, motion: Motion, frames: int, size: tuple[int
 
 
 def shown_at_first(motion: Motion, frame: int, size: tuple[int, int]) -> torch.Tensor:
-    """Which pixels of this frame look at what the first one shows: height × width; what the others see is new."""
+    """Return a mask, height × width, of the frame's pixels that show a point of the first frame; the others are new."""
     return (_points(motion, frame, size).abs() <= torch.tensor(size) / 2).all(dim=-1)
 
 
 def _points(motion: Motion, frame: int, size: tuple[int, int]) -> torch.Tensor:
-    """Where in the picture every pixel of a frame looks, from the picture's middle: height × width × (x, y)."""
+    """Return the point that each pixel of a frame shows, relative to the picture's middle: height × width × (x, y)."""
     width, height = size
     y, x = torch.meshgrid(torch.arange(height) + 0.5 - height / 2, torch.arange(width) + 0.5 - width / 2, indexing="ij")
     at = torch.stack([x, y], dim=-1)
@@ -81,6 +85,6 @@ def _points(motion: Motion, frame: int, size: tuple[int, int]) -> torch.Tensor:
 
 
 def _turn(degrees: float) -> torch.Tensor:
-    """Turns row vectors clockwise as seen: y points down."""
+    """Return the matrix that turns row vectors clockwise on screen, where y points down."""
     angle = math.radians(degrees)
     return torch.tensor([(math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))])

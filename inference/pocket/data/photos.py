@@ -1,6 +1,6 @@
-"""The photographs that come with scikit-image and scikit-learn: a few to train on, five held out. Knows no model.
+"""Loads the photographs that come with scikit-image and scikit-learn: nine for training, five held out for evaluation.
 
-Both packages are in the extra `train`. MODEL_CARD.md lists who gave each picture and under which licence.
+Both packages are in the extra `train`. MODEL_CARD.md lists each picture's source and licence.
 """
 
 from importlib.util import find_spec
@@ -21,20 +21,20 @@ HELD_OUT = {
 
 
 def training_photos(width: int, height: int) -> list[np.ndarray]:
-    """Height × width × 3 in uint8 each: the middle of the photo, as large as fits."""
+    """Return the training photos, each height × width × 3 in uint8: the largest middle part of that shape, resized."""
     near, far = _within("skimage") / "data", _within("sklearn") / "datasets" / "images"
     files = [near / name for name in SKIMAGE] + [far / name for name in SKLEARN]
     return [_fitted(file, width, height) for file in files]
 
 
 def held_out_photos(width: int, height: int) -> dict[str, np.ndarray]:
-    """The five that no training sees."""
+    """Return the five photos that no training sees, by name, each height × width × 3 in uint8."""
     folder = _within("skimage") / "data"
     return {name: _fitted(folder / file, width, height) for name, file in HELD_OUT.items()}
 
 
 def _within(package: str) -> Path:
-    """Its folder; the package is not imported, only its pictures are wanted."""
+    """Return the package's folder without importing the package. Raises ModuleNotFoundError if it is not installed."""
     found = find_spec(package)
     if found is None or found.origin is None:
         raise ModuleNotFoundError(f"{package} is not installed: it comes with the extra `train`")

@@ -1,7 +1,7 @@
-"""Pictures from a seed: dead leaves, textures, gradients and drawn words. Knows no photograph and no motion.
+"""Draws pictures from a seed, as training data: dead leaves, textures, gradients and text.
 
-Overlapping shapes of sizes from a power law have the edges and the spectrum of natural pictures (Ruderman 1997,
-Lee, Mumford and Huang 2001), so that what learns from them can do something with a photograph.
+The dead leaves model, overlapping shapes with sizes from a power law, has the edges and the spectrum of natural
+pictures (Ruderman 1997; Lee, Mumford and Huang 2001), so a model trained on it generalises to photographs.
 """
 
 import math
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-# Drawn larger and made smaller: edges get the soft stairs of a camera.
+# Pictures are drawn larger and scaled down, which antialiases their edges.
 OVERSAMPLING = 2
 WORD_LETTERS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789&?!"
 TEXTURE_SIDE = 256
@@ -20,7 +20,7 @@ Colour = tuple[int, int, int]
 
 
 def picture(seed: int, width: int, height: int) -> np.ndarray:
-    """Height × width × 3 in uint8, the same for the same seed."""
+    """Return a picture, height × width × 3 in uint8; equal seeds give equal pictures."""
     rng = np.random.default_rng([seed, 0x91C7])
     size = (width * OVERSAMPLING, height * OVERSAMPLING)
     palette = _palette(rng)
@@ -36,7 +36,7 @@ def picture(seed: int, width: int, height: int) -> np.ndarray:
 
 
 def _palette(rng: Generator) -> np.ndarray:
-    """A handful of colours that belong together: mostly dull, as outdoors."""
+    """Return 3 to 8 colours with a common tint, mostly dull, as outdoors: count × 3 in [0, 1]."""
     count = int(rng.integers(3, 9))
     lightness = rng.uniform(0.05, 0.98, (count, 1))
     chroma = rng.beta(1.2, 3.0, (count, 1)) * rng.uniform(0.2, 1.0)
@@ -53,7 +53,7 @@ def _colour(rng: Generator, palette: np.ndarray) -> Colour:
 
 
 def _radii(rng: Generator, size: tuple[int, int]) -> np.ndarray:
-    """Of a random number of shapes, their density falling with the cube of the radius."""
+    """Return the radii of a random number of shapes, in pixels, with a density that falls with the radius cubed."""
     smallest, largest = rng.uniform(0.02, 0.08), rng.uniform(0.25, 0.6)
     uniform = rng.random(int(rng.integers(10, 130)))
     radii = 1 / np.sqrt(uniform * (smallest**-2 - largest**-2) + largest**-2)
@@ -73,7 +73,7 @@ def _leaf(rng: Generator, canvas: Image.Image, palette: np.ndarray, radius: floa
 
 
 def _outline(rng: Generator) -> np.ndarray:
-    """Points of an ellipse, box, triangle, star or blob of about unit radius, turned at random."""
+    """Return the points of a randomly turned ellipse, box, triangle, star or blob of about unit radius."""
     kind = rng.integers(5)
     if kind == 1:
         points = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * 0.8
@@ -94,7 +94,7 @@ def _outline(rng: Generator) -> np.ndarray:
 
 
 def _fill(rng: Generator, size: tuple[int, int], palette: np.ndarray) -> Image.Image:
-    """One colour, or two that a gradient, stripes, checks, bricks or noise of a natural spectrum mix."""
+    """Return an image of one colour, or of two mixed by a gradient, stripes, checks, bricks or natural noise."""
     first, second = _colour(rng, palette), _colour(rng, palette)
     kind = rng.random()
     if kind < 0.3:
@@ -129,7 +129,7 @@ def _stripes(rng: Generator) -> Image.Image:
 
 
 def _noise(rng: Generator) -> Image.Image:
-    """Amplitude falling with the frequency to a power near 1, along one direction more than the other at times."""
+    """Return grey noise with a natural spectrum: its amplitude falls about with the frequency; often anisotropic."""
     down, across = np.meshgrid(np.fft.fftfreq(TEXTURE_SIDE), np.fft.rfftfreq(TEXTURE_SIDE), indexing="ij")
     stretch = math.exp(rng.normal(0, 0.6))
     frequency = np.sqrt((across * stretch) ** 2 + (down / stretch) ** 2) + 1 / TEXTURE_SIDE
@@ -156,7 +156,7 @@ def _font(height_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def _light(rng: Generator, rgb_HWC: np.ndarray) -> np.ndarray:
-    """Uneven light, contrast, and a camera's grain."""
+    """Apply uneven light, contrast and grain to a picture in 0 to 255; return it in uint8."""
     height, width, _ = rgb_HWC.shape
     across, down = np.meshgrid(np.linspace(-1, 1, width), np.linspace(-1, 1, height))
     slope = rng.normal(0, 0.12, 2)

@@ -1,4 +1,4 @@
-"""The pocket model's tokenizer: the words of its prompts as one token each, all else as bytes. Knows no weights."""
+"""Trains the pocket model's tokenizer on its own prompts: their words become one token each, all else bytes."""
 
 from random import Random
 
@@ -7,18 +7,18 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import PreTrainedTokenizerFast
 
 from inference.pocket.data.motions import MOTIONS
-from inference.pocket.data.prompts import prompt, unsaid
+from inference.pocket.data.prompts import prompt, prompt_without_motion
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS
 
 VOCABULARY = 1536
-# Each of these is the id that UMT5 expects.
+# In this order their ids, 0 and 1, are those that UMT5 expects.
 PAD, END = "<pad>", "</s>"
 PROMPTS_A_MOTION = 200
 SEED = 7
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """Byte pairs, merged in the order of what is frequent in our own prompts: the same every time, nothing fetched."""
+    """Return a byte-pair tokenizer trained on generated prompts; it is the same every time."""
     words = Tokenizer(models.BPE())
     words.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     words.decoder = decoders.ByteLevel()
@@ -44,6 +44,6 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def _texts() -> list[str]:
     rng = Random(SEED)
     asked = [prompt(motion, rng) for motion in MOTIONS for _ in range(PROMPTS_A_MOTION)]
-    said_often = [DEFAULT_NEGATIVE_PROMPT] * PROMPTS_A_MOTION  # every guided job says it
-    texts = [*asked, *(unsaid(rng) for _ in range(PROMPTS_A_MOTION)), *said_often]
-    return list(map(prompt_clean, texts))  # as a job's prompt is
+    said_often = [DEFAULT_NEGATIVE_PROMPT] * PROMPTS_A_MOTION  # every guided job encodes it
+    texts = [*asked, *(prompt_without_motion(rng) for _ in range(PROMPTS_A_MOTION)), *said_often]
+    return list(map(prompt_clean, texts))  # as `encode_text` does with a job's prompt

@@ -1,7 +1,7 @@
-"""Measure a pocket model on unseen pictures: `python -m inference.pocket.evaluation.evaluate [FOLDER [CASES]]`.
+"""Evaluate a pocket model on unseen pictures: `python -m inference.pocket.evaluation.evaluate [FOLDER [CASES]]`.
 
-Five held-out photographs and three held-out drawings; every motion on each of them, with a job's own defaults but 25
-frames and 20 steps. All of it takes half an hour on one core. Needs the extra `train` for the photographs.
+Asks for every motion on five held-out photographs and three held-out drawings, with a job's defaults except 25 frames
+and 20 steps. Takes half an hour on one core. Needs the extra `train` for the photographs. Prints its figures.
 """
 
 import sys
@@ -23,28 +23,28 @@ from inference.pocket.data.motions import KINDS, PANS, Kind, Motion
 from inference.pocket.data.photos import HELD_OUT, held_out_photos
 from inference.pocket.data.pictures import picture
 from inference.pocket.data.prompts import prompt
-from inference.pocket.evaluation.metrics import drift_px, psnr_db, seen
+from inference.pocket.evaluation.metrics import drift_px, psnr_db, recognise_motion
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
 from inference.wan.pixels import values
 from inference.wan.vae import codec
 
-# Seeds far from those of any album.
+# Seeds of drawings that no training draws.
 HELD_OUT_SEED = 1_000_000
 YARDSTICK_PICTURES = 16
 DRAWINGS = 3
 SIZE = (256, 144)
 JOB = Job(prompt="0123456789", seed=1, num_frames=25, infer_steps=20)
 CASES = (len(HELD_OUT) + DRAWINGS) * len(KINDS)
-# Of the yardstick: as many numbers per 8 × 8 pixels as a Wan VAE has for a picture.
+# The yardstick has as many numbers per 8 × 8 pixels as a Wan VAE has for a picture.
 BLOCK, COMPONENTS = 8, 16
-# After this long the figures are those of the cases so far.
+# Time limit; after it the figures are those of the cases so far.
 CASES_S_MAX = 2 * 3600.0
 
 
 @dataclass(frozen=True)
 class Case:
-    """One video, and what it should have been."""
+    """Measurements of one video: `motion` was asked for, `seen` is recognised, `limit_db` is the VAE's own PSNR."""
 
     motion: Motion
     seen: Kind
@@ -53,36 +53,42 @@ class Case:
     drift_px: float
 
 
-def case(wan: Wan, picture_HWC: torch.Tensor, motion: Motion, text: str, *, size: tuple[int, int] = SIZE) -> Case:
-    """A video of the picture's middle, which the model sees, judged by the rest, which it does not."""
-    image = middle(picture_HWC, size)
+def evaluate_case(
+    wan: Wan, picture_HWC: torch.Tensor, motion: Motion, text: str, *, size: tuple[int, int] = SIZE
+) -> Case:
+    """Generate a video from the picture's centre and compare it with the motion over the whole picture.
+
+    `picture_HWC` in uint8 is larger than `size` (width, height). The model sees only its centre.
+    """
+    image = centre_crop(picture_HWC, size)
     job = msgspec.structs.replace(JOB, prompt=text)
     video_CTHW = generate(wan, job, image, lambda _stage, _step: None)
     truth_CHW = values(image)
     return Case(
         motion=motion,
-        seen=seen(video_CTHW, picture_HWC, motion.speed),
+        seen=recognise_motion(video_CTHW, picture_HWC, motion.speed),
         first_frame_db=psnr_db(video_CTHW[:, 0], truth_CHW),
-        limit_db=psnr_db(there_and_back(wan, image), truth_CHW),
+        limit_db=psnr_db(reconstruct(wan, image), truth_CHW),
         drift_px=drift_px(video_CTHW),
     )
 
 
-def there_and_back(wan: Wan, image: Image.Image) -> torch.Tensor:
-    """What the VAE alone makes of a picture: 3 × height × width."""
+def reconstruct(wan: Wan, image: Image.Image) -> torch.Tensor:
+    """Return the picture as the VAE encodes and decodes it: 3 × height × width in [-1, 1]."""
     with torch.inference_mode():
         latents_BCTHW = codec.first_frame_condition(wan.vae, image, 1)[:, codec.TEMPORAL_STRIDE :]
         return codec.decode(wan.vae, latents_BCTHW)[:, 0]
 
 
-def middle(picture_HWC: torch.Tensor, size: tuple[int, int] = SIZE) -> Image.Image:
+def centre_crop(picture_HWC: torch.Tensor, size: tuple[int, int] = SIZE) -> Image.Image:
+    """Return the picture's centre in `size` (width, height), at full resolution."""
     height, width, _ = picture_HWC.shape
     left, top = (width - size[0]) // 2, (height - size[1]) // 2
     return Image.fromarray(picture_HWC[top : top + size[1], left : left + size[0]].numpy())
 
 
 class Yardstick:
-    """A linear codec of 8 × 8 blocks with 16 numbers each, fitted to drawn pictures: what the VAE is set against."""
+    """Baseline for the VAE: a linear codec (PCA) of 8 × 8 blocks with 16 numbers each, fitted to drawn pictures."""
 
     def __init__(self, pictures: list[torch.Tensor]) -> None:
         blocks_NX = torch.cat([_blocks(rgb_CHW) for rgb_CHW in pictures])
@@ -90,7 +96,7 @@ class Yardstick:
         _, vectors = torch.linalg.eigh(torch.cov(blocks_NX.T))
         self._basis = vectors[:, -COMPONENTS:]
 
-    def there_and_back(self, rgb_CHW: torch.Tensor) -> torch.Tensor:
+    def reconstruct(self, rgb_CHW: torch.Tensor) -> torch.Tensor:
         kept_NX = (_blocks(rgb_CHW) - self._mean) @ self._basis @ self._basis.T + self._mean
         return functional.fold(kept_NX.T[None], rgb_CHW.shape[1:], BLOCK, stride=BLOCK)[0]
 
@@ -100,22 +106,25 @@ def _blocks(rgb_CHW: torch.Tensor) -> torch.Tensor:
 
 
 def drawings(count: int) -> list[torch.Tensor]:
+    """Return held-out drawings, each height × width × 3 in uint8."""
     return [torch.from_numpy(picture(HELD_OUT_SEED + seed, WIDTH, HEIGHT)) for seed in range(count)]
 
 
 def report_pictures(wan: Wan) -> None:
-    yardstick = Yardstick([values(middle(drawn)) for drawn in drawings(YARDSTICK_PICTURES)])
+    """Print the VAE's PSNR on the held-out photos, beside the yardstick's."""
+    yardstick = Yardstick([values(centre_crop(drawn)) for drawn in drawings(YARDSTICK_PICTURES)])
     rows: list[tuple[float, float]] = []
     for name, photo_HWC in held_out_photos(*SIZE).items():
         image = Image.fromarray(photo_HWC)
         truth = values(image)
-        rows.append((psnr_db(there_and_back(wan, image), truth), psnr_db(yardstick.there_and_back(truth), truth)))
+        rows.append((psnr_db(reconstruct(wan, image), truth), psnr_db(yardstick.reconstruct(truth), truth)))
         say(f"VAE {name}: {rows[-1][0]:.1f} dB, linear yardstick {rows[-1][1]:.1f} dB")
     mine, linear = (sum(column) / len(rows) for column in zip(*rows, strict=True))
     say(f"VAE, mean of {len(rows)} photos: {mine:.2f} dB, linear yardstick {linear:.2f} dB")
 
 
 def report_clips(wan: Wan, count: int) -> None:
+    """Generate and measure `count` videos, and print their summary."""
     rng, end = Random(HELD_OUT_SEED), time.monotonic() + CASES_S_MAX
     photos = [torch.from_numpy(photo.copy()) for photo in held_out_photos(WIDTH, HEIGHT).values()]
     asked = product([*photos, *drawings(DRAWINGS)], KINDS)
@@ -125,19 +134,19 @@ def report_clips(wan: Wan, count: int) -> None:
             say(f"no more time: {len(cases)} of {count} cases")
             break
         motion = Motion(kind)
-        cases.append(case(wan, picture_HWC, motion, _long_enough(prompt(motion, rng))))
+        cases.append(evaluate_case(wan, picture_HWC, motion, _long_enough(prompt(motion, rng))))
         say(f"{kind}: seen {cases[-1].seen}, first frame {cases[-1].first_frame_db:.1f} dB")
     for line in summary(cases):
         say(line)
 
 
 def _long_enough(text: str) -> str:
-    """The API wants ten characters."""
+    """Return the text, repeated if it is shorter than the ten characters that the API demands."""
     return text if len(text) >= 10 else f"{text}, {text}, {text}"
 
 
 def summary(cases: list[Case]) -> list[str]:
-    """The figures, a line each."""
+    """Return the figures over all cases, one per line."""
     first, limit = (
         sum(column) / len(cases) for column in zip(*((c.first_frame_db, c.limit_db) for c in cases), strict=True)
     )
@@ -153,7 +162,7 @@ def summary(cases: list[Case]) -> list[str]:
 
 
 def say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201 - what this command is for
+    print(line, flush=True)  # noqa: T201 - the command's output
 
 
 def main(arguments: list[str]) -> None:

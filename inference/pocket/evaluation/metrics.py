@@ -1,4 +1,4 @@
-"""Whether a video does what was asked, told from its pixels alone. Knows no model and no words."""
+"""Metrics of a video, from its pixels alone: the motion that it shows, PSNR, and drift. Used by `evaluate`."""
 
 import math
 
@@ -7,11 +7,11 @@ import torch
 from inference.pocket.data.motions import KINDS, Kind, Motion, Speed, clip, shown_at_first
 
 
-def seen(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed: Speed) -> Kind:
-    """The motion whose true last frame is most like the video's, of all kinds at this speed; by chance 1 in 9.
+def recognise_motion(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed: Speed) -> Kind:
+    """Return the kind of motion whose true last frame correlates best with the video's; by chance 1 in 9 is right.
 
-    `picture_HWC` in uint8 is what the camera flies over; the video's first frame is its middle. Where a motion brings
-    new things into view a video has to invent them, so that is no part of the comparison with this motion.
+    All kinds are tried at this speed. `picture_HWC` in uint8 is the scene; the video's first frame is its middle.
+    Pixels that a motion brings into view are left out of the comparison with it, because a video has to invent them.
     """
     _, frames, height, width = video_CTHW.shape
     size = (width, height)
@@ -26,18 +26,18 @@ def seen(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed: Speed) -> K
 
 
 def correlation(one: torch.Tensor, other: torch.Tensor) -> float:
-    """Of two pictures or parts of them, whatever their brightness and contrast: 1 for alike, 0 for unrelated."""
+    """Return the Pearson correlation of two pictures: 1 for equal up to brightness and contrast, 0 for unrelated."""
     one, other = (part - part.mean() for part in (one, other))
     return ((one * other).sum() / (one.norm() * other.norm() + 1e-6)).item()
 
 
 def psnr_db(made: torch.Tensor, truth: torch.Tensor) -> float:
-    """Of values in [-1, 1]: their range is 2."""
+    """Return the PSNR, in dB, of `made` against `truth`, both in [-1, 1]; `made` is clamped first."""
     return -10 * math.log10(((made.clamp(-1, 1) - truth) / 2).square().mean().item() + 1e-12)
 
 
 def drift_px(video_CTHW: torch.Tensor) -> float:
-    """How far the picture moves a frame, in pixels, from the first frame to the last, by phase correlation."""
+    """Return the video's mean motion in pixels per frame, by phase correlation of its first and last frame."""
     grey_THW = video_CTHW.mean(dim=0)
     _, height, width = grey_THW.shape
     window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)
@@ -51,7 +51,7 @@ def drift_px(video_CTHW: torch.Tensor) -> float:
 
 
 def _between(peak_3: torch.Tensor) -> float:
-    """Where the top of the parabola through three values lies, from the middle one."""
+    """Return the vertex of the parabola through three equidistant values, relative to the middle one."""
     before, top, after = peak_3.tolist()
     bend = before - 2 * top + after
     return 0.0 if bend == 0 else 0.5 * (before - after) / bend

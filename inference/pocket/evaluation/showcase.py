@@ -1,6 +1,6 @@
-"""Draw what a pocket model makes of a picture: `python -m inference.pocket.evaluation.showcase PICTURE SHEET [FOLDER]`.
+"""Draw a sheet of a pocket model's videos: `python -m inference.pocket.evaluation.showcase PICTURE SHEET [FOLDER]`.
 
-A row for every motion, asked for in words, and five frames from its first to its last. Judges nothing: people do.
+The sheet has a row for every motion, asked for in words, with five frames from the first to the last. People judge it.
 """
 
 import os
@@ -9,7 +9,7 @@ import sys
 
 if __name__ == "__main__":  # before the imports below, which take seconds
     signal.signal(signal.SIGINT, lambda number, _: os._exit(128 + number))
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # it warns that torchvision is not there
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")  # transformers warns of missing torchvision
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ PROMPTS = (
     "rotate clockwise",
     "turn counter-clockwise, slowly",
 )
-# Guidance makes what a small model gets wrong worse; MODEL_CARD.md says by how much.
+# Guidance amplifies a small model's errors; MODEL_CARD.md says by how much.
 SHOWN = msgspec.structs.replace(JOB, guidance_scale=1.5)
 COLUMNS = 5
 FRAME_PX = (176, 99)
@@ -53,7 +53,7 @@ LABEL_PX = 16
 
 
 def sheet(wan: Wan, image: Image.Image, prompts: tuple[str, ...] = PROMPTS, asked: Job = SHOWN) -> Image.Image:
-    """A video for each prompt; `image` has their size."""
+    """Generate a video for each prompt and return frames of all as one sheet; `image` has the videos' size."""
     made = Image.new("RGB", (COLUMNS * FRAME_PX[0], len(prompts) * (FRAME_PX[1] + LABEL_PX)), "white")
     pen, font = ImageDraw.Draw(made), ImageFont.load_default(12)
     for row, prompt in enumerate(prompts):
@@ -83,12 +83,12 @@ def opened(file: Path) -> Image.Image:
         if error.strerror is not None:
             raise SystemExit(f"no picture can be read at {file} ({error.strerror})") from None
         raise SystemExit(f"the picture in {file} is damaged") from None
-    except (SyntaxError, ValueError):  # Pillow's, of damaged data
+    except (SyntaxError, ValueError):  # Pillow raises these for damaged data
         raise SystemExit(f"the picture in {file} is damaged") from None
 
 
 def _check_writable(file: Path) -> None:
-    """Ends the process if the sheet could not be written, which would show after minutes only."""
+    """End the process at once if the sheet cannot be written, which would otherwise show after minutes."""
     if file.suffix.lower() not in SHEET_SUFFIXES:
         raise SystemExit(f"the name of the sheet must end in .jpg, .png or .webp; it was {file}")
     if file.is_dir() or not os.access(file if file.exists() else file.parent, os.W_OK):

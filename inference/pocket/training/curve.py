@@ -1,6 +1,6 @@
-"""Losses of trainings as a file and a plot: `python -m inference.pocket.training.curve [STATE ...]`.
+"""Writes a training's losses as a file and a plot: `python -m inference.pocket.training.curve [STATE ...]`.
 
-It writes `curve.json`, by which a test knows how a training begins, and `curve.png`, in `inference/pocket`.
+Writes `curve.json`, with which a test compares the beginning of a training, and `curve.png`, in `inference/pocket`.
 """
 
 import json
@@ -20,7 +20,7 @@ CURVE = Path(__file__).parents[1] / "curve.json"
 PLOT = Path(__file__).parents[1] / "curve.png"
 STAGES = ("linear", "vae-pictures", "vae-clips", "text", "transformer-small", "transformer-full")
 FINISHING = ("finish-vae", "finish-transformer")
-# Single losses at first, by which another run is compared; then means of so many.
+# The first losses are kept singly, for comparison with another run; all are averaged over so many steps.
 SINGLE_STEPS = 8
 MEAN_OF_STEPS = 25
 PANEL_PX = (320, 200)
@@ -28,7 +28,7 @@ EDGE_PX = 28
 
 
 class Line(Struct, frozen=True):
-    """Of one stage: how many steps it took, its first losses, and the means of each 25."""
+    """The curve of one stage: number of steps, first losses, and the mean loss of every 25 steps."""
 
     steps: int
     first: list[float]
@@ -39,7 +39,7 @@ Curve = dict[str, Line]
 
 
 def curve(*folders: Path) -> Curve:
-    """Of every stage that has begun in one of the folders."""
+    """Return the curves, by stage, of all stages that have begun in one of the state folders."""
     found = ((name, losses(folder, name)) for folder in folders for name in STAGES + FINISHING)
     return {name: _condensed(values) for name, values in found if values}
 
@@ -51,7 +51,7 @@ def _condensed(found: list[float]) -> Line:
 
 
 def plot(curves: Curve) -> Image.Image:
-    """A panel a stage, losses on a logarithmic scale."""
+    """Return a plot with one panel per stage and losses on a logarithmic scale."""
     rows = math.ceil(len(curves) / 2)
     sheet = Image.new("RGB", (2 * PANEL_PX[0], rows * PANEL_PX[1]), "white")
     for index, (name, found) in enumerate(curves.items()):
@@ -92,7 +92,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit("no training has left its losses there")
     CURVE.write_text(_a_line_each(curves))
     plot(curves).save(PLOT)
-    print(f"{', '.join(curves)}: {CURVE}, {PLOT}")  # noqa: T201 - its one line
+    print(f"{', '.join(curves)}: {CURVE}, {PLOT}")  # noqa: T201 - the command's output
 
 
 if __name__ == "__main__":

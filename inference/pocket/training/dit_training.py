@@ -1,4 +1,4 @@
-"""Trains the pocket transformer by flow matching on stored latents. Knows no pixels.
+"""Flow-matching loss of the pocket transformer (DiT) on cached latents; `train` and `finish` use it.
 
 Source of the objective: Lipman et al. 2022; of the density of the noise levels: Esser et al. 2024, section 3.1.
 """
@@ -10,64 +10,62 @@ from typing import Any
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor, WanTransformer3DModel
-from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
-from inference.pocket.data.latent_dataset import Shelf
+from inference.pocket.data.latent_dataset import LatentDataset
 from inference.pocket.data.motions import MOTIONS
-from inference.pocket.data.prompts import UNSAID, prompt, unsaid
+from inference.pocket.data.prompts import DEFAULT_MOTION, prompt, prompt_without_motion
 from inference.pocket.draws import draw_index, normal
 from inference.pocket.training.precision import autocast
 from inference.pocket.training.stage import StepLoss
-from inference.pocket.training.text_training import ANYTHING, tokens
+from inference.pocket.training.text_training import UNCONDITIONAL, tokenize
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.solvers import TRAIN_TIMESTEPS
 from inference.wan.vae.codec import masked
 
 SEED = 11
-# Without guidance's second branch the model would have nothing to be guided away from.
+# Prompts are replaced by an unconditional one this often, as classifier-free guidance needs.
 DROPPED_SHARE = 0.1
-UNSAID_SHARE = 0.3
+NO_MOTION_SHARE = 0.3
 SHIFT = 3.0
-LOCAL_HEADS_SHARE = 0.5
-LOCAL_BIAS = 3.0
-LOCAL_GAIN = 1.6
 
 
-class Sayings:
-    """Embedded prompts for every motion, made once: the text encoder is not trained along."""
+class PromptEmbeddings:
+    """Embeddings of random prompts for every motion, made once: the text encoder is frozen. Lives for one stage."""
 
     def __init__(self, encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, count: int) -> None:
         rng = Random(SEED)
-        self._asked = [_embed(encoder, tokenizer, [prompt(motion, rng) for _ in range(count)]) for motion in MOTIONS]
-        self._unsaid = _embed(encoder, tokenizer, [unsaid(rng) for _ in range(count)])
-        self._anything = _embed(encoder, tokenizer, ANYTHING)
+        self._by_motion = [
+            _embed(encoder, tokenizer, [prompt(motion, rng) for _ in range(count)]) for motion in MOTIONS
+        ]
+        self._without_motion = _embed(encoder, tokenizer, [prompt_without_motion(rng) for _ in range(count)])
+        self._unconditional = _embed(encoder, tokenizer, UNCONDITIONAL)
 
     def draw(self, motion: int, rng: torch.Generator) -> torch.Tensor:
-        """One for the motion of this index, tokens × width; now and then one that leaves it open."""
+        """Return a random embedding, tokens × width, for `MOTIONS[motion]`; sometimes an unconditional one."""
         share = torch.rand((), generator=rng).item()
         if share < DROPPED_SHARE:
-            texts = self._anything
-        elif MOTIONS[motion] == UNSAID and share > 1 - UNSAID_SHARE:
-            texts = self._unsaid
+            texts = self._unconditional
+        elif MOTIONS[motion] == DEFAULT_MOTION and share > 1 - NO_MOTION_SHARE:
+            texts = self._without_motion
         else:
-            texts = self._asked[motion]
+            texts = self._by_motion[motion]
         return texts[draw_index(len(texts), rng)]
 
 
 def _embed(encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[torch.Tensor]:
-    ids_BL, mask_BL = (each.to(encoder.device) for each in tokens(tokenizer, texts))
+    ids_BL, mask_BL = (each.to(encoder.device) for each in tokenize(tokenizer, texts))
     with torch.no_grad():
         embedded_BLD = encoder(ids_BL, mask_BL).last_hidden_state
     return [text_LD[: int(count)] for text_LD, count in zip(embedded_BLD, mask_BL.sum(dim=1), strict=True)]
 
 
-def padded(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Texts and the bias of attention to their tokens, as short as can be.
+def pad_texts(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the texts, padded to the longest and one zero, and the bias of attention to their tokens.
 
-    At inference a text of n tokens is followed by 512 - n zeros, whose keys are all alike: one zero whose key counts
-    512 - n times is the same, and saves most of cross-attention.
+    At inference a text of n tokens is followed by 512 - n zeros with equal keys. One zero with the bias log(512 - n) is
+    equivalent and saves most of the cross-attention.
     """
     longest = max(len(text) for text in texts) + 1
     texts_BLD = torch.stack([functional.pad(text, (0, 0, 0, longest - len(text))) for text in texts])
@@ -78,8 +76,8 @@ def padded(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     return texts_BLD, bias_BL
 
 
-class ShortText(WanAttnProcessor):
-    """Cross-attention to an image and to texts that `padded` has made; `bias_BL` is set before every pass."""
+class ShortTextProcessor(WanAttnProcessor):
+    """Cross-attention to an image and to texts from `pad_texts`. Set `bias_BL` before every pass."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -113,18 +111,24 @@ class ShortText(WanAttnProcessor):
 
 
 def flow_loss(
-    transformer: WanTransformer3DModel, shelf: Shelf, sayings: Sayings, batch: int, *, first_frame_weight: float
+    transformer: WanTransformer3DModel,
+    latents: LatentDataset,
+    prompts: PromptEmbeddings,
+    batch: int,
+    *,
+    first_frame_weight: float,
 ) -> StepLoss:
-    """Of a transformer with normalised latents, on one device; a batch has the size of the view that was drawn first.
+    """Return the flow-matching loss; also sets the transformer's cross-attention processors for short texts.
 
-    The first frame is given, so what is left of its error is small beside the others' and would be learnt last.
+    Transformer and latents are on one device. The first frame is given, so its error is small beside the others' and
+    would be learnt last: it is weighted by `first_frame_weight`.
     """
-    short = ShortText()
-    _hear_by(transformer, short)
+    short = ShortTextProcessor()
+    _set_cross_attention(transformer, short)
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        drawn = shelf.draw(batch, rng)
-        texts_BLD, bias_BL = padded([sayings.draw(motion, rng) for motion in drawn.motions])
+        drawn = latents.draw(batch, rng)
+        texts_BLD, bias_BL = pad_texts([prompts.draw(motion, rng) for motion in drawn.motions])
         device = transformer.device
         short.bias_BL = bias_BL.to(device)
         clean_BCTHW = drawn.clips_BCTHW
@@ -146,63 +150,21 @@ def flow_loss(
     return loss
 
 
-def hear_as_others_do(transformer: WanTransformer3DModel) -> None:
-    """Back to diffusers' own cross-attention, once the training is over."""
-    _hear_by(transformer, WanAttnProcessor())
+def restore_attention_processors(transformer: WanTransformer3DModel) -> None:
+    """Set diffusers' own cross-attention processors again, after training."""
+    _set_cross_attention(transformer, WanAttnProcessor())
 
 
-def _hear_by(transformer: WanTransformer3DModel, processor: WanAttnProcessor) -> None:
+def _set_cross_attention(transformer: WanTransformer3DModel, processor: WanAttnProcessor) -> None:
     blocks: list[Any] = [*transformer.blocks]
     for block in blocks:
         block.attn2.set_processor(processor)
 
 
 def _sigmas(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Logit-normal, then shifted towards noise, less than a job's are by default: the last steps make it sharp."""
+    """Return random noise levels, logit-normal and then shifted towards noise.
+
+    The shift is smaller than a job's default, because the last steps of denoising decide the sharpness.
+    """
     even_B = torch.randn(count, generator=rng).sigmoid()
     return SHIFT * even_B / (1 + (SHIFT - 1) * even_B)
-
-
-def prepare(transformer: WanTransformer3DModel) -> None:
-    """Weights to begin from: every branch open, modulation by time at rest, words heard above the padding.
-
-    Of 512 text tokens some ten say something; with equal attention they would be one part in fifty. Queries get a
-    common direction and the padding's key its opposite, so that words are heard from the first step on. Half the heads
-    begin by looking where they are, from which an offset can be learnt by turning the query.
-    """
-    with torch.no_grad():
-        embedder = transformer.condition_embedder
-        for linear in (embedder.time_proj, transformer.proj_out):
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
-        for linear in (embedder.text_embedder.linear_1, embedder.text_embedder.linear_2):
-            nn.init.zeros_(linear.bias)
-            nn.init.orthogonal_(linear.weight, 2.0)
-        blocks: list[Any] = [*transformer.blocks]
-        quiet = 1 / math.sqrt(2 * len(blocks))
-        for block in blocks:
-            block.scale_shift_table.zero_()
-            block.scale_shift_table[:, (2, 5)] = 1  # the gates
-            for out in (block.attn1.to_out[0], block.attn2.to_out[0], block.ffn.net[2]):
-                out.weight *= quiet
-                nn.init.zeros_(out.bias)
-            _listen(block.attn2)
-            _look_here(block.attn1)
-
-
-def _listen(attention: WanAttention) -> None:
-    towards = torch.randn(attention.inner_dim).sign()
-    attention.to_q.bias.copy_(1.5 * towards)
-    attention.to_k.bias.copy_(-0.05 * towards)
-
-
-def _look_here(attention: WanAttention) -> None:
-    """Rows and columns are told by the fast pairs of the rotary embedding, which lie after those of time."""
-    head_dim = attention.inner_dim // attention.heads
-    plane = 2 * (head_dim // 6)
-    fast = [head_dim - 2 * plane, head_dim - 2 * plane + 2, head_dim - plane, head_dim - plane + 2]
-    local = max(1, int(LOCAL_HEADS_SHARE * attention.heads))
-    for linear, norm in ((attention.to_q, attention.norm_q), (attention.to_k, attention.norm_k)):
-        bias_HD = linear.bias.view(attention.heads, head_dim)
-        bias_HD[:local, fast] = LOCAL_BIAS
-        norm.weight.view(attention.heads, head_dim)[:local] = LOCAL_GAIN

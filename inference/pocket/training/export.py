@@ -1,29 +1,30 @@
-"""Writes what is trained so far as a checkpoint: `python -m inference.pocket.training.export FOLDER [STATE [RECIPE]]`.
+"""Writes the trained model as a checkpoint: `python -m inference.pocket.training.export FOLDER [STATE [RECIPE]]`.
 
-Trains nothing. RECIPE is the training's: cpu, or gpu where it ran on one.
+Trains nothing; works at any time of the training. RECIPE is the training's recipe, cpu or gpu.
 """
 
 import sys
 from pathlib import Path
 
-from inference.pocket.build import Parts, write
+from inference.pocket.build import PocketModel, write
 from inference.pocket.training.recipe import RECIPES, Recipe
-from inference.pocket.training.run import Sitting, show
+from inference.pocket.training.run import TrainingRun, show
 from inference.pocket.training.train import STATE, train
 
 
 def export(folder: Path, state: Path, recipe: Recipe) -> None:
-    """In fp16, which halves the folder; they are opened in whatever the device likes.
+    """Write the EMA weights in the state folder as a checkpoint in fp16; loading casts them to the device's dtype.
 
-    Raises FileExistsError where something is in the folder's place.
+    Raises FileExistsError if `folder` exists.
     """
-    write(folder, lambda: halved(train(Sitting(state, show, learns=False), recipe)), recipe.shape.card)
+    write(folder, lambda: to_fp16(train(TrainingRun(state, show, trains=False), recipe)), recipe.shape.card)
 
 
-def halved(parts: Parts) -> Parts:
-    for module in (parts.text_encoder, parts.image_encoder, parts.vae, parts.transformer):
+def to_fp16(model: PocketModel) -> PocketModel:
+    """Cast all weights to fp16 in place, and return the model."""
+    for module in (model.text_encoder, model.image_encoder, model.vae, model.transformer):
         module.half()
-    return parts
+    return model
 
 
 def main(arguments: list[str]) -> None:
@@ -34,7 +35,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(f"no training has left its state in {state}")
     export(Path(folder), Path(state), RECIPES[recipe])
     megabytes = sum(file.stat().st_size for file in Path(folder).rglob("*.safetensors")) / 1e6
-    print(f"{megabytes:.1f} MB of weights in {folder}")  # noqa: T201 - its one line
+    print(f"{megabytes:.1f} MB of weights in {folder}")  # noqa: T201 - the command's output
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Trains a model further: `python -m inference.pocket.training.finish FROM FOLDER STATE [THREADS [DEVICE]]`.
+"""Trains a checkpoint further: `python -m inference.pocket.training.finish FROM FOLDER STATE [THREADS [DEVICE]]`.
 
-What hours of a CPU have begun, minutes of a GPU end, with more pictures, larger batches and larger crops: the VAE,
-latents of it, then the transformer on them. The text and the image encoder stay as they are in the checkpoint FROM; the
-new one is written to FOLDER. Stops and goes on as `train` does, with a state folder of its own.
+Minutes on a GPU continue the hours on a CPU, with more pictures, larger batches and larger crops: first the VAE, then
+its latents are cached, then the transformer trains on them. Text and image encoder stay as in the checkpoint FROM; the
+new checkpoint is written to FOLDER. Stops and resumes as `train` does, with a state folder of its own.
 """
 
 import hashlib
@@ -14,48 +14,51 @@ import torch
 from torch import nn
 
 from inference.pocket import build
-from inference.pocket.build import Parts
-from inference.pocket.data.latent_dataset import Encoder, Shelf
-from inference.pocket.training.dit_training import Sayings, flow_loss, hear_as_others_do
-from inference.pocket.training.export import halved
+from inference.pocket.build import PocketModel
+from inference.pocket.data.latent_dataset import LatentDataset, LatentEncoder
+from inference.pocket.training.dit_training import PromptEmbeddings, flow_loss, restore_attention_processors
+from inference.pocket.training.export import to_fp16
 from inference.pocket.training.recipe import FINISH, Finish
-from inference.pocket.training.run import Sitting, show
+from inference.pocket.training.run import TrainingRun, show
 from inference.pocket.training.vae_training import clip_loss
 from inference.pocket.whole_clip import whole_clips
 from inference.wan.checkpoint.model_card import read_card
 
 
-def finish(sitting: Sitting, recipe: Finish, parts: Parts) -> None:
-    """These parts as far as they are trained, changed in place; what the folder holds is not done again."""
-    vae, transformer, device = parts.vae, parts.transformer, sitting.device
-    for module in (parts.text_encoder, parts.image_encoder):
+def finish(run: TrainingRun, recipe: Finish, model: PocketModel) -> None:
+    """Train VAE and transformer of `model` in place, or load those stages that the state folder already holds.
+
+    Raises ValueError if the state folder was begun with other data or another model.
+    """
+    vae, transformer, device = model.vae, model.transformer, run.device
+    for module in (model.text_encoder, model.image_encoder):
         cast(nn.Module, module).to(device)
-    sitting.claim(recipe.pictures, recipe.photos, recipe.views, _digest(vae, transformer))
-    album = sitting.album(recipe.pictures, photos=recipe.photos)
+    run.claim_folder(recipe.pictures, recipe.photos, recipe.views, _digest(vae, transformer))
+    images = run.images(recipe.pictures, photos=recipe.photos)
     with whole_clips(vae):
         batch, side, frames = recipe.clip_batch, recipe.side, recipe.clip_frames
-        sitting.bring("finish-vae", vae, recipe.vae, lambda: clip_loss(vae, album, batch, side, frames))
-    encoder = Encoder(vae, parts.image_processor, parts.image_encoder)
-    folder = sitting.shelve("finish-latents", recipe.views, album, encoder)
-    # The old ones: the transformer is used to them, and the VAE has hardly moved.
+        run.train_stage("finish-vae", vae, recipe.vae, lambda: clip_loss(vae, images, batch, side, frames))
+    encoder = LatentEncoder(vae, model.image_processor, model.image_encoder)
+    folder = run.cache_latents("finish-latents", recipe.views, images, encoder)
+    # The old statistics: the transformer was trained with them, and the VAE's latents have hardly changed.
     mean, std = (torch.tensor(vae.config[name]) for name in ("latents_mean", "latents_std"))
-    sitting.bring(
+    run.train_stage(
         "finish-transformer",
         transformer,
         recipe.transformer,
         lambda: flow_loss(
             transformer,
-            Shelf(folder, mean, std, device),
-            Sayings(parts.text_encoder, parts.tokenizer, recipe.prompts_a_motion),
+            LatentDataset(folder, mean, std, device),
+            PromptEmbeddings(model.text_encoder, model.tokenizer, recipe.prompts_per_motion),
             recipe.batch,
             first_frame_weight=recipe.first_frame_weight,
         ),
     )
-    hear_as_others_do(transformer)
+    restore_attention_processors(transformer)
 
 
 def _digest(*modules: nn.Module) -> str:
-    """Of weights: what has begun with some is not gone on with from others."""
+    """Return the SHA-256 of the weights, so that a state folder is never resumed with a different model."""
     digest = hashlib.sha256()
     for module in modules:
         for parameter in module.parameters():
@@ -70,14 +73,14 @@ def main(arguments: list[str]) -> None:
     if Path(folder).exists():
         raise SystemExit(f"{folder} is there already; remove it first")
     torch.set_num_threads(int(threads))
-    sitting = Sitting(Path(state), show, device=torch.device(device))
-    sitting.stop_when_told()
-    parts = build.read(Path(begun))
-    finish(sitting, FINISH, parts)
-    if sitting.stop.is_set():
+    run = TrainingRun(Path(state), show, device=torch.device(device))
+    run.stop_on_signals()
+    model = build.read(Path(begun))
+    finish(run, FINISH, model)
+    if run.stop.is_set():
         show("stopped: run it again to go on")
         return
-    build.write(Path(folder), lambda: halved(parts), read_card(Path(begun)))
+    build.write(Path(folder), lambda: to_fp16(model), read_card(Path(begun)))
     show(f"done: {folder}")
 
 

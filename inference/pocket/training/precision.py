@@ -1,4 +1,4 @@
-"""Half precision where it is faster. Knows no model."""
+"""Mixed precision in training: bf16 autocast if the device has bf16 instructions, with norms in fp32."""
 
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
@@ -14,7 +14,7 @@ BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 @contextmanager
 def autocast(model: nn.Module) -> Generator[None]:
-    """Run the passes of a model in bf16, unless it is on a CPU that has no instructions for bf16 and would crawl."""
+    """Run the model's passes within the block in bf16, except on a CPU without bf16 instructions, where it is slow."""
     device = device_of(model)
     if device.type == "cpu" and not has_bf16():
         yield
@@ -24,16 +24,16 @@ def autocast(model: nn.Module) -> Generator[None]:
 
 
 def has_bf16() -> bool:
-    """Whether this CPU has instructions for bf16. Older versions of torch within our range cannot tell: False."""
+    """Return whether this CPU has bf16 instructions; False with a supported version of torch that cannot tell."""
     can = getattr(torch.cpu, "get_capabilities", dict[str, bool])()
     return any(can.get(name) for name in BF16_INSTRUCTIONS)
 
 
 @contextmanager
 def _norms_in_fp32(model: nn.Module) -> Generator[None]:
-    """Give RMS norms their input in fp32, for the length of the block.
+    """Cast the inputs of RMS norms to fp32 within the block.
 
-    torch's autocast does so by itself on CUDA. On a CPU it hands them bf16 beside fp32 weights, of which torch warns.
+    torch's autocast does so on CUDA. On a CPU the norms would get bf16 inputs with fp32 weights, of which torch warns.
     """
     with ExitStack() as hooks:
         for module in model.modules():

@@ -1,4 +1,4 @@
-"""How much of what is trained, in which sizes. Numbers alone."""
+"""Training recipes: the hyper-parameters of `train` (CPU, GPU) and of `finish` (FINISH)."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ from inference.pocket.training.stage import Schedule
 
 @dataclass(frozen=True)
 class Recipe:
-    """One run of `train`. To change the steps of a stage that has begun makes its rate jump."""
+    """Hyper-parameters of `train`. Changing the steps of a stage that has begun makes its learning rate jump."""
 
     pictures: int
     linear: Schedule
@@ -30,7 +30,7 @@ class Recipe:
     clip_frames: int = 9
     side: int = 64
     text_batch: int = 64
-    prompts_a_motion: int = 100
+    prompts_per_motion: int = 100
     small_batch: int = 16
     full_batch: int = 4
     full_first_frame_weight: float = 60.0
@@ -45,9 +45,9 @@ CPU = Recipe(
     small_views=Views(count=400, sizes=((128, 80), (128, 80), (80, 128)), frames=13, motions=8),
     small=Schedule(7650, 1.2e-3, weight_decay=0.01),
     full_views=Views(count=104, sizes=((256, 144), (256, 144), (144, 256)), frames=25, motions=3),
-    full=Schedule(4200, 6e-4, averaging=0.997, weight_decay=0.01),
+    full=Schedule(4200, 6e-4, ema_decay=0.997, weight_decay=0.01),
 )
-"""Some hours of one core; MODEL_CARD.md says how many for each stage."""
+"""Takes some hours of one core; MODEL_CARD.md says how many for each stage."""
 
 GPU = replace(
     CPU,
@@ -57,7 +57,7 @@ GPU = replace(
     small_views=structs.replace(CPU.small_views, count=800),
     small=Schedule(3000, 1.2e-3, weight_decay=0.01),
     full_views=structs.replace(CPU.full_views, count=600, motions=4),
-    full=Schedule(3000, 1.2e-3, averaging=0.998, weight_decay=0.01),
+    full=Schedule(3000, 1.2e-3, ema_decay=0.998, weight_decay=0.01),
     picture_batch=64,
     clip_batch=16,
     side=96,
@@ -71,7 +71,7 @@ RECIPES = {"cpu": CPU, "gpu": GPU}
 
 @dataclass(frozen=True)
 class Finish:
-    """One run of `finish`. As many drawings as are looked at come before the photos, which then are the VAE's alone."""
+    """Hyper-parameters of `finish`. If `views` has at most `pictures` entries, only the VAE sees photos."""
 
     pictures: int
     vae: Schedule
@@ -81,7 +81,7 @@ class Finish:
     clip_batch: int
     clip_frames: int
     side: int
-    prompts_a_motion: int
+    prompts_per_motion: int
     first_frame_weight: float = 60.0
     photos: bool = True
 
@@ -90,11 +90,11 @@ FINISH = Finish(
     pictures=800,
     vae=Schedule(900, 4e-4),
     views=structs.replace(CPU.full_views, count=600, motions=4),
-    transformer=Schedule(2500, 1.2e-3, averaging=0.998, weight_decay=0.01),
+    transformer=Schedule(2500, 1.2e-3, ema_decay=0.998, weight_decay=0.01),
     batch=128,
     clip_batch=16,
     clip_frames=9,
     side=96,
-    prompts_a_motion=400,
+    prompts_per_motion=400,
 )
-"""Nine minutes of one H200, after CPU; MODEL_CARD.md says how many for each stage."""
+"""Takes nine minutes of one H200, after `train` with CPU; MODEL_CARD.md says how many for each stage."""

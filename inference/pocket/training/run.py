@@ -1,4 +1,4 @@
-"""One run of a training program: what it has at hand, and how its stages share a state folder. Knows no recipe."""
+"""One run of a training program, `train` or `finish`: its state folder, its device, and its stop signal."""
 
 import signal
 import time
@@ -10,8 +10,8 @@ from threading import Event
 import torch
 from torch import nn
 
-from inference.pocket.data.image_dataset import Album, open_album
-from inference.pocket.data.latent_dataset import Encoder, Views, write_latents
+from inference.pocket.data.image_dataset import ImageDataset, open_images
+from inference.pocket.data.latent_dataset import LatentEncoder, Views, write_latents
 from inference.pocket.files import write_whole
 from inference.pocket.training.stage import SHOW_EVERY_STEPS, Schedule, Stage, StepLoss
 
@@ -19,28 +19,31 @@ CLAIM = "data.txt"
 
 
 @dataclass(frozen=True)
-class Sitting:
-    """It trains, or only fetches what earlier ones have trained."""
+class TrainingRun:
+    """Trains stages, or with `trains=False` only loads what earlier runs have trained. Lives as long as the program.
+
+    The state folder `folder` outlives it, so that a later run resumes.
+    """
 
     folder: Path
     show: Callable[[str], None]
-    learns: bool = True
+    trains: bool = True
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     stop: Event = field(default_factory=Event)
 
     @property
-    def goes_on(self) -> bool:
-        return self.learns and not self.stop.is_set()
+    def is_training(self) -> bool:
+        return self.trains and not self.stop.is_set()
 
-    def stop_when_told(self) -> None:
-        """By SIGTERM or Ctrl-C, after the step."""
-        for told in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(told, lambda *_: self.stop.set())
+    def stop_on_signals(self) -> None:
+        """Stop after the current step at SIGTERM or Ctrl-C."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: self.stop.set())
 
-    def claim(self, *data: object) -> None:
-        """The state folder for what is trained on these data; how many steps may change between sittings, this not.
+    def claim_folder(self, *data: object) -> None:
+        """Bind the state folder to these data, by their `repr`. Unlike the steps of a stage, they may not change later.
 
-        Raises ValueError where the folder is another training's.
+        Raises ValueError if the folder is bound to other data.
         """
         claim, file = "\n".join(map(repr, data)) + "\n", self.folder / CLAIM
         if not file.exists():
@@ -48,21 +51,26 @@ class Sitting:
         elif file.read_text() != claim:
             raise ValueError(f"{self.folder} is the state of a training on other data: name another folder")
 
-    def album(self, drawn: int, *, photos: bool) -> Album:
-        return open_album(self.folder, drawn, photos=photos, show=self.show, stopped=self.stop.is_set).to(self.device)
+    def images(self, drawn: int, *, photos: bool) -> ImageDataset:
+        """Return the image dataset of the state folder on the run's device, after making it if it is missing."""
+        return open_images(self.folder, drawn, photos=photos, show=self.show, stopped=self.stop.is_set).to(self.device)
 
-    def bring(self, name: str, module: nn.Module, schedule: Schedule, loss_of: Callable[[], StepLoss]) -> None:
-        """The mean of the weights of this stage into the module; those that it has where the stage has not begun."""
+    def train_stage(self, name: str, module: nn.Module, schedule: Schedule, loss_of: Callable[[], StepLoss]) -> None:
+        """Train or resume the stage, then load its EMA weights into `module`, on the run's device.
+
+        A stage that was never run leaves the weights of `module` unchanged. `loss_of` is called only if there are steps
+        to train.
+        """
         stage = Stage(name, self.folder, module.to(self.device), schedule)
-        if self.goes_on and stage.step < schedule.steps:
+        if self.is_training and stage.step < schedule.steps:
             stage.run(loss_of(), self.show, self.stop.is_set)
-        stage.averaged()
+        stage.load_ema()
 
-    def shelve(self, name: str, views: Views, album: Album, encoder: Encoder) -> Path:
-        """The folder of these latents, where it now has all of them unless it was told to stop."""
+    def cache_latents(self, name: str, views: Views, images: ImageDataset, encoder: LatentEncoder) -> Path:
+        """Write the missing latents and return their folder; it is incomplete if the run was stopped."""
         folder = self.folder / name
-        if self.goes_on:
-            for number in write_latents(folder, views, album, encoder):
+        if self.is_training:
+            for number in write_latents(folder, views, images, encoder):
                 if number % SHOW_EVERY_STEPS == 0:
                     self.show(f"{name} {number}/{views.count}")
                 if self.stop.is_set():
@@ -71,4 +79,4 @@ class Sitting:
 
 
 def show(line: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201 - for who waits
+    print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201 - progress for the user

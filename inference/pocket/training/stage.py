@@ -1,7 +1,7 @@
-"""What a training keeps on disk and how it goes on after being killed. Knows no model and no data.
+"""A stage of training: optimiser, learning rate, EMA of the weights, and a training checkpoint to resume from.
 
-One safetensors file per stage: weights, their running mean, the optimiser's moments and the losses so far, replaced
-whole or not at all. What a step draws comes from its number, so no generator's state has to be kept.
+The checkpoint is one safetensors file per stage, replaced atomically: weights, their EMA, the optimiser's moments and
+the losses. Random numbers are seeded with the number of the step, so no generator state is stored.
 """
 
 import math
@@ -20,26 +20,29 @@ from inference.pocket.files import write_whole
 SAVE_EVERY_S = 120.0
 SHOW_EVERY_STEPS = 25
 WARM_UP_STEPS = 30
-LAST_OF_RATE = 0.05
+FINAL_RATE_SHARE = 0.05
 BETAS = (0.9, 0.99)
 GRADIENT_NORM_MAX = 1.0
 
 
 StepLoss = Callable[[int, torch.Generator], torch.Tensor]
-"""The loss of the step with this number, which draws from this generator alone."""
+"""Computes the loss of the step with this number, with random numbers from this generator alone."""
 
 
 class Schedule(Struct, frozen=True):
-    """How long a stage trains, and how fast."""
+    """Hyper-parameters of a stage: number of steps, peak learning rate, decay of the EMA, weight decay."""
 
     steps: int
     rate: float
-    averaging: float = 0.995
+    ema_decay: float = 0.995
     weight_decay: float = 0.0
 
 
 class Stage:
-    """A module in training, at some step of a schedule, with its file in the state folder."""
+    """A module in training, at some step of its schedule, with its file in the state folder.
+
+    Resumes from the file if it exists; lives until its run has stopped.
+    """
 
     def __init__(self, name: str, folder: Path, module: nn.Module, schedule: Schedule) -> None:
         self.name, self.module, self.schedule = name, module, schedule
@@ -49,7 +52,7 @@ class Stage:
         self.losses: list[float] = []
         self._unread: list[torch.Tensor] = []
         self._trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
-        self._mean = {name: p.detach().clone() for name, p in self._trained.items()}
+        self._ema = {name: p.detach().clone() for name, p in self._trained.items()}
         self._optimiser = torch.optim.AdamW(
             self._trained.values(), schedule.rate, betas=BETAS, weight_decay=schedule.weight_decay
         )
@@ -57,7 +60,10 @@ class Stage:
             self._restore()
 
     def run(self, loss_of: StepLoss, show: Callable[[str], None], stopped: Callable[[], bool]) -> None:
-        """Train until the schedule's end, or until told to stop, saving now and then and at the end."""
+        """Train until the schedule's end or until `stopped()`; save every `SAVE_EVERY_S` and at the end.
+
+        Raises ArithmeticError if a loss or gradient is not finite.
+        """
         saved = began = time.monotonic()
         before, steps = self.seconds, self.schedule.steps
         while self.step < steps and not stopped():
@@ -78,7 +84,7 @@ class Stage:
     def _advance(self, loss_of: StepLoss) -> None:
         rng = torch.Generator().manual_seed(self.step)
         for group in self._optimiser.param_groups:
-            group["lr"] = self._rate()
+            group["lr"] = self._learning_rate()
         loss = loss_of(self.step, rng)
         self._optimiser.zero_grad()
         loss.backward()
@@ -86,16 +92,16 @@ class Stage:
         self._optimiser.step()
         self.step += 1
         self._unread.append(torch.stack([loss.detach(), norm]))
-        # The mean of few steps at first: the start is soon forgotten.
-        keep = min(self.schedule.averaging, self.step / (self.step + 10))
+        # A smaller decay at first, so that the EMA soon forgets the initial weights.
+        decay = min(self.schedule.ema_decay, self.step / (self.step + 10))
         with torch.no_grad():
-            # One call for all of them; `torch.optim.swa_utils` has it from here too.
-            torch._foreach_lerp_(list(self._mean.values()), list(self._trained.values()), 1 - keep)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
+            # One call for all parameters, as in `torch.optim.swa_utils`.
+            torch._foreach_lerp_(list(self._ema.values()), list(self._trained.values()), 1 - decay)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
 
     def _read_losses(self) -> None:
-        """Now and then, not at every step: a GPU would have nothing to do meanwhile.
+        """Copy the losses of the last steps from the device; not at every step, because a GPU would wait meanwhile.
 
-        Raises ArithmeticError where one or its gradient is no number, before anything of it can be saved.
+        Raises ArithmeticError if a loss or gradient is not finite, before the weights are saved.
         """
         if self._unread:
             read_N2 = torch.stack(self._unread)
@@ -104,24 +110,25 @@ class Stage:
             self.losses.extend(read_N2[:, 0].tolist())
             self._unread.clear()
 
-    def _rate(self) -> float:
-        """Up in a few steps, then down along a cosine."""
+    def _learning_rate(self) -> float:
+        """Return the learning rate of the current step: linear warm-up, then cosine decay."""
         how_far = self.step / self.schedule.steps
-        cosine = LAST_OF_RATE + (1 - LAST_OF_RATE) * (0.5 + 0.5 * math.cos(math.pi * how_far))
+        cosine = FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * (0.5 + 0.5 * math.cos(math.pi * how_far))
         return self.schedule.rate * cosine * min(1, (self.step + 1) / WARM_UP_STEPS)
 
-    def averaged(self) -> nn.Module:
-        """The module with the running mean of its weights in place; it is not to be trained on."""
+    def load_ema(self) -> nn.Module:
+        """Replace the module's weights by their EMA and return the module; the stage must not be trained further."""
         with torch.no_grad():
             for name, parameter in self._trained.items():
-                parameter.copy_(self._mean[name])
+                parameter.copy_(self._ema[name])
         return self.module
 
     def save(self) -> None:
-        # None for what no loss has reached yet, as the convolutions over time while there are only pictures.
+        """Write the stage's file. Its keys `mean.*` are the EMA, `first.*` and `second.*` AdamW's moments."""
+        # Parameters without a gradient so far, such as convolutions over time on pictures, have no moments.
         moments = {name: kept for name, p in self._trained.items() if (kept := self._optimiser.state.get(p))}
         tensors = {f"weight.{name}": p.detach() for name, p in self._trained.items()}
-        tensors |= {f"mean.{name}": mean for name, mean in self._mean.items()}
+        tensors |= {f"mean.{name}": ema for name, ema in self._ema.items()}
         tensors |= {f"first.{name}": moments[name]["exp_avg"] for name in moments}
         tensors |= {f"second.{name}": moments[name]["exp_avg_sq"] for name in moments}
         tensors |= {f"steps.{name}": moments[name]["step"] for name in moments}
@@ -132,25 +139,25 @@ class Stage:
         )
 
     def _restore(self) -> None:
-        with safe_open(self.file, "pt") as kept, torch.no_grad():
-            progress, names = kept.metadata(), set(kept.keys())
+        with safe_open(self.file, "pt") as saved, torch.no_grad():
+            progress, names = saved.metadata(), set(saved.keys())
             self.step, self.seconds = int(progress["step"]), float(progress["seconds"])
-            self.losses = kept.get_tensor("losses").tolist()
+            self.losses = saved.get_tensor("losses").tolist()
             for name, parameter in self._trained.items():
-                parameter.copy_(kept.get_tensor(f"weight.{name}"))
-                self._mean[name].copy_(kept.get_tensor(f"mean.{name}"))
+                parameter.copy_(saved.get_tensor(f"weight.{name}"))
+                self._ema[name].copy_(saved.get_tensor(f"mean.{name}"))
                 if f"first.{name}" in names:
                     self._optimiser.state[parameter] = {
-                        "step": kept.get_tensor(f"steps.{name}"),
-                        "exp_avg": kept.get_tensor(f"first.{name}").to(parameter.device),
-                        "exp_avg_sq": kept.get_tensor(f"second.{name}").to(parameter.device),
+                        "step": saved.get_tensor(f"steps.{name}"),
+                        "exp_avg": saved.get_tensor(f"first.{name}").to(parameter.device),
+                        "exp_avg_sq": saved.get_tensor(f"second.{name}").to(parameter.device),
                     }
 
 
 def losses(folder: Path, name: str) -> list[float]:
-    """Those of a stage so far, one a step; none if it has not begun."""
+    """Return the losses of a stage so far, one per step; an empty list if it has not begun."""
     file = folder / f"{name}.safetensors"
     if not file.exists():
         return []
-    with safe_open(file, "pt") as kept:
-        return kept.get_tensor("losses").tolist()
+    with safe_open(file, "pt") as saved:
+        return saved.get_tensor("losses").tolist()

@@ -1,7 +1,7 @@
-"""Teaches the pocket UMT5 which motion a sentence asks for, before any picture is seen. Knows no latents.
+"""Trains the pocket UMT5 to classify the motion that a prompt asks for, before the transformer is trained.
 
-Every token is to say what the whole sentence asks, so that whichever the transformer looks at tells it: with few words
-among 512 places it would otherwise have to find the one that matters first.
+Every token learns to represent the motion of the whole prompt, so that any token tells it to the transformer. Otherwise
+the transformer would first have to find the few relevant words among 512 positions.
 """
 
 from collections.abc import Sequence
@@ -14,20 +14,20 @@ from torch.nn import functional
 from transformers import PreTrainedTokenizerBase, UMT5EncoderModel
 
 from inference.pocket.data.motions import KINDS, MOTIONS, SPEEDS, Motion
-from inference.pocket.data.prompts import UNSAID, prompt, unsaid
+from inference.pocket.data.prompts import DEFAULT_MOTION, prompt, prompt_without_motion
 from inference.pocket.draws import device_of, draw_index
 from inference.pocket.training.stage import StepLoss
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT
 
-# What an empty prompt asks for, and Wan's own negative one, to whose words nothing here answers.
-ANYTHING = ("", DEFAULT_NEGATIVE_PROMPT)
-ANYTHING_SHARE = 0.06
-UNSAID_SHARE = 0.06
+# Prompts that leave the motion open: the empty one, and Wan's negative prompt.
+UNCONDITIONAL = ("", DEFAULT_NEGATIVE_PROMPT)
+UNCONDITIONAL_SHARE = 0.06
+NO_MOTION_SHARE = 0.06
 CODES = len(KINDS) + 1
 
 
-class Listener(nn.Module):
-    """The text encoder with two small heads, which are thrown away afterwards: kind and speed, said by every token."""
+class MotionClassifier(nn.Module):
+    """The text encoder with two linear heads, for kind and speed, at every token. The heads are dropped afterwards."""
 
     def __init__(self, encoder: UMT5EncoderModel) -> None:
         super().__init__()
@@ -41,38 +41,41 @@ class Listener(nn.Module):
         return self.kind(states_BLD), self.speed(states_BLD)
 
 
-def kind_code(motion: Motion | None) -> int:
+def kind_class(motion: Motion | None) -> int:
+    """Return the class of the motion's kind; the last class is no motion asked for."""
     return len(KINDS) if motion is None else KINDS.index(motion.kind)
 
 
-def sentence(rng: Random) -> tuple[str, Motion | None]:
-    """A prompt and what it asks for; None where it leaves everything open."""
+def draw_prompt(rng: Random) -> tuple[str, Motion | None]:
+    """Return a random prompt and its motion; None if the prompt leaves the motion open."""
     share = rng.random()
-    if share < ANYTHING_SHARE:
-        return rng.choice(ANYTHING), None
-    if share < ANYTHING_SHARE + UNSAID_SHARE:
-        return unsaid(rng), UNSAID
+    if share < UNCONDITIONAL_SHARE:
+        return rng.choice(UNCONDITIONAL), None
+    if share < UNCONDITIONAL_SHARE + NO_MOTION_SHARE:
+        return prompt_without_motion(rng), DEFAULT_MOTION
     motion = rng.choice(MOTIONS)
     return prompt(motion, rng), motion
 
 
-def tokens(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask as `inference.wan.encode.encode_text` has them, but only as long as the longest."""
+def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return ids and mask as in `inference.wan.encode.encode_text`, but padded to the longest text only."""
     batch = tokenizer(
         list(map(prompt_clean, texts)), padding="longest", return_attention_mask=True, return_tensors="pt"
     )
     return batch.input_ids, batch.attention_mask
 
 
-def text_loss(listener: Listener, tokenizer: PreTrainedTokenizerBase, batch: int) -> StepLoss:
+def text_loss(classifier: MotionClassifier, tokenizer: PreTrainedTokenizerBase, batch: int) -> StepLoss:
+    """Return the loss: cross-entropy of the kind at every token, and of the speed at tokens of moving prompts."""
+
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
         draw = Random(draw_index(2**31, rng))
-        texts, motions = zip(*(sentence(draw) for _ in range(batch)), strict=True)
-        device = device_of(listener)
-        ids_BL, mask_BL = (each.to(device) for each in tokens(tokenizer, texts))
-        kinds_BLC, speeds_BLC = listener(ids_BL, mask_BL)
+        texts, motions = zip(*(draw_prompt(draw) for _ in range(batch)), strict=True)
+        device = device_of(classifier)
+        ids_BL, mask_BL = (each.to(device) for each in tokenize(tokenizer, texts))
+        kinds_BLC, speeds_BLC = classifier(ids_BL, mask_BL)
         said = mask_BL.bool()
-        kind_B = torch.tensor([kind_code(motion) for motion in motions], device=device)
+        kind_B = torch.tensor([kind_class(motion) for motion in motions], device=device)
         moves_B = torch.tensor([motion is not None and motion.kind != "still" for motion in motions], device=device)
         speeds = [SPEEDS.index(motion.speed if motion else "normal") for motion in motions]
         speed_B = torch.tensor(speeds, device=device)

@@ -1,50 +1,57 @@
-"""Trains the pocket VAE: a linear codec, then pictures, then clips. Knows no text and no transformer."""
+"""Losses of the pocket VAE's three stages: the linear codec, the VAE on pictures, the VAE on clips. Used by `train`."""
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 
 from inference.pocket import whole_clip
-from inference.pocket.data.image_dataset import Album
+from inference.pocket.data.image_dataset import ImageDataset
 from inference.pocket.draws import normal
-from inference.pocket.training.linear import LinearCodec
+from inference.pocket.training.linear_codec import LinearCodec
 from inference.pocket.training.precision import autocast
 from inference.pocket.training.stage import StepLoss
 
-# Latents stay near a normal distribution by this share of the loss; more would cost sharpness.
+# Weight of the KL divergence, which keeps latents near a normal distribution; a larger weight costs sharpness.
 DIVERGENCE_WEIGHT = 2e-6
-# Beside squared errors, which PSNR counts, some absolute ones: edges are blurred less.
+# Weight of the absolute error beside the squared error: it blurs edges less.
 ABSOLUTE_WEIGHT = 0.02
 
 
-def linear_loss(codec: LinearCodec, album: Album, batch: int, side: int) -> StepLoss:
+def linear_loss(codec: LinearCodec, images: ImageDataset, batch: int, side: int) -> StepLoss:
+    """Return the squared error of the linear codec on random crops."""
+
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        rgb_BCHW = album.crops(batch, side, rng).contiguous(memory_format=torch.channels_last)
+        rgb_BCHW = images.crops(batch, side, rng).contiguous(memory_format=torch.channels_last)
         return (codec.decode(codec.encode(rgb_BCHW)) - rgb_BCHW).square().mean()
 
     return loss
 
 
-def picture_loss(vae: AutoencoderKLWan, album: Album, batch: int, side: int) -> StepLoss:
+def picture_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int) -> StepLoss:
+    """Return the reconstruction loss on random crops, as clips of one frame."""
+
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
-        return reconstruction_loss(vae, album.crops(batch, side, rng)[:, :, None], rng)
+        return reconstruction_loss(vae, images.crops(batch, side, rng)[:, :, None], rng)
 
     return loss
 
 
-def clip_loss(vae: AutoencoderKLWan, album: Album, batch: int, side: int, frames: int) -> StepLoss:
-    """Every other step is of pictures, lest first frames be forgotten."""
-    pictures = picture_loss(vae, album, 3 * batch, side)
+def clip_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int, frames: int) -> StepLoss:
+    """Return the loss on clips; every other step is on pictures, lest the VAE forget first frames."""
+    pictures = picture_loss(vae, images, 3 * batch, side)
 
     def loss(step: int, rng: torch.Generator) -> torch.Tensor:
         if step % 2:
             return pictures(step, rng)
-        return reconstruction_loss(vae, album.clips(batch, side, frames, rng), rng)
+        return reconstruction_loss(vae, images.clips(batch, side, frames, rng), rng)
 
     return loss
 
 
 def reconstruction_loss(vae: AutoencoderKLWan, video_BCTHW: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Of a VAE inside `whole_clips`, on the video's device: there and back, with the noise that its variance says."""
+    """Return squared error, absolute error and KL divergence of the video, encoded, sampled and decoded.
+
+    The VAE must be within `whole_clips` and on the video's device.
+    """
     with autocast(vae):
         mean, log_variance = whole_clip.encode(vae, video_BCTHW)
         mean, log_variance = mean.float(), log_variance.float()

@@ -1,4 +1,7 @@
-"""The parts of a checkpoint as both layouts describe them, and what is checked of each. Knows neither layout."""
+"""A checkpoint's components as both layouts describe them, and the checks of each component and of small JSON files.
+
+The layouts make a `Checkpoint`; `open` checks its components; `load` reads their tensors.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +27,16 @@ NOTHING = r"(?!)"  # a pattern that no name matches
 OF_A_CHECKPOINT = " of a Wan2.1 checkpoint"
 FOR_PEOPLE = (".md", ".txt")
 _FIELD = re.compile(r"field '(\w{1,64})'")
-"""How the libraries' checks of a configuration name what they object to."""
+"""How the libraries name the configuration key that they reject."""
 FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 
 @dataclass(frozen=True)
-class Part:
-    """One component: what builds it, and where its parameters lie.
+class Component:
+    """One component of a checkpoint, unread: `build` makes its module, `stored` are its tensors in the files.
 
-    `stored` goes by the component's own parameter names, both passed through `canonical`; what matches `unused` in it
-    belongs to something larger that it was saved with.
+    The keys of `stored` are the module's parameter names, passed through `canonical`. Names that match the pattern
+    `unused` belong to a larger model with which the component was saved, and are ignored.
     """
 
     where: Path
@@ -44,29 +47,30 @@ class Part:
 
     @property
     def used(self) -> dict[str, Stored]:
-        """What the component has of `stored`, in the same order."""
+        """The tensors of `stored` that belong to the component, in the same order."""
         return {name: tensor for name, tensor in self.stored.items() if not re.match(self.unused, name)}
 
     def empty(self) -> Any:
-        """The component with parameters that have a shape but no memory; its buffers are real."""
+        """Return the module with parameters on the meta device, without memory; its buffers are real."""
         with init_empty_weights(include_buffers=False):
             model = self.build().eval().requires_grad_(requires_grad=False)
         if isinstance(model, PreTrainedModel):
-            model.tie_weights()  # UMT5's embedding goes by two names, which emptying took apart
+            model.tie_weights()  # UMT5's embedding has two names, which became two parameters
         return model
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder that was opened, not yet read.
+    """An opened checkpoint folder, whose tensors are not yet read.
 
-    `configs` are the small files that say how the parts compute, by name; `unused` are weights beside the parts.
+    `configs` are the small files that decide how the components compute, by name; `unused` are weight files that belong
+    to no component.
     """
 
-    transformer: Part
-    vae: Part
-    text_encoder: Part
-    image_encoder: Part
+    transformer: Component
+    vae: Component
+    text_encoder: Component
+    image_encoder: Component
     tokenizer: Path
     image_processor: Callable[[], Any]
     configs: Mapping[str, Path]
@@ -74,7 +78,7 @@ class Checkpoint:
     unused: Sequence[NotUsed] = ()
 
     @property
-    def parts(self) -> dict[str, Part]:
+    def components(self) -> dict[str, Component]:
         return {
             "transformer": self.transformer,
             "vae": self.vae,
@@ -83,38 +87,40 @@ class Checkpoint:
         }
 
 
-def check_part(part: Part) -> None:
-    """Raises `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
-    wanted = {part.canonical(name): tuple(parameter.shape) for name, parameter in _built(part).named_parameters()}
-    unknown = [name for name in part.used if name not in wanted]
+def check_component(component: Component) -> None:
+    """Raise `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
+    wanted = {
+        component.canonical(name): tuple(parameter.shape) for name, parameter in _built(component).named_parameters()
+    }
+    unknown = [name for name in component.used if name not in wanted]
     if (relative := in_tensors(unknown)) is not None:
-        raise CheckpointError(f"{part.where}: expected {WANTED}, found {relative} (by its tensor {unknown[0]})")
-    missing = [name for name in wanted if name not in part.stored]
+        raise CheckpointError(f"{component.where}: expected {WANTED}, found {relative} (by its tensor {unknown[0]})")
+    missing = [name for name in wanted if name not in component.stored]
     if missing:
-        raise CheckpointError(f"{part.where}: expected a tensor {_list(missing)}, found none")
+        raise CheckpointError(f"{component.where}: expected a tensor {_list(missing)}, found none")
     for name, shape in wanted.items():
-        stored = part.stored[name]
+        stored = component.stored[name]
         expect(stored.file, f"{name} of shape {list(shape)}", list(stored.shape), list(shape))
         if stored.dtype not in FLOATS:
             raise CheckpointError(f"{stored.file}: expected {name} in floats of 16 bits or more, found {stored.dtype}")
     if unknown:
-        raise CheckpointError(f"{part.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
+        raise CheckpointError(f"{component.where}: expected no other tensors than Wan2.1's, found {_list(unknown)}")
 
 
-def _built(part: Part) -> nn.Module:
+def _built(component: Component) -> nn.Module:
     try:
-        return part.empty()
-    except Exception as error:  # whatever a class has against numbers that do not fit each other
-        found = _blamed(part, str(error)) or "values that it cannot be built of"
-        place = f" ({CONFIG_FILE})" if part.where.is_dir() else ""
+        return component.empty()
+    except Exception as error:  # model classes raise anything for inconsistent numbers
+        found = _blamed(component, str(error)) or "values that it cannot be built of"
+        place = f" ({CONFIG_FILE})" if component.where.is_dir() else ""
         raise CheckpointError(
-            f"{part.where}: expected a configuration to build the model by, found {found}{place}"
+            f"{component.where}: expected a configuration to build the model by, found {found}{place}"
         ) from error
 
 
-def _blamed(part: Part, complaint: str) -> str | None:
-    """Return the key of the part's configuration that a library's complaint names, with its value; None for none."""
-    file, named = part.where / CONFIG_FILE, _FIELD.search(complaint)
+def _blamed(component: Component, complaint: str) -> str | None:
+    """Return the configuration key that a library's complaint names, with its value; None if no key is named."""
+    file, named = component.where / CONFIG_FILE, _FIELD.search(complaint)
     if named is None or not file.is_file():
         return None
     config = decoded(file, OF_A_CHECKPOINT)
@@ -129,12 +135,13 @@ def _list(names: list[str]) -> str:
 
 
 def expect(where: Path, expected: str, found: object, wanted: object) -> None:
+    """Raise `CheckpointError` about the path `where` unless `found` equals `wanted`, which `expected` puts in words."""
     if found != wanted:
         raise CheckpointError(f"{where}: expected {expected}, found {'none' if found is None else found}")
 
 
 def check_small(file: Path) -> None:
-    """Raise `CheckpointError` if something else than a component's small file is in its place, or broken JSON in it."""
+    """Raise `CheckpointError` if a component's small file is, for example, an HTML page or broken JSON."""
     if file.suffix == ".json":
         read_json(file, object)
         return
@@ -144,7 +151,7 @@ def check_small(file: Path) -> None:
 
 
 def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
-    """Return what a small JSON file says. Raises `CheckpointError` with what stands in its place, or in it."""
+    """Return a small JSON file as a `kind`. Raises `CheckpointError` that says what was found instead."""
     content = decoded(file, of)
     try:
         return members.convert(content, kind)
@@ -153,7 +160,7 @@ def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
 
 
 def decoded(file: Path, of: str) -> object:
-    """Return the value in a small JSON file, of whatever type. Raises `CheckpointError`."""
+    """Return the value in a small JSON file, of any type. Raises `CheckpointError` if the file holds no JSON."""
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file{of}, found {found}")
     try:

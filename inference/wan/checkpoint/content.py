@@ -1,7 +1,7 @@
-"""What lies in a file's place, by its first bytes, in words for whoever downloaded it. Knows no format further.
+"""Recognises files that are not what their name says, by their first bytes, and words the mistake for the user.
 
-Most checkpoints that cannot be opened are downloads that did not happen: pointers of git-lfs, error pages of a hub or
-a store, empty files, links into a cache that was cleaned.
+Most checkpoints that cannot be opened are failed downloads: git-lfs pointers, error pages of a hub or a store, empty
+files, links into a cache that was cleaned. Called by the readers of this package before a file is parsed.
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ NAMES = {
     b"<?xml": "an XML document, as a refused download leaves",
     b"gguf": "a GGUF file, which this loader does not read",
 }
-"""By how such content begins, in lower case and without white space before it."""
+"""Descriptions by the first bytes of the content, in lower case, after leading white space."""
 
 
 def mistaken(file: Path) -> str | None:
-    """Return what stands in place of a file, if that is plain to see; None if it has content of no known mistake."""
+    """Return a description of the content if it is a known mistake or cannot be read; otherwise None."""
     try:
         size = file.stat().st_size
         with file.open("rb") as content:

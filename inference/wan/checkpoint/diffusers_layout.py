@@ -1,4 +1,4 @@
-"""A checkpoint as diffusers saves it: a folder for each component. Knows no other layout."""
+"""Opens a checkpoint in diffusers' layout, with a folder for each component. Called by `open`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +10,7 @@ from msgspec import Struct
 from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
-from inference.wan.checkpoint.components import NOTHING, Checkpoint, Part, expect, read_json
+from inference.wan.checkpoint.components import NOTHING, Checkpoint, Component, expect, read_json
 from inference.wan.checkpoint.places import INDEX_FILE
 from inference.wan.checkpoint.relatives import WANTED, in_diffusers
 from inference.wan.checkpoint.tensors import CheckpointError, Stored, read_safetensors
@@ -30,10 +30,12 @@ INDEX_CLASSES = {
 
 DECODER = r"decoder\.|lm_head\."
 REST_OF_CLIP = r"visual_projection\.|text_|logit_scale|embeddings\.position_ids"
-"""What UMT5 and CLIP's eye may have been saved with, and are not needed for."""
+"""Tensors with which UMT5's encoder and CLIP's vision model may have been saved, and which are not used."""
 
 
 class _Transformer(Struct):
+    """The checked fields of `transformer/config.json`."""
+
     in_channels: int
     text_dim: int
     patch_size: list[int]
@@ -42,21 +44,27 @@ class _Transformer(Struct):
 
 
 class _Vae(Struct):
+    """The checked fields of `vae/config.json`."""
+
     z_dim: int
     scale_factor_spatial: int = 8
     scale_factor_temporal: int = 4
 
 
 class _TextEncoder(Struct):
+    """The checked fields of `text_encoder/config.json`."""
+
     d_model: int
 
 
 class _ImageEncoder(Struct):
+    """The checked fields of `image_encoder/config.json`."""
+
     hidden_size: int
 
 
 def open_diffusers(folder: Path) -> Checkpoint:
-    """Raises `CheckpointError` unless the folder's own descriptions are those of Wan2.1 image-to-video."""
+    """Return the checkpoint in `folder`. Raises `CheckpointError` unless its files are Wan2.1 image-to-video's."""
     index, described = folder / INDEX_FILE, folder / "transformer" / "config.json"
     components = read_json(index, dict[str, Any])
     relative = in_diffusers(components, read_json(described, dict[str, Any]))
@@ -72,10 +80,10 @@ def open_diffusers(folder: Path) -> Checkpoint:
     image = read_json(folder / "image_encoder" / "config.json", _ImageEncoder)
     expect(folder / "image_encoder", f"hidden_size {transformer.image_dim}", image.hidden_size, transformer.image_dim)
     return Checkpoint(
-        transformer=_part(folder / "transformer", lambda at: _from_config(WanTransformer3DModel, at)),
-        vae=_part(folder / "vae", lambda at: _from_config(AutoencoderKLWan, at)),
-        text_encoder=_part(folder / "text_encoder", _text_encoder, umt5_name, DECODER),
-        image_encoder=_part(folder / "image_encoder", _image_encoder, clip_name, REST_OF_CLIP),
+        transformer=_component(folder / "transformer", lambda at: _from_config(WanTransformer3DModel, at)),
+        vae=_component(folder / "vae", lambda at: _from_config(AutoencoderKLWan, at)),
+        text_encoder=_component(folder / "text_encoder", _text_encoder, umt5_name, DECODER),
+        image_encoder=_component(folder / "image_encoder", _image_encoder, clip_name, REST_OF_CLIP),
         tokenizer=folder / "tokenizer",
         image_processor=lambda: _image_processor(folder / "image_processor"),
         configs={
@@ -88,7 +96,7 @@ def open_diffusers(folder: Path) -> Checkpoint:
 
 
 def _class_name(index: dict[str, Any], name: str) -> str | None:
-    # A CLIP saved with its projection holds the same encoder.
+    # A CLIP that was saved with its projection contains the same encoder.
     named = index.get(name)
     return str(named[-1] or "").removesuffix("WithProjection") or None if isinstance(named, list) and named else None
 
@@ -111,18 +119,18 @@ def _from_config(kind: Any, folder: Path) -> nn.Module:
     return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
-def _part(
+def _component(
     folder: Path, build: Callable[[Path], nn.Module], canonical: Callable[[str], str] = str, unused: str = NOTHING
-) -> Part:
+) -> Component:
     tensors = {canonical(name): tensor for name, tensor in stored(folder).items()}
-    return Part(folder, lambda: build(folder), tensors, canonical, unused)
+    return Component(folder, lambda: build(folder), tensors, canonical, unused)
 
 
 def _image_processor(folder: Path) -> CLIPImageProcessorPil:
     read_json(folder / PROCESSOR_FILE, dict[str, Any])
     try:
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # whatever the library has against a value
+    except Exception as error:  # the library raises anything for a bad value
         raise CheckpointError(f"{folder}: expected CLIP's image processor, found one that cannot be read") from error
 
 
@@ -131,6 +139,7 @@ def _text_encoder(folder: Path) -> UMT5EncoderModel:
 
 
 def umt5_name(name: str) -> str:
+    """Return the canonical name of a parameter of UMT5's encoder."""
     return name.replace("encoder.embed_tokens.", "shared.")  # one tensor under two names
 
 
@@ -139,16 +148,23 @@ def _image_encoder(folder: Path) -> CLIPVisionModel:
 
 
 def clip_name(name: str) -> str:
+    """Return the canonical name of a parameter of CLIP's vision model."""
     return name.removeprefix("vision_model.")  # transformers had this before 5.24
 
 
 def stored(folder: Path) -> dict[str, Stored]:
-    """The weights that lie in a folder: in one file, or in several with an index. Safetensors alone: pickles run."""
+    """Return a folder's tensors by name, from one file or from several with an index.
+
+    Only safetensors are read: a pickle can run code.
+    """
     return read_safetensors(weight_files(folder))
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The files that the folder's index names; without one its only file that is no LoRA. Raises `CheckpointError`."""
+    """Return the files that the folder's index names, or, without an index, the only file that is no LoRA.
+
+    Raises `CheckpointError` if there is no such file, or more than one.
+    """
     indices = sorted(folder.glob("*.safetensors.index.json"), key=lambda file: len(file.name))
     if indices:
         return [folder / file for file in sorted(set(read_json(indices[0], _Index).weight_map.values()))]
@@ -165,4 +181,6 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 class _Index(Struct):
+    """The used field of `*.safetensors.index.json`: file names by tensor name."""
+
     weight_map: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a model says of itself: its name and the sizes of the videos that it makes. Knows no weights."""
+"""Reads the model card, `wanjet.json` in a checkpoint's folder: the model's name and its video sizes."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,18 +17,18 @@ from inference.wan.checkpoint.tensors import CheckpointError
 CARD_FILE = "wanjet.json"
 CARD_IN_WORDS = " with a name, sizes as W*H and a default_size"
 CARD_SIZES_MAX = SIZES_MAX // 2
-"""Of each of the two lists, which a heartbeat may have to hold together."""
+"""Limit of each of the two lists; a heartbeat has to hold both."""
 WAN21_SIZES = ["1280*720", "720*1280", *SIZES_480P]
 
 SNAPSHOTS, HUB_MODEL = "snapshots", "models--"
-"""In a cache of the hub a model lies in `models--ORG--NAME/snapshots/<hash>`."""
+"""The hub's cache has a model at `models--ORG--NAME/snapshots/<hash>`."""
 
 
 class ModelCard(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a model says of itself.
+    """Name, sizes and defaults of a model, as its checkpoint states them.
 
-    `large_sizes` are those that it can make but only advertises on request; `sample_shift` is for jobs that leave
-    theirs out, whatever their size.
+    `large_sizes` are supported sizes that the model advertises only on request; `sample_shift` is the default of jobs
+    that do not set theirs, whatever their size.
     """
 
     name: Annotated[str, Meta(min_length=1, max_length=NAME_CHARS_MAX)]
@@ -39,10 +39,10 @@ class ModelCard(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def read_card(folder: Path, *, large_sizes: bool = False) -> ModelCard:
-    """The folder's own card; without one it is taken for Wan2.1-14B under the folder's name.
+    """Return the folder's card; a folder without one is taken for Wan2.1-14B, named after the folder.
 
-    Wan2.1 is published at two resolutions, of the same shapes and sizes: `480P` in the name makes the smaller one the
-    default size.
+    Wan2.1 is published for two resolutions with the same tensors: `480P` in the name makes the smaller one the default
+    size. With `large_sizes` the card's large sizes are added to its sizes. Raises `CheckpointError` for a bad card.
     """
     file = folder / CARD_FILE
     if not is_there(file):

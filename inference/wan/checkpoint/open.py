@@ -1,10 +1,10 @@
-"""Opens a checkpoint folder of either layout and checks it whole. Reads no weight."""
+"""Opens a checkpoint folder of either layout and checks every component, without reading weights. Called by `load`."""
 
 from pathlib import Path
 
 from PIL import Image
 
-from inference.wan.checkpoint.components import Checkpoint, check_part
+from inference.wan.checkpoint.components import Checkpoint, check_component
 from inference.wan.checkpoint.diffusers_layout import open_diffusers
 from inference.wan.checkpoint.original_layout import open_original
 from inference.wan.checkpoint.places import INDEX_FILE, check_place, is_there
@@ -15,16 +15,16 @@ WHY_CHARS_MAX = 200
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Raises `CheckpointError` unless the folder holds Wan2.1 image-to-video, down to each tensor's shape and type.
+    """Return the checkpoint. Raises `CheckpointError` unless it is Wan2.1 image-to-video, down to each tensor's shape.
 
-    Other Wans load without complaint and fail late or draw nonsense, text-to-video ones above all
+    Without the check other Wan models, above all text-to-video ones, would load and fail late, or generate nonsense
     (Wan-Video/Wan2.1 issue 154).
     """
     try:
         return _open(folder)
     except CheckpointError:
         raise
-    except Exception as error:  # values of a kind that no check has foreseen: one sentence all the same
+    except Exception as error:  # an unforeseen value must give one sentence too
         why = " ".join(f"{type(error).__name__}: {error}".split())[:WHY_CHARS_MAX]
         raise CheckpointError(
             f"{folder}: expected a Wan2.1 checkpoint, found one that cannot be read ({why})"
@@ -34,27 +34,27 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 def _open(folder: Path) -> Checkpoint:
     check_place(folder)
     checkpoint = open_diffusers(folder) if is_there(folder / INDEX_FILE) else open_original(folder)
-    for part in checkpoint.parts.values():
-        check_part(part)
-    _check_words(checkpoint)
-    _check_eye(checkpoint)
+    for component in checkpoint.components.values():
+        check_component(component)
+    _check_vocabulary(checkpoint)
+    _check_image_processor(checkpoint)
     return checkpoint
 
 
-def _check_words(checkpoint: Checkpoint) -> None:
+def _check_vocabulary(checkpoint: Checkpoint) -> None:
     """Raise `CheckpointError` unless the text encoder has an embedding for each token of the tokenizer."""
     tokens, rows = len(read_tokenizer(checkpoint.tokenizer)), checkpoint.text_encoder.stored["shared.weight"].shape[0]
     if tokens > rows:
         raise CheckpointError(f"{checkpoint.tokenizer}: expected a tokenizer of {rows} tokens at most, found {tokens}")
 
 
-def _check_eye(checkpoint: Checkpoint) -> None:
-    """Raise `CheckpointError` unless pictures come out as large as the image encoder takes them."""
+def _check_image_processor(checkpoint: Checkpoint) -> None:
+    """Raise `CheckpointError` unless the image processor makes pictures of the size that the image encoder takes."""
     where, side = checkpoint.image_encoder.where, checkpoint.image_encoder.empty().config.image_size
     processor = checkpoint.image_processor()
     try:
         pixels_BCHW = processor(images=Image.new("RGB", (2 * side, side)), return_tensors="pt").pixel_values
-    except Exception as error:  # whatever the library has against a value
+    except Exception as error:  # the library raises anything for a bad value
         raise CheckpointError(f"{where}: expected an image processor for it, found one that fails") from error
     if pixels_BCHW.shape[2:] != (side, side):
         found = "×".join(map(str, pixels_BCHW.shape[2:]))

@@ -1,4 +1,4 @@
-"""Says why a path is no checkpoint folder, and where the checkpoint probably is. Fetches nothing."""
+"""Explains why a path is no checkpoint folder and where the checkpoint probably is. Called by `open`."""
 
 import re
 from pathlib import Path
@@ -21,7 +21,7 @@ def check_place(folder: Path) -> None:
         if (sentence := not_fetched(folder)) is not None:
             raise CheckpointError(sentence)
         raise CheckpointError(
-            f"{folder}: expected a folder with a Wan2.1 image-to-video checkpoint, {_instead(folder)}"
+            f"{folder}: expected a folder with a Wan2.1 image-to-video checkpoint, {_describe_path(folder)}"
         )
     whole = folder.parent / INDEX_FILE
     if not (folder / INDEX_FILE).exists() and folder.name == "transformer" and whole.exists():
@@ -31,15 +31,15 @@ def check_place(folder: Path) -> None:
     if any(is_there(folder / file) for file in (INDEX_FILE, CONFIG_FILE)):
         return
     layouts = f"{INDEX_FILE} (diffusers layout) or {CONFIG_FILE} (original Wan2.1 layout)"
-    raise CheckpointError(f"{folder}: expected {layouts}, {_within(folder)}")
+    raise CheckpointError(f"{folder}: expected {layouts}, {_describe_folder(folder)}")
 
 
 def is_there(file: Path) -> bool:
-    """Whether the folder has this file, be it a link into a cache that was cleaned."""
+    """Return whether the path exists, even as a broken link, such as one into a cache that was cleaned."""
     return file.exists() or file.is_symlink()
 
 
-def _instead(path: Path) -> str:
+def _describe_path(path: Path) -> str:
     text = str(path)
     if path.is_file():
         kind = mistaken(path) or "a single file"
@@ -53,24 +53,24 @@ def _instead(path: Path) -> str:
     return "found none"
 
 
-def _within(folder: Path) -> str:
+def _describe_folder(folder: Path) -> str:
     snapshots = _snapshots(folder)
     if snapshots:
-        return f"found a cache of the hub, with the checkpoint in {_some(snapshots)}"
+        return f"found a cache of the hub, with the checkpoint in {_listed(snapshots)}"
     if any((folder / expert).is_dir() for expert in EXPERTS):
         return f"found {WAN22} ({' and '.join(EXPERTS)})"
     below = [file.parent for name in (INDEX_FILE, CONFIG_FILE) for file in sorted(folder.glob(f"*/{name}"))]
     whole = [place for place in below if (place / INDEX_FILE).exists() or list(place.glob("*.pth"))]
     if whole:
-        return f"found neither here, but in {_some(whole)}"
+        return f"found neither here, but in {_listed(whole)}"
     single = [file.name for file in sorted(folder.iterdir()) if file.suffix.lower() in SINGLE_FILES]
     if single:
-        return f"found neither beside {_some(single)}; single files for ComfyUI and GGUF files are not supported"
+        return f"found neither beside {_listed(single)}; single files for ComfyUI and GGUF files are not supported"
     return "found neither"
 
 
 def _snapshots(folder: Path) -> list[Path]:
-    """The snapshots of a hub's cache, whose root, model folder or folder of snapshots this may be."""
+    """Return the snapshot folders below `folder`: the root of a hub's cache, a model's folder, or its `snapshots`."""
     patterns = ("*", "snapshots/*", "models--*/snapshots/*", "hub/models--*/snapshots/*")
     found = [
         place for pattern in patterns for place in sorted(folder.glob(pattern)) if place.parent.name == "snapshots"
@@ -78,6 +78,6 @@ def _snapshots(folder: Path) -> list[Path]:
     return [place for place in found if any((place / file).exists() for file in (INDEX_FILE, CONFIG_FILE))] or found
 
 
-def _some(things: list[Path] | list[str]) -> str:
+def _listed(things: list[Path] | list[str]) -> str:
     more = len(things) - NAMED_MAX
     return ", ".join(map(str, things[:NAMED_MAX])) + (f" and {more} more" if more > 0 else "")

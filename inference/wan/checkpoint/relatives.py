@@ -1,7 +1,8 @@
-"""Names the relatives of Wan2.1 image-to-video by their configuration and their tensors. Reads no file.
+"""Recognises other models of the Wan family by configuration and tensor names, to name them in errors.
 
-They share its classes, so that some would load and then fail at every job, or draw nonsense (Wan-Video/Wan2.1 issue
-154). What is looked at stands in the configurations that Wan-AI, diffusers' converter and VideoX-Fun write.
+They share classes with Wan2.1 image-to-video, so some would load and then fail at every job, or generate nonsense
+(Wan-Video/Wan2.1 issue 154). The tables follow the configurations that Wan-AI, diffusers' converter and VideoX-Fun
+write. Called by both layouts and by `components`.
 """
 
 import re
@@ -33,9 +34,9 @@ MODEL_TYPES = {
     r"a14b|wan.?2.?2": WAN22,
     r"t2v": T2V,
 }
-"""Patterns of `model_type` in Wan-AI's own `config.json`, in lower case; the first that is found counts.
+"""Patterns of `model_type` in Wan-AI's `config.json`, in lower case; the first match counts.
 
-Some write the name of the task there, such as `i2v-A14B` or `ti2v-5B`; `i2v` alone is ours, and that of Wan2.2."""
+Some models have the name of the task there, such as `i2v-A14B` or `ti2v-5B`. `i2v` alone is Wan2.1 or Wan2.2."""
 
 CLASSES = {
     "vace": VACE,
@@ -45,7 +46,7 @@ CLASSES = {
     "skyreels": "SkyReels-V2, which has other conditions",
     "wantransformeraudio": S2V,
 }
-"""What stands in the name of a class, in lower case."""
+"""Parts of class names, in lower case."""
 
 KEYS = {
     "vace_layers": VACE,
@@ -59,7 +60,7 @@ KEYS = {
     "add_control_adapter": FUN_CAMERA,
     "add_ref_conv": FUN_CONTROL,
 }
-"""Keys of a transformer's configuration that ours does not set."""
+"""Keys of a transformer's configuration that Wan2.1 image-to-video does not set."""
 
 TENSORS = {
     "img_emb.emb_pos": FLF2V,
@@ -77,14 +78,14 @@ TENSORS = {
     ".scale_weight": "weights scaled to 8 bits, as ComfyUI takes them",
     "model.diffusion_model.": "a file for ComfyUI, whose names are others",
 }
-"""What stands in the names of tensors."""
+"""Parts of tensor names."""
 
 LATENTS, MASKED, CONTROLLED = 16, 36, (48, 52)
-"""Channels: of Wan2.1's latents; of noise, mask and first frame; of those that see a control video beside it."""
+"""Input channels: latents alone; latents, mask and first frame; these and a control video."""
 
 
 def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
-    """Name the relative that `model_index.json` and `transformer/config.json` describe; None for no known one."""
+    """Return the relative that `model_index.json` and `transformer/config.json` describe, or None."""
     classes = [index.get("_class_name"), transformer.get("_class_name"), *_named(index.get("transformer"))]
     named = _by_classes(classes) or _by_keys(transformer)
     if named is not None:
@@ -100,18 +101,18 @@ def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> st
 
 
 def in_original(config: Mapping[str, Any]) -> str | None:
-    """Name the relative that Wan-AI's own `config.json` describes; None for no known one."""
+    """Return the relative that Wan-AI's own `config.json` describes, or None."""
     named = _by_classes([config.get("_class_name")]) or _by_model_type(str(config.get("model_type")).lower())
     return named or _by_keys(config) or _by_channels(config.get("in_dim"))
 
 
 def in_tensors(names: Iterable[str]) -> str | None:
-    """Name what these tensors, by their own names in the files, belong to; None for no known relative."""
+    """Return the relative to which tensors with these names, as in the files, belong, or None."""
     return next((name for tensor in names for part, name in TENSORS.items() if part in tensor), None)
 
 
 def _named(component: Any) -> list[Any]:
-    """The library and the class of a component in `model_index.json`; nothing for one that is left out."""
+    """Return library and class of a component in `model_index.json`; an empty list if it is left out."""
     return component if isinstance(component, list) else []
 
 

@@ -1,4 +1,7 @@
-"""The tensors of a checkpoint's files: named, measured and typed unread, then read row by row. Knows no model."""
+"""Reads tensors from safetensors and `.pth` files: name, shape and dtype at once, values later, row by row.
+
+The layouts list a checkpoint's tensors with it, without reading their values; `load` and `fingerprint` read the values.
+"""
 
 import itertools
 import math
@@ -33,12 +36,12 @@ DTYPES = {
 
 
 class CheckpointError(Exception):
-    """The folder cannot be used; the text says what was expected and what was found."""
+    """Raised if a checkpoint folder cannot be used; the text says what was expected and what was found."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file. `items(first, last)` gives those of its numbers, flat, in memory of their own."""
+    """One tensor of a file, unread. `items(first, last)` reads a range of its numbers, flat, into new memory."""
 
     file: Path
     shape: tuple[int, ...]
@@ -54,34 +57,39 @@ class Stored:
         return math.prod(self.shape[1:])
 
     def read(self, first: int, last: int) -> torch.Tensor:
-        """Those rows of its leading dimension, in memory of their own."""
+        """Read the rows `first` to `last` - 1 of the leading dimension into new memory."""
         flat = self.items(first * self._row_items, last * self._row_items)
         return flat.view(last - first, *self.shape[1:])
 
     def rows(self, first: int, last: int) -> "Stored":
-        """A part of it, as a tensor of its own."""
+        """Return the rows `first` to `last` - 1 as a stored tensor, unread."""
         before = first * self._row_items
         shape = (last - first, *self.shape[1:])
         return replace(self, shape=shape, items=lambda start, end: self.items(before + start, before + end))
 
     def without_leading_one(self) -> "Stored":
-        """Its only row, as a tensor of its own."""
+        """Return the tensor without its leading dimension, whose size must be 1; unread."""
         return replace(self, shape=self.shape[1:])
 
 
-class _Place(Struct, frozen=True):
+class _HeaderEntry(Struct, frozen=True):
+    """One tensor in the header of a safetensors file."""
+
     dtype: str
     shape: tuple[int, ...]
     data_offsets: tuple[int, int]
 
 
 def read_safetensors(files: Iterable[Path]) -> dict[str, Stored]:
-    """What these files hold, by name and in their order. Raises `CheckpointError` for one that is missing or cut."""
+    """Return the tensors of these files by name, in file order, unread.
+
+    Raises `CheckpointError` if a file is missing, cut off, or no safetensors file.
+    """
     return dict(itertools.chain.from_iterable(_header(file).items() for file in files))
 
 
 def _header(file: Path) -> dict[str, Stored]:
-    # Read here and not through the library: it maps the file, and what a rank has read of a map counts as its memory.
+    # Not read by the safetensors library, which maps the file: pages that were read count as the rank's memory.
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file with weights, found {found}")
     try:
@@ -93,7 +101,7 @@ def _header(file: Path) -> dict[str, Stored]:
             header, _ = json_body.decode(content.read(header_bytes), object)
         if isinstance(header, dict):
             header.pop("__metadata__", None)
-        places = members.convert(header, dict[str, _Place])
+        places = members.convert(header, dict[str, _HeaderEntry])
     except json_body.NotJson as error:
         said = f"it is not JSON: {error.reason}"
         raise CheckpointError(f"{file}: expected the header of a safetensors file, found that {said}") from error
@@ -107,7 +115,7 @@ def _header(file: Path) -> dict[str, Stored]:
     return {name: _stored(file, name, place, start) for name, place in in_order}
 
 
-def _stored(file: Path, name: str, place: _Place, start: int) -> Stored:
+def _stored(file: Path, name: str, place: _HeaderEntry, start: int) -> Stored:
     dtype = DTYPES.get(place.dtype)
     begin, end = place.data_offsets
     if dtype is None or math.prod(place.shape) * dtype.itemsize != end - begin:
@@ -124,9 +132,9 @@ def _stored(file: Path, name: str, place: _Place, start: int) -> Stored:
 
 
 def _fill(flat: torch.Tensor, file: Path, at: int) -> bool:
-    """Read bytes from this place on until the tensor is full; False where the file ends before."""
+    """Read bytes from offset `at` until the tensor is full; return False if the file ends before."""
     wanted = flat.numpy().data
-    with file.open("rb", buffering=0) as content:  # a buffer may be a megabyte, of which a sample wants 4 KiB
+    with file.open("rb", buffering=0) as content:  # a buffer may be a megabyte; a sample needs 4 KiB
         content.seek(at)
         while wanted and (count := content.readinto(wanted)):
             wanted = wanted[count:]
@@ -134,7 +142,10 @@ def _fill(flat: torch.Tensor, file: Path, at: int) -> bool:
 
 
 def read_pickle(file: Path) -> dict[str, Stored]:
-    """What a `.pth` file holds, mapped and not copied; nothing in it is run. Raises `CheckpointError`."""
+    """Return the tensors of a `.pth` file by name, memory-mapped; no code in the pickle is run.
+
+    Raises `CheckpointError` if the file is missing, cut off, or holds other objects than tensors.
+    """
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file with weights, found {found}")
     try:
@@ -152,7 +163,7 @@ def _mapped(file: Path, tensor: torch.Tensor) -> Stored:
     row_items = max(1, math.prod(tensor.shape[1:]))
 
     def items(first: int, last: int) -> torch.Tensor:
-        top, bottom = first // row_items, math.ceil(last / row_items)  # only these: it may not lie in order
+        top, bottom = first // row_items, math.ceil(last / row_items)  # only these rows are made contiguous
         rows = tensor[top:bottom].reshape(-1)
         return rows[first - top * row_items : last - top * row_items].clone()
 

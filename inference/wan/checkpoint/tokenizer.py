@@ -1,4 +1,4 @@
-"""UMT5's tokenizer, with the ids that stand in its own file. Knows no model."""
+"""Reads UMT5's tokenizer with exactly the ids in its file. Called by `open` to check it and by `load` to use it."""
 
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ PAD = "<pad>"
 def read_tokenizer(folder: Path) -> TokenizersBackend:
     """Return the tokenizer that `tokenizer.json` describes. Raises `CheckpointError`.
 
-    Not by `AutoTokenizer`: for the class that UMT5's configuration names, transformers 5 builds T5's tokenizer of the
-    same pieces, to which an unknown character is token 2. In UMT5 that is the beginning of a text, and 3 is unknown.
+    `AutoTokenizer` gives wrong ids: for the class that UMT5's configuration names, transformers 5 builds T5's tokenizer
+    from the same pieces, and T5's unknown token is 2. In UMT5, 2 begins a text, and 3 is unknown.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: expected this folder with UMT5's tokenizer, found none")

@@ -1,4 +1,4 @@
-"""Weights that lie in a checkpoint's folder and are not used, such as a LoRA: named, so that nobody waits for them."""
+"""Finds weight files in a checkpoint's folder that are not used, such as a LoRA, so that the log can warn of them."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +11,7 @@ FILES_MAX = 20
 
 
 class NotUsed(Struct, frozen=True):
-    """`what` is `LoRA`, or `weights` of anything else that no index and no part of the checkpoint names."""
+    """A weight file that is not used; `what` is `LoRA`, or `weights` for any other file."""
 
     file: Path
     what: str
@@ -28,7 +28,7 @@ def not_used(folder: Path, used: Iterable[Path]) -> list[NotUsed]:
 
 
 def is_lora(file: Path) -> bool:
-    """Whether a file has the tensors of a LoRA, by any tool's names for them."""
+    """Return whether a file is a LoRA, by its name or its tensors' names, as any tool writes them."""
     if "lora" in file.name.lower():
         return True
     try:

@@ -1,6 +1,6 @@
-"""Which rank holds which rows of a large model. Knows neither Wan nor a job.
+"""Shards a model over ranks with FSDP2 and places loaded rows into it. Called by `load`.
 
-FSDP2 gives each rank an equal run of rows of every parameter, and gathers a block's rows when the block is reached.
+FSDP2 gives each rank an equal run of rows of every parameter, and gathers a block's rows before the block's pass.
 """
 
 import math
@@ -13,15 +13,19 @@ from torch.distributed.fsdp import CPUOffloadPolicy, OffloadPolicy, fully_shard
 from torch.distributed.tensor import DTensor
 
 
-def rows_mesh(device_type: str, world_size: int) -> DeviceMesh:
-    """All ranks in a row: whatever the plan of a job, each holds another part. A collective: every rank makes it."""
+def sharding_mesh(device_type: str, world_size: int) -> DeviceMesh:
+    """Return the one-dimensional mesh over all ranks on which models are sharded, whatever the plan of a job.
+
+    A collective: every rank calls it.
+    """
     return init_device_mesh(device_type, (world_size,), mesh_dim_names=("rows",))
 
 
-def share_out(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *, offload: bool = False) -> None:
-    """Leave each rank its rows, in main memory if they are to be offloaded; what has no memory gets none.
+def shard(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *, offload: bool = False) -> None:
+    """Shard `model` in place, one FSDP2 unit per block; with `offload` the shards are in main memory.
 
-    No parameter may ask for gradients: only then FSDP2 takes several types in one block, as Wan has them in bf16.
+    Parameters on the meta device stay there. No parameter may require gradients: only then FSDP2 accepts several
+    dtypes in one block, as Wan in bf16 has.
     """
     policy = CPUOffloadPolicy(pin_memory=mesh.device_type != "cpu") if offload else OffloadPolicy()
     for block in blocks:
@@ -29,8 +33,8 @@ def share_out(model: nn.Module, blocks: Iterable[nn.Module], mesh: DeviceMesh, *
     fully_shard(model, mesh=mesh, reshard_after_forward=True, offload_policy=policy)
 
 
-def own_rows(parameter: torch.Tensor) -> tuple[int, int]:
-    """The rows of the parameter that this rank holds: from the first to before the last."""
+def local_rows(parameter: torch.Tensor) -> tuple[int, int]:
+    """Return the range of rows of `parameter` that this rank holds: first, and last + 1."""
     rows = parameter.shape[0]
     if not isinstance(parameter, DTensor):
         return 0, rows
@@ -39,12 +43,17 @@ def own_rows(parameter: torch.Tensor) -> tuple[int, int]:
     return first, min(first + each, rows)
 
 
-def with_rows(parameter: torch.Tensor, rows: torch.Tensor, device: torch.device, dtype: torch.dtype) -> nn.Parameter:
-    """A parameter like this one, of which this rank holds these rows there."""
+def with_local_shard(
+    parameter: torch.Tensor, rows: torch.Tensor, device: torch.device, dtype: torch.dtype
+) -> nn.Parameter:
+    """Return a parameter with the shape and sharding of `parameter` whose local shard is `rows`.
+
+    The new parameter is on `device` in `dtype` and requires no gradient.
+    """
     rows = rows.to(device, dtype)
     if isinstance(parameter, DTensor):
         mesh, shape, stride = parameter.device_mesh, parameter.shape, parameter.stride()
-        if device.type != mesh.device_type:  # `from_local` would bring them there
+        if device.type != mesh.device_type:  # `from_local` would move the rows to the mesh's device
             shared = torch.empty_like(parameter, device=device, dtype=dtype)
             assert isinstance(shared, DTensor)
             shared.to_local().copy_(rows)

@@ -1,4 +1,4 @@
-"""How the ranks are laid out for a job: meshes with named axes. Knows no model."""
+"""Lays the ranks out for a job: turns its plan into device meshes with named axes. Called by every rank's worker."""
 
 from dataclasses import dataclass
 
@@ -6,17 +6,18 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
 from contracts.plan import Plan
 
-# `replica` repeats the same work, `cfg` parts the branches of guidance, `ulysses` the tokens of a branch. diffusers'
-# hooks ask for an axis `ring` by name: it is always 1, for ring attention is not to be had on every device.
+# `replica` repeats the same work, `cfg` separates the branches of guidance, `ulysses` the tokens of a branch. An axis
+# `ring` is asked for by diffusers' hooks; its size is always 1, because not every device has ring attention.
 SAMPLE_AXES = ("replica", "cfg", "ring", "ulysses")
 BAND_AXES = ("replica", "rows")
 
 
 @dataclass(frozen=True)
 class Layout:
-    """With whom this rank shares a job; None where it does that part by itself.
+    """The meshes over which this rank shares one job; None for work that the rank does alone.
 
-    `cfg` and `rows` are the axes of those names, `tokens` is the mesh that has the axis `ulysses`.
+    `cfg` separates the branches of guidance, `tokens` (a mesh with the axis `ulysses`) the tokens of a branch, `rows`
+    the rows of the picture in the VAE.
     """
 
     cfg: DeviceMesh | None = None
@@ -28,10 +29,10 @@ ALONE = Layout()
 
 
 class Meshes:
-    """Every mesh that a job has asked for so far, over the whole world of this rank.
+    """Cache of device meshes over all ranks; lives as long as the process.
 
-    Each is made once and kept, since process groups are dear to make: there are as many as there are degrees that
-    divide the world, and no more.
+    Process groups are expensive to create, so each mesh is made once. There are at most as many meshes as there are
+    degrees that divide the number of ranks.
     """
 
     def __init__(self, device_type: str, world_size: int) -> None:
@@ -39,7 +40,10 @@ class Meshes:
         self._made: dict[tuple[int, ...], DeviceMesh] = {}
 
     def layout(self, plan: Plan, *, latent_rows: int) -> Layout:
-        """How the ranks share a job of this plan. A collective: every rank asks for the same layouts in one order."""
+        """Return this rank's layout for a job with this plan.
+
+        A collective: every rank asks for the same layouts in the same order.
+        """
         cfg, ulysses, rows = plan.cfg_size, plan.ulysses_size, self._bands(plan, latent_rows)
         return Layout(
             cfg=self._sample(cfg, ulysses)["cfg"] if cfg > 1 else None,
@@ -48,7 +52,7 @@ class Meshes:
         )
 
     def _bands(self, plan: Plan, latent_rows: int) -> int:
-        """As many bands as ranks, or where that leaves some without a row, as many as divide the ranks."""
+        """Return the number of bands of rows: the largest divisor of the number of ranks that gives each band a row."""
         most = min(latent_rows, self._world_size) if plan.vae_parallel else 1
         return next(bands for bands in range(most, 0, -1) if self._world_size % bands == 0)
 

@@ -1,8 +1,8 @@
-"""Lets the ranks of a mesh share the tokens of a video: Ulysses on the transformer, for as long as a job lasts.
+"""Ulysses sequence parallelism: the ranks of a mesh share the tokens of a video. Called by `generate` for each job.
 
-Each rank holds a run of the video's tokens; in self-attention they trade tokens for heads and back (DeepSpeed-Ulysses,
-Jacobs et al. 2023). Splitting and trading are diffusers' hooks, put on by our own lines, because its own entry point
-divides by the number of accelerators, which is 0 on a CPU, and knows no way back. Knows no job.
+Each rank holds a run of the video's tokens; in self-attention the ranks exchange tokens for heads and back
+(DeepSpeed-Ulysses, Jacobs et al. 2023). diffusers' hooks split and exchange. They are installed here, not by
+diffusers' own entry point, which divides by the number of accelerators (0 on a CPU) and cannot be undone.
 """
 
 from collections.abc import Generator, Mapping
@@ -20,16 +20,16 @@ from torch.utils.hooks import RemovableHandle
 
 TOKEN_LATENTS = 1 * 2 * 2  # Wan2.1's patch size, which `load` has checked
 
-# diffusers' plan for Wan less two entries: the gather at `proj_out` is ours below, and the split of a timestep per
+# diffusers' plan for Wan without two entries: `_Shards` does the gather at `proj_out`, and the split of a timestep per
 # token concerns Wan2.2 alone.
 SPLITS = ("rope", "blocks.0")
 
 
 @contextmanager
 def shared_tokens(transformer: WanTransformer3DModel, mesh: DeviceMesh | None) -> Generator[None]:
-    """Have the ranks along the mesh's axis `ulysses` share every pass within the block; None touches nothing.
+    """Share every pass within the block among the ranks along the mesh's axis `ulysses`; None changes nothing.
 
-    The axis divides the attention heads. Afterwards the transformer is as it was.
+    The axis must divide the number of attention heads. Afterwards the transformer is as before.
     """
     if mesh is None:
         yield
@@ -38,12 +38,12 @@ def shared_tokens(transformer: WanTransformer3DModel, mesh: DeviceMesh | None) -
     context = ContextParallelConfig(ulysses_degree=axis.size())
     config = ParallelConfig(context_parallel_config=context)
     config.setup(mesh.get_rank(), mesh.size(), transformer.device, mesh=mesh)
-    # diffusers has no public name for either of the two; its own `enable_parallelism` does the same.
+    # Neither `_cp_plan` nor `_parallel_config` has a public name; diffusers' own `enable_parallelism` uses both.
     splits: dict[str, Any] = {at: transformer._cp_plan[at] for at in SPLITS}  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     processors: list[Any] = list(transformer.attn_processors.values())
     apply_context_parallel(transformer, context, splits)
     for processor in processors:
-        processor._parallel_config = config  # noqa: SLF001 - those of cross-attention leave it unused
+        processor._parallel_config = config  # noqa: SLF001 - processors of cross-attention do not use it
     handles = _Shards(context, axis.get_group()).watch(transformer)
     try:
         yield
@@ -51,18 +51,17 @@ def shared_tokens(transformer: WanTransformer3DModel, mesh: DeviceMesh | None) -
         for handle in handles:
             handle.remove()
         for processor in processors:
-            del processor._parallel_config  # noqa: SLF001 - the class has its None
+            del processor._parallel_config  # noqa: SLF001 - the class attribute, None, shows again
         remove_context_parallel(transformer, splits)
 
 
 class _Shards:
-    """How the tokens of the pass that is running lie on the ranks, and how they come together again.
+    """Hooks that split and gather the tokens of a pass over the ranks. Lives for one job.
 
-    A token count with a remainder gives shards of unequal length. diffusers' `ulysses_anything` can trade those at the
-    price of asking all ranks for their lengths at each attention, so it is switched on for such passes alone. But its
-    gather at the end is an uneven `all_gather`, which gloo refuses: this is the one thing of diffusers' that is
-    replaced, by an even one of padded shards. Nothing is added up across ranks, so the result stays the same bit for
-    bit.
+    A token count that the ranks do not divide gives shards of unequal length. diffusers' `ulysses_anything` can
+    exchange such shards, but asks all ranks for their lengths at each attention, so it is on for such passes only. Its
+    final gather is an uneven `all_gather`, which gloo refuses: it is replaced by an even `all_gather` of padded shards.
+    No value is summed across ranks, so the result is the same bit for bit.
     """
 
     def __init__(self, context: ContextParallelConfig, group: dist.ProcessGroup) -> None:
@@ -70,6 +69,7 @@ class _Shards:
         self._lengths: list[int] = []
 
     def watch(self, transformer: WanTransformer3DModel) -> tuple[RemovableHandle, RemovableHandle]:
+        """Install the hooks; the caller removes them by the handles."""
         return (
             transformer.register_forward_pre_hook(self._begin, with_kwargs=True),
             transformer.proj_out.register_forward_hook(self._gather),
@@ -79,7 +79,7 @@ class _Shards:
         ranks = dist.get_world_size(self._group)
         latents_BCTHW = kwargs["hidden_states"]
         tokens = latents_BCTHW[0, 0].numel() // TOKEN_LATENTS
-        self._lengths = [(tokens + ranks - 1 - rank) // ranks for rank in range(ranks)]  # as tensor_split has them
+        self._lengths = [(tokens + ranks - 1 - rank) // ranks for rank in range(ranks)]  # as in tensor_split
         self._context.ulysses_anything = tokens % ranks != 0
 
     def _gather(self, _module: nn.Module, _args: tuple[torch.Tensor], shard_BLD: torch.Tensor) -> torch.Tensor:

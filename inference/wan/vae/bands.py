@@ -1,8 +1,8 @@
-"""Splits encoding and decoding over ranks by rows of the picture, without seams. Knows no job and no latents' meaning.
+"""Spatial parallelism of the VAE: splits encoding and decoding over ranks by rows of the picture, without seams.
 
-Each rank computes a band of rows. Wherever the model looks beyond its own row, the rows next to the band come from the
-neighbours: one above and below for a convolution, all of them for the keys and values of attention. So every rank does
-the same sums as one rank would do alone, and holds its share of the memory.
+Each rank computes a band of rows. Where a module needs rows outside the band, the ranks exchange them: a halo of one
+row above and below for a convolution, all rows for the keys and values of attention. So each rank computes the same
+sums as a single rank would, with its share of the memory. Called by `codec`.
 """
 
 from collections.abc import Callable, Generator
@@ -21,9 +21,9 @@ from inference.wan.vae.cpu import convolve
 
 
 class Bands:
-    """How the rows of a picture lie on the ranks of an axis, at every scale: the bounds are rows of latents.
+    """Divides the rows of a picture among the ranks of an axis; bands end at rows of latents, at every scale.
 
-    Alone, a rank has one band, the whole.
+    Without an axis the only band is the whole picture. Lives for one encoding or decoding.
     """
 
     def __init__(self, axis: DeviceMesh | None, latent_rows: int) -> None:
@@ -32,30 +32,30 @@ class Bands:
         self._ranks = ranks
         self._rows = [(latent_rows + ranks - 1 - rank) // ranks for rank in range(ranks)]
 
-    def own(self, whole_xHW: torch.Tensor) -> torch.Tensor:
-        """This rank's rows."""
+    def local(self, whole_xHW: torch.Tensor) -> torch.Tensor:
+        """Return this rank's rows of `whole_xHW`, as a view; any scale."""
         scale = whole_xHW.shape[-2] // sum(self._rows)
         return whole_xHW.narrow(-2, scale * sum(self._rows[: self._at]), scale * self._rows[self._at])
 
-    def whole(self, own_xHW: torch.Tensor) -> torch.Tensor:
-        """The rows of all ranks, on each of them. A collective; beside the whole it needs room for one band."""
+    def gather(self, local_xHW: torch.Tensor) -> torch.Tensor:
+        """Return the rows of all ranks, on every rank. A collective; needs memory for the whole and one band."""
         if self._ranks == 1:
-            return own_xHW
-        scale, width = own_xHW.shape[-2] // self._rows[self._at], own_xHW.shape[-1]
+            return local_xHW
+        scale, width = local_xHW.shape[-2] // self._rows[self._at], local_xHW.shape[-1]
         bands = [rows * scale for rows in self._rows]
-        whole_xHW = own_xHW.new_empty(*own_xHW.shape[:-2], sum(bands), width)
+        whole_xHW = local_xHW.new_empty(*local_xHW.shape[:-2], sum(bands), width)
         for rank, place_xHW in enumerate(whole_xHW.split(bands, dim=-2)):
-            band_xHW = own_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
+            band_xHW = local_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
             dist.broadcast(band_xHW, group=self._group, group_src=rank)
             place_xHW.copy_(band_xHW)
         return whole_xHW
 
-    def with_halo(self, own_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
-        """The band with a row of each neighbour, or zeros at the picture's edge, as a convolution pads there.
+    def with_halo(self, local_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
+        """Return the band with one row of each neighbour, or a row of zeros at the picture's edge, as padding.
 
         Without `above` only the row below is added. A collective.
         """
-        first, last = own_xHW[..., :1, :].contiguous(), own_xHW[..., -1:, :].contiguous()
+        first, last = local_xHW[..., :1, :].contiguous(), local_xHW[..., -1:, :].contiguous()
         top, bottom = torch.zeros_like(first), torch.zeros_like(last)
         trades: list[tuple[Callable[..., Any], torch.Tensor, int]] = []
         if self._at > 0:
@@ -67,14 +67,14 @@ class Bands:
         ops = [dist.P2POp(trade, row, group=self._group, group_peer=peer) for trade, row, peer in trades]
         for work in dist.batch_isend_irecv(ops):
             work.wait()
-        return torch.cat([top, own_xHW, bottom] if above else [own_xHW, bottom], dim=-2)
+        return torch.cat([top, local_xHW, bottom] if above else [local_xHW, bottom], dim=-2)
 
 
 @contextmanager
 def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> Generator[Bands]:
-    """Have the VAE encode and decode this rank's band within the block; None for the axis touches nothing.
+    """Make the VAE encode and decode this rank's band within the block; without an axis the VAE is not changed.
 
-    Whatever ends the block, afterwards the VAE is as it was, and holds no frames.
+    However the block ends, afterwards the VAE is as before, and its frame cache is empty.
     """
     bands = Bands(axis, latent_rows)
     replaced: list[nn.Module] = []
@@ -86,12 +86,12 @@ def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> G
         yield bands
     finally:
         for module in replaced:
-            del module.forward  # the instance's own: the class has the model's
+            del module.forward  # the instance's attribute; the class's `forward` shows again
         vae.clear_cache()
 
 
 def _beyond_its_row(module: nn.Module) -> Callable[..., torch.Tensor] | None:
-    """What takes the place of the module's `forward`; None where that sees one row at a time, or pairs of a band."""
+    """Return the replacement of the module's `forward`, or None if the module needs no rows outside the band."""
     match module:
         case WanCausalConv3d() if module.kernel_size[1] > 1:
             return _causal_convolution
@@ -121,15 +121,15 @@ def _convolution(module: nn.Conv2d, bands: Bands, x_NCHW: torch.Tensor) -> torch
 
 
 def _padding_below(_module: nn.ZeroPad2d, bands: Bands, x_NCHW: torch.Tensor) -> torch.Tensor:
-    """Before a convolution of stride 2: a column on the right, a row below."""
+    """Pad for a convolution of stride 2: one column on the right, one row below."""
     return F.pad(bands.with_halo(x_NCHW, above=False), (0, 1))
 
 
 def _attention(module: WanAttentionBlock, bands: Bands, x_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Within each frame, from every place of the band to every place of the picture."""
+    """Attend within each frame, from every pixel of the band to every pixel of the picture."""
     x_BTCHW = x_BCTHW.transpose(1, 2)
     query, key, value = module.to_qkv(module.norm(x_BTCHW.flatten(0, 1))).chunk(3, dim=1)
-    key, value = bands.whole(torch.cat([key, value], dim=1)).chunk(2, dim=1)
+    key, value = bands.gather(torch.cat([key, value], dim=1)).chunk(2, dim=1)
     seen_NLC = F.scaled_dot_product_attention(_places(query), _places(key), _places(value))
     seen_NCHW = module.proj(seen_NLC.transpose(1, 2).reshape(query.shape))
     return seen_NCHW.reshape(x_BTCHW.shape).transpose(1, 2) + x_BCTHW

@@ -1,4 +1,7 @@
-"""Between pixels and normalised latents, and the mask that marks the given frame. Knows no text and no steps."""
+"""Encodes the first frame and decodes latents with the VAE, normalised as the transformer has them.
+
+Called by `generate`: pictures and videos are in [-1, 1], latents have mean 0 and deviation 1.
+"""
 
 import torch
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
@@ -15,36 +18,39 @@ SPATIAL_STRIDE = 8
 def first_frame_condition(
     vae: AutoencoderKLWan, image: Image.Image, num_frames: int, rows: DeviceMesh | None = None
 ) -> torch.Tensor:
-    """What the transformer sees beside the noise, 1 × 20 × T × H/8 × W/8: 4 mask channels, then 16 of latents.
+    """Return the condition that the transformer gets beside the noise, 1 × 20 × T × H/8 × W/8 in fp32.
 
-    The latents are of a clip that begins with the image and is grey after it; the mask is 1 where a frame is given.
-    `image` has exactly the video's size; `num_frames` is 4n+1. The ranks of the axis `rows` share the work, and each
-    returns all of it. Source: `wan/image2video.py` of Wan-Video/Wan2.1.
+    4 mask channels come first, then 16 of latents. The latents encode a clip that begins with the image and is grey
+    afterwards; the mask is 1 for the given frame. `image` has exactly the video's size; `num_frames` is 4n+1. The ranks
+    of the axis `rows` share the work, and each returns the whole. Source: `wan/image2video.py` of Wan-Video/Wan2.1.
     """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, image.height // SPATIAL_STRIDE) as bands:
-        pixels_CHW = bands.own(values(image))
+        pixels_CHW = bands.local(values(image))
         height, width = pixels_CHW.shape[1:]
         video_BCTHW = torch.zeros(1, 3, num_frames, height, width, dtype=vae.dtype, device=vae.device)
         video_BCTHW[:, :, 0] = pixels_CHW
-        latents_BCTHW = bands.whole((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
+        latents_BCTHW = bands.gather((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
     return masked(latents_BCTHW).float()
 
 
 def masked(latents_BCTHW: torch.Tensor) -> torch.Tensor:
-    """After the mask of a clip whose first frame is given."""
+    """Prepend the mask of a clip whose first frame is given: B × 16 × T × H × W becomes B × 20 × T × H × W."""
     mask_BMTHW = torch.zeros_like(latents_BCTHW[:, :TEMPORAL_STRIDE])
     mask_BMTHW[:, :, 0] = 1
     return torch.cat([mask_BMTHW, latents_BCTHW], dim=1)
 
 
 def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh | None = None) -> torch.Tensor:
-    """The video of these latents: 3 × frames × height × width, in [-1, 1]; shared as above."""
+    """Return the video of the latents: 3 × frames × height × width, in [-1, 1].
+
+    The ranks of the axis `rows` share the work, and each returns the whole video.
+    """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, latents_BCTHW.shape[-2]) as bands:
-        # Divided by the inverse, as diffusers has it: a product with the deviation rounds differently.
-        own_BCTHW = bands.own(latents_BCTHW).to(vae.dtype) / inverse_std + mean
-        return bands.whole(vae.decode(own_BCTHW, return_dict=False)[0][0])
+        # Divide by the inverse, as diffusers does: multiplying by the deviation rounds differently.
+        local_BCTHW = bands.local(latents_BCTHW).to(vae.dtype) / inverse_std + mean
+        return bands.gather(vae.decode(local_BCTHW, return_dict=False)[0][0])
 
 
 def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,11 +1,11 @@
-"""What torch computes slowly in the VAE on a CPU, computed otherwise; equal but for rounding. Knows no ranks.
+"""Speeds the VAE up on a CPU; results are equal except for rounding. Called by `load`.
 
-Convolutions are oneDNN's, whatever the shape. torch goes by batch, channels, frames and rows, not by columns, and takes
-a low and wide tensor for a small one: it then unrolls it, 27 numbers for each, which takes up to eight times as long
-and more memory than all else. One rank's band of rows is just such a tensor. Source of the rule:
-`ConvParams::use_mkldnn` in torch's `aten/src/ATen/native/Convolution.cpp`.
+Convolutions always run in oneDNN. torch chooses by batch, channels, frames and rows, not by columns, so it takes a low
+and wide tensor, such as one rank's band of rows, for a small one and unrolls it to 27 numbers per value: up to eight
+times slower, with more memory than all the rest. Source of the rule: `ConvParams::use_mkldnn` in torch's
+`aten/src/ATen/native/Convolution.cpp`.
 
-Norms over the channels are sums of squares: `vector_norm` over any dim but the last takes seven times as long.
+Norms over the channels are computed as sums of squares: `vector_norm` over any dim but the last is seven times slower.
 """
 
 from functools import partial
@@ -18,7 +18,7 @@ NORM_MIN = 1e-12  # torch.nn.functional.normalize
 
 
 def speed_up(vae: AutoencoderKLWan) -> None:
-    """For a model in fp32; its parameters stay as they are."""
+    """Replace slow convolutions and norms of an fp32 VAE, in place; the parameters stay the same."""
     for module in vae.modules():
         match module:
             case WanCausalConv3d() if torch.backends.mkldnn.is_available():
@@ -30,11 +30,11 @@ def speed_up(vae: AutoencoderKLWan) -> None:
 
 
 def convolve(module: WanCausalConv3d, padded_BCTHW: torch.Tensor) -> torch.Tensor:
-    """The convolution alone, without its padding."""
+    """Return the convolution of an already padded input."""
     return module._conv_forward(padded_BCTHW, module.weight, module.bias)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-def _onednn(module: WanCausalConv3d, input: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:  # noqa: A002  # the name that it takes the place of
+def _onednn(module: WanCausalConv3d, input: torch.Tensor, weight: torch.Tensor, bias: Any) -> torch.Tensor:  # noqa: A002  # the name in torch's method
     return torch.ops.aten.mkldnn_convolution(
         input, weight, bias, module.padding, module.stride, module.dilation, module.groups
     )

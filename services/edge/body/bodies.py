@@ -1,8 +1,8 @@
-"""Bodies of requests: how they come in, and what all of them together may hold of memory and disk.
+"""Read the bodies of submissions, within a limit of memory and disk for all of them together.
 
-A large body goes to disk while it comes in, so that an upload that trickles (slow POST) holds no memory. It claims its
-share of the memory once it is whole, for as long as a child reads it; the picture in it stays on disk. A small body
-stays in memory, is read at once, and never waits.
+`submit` passes the pieces of a body and gets a `Submission`. A large body goes to disk while it comes in, so that a
+slow POST (an upload that trickles) holds no memory. Once the body is whole, it claims a share of the memory while a
+child parses it; the image in it stays on disk. A small body stays in memory, is parsed at once, and never waits.
 """
 
 import asyncio
@@ -22,37 +22,38 @@ from services.edge.resources.spool import Disk, Spool
 
 SUBMISSION_BYTES_MAX = 30 * 1024 * 1024  # an image of 20 MB as base64, and the fields
 COPIES = 2
-"""Of a body while it is read: the body itself, and the text of its picture."""
+"""How often a body is in memory while it is read: the body itself, and the text of its image."""
 READER_BYTES = 16 * 1024 * 1024
-"""What a child that reads has of its own."""
+"""The memory of a child that reads, beside the body."""
 BODIES_BYTES_MIN = READER_BYTES + COPIES * SUBMISSION_BYTES_MAX
 BODIES_BYTES_MAX = 96 * 1024 * 1024
 BODIES_BYTES_LIMIT = 64 * 1024**3
-"""Of what an operator may set."""
+"""The most that an operator may set."""
 SHARE_WITHIN_S = 15.0
 READ_WITHIN_S = 20.0
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A request, and its picture's `data:` URI if that was large enough to be kept apart."""
+    """A parsed submission. `inline` holds its image's `data:` URI if the body was large; then `INLINE` replaces it."""
 
     request: JobRequest
     inline: Spool | None = None
 
 
 class Bodies:
-    """What bodies may hold. One for the process."""
+    """Reads bodies. One for the process. `memory` and `disk` are what all bodies and images share."""
 
     def __init__(self, bytes_max: int = BODIES_BYTES_MAX) -> None:
         self.memory = Budget(bytes_max, within_s=SHARE_WITHIN_S)
         self.disk = Disk()
 
     def spool(self) -> Spool:
+        """Return a new spool, whose block the caller enters."""
         return Spool(self.disk)
 
     async def read(self, pieces: AsyncIterator[bytes], body: Spool, text: Spool) -> Submission:
-        """The submission in these pieces; body and a large picture go to these spools.
+        """Return the submission in these pieces. `body` holds the body, and `text` the `data:` URI in a large one.
 
         Raises `Invalid` or `Overloaded`.
         """
@@ -72,6 +73,7 @@ class Bodies:
 
 
 async def _read(body: Spool, text: Spool) -> body_reader.Answer:
+    """Have a child parse the body, and return the child's answer. Raises `Invalid` or `Overloaded`."""
     descriptors = ((await body.file()).fileno(), (await text.file()).fileno())
     async with child("services.edge.body.body_reader", *map(str, descriptors), files=descriptors) as process:
         try:

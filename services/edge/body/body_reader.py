@@ -1,7 +1,7 @@
-"""The child that reads a large submission: `python -m services.edge.body.body_reader BODY TEXT`, two open descriptors.
+"""The child that parses a large submission: `python -m services.edge.body.body_reader BODY TEXT`, two open descriptors.
 
-The body is parsed here, where that holds up nobody. The answer is JSON on standard output. A picture that stands in the
-body goes to the file TEXT, as the `data:` URI that it is, and `INLINE` stands in its place.
+`bodies` starts it, so that parsing delays no other request. The answer is JSON on standard output. An image in the body
+goes to the file TEXT, as the `data:` URI that it is, and `INLINE` replaces it in the request.
 """
 
 import mmap
@@ -26,7 +26,7 @@ PIECE_CHARS = 1024**2
 
 
 class Answer(Struct, frozen=True):
-    """What was read: a request, or what is wrong. `is_inline` says that the picture is in the file."""
+    """The result of parsing: a request, or objections. `is_inline` says that the image is in the file TEXT."""
 
     request: JobRequest | None = None
     is_inline: bool = False
@@ -34,6 +34,7 @@ class Answer(Struct, frozen=True):
 
 
 def main(body: int, text: int) -> None:
+    """Parse the body in one descriptor, within limits, and print the answer."""
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=TEXT_BYTES_MAX)
     try:
         answer = read(body, text)
@@ -45,11 +46,12 @@ def main(body: int, text: int) -> None:
 
 
 def read(body: int, text: int) -> Answer:
+    """Parse the body in one descriptor, and write an inline image to the other one. Raises `Invalid`."""
     request = parse(mmap.mmap(body, 0, access=mmap.ACCESS_READ))
     if not is_inline(request.image_url):
         return Answer(request)
     with os.fdopen(text, "wb", buffering=0, closefd=False) as file:
-        for start in range(0, len(request.image_url), PIECE_CHARS):  # no second copy of it
+        for start in range(0, len(request.image_url), PIECE_CHARS):  # without a second copy of the text
             file.write(request.image_url[start : start + PIECE_CHARS].encode())
     return Answer(replace(request, image_url=INLINE), is_inline=True)
 

@@ -1,6 +1,7 @@
-"""Which job a submission means: a fresh one, or, under an `Idempotency-Key`, always the same one. Pure.
+"""Derive the job that a submission means: a fresh one, or under an `Idempotency-Key` always the same one. Pure.
 
-The id is derived and not drawn, so that any edge, also one that was just restarted, gives a repeat the same job.
+`Jobs.identify` calls this. The id is derived from the key and not drawn, so that every edge, also one that was just
+restarted, gives a repeated submission the same job.
 """
 
 import hashlib
@@ -25,18 +26,19 @@ _INLINE_MEMBER = b'"image_url":"' + INLINE.encode()
 
 
 class Identity(Struct, frozen=True):
-    """`fingerprint` is None for a submission that nobody can repeat."""
+    """The id of a job, and a digest of the request; None for a submission without a key, which cannot be repeated."""
 
     job_id: str
     fingerprint: str | None = None
 
 
 def fresh() -> Identity:
+    """Return the identity of a submission without a key."""
     return Identity(uuid.uuid4().hex)
 
 
 def key_in(header: str) -> str:
-    """The key in an `Idempotency-Key` header, quoted or bare. Raises `Invalid`."""
+    """Return the key in an `Idempotency-Key` header, quoted or bare. Raises `Invalid`."""
     key = header.strip()
     if len(key) >= 2 and key[0] == key[-1] == '"':
         key = key[1:-1]
@@ -47,10 +49,10 @@ def key_in(header: str) -> str:
 
 
 def repeatable(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
-    """The job that this key means, and a fingerprint of what was asked for under it, before a seed is drawn.
+    """Return the id of the job that a key means, and a fingerprint of the request, taken before a seed is drawn.
 
-    Both keyed: neither the key nor a guessable prompt can be read out of them. A picture's URI that is kept apart
-    counts as if it stood in the request.
+    Both are HMACs: neither the key nor a guessable prompt can be read out of them. `inline`, the image's `data:` URI if
+    it was taken out of the request, counts as if it still stood there.
     """
     job_id = _keyed(secret, b"key", [key.encode()])[: 2 * JOB_ID_BYTES]
     text = msgspec.json.encode(request)
@@ -67,6 +69,7 @@ def repeatable(secret: bytes, key: str, request: JobRequest, inline: Spool | Non
 
 
 def _keyed(secret: bytes, purpose: bytes, message: Iterable[bytes | memoryview]) -> str:
+    """Return the HMAC-SHA256 of a message's pieces for one purpose, in hexadecimal."""
     digest = hmac.new(secret, purpose + b"\0", hashlib.sha256)
     for piece in message:
         digest.update(piece)

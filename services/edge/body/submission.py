@@ -1,7 +1,8 @@
-"""The body of a submission → a `JobRequest`, or everything that is wrong with it, field by field. Pure.
+"""Parse the body of a submission into a `JobRequest`, or object to every faulty field at once. Pure.
 
-What this costs goes by the body's size alone: values of known fields are read, all else is skipped without an object
-being made of it, and what is wrong is told in a few kilobytes whatever came.
+`bodies` calls `parse` for a small body, and the child `body_reader` for a large one. The cost grows with the body's
+size alone: values of known fields are read, everything else is skipped without an object being made of it, and the
+objections take a few kilobytes whatever the body holds.
 """
 
 import re
@@ -14,17 +15,14 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from contracts import json_body
 from contracts.cluster import Objection
 from contracts.job import PROMPT_RULE, JobRequest, is_prompt
-from contracts.json_body import Body, NotJson
+from contracts.json_body import NotJson
 from contracts.words import may_be
-from services.edge.body.near import no_field
+from services.edge.body.unknown_fields import ECHO_CHARS_MAX, unknown_fields
 from services.edge.errors import Invalid
 from services.edge.image.data_uri import INLINE
 
-ECHO_CHARS_MAX = 100
-UNKNOWN_NAMED_MAX = 10
 VALUE_BYTES_MAX = 64 * 1024
-"""What a value may have in JSON, but for a picture that stands in its own address."""
-LEVELS_MAX = 16
+"""The largest value in bytes of JSON, except for an image in a `data:` URI."""
 SOLVER_ALIASES = {"dpmpp": "dpm++"}
 PICTURE, PROMPT = "image_url", "prompt"
 NULL = b"null"
@@ -32,21 +30,20 @@ RULES = {
     PROMPT: PROMPT_RULE,
     PICTURE: "an http:// or https:// address, or a data: URI with the picture in it",
 }
-"""In words, for fields of which their types say less."""
+"""The rule of a field in words, if the field's type says less."""
 
 _FIELDS = {field.name: field for field in msgspec.structs.fields(JobRequest)}
-_RAW_NAMES = frozenset(msgspec.json.encode(name) for name in _FIELDS)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _is_whole(kind: msgspec.inspect.Type) -> bool:
     """Return whether a field takes a whole number."""
     kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
-    return any(isinstance(one, msgspec.inspect.IntType) for one in kinds)
+    return any(isinstance(each, msgspec.inspect.IntType) for each in kinds)
 
 
 def _members(name: str, *, closed: bool) -> type[Struct]:
-    """A struct of the known fields as they stand in the body."""
+    """Return a struct that holds the known fields undecoded. A `closed` one refuses unknown fields."""
     members = [(field, Raw | UnsetType, UNSET) for field in _FIELDS]
     return msgspec.defstruct(name, members, forbid_unknown_fields=closed)
 
@@ -54,35 +51,18 @@ def _members(name: str, *, closed: bool) -> type[Struct]:
 _Closed, _Open = _members("_Closed", closed=True), _members("_Open", closed=False)
 
 
-def _member_pattern() -> re.Pattern[bytes]:
-    """One member of an object that is well formed, its name as a group; or else one character, without a group.
-
-    Possessive throughout: no part of a body is tried in two ways.
-    """
-    text = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-    nested = rb"[\[{][^\"\[\]{}]*+[\]}]"
-    for _ in range(LEVELS_MAX - 1):
-        nested = rb"[\[{](?:[^\"\[\]{}]++|" + text + rb"|" + nested + rb")*+[\]}]"
-    value = text + rb"|[^\"\[\]{},]++|" + nested
-    return re.compile(rb"\s*+(" + text + rb")\s*+:\s*+(?:" + value + rb")\s*+,?+\s*+|.", re.DOTALL)
-
-
-_MEMBER = _member_pattern()
-_OPENING = re.compile(rb"\s*+\{")
-
-
 def _inline_pattern() -> re.Pattern[bytes]:
-    """The beginning of a `data:` URI as JSON may write it, with the blanks, tabs and line breaks that do not count."""
+    """Return a pattern for the beginning of a `data:` URI in JSON, with the blanks and line breaks that URLs drop."""
     blanks = rb"(?: |\\[bfnrt]|\\u00[01][0-9a-f]|\\u0020)*+"
     breaks = rb"(?:\\[nrt]|\\u000[9ad])*+"
-    letters = (rb"(?:%c|\\u00%02x|\\u00%02x)" % (one, one, one & ~0x20) for one in INLINE[:-1].encode())
+    letters = (rb"(?:%c|\\u00%02x|\\u00%02x)" % (letter, letter, letter & ~0x20) for letter in INLINE[:-1].encode())
     return re.compile(rb'"' + blanks + breaks.join([*letters, rb"(?::|\\u003a)"]), re.IGNORECASE)
 
 
 _INLINE = _inline_pattern()
 _WHOLE = frozenset(name for name, field in _FIELDS.items() if _is_whole(msgspec.inspect.type_info(field.type)))
 WHOLE_FLOAT_MAX = 2**53
-"""Up to which every whole number has a float of its own."""
+"""The largest number up to which every whole number has a float of its own."""
 
 
 def parse(body: bytes | mmap) -> JobRequest:
@@ -96,6 +76,7 @@ def parse(body: bytes | mmap) -> JobRequest:
 
 
 def _parsed(body: bytes | mmap) -> JobRequest:
+    """Return the request in a JSON body. Raises `Invalid`, `NotJson` or `UnicodeDecodeError`."""
     members, wrong = _read(body)
     converted: dict[str, Any] = {}
     for name, field in _FIELDS.items():
@@ -121,7 +102,7 @@ def _parsed(body: bytes | mmap) -> JobRequest:
 def _read(body: bytes | mmap) -> tuple[Struct, list[Objection]]:
     """Return the known members of the object in a body, and objections to the unknown ones.
 
-    Raises `NotJson`, or `Invalid` if it is no object.
+    Raises `NotJson`, or `Invalid` if the body is not an object.
     """
     try:
         return msgspec.json.decode(json_body.unmarked(body), type=_Closed), []
@@ -131,50 +112,11 @@ def _read(body: bytes | mmap) -> tuple[Struct, list[Objection]]:
         members, text = json_body.decode(body, _Open)
     except msgspec.ValidationError as error:
         raise Invalid([Objection("body", "the body must be a JSON object")]) from error
-    return members, _unknown(text)
-
-
-def _unknown(text: Body) -> list[Objection]:
-    """Objections to the unknown fields of an object that is well formed: the first by name, and how many more."""
-    named: dict[bytes, Objection] = {}
-    more, stopped_at = 0, 0
-    for member in _MEMBER.finditer(text, _first_member(text)):
-        raw = member[1]
-        if raw is None:  # the end, or a value that the pattern cannot follow
-            stopped_at = member.start()
-            break
-        if raw in _RAW_NAMES or raw in named or (b"\\" in raw and _text(raw) in _FIELDS):
-            continue
-        if len(named) == UNKNOWN_NAMED_MAX:
-            more += 1
-        else:
-            name = _text(raw)
-            shown = name[:ECHO_CHARS_MAX]
-            named[raw] = Objection(shown, no_field(name, shown))
-    wrong = list(named.values())
-    if more:
-        wrong.append(Objection("body", f"{more} more names are not fields"))
-    if text[stopped_at : stopped_at + 1] != b"}":
-        wrong.append(Objection("body", f"the body nests deeper than {LEVELS_MAX} levels"))
-    return wrong
-
-
-def _first_member(text: Body) -> int:
-    opening = _OPENING.match(text)
-    assert opening is not None  # noqa: S101  # it was decoded as an object
-    return opening.end()
-
-
-def _text(raw: bytes) -> str:
-    """A text in JSON, in quotes; one that is far longer than any that is shown may stay as it was written."""
-    try:
-        return msgspec.json.decode(raw, type=str)
-    except _UNREADABLE:
-        return raw[1:-1].decode(errors="replace")
+    return members, unknown_fields(text)
 
 
 def _converted(name: str, kind: Any, raw: Raw) -> object:
-    """Return a member's value as its field has it. Raises what stands in `_UNREADABLE`."""
+    """Return a member's value as its field's type. Raises an exception of `_UNREADABLE`."""
     value = msgspec.convert(_value(name, raw), kind)
     if name == PROMPT and not is_prompt(value):
         raise msgspec.ValidationError
@@ -182,7 +124,7 @@ def _converted(name: str, kind: Any, raw: Raw) -> object:
 
 
 def _value(name: str, raw: Raw) -> object:
-    """A member's value. Raises what stands in `_UNREADABLE`."""
+    """Return a member's value, with aliases resolved. Raises an exception of `_UNREADABLE`."""
     text = memoryview(raw)
     if len(text) > VALUE_BYTES_MAX and not (name == PICTURE and _INLINE.match(text)):
         raise msgspec.ValidationError
@@ -193,13 +135,13 @@ def _value(name: str, raw: Raw) -> object:
         case "sample_solver", str():
             return SOLVER_ALIASES.get(value, value)
         case _, float() if name in _WHOLE and value.is_integer() and abs(value) <= WHOLE_FLOAT_MAX:
-            return int(value)  # JSON has one kind of numbers: 20.0 is 20
+            return int(value)  # JSON has one kind of number: 20.0 is 20
         case _:
             return value
 
 
 def _shown(name: str, raw: Raw) -> str:
-    """A value as an error may echo it, of which no more is read than is shown where it is long."""
+    """Return a value as an error may echo it, cut to `ECHO_CHARS_MAX`. The rest of a long value is not read."""
     try:
         text = msgspec.json.encode(_value(name, raw)).decode()
     except _UNREADABLE:
@@ -208,7 +150,7 @@ def _shown(name: str, raw: Raw) -> str:
 
 
 def _contradictions(request: JobRequest) -> list[Objection]:
-    """Fields that are fine one by one and not together."""
+    """Return objections to fields that are valid one by one but not together."""
     wrong: list[Objection] = []
     if request.start_step >= request.end_step:
         wrong.append(
@@ -222,5 +164,5 @@ def _contradictions(request: JobRequest) -> list[Objection]:
 
 
 def _may_be(name: str, kind: object) -> str:
-    """Return what a field may be, in words, from the limits that stand in its type."""
+    """Return the allowed values of a field in words, from `RULES` or from the limits in the field's type."""
     return RULES.get(name) or may_be(kind)

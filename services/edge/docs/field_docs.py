@@ -1,4 +1,4 @@
-"""What every field of the wire means, in words. Types and limits stand in the structs and nowhere here."""
+"""The meaning of every field that travels over HTTP, in words. Types and limits come from the structs."""
 
 from msgspec import Struct
 
@@ -6,11 +6,11 @@ from contracts.cluster import Objection
 from contracts.job import FPS, PROMPT_WEIGHT_MIN, WIDE_WEIGHT, JobRequest
 from contracts.plan import Plan
 from contracts.status import JobStatus, Results
-from services.edge import errors, health
+from services.edge import health, payloads
 from services.edge.image.address import URL_CHARS_MAX
 from services.edge.image.data_uri import DATA_URI_CHARS_MAX
 from services.edge.image.decode import ASPECT_MAX, IMAGE_BYTES_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
-from services.edge.routes import Accepted, Ask, Cancelled
+from services.edge.payloads import Accepted, Ask, Cancelled
 
 MIB = 1024**2
 
@@ -160,20 +160,20 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "vae_parallel": "Whether encoding and decoding are split over the ranks.",
     },
     Objection: {"field": "The faulty field.", "message": "What it was and what it may be; long values are cut."},
-    errors.ErrorBody: _ERROR,
-    errors.ValidationBody: {
+    payloads.ErrorBody: _ERROR,
+    payloads.ValidationBody: {
         **_ERROR,
         "details": "Every faulty field, each once; of unknown ones the first ten, and how many more there are.",
     },
-    errors.FinishedBody: {**_ERROR, "status": "How the job ended."},
-    errors.UnavailableBody: {
+    payloads.FinishedBody: {**_ERROR, "status": "How the job ended."},
+    payloads.UnavailableBody: {
         **_ERROR,
         "requestId": "After a submission of unknown outcome: ask for this id, cancel it, or repeat with the same key.",
     },
-    errors.BusyBody: {
+    payloads.BusyBody: {
         "error": "Always `BUSY`.",
         "message": "How many unfinished jobs exist, of how many that may.",
         "detail": "For clients of the original API.",
     },
-    errors.InternalBody: {**_ERROR, "http_request_id": "What to search the log for: `X-Request-Id` again."},
+    payloads.InternalBody: {**_ERROR, "http_request_id": "What to search the log for: `X-Request-Id` again."},
 }

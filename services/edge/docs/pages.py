@@ -1,6 +1,7 @@
-"""Serves the contract: the OpenAPI document, and a page to read and to try it. Asks no other host for anything.
+"""The routes of the documentation: the OpenAPI document, and a page on which to read and try the API.
 
-`files/` holds swagger-ui-dist 5.35.0 from npm, unchanged, under its licence, and our page and script around it.
+The page loads nothing from other hosts. `files/` holds swagger-ui-dist 5.35.0 from npm, unchanged, under its licence,
+and our page and script around it.
 """
 
 import hashlib
@@ -31,16 +32,20 @@ _Request = Request[Any, Any, Any]
 
 @dataclass(frozen=True)
 class _File:
-    """A file that is served from memory. Its ETag is made once: a hash of a megabyte for each request is a lever."""
+    """A file that is served from memory, for the life of the process.
+
+    Its ETag is computed once: to hash a megabyte for each request would let clients use up the CPU.
+    """
 
     kind: str
     content: bytes
     etag: str
 
     def answer(self, request: _Request) -> Response[Any]:
+        """Return the file, or 304 if the client has it already."""
         headers = {
             "ETag": self.etag,
-            "Cache-Control": "no-cache",  # kept, and asked about each time: an upgrade shows at once
+            "Cache-Control": "no-cache",  # cached, and revalidated each time, so that an upgrade shows at once
             "Content-Security-Policy": POLICY,
         }
         if self.etag in request.headers.get("if-none-match", ""):
@@ -53,6 +58,7 @@ def _file(kind: str, content: bytes) -> _File:
 
 
 def _read(name: str) -> bytes:
+    """Return the content of a file in `files/`."""
     return files("services.edge.docs").joinpath("files", name).read_bytes()
 
 
@@ -62,21 +68,25 @@ _DOCUMENT = _file("application/json", msgspec.json.encode(document()))
 
 @get("/docs")
 async def page(request: _Request) -> Response[Any]:
+    """Answer with the page."""
     return _SHIPPED["index.html"].answer(request)
 
 
 @get("/", status_code=307)
 async def welcome() -> Response[bytes]:
+    """Redirect the root to the page."""
     return Response(b"", status_code=307, headers={"Location": "/docs"})
 
 
 @get(["/openapi.json", "/docs/openapi.json"])
 async def openapi(request: _Request) -> Response[Any]:
+    """Answer with the OpenAPI document."""
     return _DOCUMENT.answer(request)
 
 
 @get("/docs/{name:str}")
 async def shipped(request: _Request, name: str) -> Response[Any]:
+    """Answer with a file that the page is made of. Raises `NotFound`."""
     if name not in _SHIPPED:
         raise NotFound("no such page")
     return _SHIPPED[name].answer(request)

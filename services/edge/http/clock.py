@@ -1,11 +1,11 @@
-"""A time limit that can be set, set anew and taken back."""
+"""A timer for the limits of a connection, which can be set, set anew, and stopped. `limited_protocol` has two."""
 
 import asyncio
 from collections.abc import Callable
 
 
 class Clock:
-    """Calls once, when its time is over; for the life of a connection."""
+    """Calls `when_over` once its time is over. Two for each connection, for the life of the connection."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, when_over: Callable[[], None]) -> None:
         self._loop, self._when_over = loop, when_over
@@ -13,17 +13,21 @@ class Clock:
 
     @property
     def runs(self) -> bool:
+        """Return whether a time is set and not over."""
         return self._handle is not None
 
     def set(self, within_s: float) -> None:
+        """Let the time be over in so many seconds, whatever was set before."""
         self.stop()
         self._handle = self._loop.call_later(within_s, self._ring)
 
     def stop(self) -> None:
+        """Take the time back."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _ring(self) -> None:
+        """Note that the time is over, and call."""
         self._handle = None
         self._when_over()

@@ -1,8 +1,8 @@
-"""Admission control: how many connections and requests there may be, and which connection makes way for a new one.
+"""Admission control: limit connections and requests, and choose the connection that makes way for a new one.
 
-Every connection is in one `Stage`. Above the limit, those go first that have had their last answer, then those kept
-alive, then those whose head has not come, each time the one that has waited longest; never one whose request is being
-answered, unless nobody reads the answer.
+`limited_protocol` reports every connection and the `Stage` that the connection is in. Above the limit these make way,
+in this order, and of each kind the one that has waited longest: connections that have had their last answer, idle ones,
+ones whose head has not come. A connection whose request is being answered stays, unless the client does not read.
 Requests other than probes leave a share of the connections free, so that a probe is always answered.
 """
 
@@ -16,17 +16,17 @@ from services.edge.http.uploads import Uploader, Uploads
 
 CONNECTIONS_MAX = 1000
 PROBES_ONE_IN = 16
-"""A sixteenth more connections than that, which only requests for `PROBE_PATHS` can hold."""
+"""One sixteenth of `CONNECTIONS_MAX` comes on top, for requests to `PROBE_PATHS` alone."""
 PROBES_MIN = 4
 PROBE_PATHS = (b"/livez", b"/readyz", b"/health", b"/metrics")
 DEAF_S = 20.0
-"""How long an answer may wait to be read before its connection may make way."""
+"""How long an unread answer keeps its connection from making way."""
 FILES_KEPT = 192
-"""Descriptors that are left to everything else: decoders' pipes, fetches, stores' files, the broker."""
+"""Descriptors that connections leave free: for the pipes of decoders, fetches, the stores' files, the broker."""
 
 
 class Stage(Enum):
-    """Where a connection is."""
+    """The state of a connection, for the choice which one makes way."""
 
     HEAD = auto()
     """The head of a request is still to come."""
@@ -39,7 +39,7 @@ class Stage(Enum):
     DEAF = auto()
     """An answer is not read."""
     LINGER = auto()
-    """It has had its last answer, and is left open for that to arrive."""
+    """The last answer is sent, and the connection stays open until that has arrived."""
 
 
 MAKING_WAY = (Stage.LINGER, Stage.IDLE, Stage.HEAD)
@@ -47,7 +47,7 @@ BUSY = (Stage.UPLOAD, Stage.ANSWER, Stage.DEAF)
 
 
 class Member(Uploader, Protocol):
-    """One connection."""
+    """A connection as the crowd sees it. `LimitedHttpProtocol` is the one class that has this shape."""
 
     def drop(self) -> None:
         """Reset the connection at once."""
@@ -55,7 +55,7 @@ class Member(Uploader, Protocol):
 
 
 class Crowd:
-    """The connections of one edge, by their stage, and in each in the order in which they came to it."""
+    """The connections of one edge, by stage, and within a stage in the order in which they entered the stage."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, connections_max: int = CONNECTIONS_MAX) -> None:
         self.uploads = Uploads(loop)
@@ -65,14 +65,14 @@ class Crowd:
         self._since: dict[Stage, dict[Member, float]] = {stage: {} for stage in Stage}
 
     def admit(self, member: Member) -> None:
-        """Take in a new connection, and drop another, or this one, if there is no room for it."""
+        """Take in a new connection. Without room, drop the connection that makes way; if none can, the new one."""
         if len(self._stages) < self._max + self._probes or self._make_way():
             self.place(member, Stage.HEAD)
         else:
             member.drop()
 
     def place(self, member: Member, stage: Stage) -> None:
-        """Note the stage to which a connection has come."""
+        """Note that a connection is in this stage now."""
         before = self._stages.get(member)
         if before is stage:
             return
@@ -82,16 +82,17 @@ class Crowd:
         self._since[stage][member] = self._loop.time()
 
     def leave(self, member: Member) -> None:
-        """Forget a connection; one that is forgotten already is no error."""
+        """Forget a connection, if it is known."""
         self.uploads.end(member)
         if (stage := self._stages.pop(member, None)) is not None:
             del self._since[stage][member]
 
     def has_room(self) -> bool:
-        """Return whether one more request that is no probe may be answered."""
+        """Return whether one more request, not a probe, may be answered. May drop an unread answer for it."""
         return sum(len(self._since[stage]) for stage in BUSY) < self._max or self._drop_deaf()
 
     def _make_way(self) -> bool:
+        """Drop the connection that makes way, and return whether there was one."""
         for stage in MAKING_WAY:
             if (oldest := next(iter(self._since[stage]), None)) is not None:
                 self._drop(oldest)
@@ -99,6 +100,7 @@ class Crowd:
         return self._drop_deaf()
 
     def _drop_deaf(self) -> bool:
+        """Drop the connection that has left an answer unread for longest, if for `DEAF_S`, and return whether."""
         member, since = next(iter(self._since[Stage.DEAF].items()), (None, 0.0))
         if member is None or self._loop.time() - since < DEAF_S:
             return False
@@ -111,18 +113,18 @@ class Crowd:
 
 
 def probes_beside(connections: int) -> int:
-    """Return how many connections are for probes alone, beside so many others."""
+    """Return how many connections for probes come on top of this number of connections."""
     return max(PROBES_MIN, connections // PROBES_ONE_IN)
 
 
 def connections_for(files_max: int) -> int:
-    """Return how many connections, those for probes not counted, this many descriptors allow."""
+    """Return how many connections this number of descriptors allows, those for probes not counted."""
     roomy = files_max - FILES_KEPT - probes_beside(CONNECTIONS_MAX)
     return min(CONNECTIONS_MAX, max(files_max // 4, roomy))
 
 
 def raise_files_limit() -> int:
-    """Raise this process' limit of descriptors as far as it may itself, and return it."""
+    """Raise this process's limit of descriptors as far as the process itself may, and return the limit."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return sys.maxsize if most == resource.RLIM_INFINITY else most

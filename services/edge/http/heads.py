@@ -1,6 +1,6 @@
-"""What is wrong with a request's head, so that request smuggling finds no two ways to read it (RFC 9110, RFC 9112).
+"""Check the head of a request against request smuggling: only one reading of it may be possible (RFC 9110, RFC 9112).
 
-Pure: bytes in, a refusal out. Called by `guard` before a request exists for anybody else.
+Pure: bytes in, a refusal out. `limited_protocol` calls it before the routes see the request.
 """
 
 import re
@@ -11,13 +11,15 @@ from services.edge.http.refusals import Refusal, bad
 
 PROTOCOLS = (b"HTTP/1.0", b"HTTP/1.1")
 HOST_OPTIONAL = b"HTTP/1.0"
-"""Probers speak it without a Host header; a server may not insist on one there (RFC 9112, 3.2)."""
+"""Probers speak HTTP/1.0 without a Host header, and a server may not insist on one (RFC 9112, 3.2)."""
 CHUNKED = b"chunked"
+BODY_HEADERS = (b"content-length", b"transfer-encoding")
+"""A request with one of these headers has a body."""
 ONCE = (
     b"content-length", b"content-type", b"expect", b"idempotency-key", b"if-range", b"origin", b"range",
     b"sec-fetch-site",
 )  # fmt: skip
-"""Headers that are read here and have one value: of two, one would be dropped and nobody know which."""
+"""Headers that the edge reads and that may have one value only: of two values, readers would disagree which counts."""
 
 _ABSOLUTE = re.compile(rb"http://([^/?#@\\]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
 
@@ -45,11 +47,19 @@ def fault(request_line: bytes, headers: Headers) -> Refusal | None:
     return None
 
 
+def body_length(headers: Headers) -> int | None:
+    """Return the length of a request's body in bytes, which the parser checks; None if the body comes in chunks."""
+    sizes = [value.strip(b" \t") for name, value in headers if name in BODY_HEADERS]
+    if not sizes:
+        return 0
+    return int(sizes[0]) if sizes[0].isdigit() else None
+
+
 def origin_form(target: bytes) -> tuple[bytes | None, bytes]:
-    """Return the authority that a request target names, if it does, and the target without it.
+    """Return the authority in a request target, or None, and the target without the authority.
 
     A target in absolute form names the host, whatever the Host header says (RFC 9112, 3.2.2). Raises `ValueError` for
-    one of another scheme, with credentials, or of no known form.
+    a target with another scheme, with credentials, or in no known form.
     """
     if target.startswith(b"/") or target == b"*":
         return None, target

@@ -1,4 +1,7 @@
-"""Which `Host` headers are served. Pure: knows names, not requests."""
+"""Match `Host` headers with the allowed hosts (ALLOWED_HOSTS), which defeats DNS rebinding against the edge. Pure.
+
+`middleware` asks for each request; `origins` matches the hosts of origins in the same way.
+"""
 
 import re
 from ipaddress import ip_address
@@ -15,7 +18,7 @@ _HOST = re.compile(r"(?P<host>[a-z0-9._-]*|\[[a-f0-9:.]+\])(?P<port>:[0-9]*)?", 
 
 
 def is_pattern(text: str) -> bool:
-    """Return whether a text can allow a host: `*`, a host that can be one, or `*.` and a domain; and perhaps a port."""
+    """Return whether a text is a pattern: `*`, a host, or `*.` and a domain; the latter two may have a port."""
     match = _HOST.fullmatch(text.removeprefix(BELOW))
     if text == ANY or match is None:
         return text == ANY
@@ -28,6 +31,7 @@ def is_pattern(text: str) -> bool:
 
 
 def _is_ip(text: str) -> bool:
+    """Return whether a text is an IP address."""
     try:
         ip_address(text)
     except ValueError:
@@ -41,21 +45,22 @@ HostPattern = Annotated[
 
 
 def is_served(header: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a `Host` header names an allowed host; port, case and a trailing dot do not matter.
+    """Return whether a `Host` header names an allowed host. Port, case and a trailing dot do not matter.
 
-    `*` allows every host; `*.example.com` each name below example.com, and not example.com itself.
+    `*` allows every host; `*.example.com` allows each name below example.com, but not example.com itself.
     """
     host = _bare(header)
     return ANY in allowed or (host != "" and any(_matches(host, pattern) for pattern in allowed))
 
 
 def _bare(text: str) -> str:
-    """The host alone, in one spelling; empty where it is none."""
+    """Return the host without its port, in lower case and without a trailing dot; empty if the text is no host."""
     match = _HOST.fullmatch(text)
     return match["host"].lower().removesuffix(".") if match else ""
 
 
 def _matches(host: str, pattern: str) -> bool:
+    """Return whether a bare host matches one allowed pattern."""
     if not pattern.startswith("*."):
         return host == _bare(pattern)
     parent = _bare(pattern[2:])

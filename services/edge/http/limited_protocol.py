@@ -1,19 +1,22 @@
-"""uvicorn's HTTP/1.1 protocol with the limits that it lacks: size and time of a request's head, a body that trickles
-(slow loris), pipelined requests, an answer that nobody reads, how many connections there are.
+"""uvicorn's HTTP/1.1 protocol with the limits that uvicorn lacks, against slow loris and other slow or greedy clients.
 
-Knows bytes and clocks. What a request means is the routes' business; how large a body may be, Litestar's.
+Limited are the size and the time of a request's head, the speed of a body, the number of pipelined requests, the time
+in which an answer must be read, and the number of connections. `server` makes one protocol for each connection. What
+passes goes to the routes by way of uvicorn; what does not is answered here, with a `Refusal`. Litestar limits the size
+of a body.
 """
 
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from contracts.process import log
 from services.edge.http.clock import Clock
 from services.edge.http.crowd import PROBE_PATHS, Crowd, Stage
-from services.edge.http.heads import fault, origin_form
+from services.edge.http.flow import HeldFlow
+from services.edge.http.heads import BODY_HEADERS, body_length, fault, origin_form
+from services.edge.http.limits import HttpLimits
 from services.edge.http.pieces import Pieces
 from services.edge.http.refusals import (
     CROWDED,
@@ -29,77 +32,65 @@ from services.edge.http.refusals import (
 )
 from services.edge.http.uploads import Upload
 
-# Read when they are needed, so that a test may set others before it serves.
-HEAD_BYTES_MAX = 64 * 1024
-HEADERS_MAX = 128  # tiny ones cost far more memory than their bytes
-PIPELINED_MAX = 20  # requests of one connection that wait for the answers before theirs
-HEAD_WITHIN_S = 10.0
-BODY_SILENCE_S_MAX = 60.0
-BODY_WITHIN_S = 600.0  # the largest submission at 50 kB/s
-UNREAD_WITHIN_S = 60.0
-LINGER_S = 10.0  # closing at once would reset the connection, and an answer that is not read yet be lost with it
-
-_BODY_HEADERS = (b"content-length", b"transfer-encoding")
-
 
 class _Refused(Exception):
-    """Ends the parsing of a request that has had its answer."""
+    """Ends the parsing of a request that was refused: raised in a callback of the parser."""
 
 
-class _Flow(FlowControl):
-    """uvicorn's, which reads on at every answer. `is_held` while what was read before waits to be parsed."""
+class LimitedHttpProtocol(HttpToolsProtocol):
+    """One connection, a member of its `Crowd`.
 
-    is_held = False
+    It lives from `connection_made` to `connection_lost`; a refusal makes the connection deaf to what follows.
+    """
 
-    def resume_reading(self) -> None:
-        if not self.is_held:
-            super().resume_reading()
-
-
-class Guarded(HttpToolsProtocol):
-    """One connection, as one of a crowd."""
-
-    _flow: _Flow
+    _flow: HeldFlow
     _input: Clock
+    """Runs while the client must send: a head, or more of a body."""
     _output: Clock
+    """Runs while the client must read an answer."""
     _in_body = False
     _body_ends_by = 0.0
     _upload: Upload | None = None
     _running: RequestResponseCycle | None = None
-    """The request that is being answered; uvicorn's `cycle` is the one that was parsed last."""
-    _steps = 0  # heads, body parts and ends of requests: signs that what comes in gets on
+    """The request that is being answered; uvicorn's `cycle` is the request that was parsed last."""
+    _steps = 0
+    """Counts heads, body parts and ends of requests: signs of progress in the input."""
     _stepless_bytes = 0
+    """The bytes that were parsed since the last sign of progress."""
     _is_probe = False
     _is_refused = False
 
-    def __init__(self, *arguments: Any, crowd: Crowd, **named: Any) -> None:
+    def __init__(self, *arguments: Any, crowd: Crowd, limits: HttpLimits, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._crowd, self._pieces = crowd, Pieces()
+        self._crowd, self._limits, self._pieces = crowd, limits, Pieces()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Begin the connection: set the time for its first head, and join the crowd."""
         super().connection_made(transport)
-        self.flow = self._flow = _Flow(transport)
+        self.flow = self._flow = HeldFlow(transport)
         self._input, self._output = Clock(self.loop, self._end_silence), Clock(self.loop, transport.abort)
-        self._input.set(HEAD_WITHIN_S)
+        self._input.set(self._limits.head_within_s)
         self._crowd.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        """End the connection: stop its clocks and the route that answers, and leave the crowd."""
         self._crowd.leave(self)
         self._input.stop()
         self._output.stop()
         self._abandon()
         super().connection_lost(exc)
 
-    # What comes in.
+    # Input: pieces of bytes go to the parser.
 
     def data_received(self, data: bytes) -> None:
+        """Parse more of the input. After a refusal the input is dropped."""
         if not self._is_refused:
             self._pieces.waiting += data
             self._parse()
 
     def _parse(self) -> None:
-        """Parse what has come, until as many requests wait as may."""
-        while self._pieces.waiting and len(self.pipeline) < PIPELINED_MAX and not self._is_refused:
+        """Parse the input, until `pipelined_max` requests wait for their answers."""
+        while self._pieces.waiting and len(self.pipeline) < self._limits.pipelined_max and not self._is_refused:
             self._parse_piece(self._pieces.next(of_head=not self._in_body))
         if self._is_refused:
             return
@@ -110,36 +101,40 @@ class Guarded(HttpToolsProtocol):
         self._settle()
 
     def _parse_piece(self, piece: bytes) -> None:
+        """Parse a piece, and refuse the request after too many bytes without a sign of progress."""
         steps = self._steps
         super().data_received(piece)
-        # Counted by what was read, since the parser keeps a header to itself until it is whole. Within a body this
+        # Counted in bytes of input, since the parser reports a header only once it is whole. Within a body the count
         # bounds trailers and chunk extensions.
         self._stepless_bytes = self._stepless_bytes + len(piece) if steps == self._steps else 0
-        if self._stepless_bytes > HEAD_BYTES_MAX:
+        if self._stepless_bytes > self._limits.head_bytes_max:
             self._refuse(TOO_LARGE)
 
     def _set_input_clock(self) -> None:
-        """A body's clock begins anew with what it gets, a head's runs on from its first byte."""
+        """Start a body's clock anew at each byte, and a head's at its first byte only."""
         if self._in_body:
-            self._input.set(min(BODY_SILENCE_S_MAX, self._body_ends_by - self.loop.time()))
+            self._input.set(min(self._limits.body_silence_s_max, self._body_ends_by - self.loop.time()))
         elif not self._input.runs and not self._is_answering:
-            self._input.set(HEAD_WITHIN_S)
+            self._input.set(self._limits.head_within_s)
 
     @property
     def _is_answering(self) -> bool:
+        """Return whether the request that was parsed last still waits for the end of its answer."""
         return bool(self.cycle) and not self.cycle.response_complete
 
-    # What the parser finds. To raise there ends the parsing.
+    # Callbacks of the parser, which stops if one of them raises.
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """Take a header of the head. Trailers are dropped."""
         if self._in_body:
             return  # a trailer, which may not become a header (RFC 9110, 6.5.1)
-        if len(self.headers) >= HEADERS_MAX:
+        if len(self.headers) >= self._limits.headers_max:
             self._refuse(TOO_MANY)
             raise _Refused
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
+        """Begin a request, or refuse its head."""
         if (refusal := self._wrong_head(self._pieces.take_line())) is not None:
             self._refuse(refusal)
             raise _Refused
@@ -147,29 +142,32 @@ class Guarded(HttpToolsProtocol):
         self._steps += 1
         self._input.stop()
         now = self.loop.time()
-        self._in_body, self._body_ends_by, self._upload = True, now + BODY_WITHIN_S, Upload(now)
-        self._pieces.body_left = self._length() or 0
+        self._in_body, self._body_ends_by, self._upload = True, now + self._limits.body_within_s, Upload(now)
+        self._pieces.body_left = body_length(self.headers) or 0
 
     def on_body(self, body: bytes) -> None:
+        """Take a part of a body."""
         self._steps += 1
         if self._upload is not None:
             self._upload.received += len(body)
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        """Note the end of a request."""
         self._steps += 1
         self._in_body, self._upload = False, None
         self._input.stop()
         super().on_message_complete()
 
     def _wrong_head(self, line: bytes) -> Refusal | None:
-        assert self.parser is not None  # noqa: S101  # it is what calls us
-        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD_BYTES_MAX:
+        """Return the refusal of a request with this request line, or None. Puts the target into origin form."""
+        assert self.parser is not None  # noqa: S101  # the parser calls this
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self._limits.head_bytes_max:
             return TOO_LARGE
         if (refusal := fault(line, self.headers)) is not None:
             return refusal
         # The parser takes the body of such a request for the next request.
-        if self.parser.should_upgrade() and any(name in _BODY_HEADERS for name, _ in self.headers):
+        if self.parser.should_upgrade() and any(name in BODY_HEADERS for name, _ in self.headers):
             return NO_UPGRADE
         try:
             authority, self.url = origin_form(self.url)
@@ -180,16 +178,9 @@ class Guarded(HttpToolsProtocol):
         self._is_probe = self.url.partition(b"?")[0] in PROBE_PATHS
         if not self._is_probe and not self._crowd.has_room():
             return CROWDED
-        if not self._pieces.holds_body(self._length()) and not self._crowd.uploads.make_room():
+        if not self._pieces.holds_body(body_length(self.headers)) and not self._crowd.uploads.make_room():
             return UPLOADS
         return None
-
-    def _length(self) -> int | None:
-        """Return how long the body is, which is checked by the parser; None if it comes in chunks."""
-        sizes = [value.strip(b" \t") for name, value in self.headers if name in _BODY_HEADERS]
-        if not sizes:
-            return 0
-        return int(sizes[0]) if sizes[0].isdigit() else None
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -197,11 +188,15 @@ class Guarded(HttpToolsProtocol):
 
     # Answers.
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words; ours come in our shape
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002  # uvicorn's words; our answer has our shape
+        """Refuse a request that the parser cannot read."""
         self._refuse(MALFORMED)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer, and hear no more. Where an earlier answer is still to come, this one would be taken for it: close."""
+        """Answer with the refusal, and drop all further input.
+
+        Close without an answer if an earlier one is still to come: the client would take the refusal for that one.
+        """
         if self._is_refused or self.transport.is_closing():
             return
         log.get().info("request_refused", status=refusal.status.value, reason=refusal.message)
@@ -213,25 +208,27 @@ class Guarded(HttpToolsProtocol):
             self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
+        """Send a refusal as the last answer of the connection, and linger until the client has read it."""
         self._unset_keepalive_if_required()
-        self._abandon()  # it may wait for the rest of a body that does not come
+        self._abandon()  # the request may wait for the rest of a body that does not come
         self.transport.write(refusal.encode())
         self.transport.write_eof()
-        self._input.set(LINGER_S)
+        self._input.set(self._limits.linger_s)
         self._settle()
 
     def _abandon(self) -> None:
-        """Have whoever answers stop: nobody will hear it."""
+        """Tell the route that the client has left, so that it stops working on the answer."""
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True
             self._running.message_event.set()
 
     def on_response_complete(self) -> None:
+        """Go on with the next request, or close."""
         super().on_response_complete()
         if self.transport.is_closing():
-            self._output.set(UNREAD_WITHIN_S)
-        elif self._in_body and self.cycle.response_complete:  # answered before all of it was read
-            self._body_ends_by = min(self._body_ends_by, self.loop.time() + LINGER_S)
+            self._output.set(self._limits.unread_within_s)
+        elif self._in_body and self.cycle.response_complete:  # answered before the whole body was read
+            self._body_ends_by = min(self._body_ends_by, self.loop.time() + self._limits.linger_s)
             self._set_input_clock()
         if self._pieces.waiting and not self._is_refused and not self.transport.is_closing():
             self._parse()
@@ -239,7 +236,7 @@ class Guarded(HttpToolsProtocol):
         self._settle()
 
     def cut(self) -> bool:
-        """End the connection, with a 503 if the answer has not begun; return whether a request was cut off by it."""
+        """End the connection, with a 503 if no answer has begun. Return whether a request was cut off."""
         if self._is_refused or self.transport.is_closing():
             return False
         self._is_refused = True
@@ -252,10 +249,10 @@ class Guarded(HttpToolsProtocol):
             self._answer(STOPPING)
         return running is not None
 
-    # As one of the crowd.
+    # A member of the crowd.
 
     def _settle(self) -> None:
-        """Tell the crowd where this connection is, and count its upload where there is one on its way."""
+        """Report the stage of this connection to the crowd, and count its upload if it has one."""
         stage = self._stage()
         if stage is not Stage.UPLOAD:
             self._crowd.uploads.end(self)
@@ -264,6 +261,7 @@ class Guarded(HttpToolsProtocol):
         self._crowd.place(self, stage)
 
     def _stage(self) -> Stage:
+        """Return the stage of this connection, by which the crowd chooses who makes way."""
         if self._is_refused:
             return Stage.LINGER
         if self.transport.is_closing():
@@ -278,31 +276,38 @@ class Guarded(HttpToolsProtocol):
 
     @property
     def is_held_up(self) -> bool:
+        """Return whether the edge has paused reading, so that the client cannot send."""
         return self.flow.read_paused
 
     def end_upload(self) -> None:
+        """Refuse an upload that is too slow."""
         self._refuse(TOO_SLOW)
 
     def drop(self) -> None:
+        """Reset the connection at once."""
         self.transport.abort()
 
     # Clocks.
 
     def pause_writing(self) -> None:
+        """Start the output clock: the client does not read."""
         super().pause_writing()
-        self._output.set(UNREAD_WITHIN_S)
+        self._output.set(self._limits.unread_within_s)
         self._settle()
 
     def resume_writing(self) -> None:
+        """Stop the output clock: the client has read."""
         super().resume_writing()
         self._output.stop()
         self._settle()
 
     def timeout_keep_alive_handler(self) -> None:
-        self.transport.abort()  # to close would wait for ever where the last answer is not read
+        """Reset a connection that was idle for too long. To close it would wait for ever for an unread answer."""
+        self.transport.abort()
 
     def _end_silence(self) -> None:
-        if self.flow.read_paused:  # it is us who do not listen
-            self._input.set(BODY_SILENCE_S_MAX)
+        """Reset a connection whose client has not sent for too long."""
+        if self.flow.read_paused:  # the edge does not read, so the client is not to blame
+            self._input.set(self._limits.body_silence_s_max)
         else:
             self.transport.abort()

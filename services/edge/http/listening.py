@@ -1,6 +1,6 @@
-"""The sockets that an edge listens on, opened before anything else: what cannot be listened on ends the start.
+"""Open the sockets that an edge listens on. `__main__` does so first, so that a port in use ends the start.
 
-`::` serves IPv4 too, as it does for most servers; a name is listened on at each of its addresses.
+`::` serves IPv4 too, as it does for most servers. A name means each of its addresses.
 """
 
 import errno
@@ -8,26 +8,27 @@ import socket
 
 from contracts.process.env import BadSetting
 
-BACKLOG = 2048  # a burst of connections waits in the kernel, where the 257th of it would be turned away for a second
+BACKLOG = 2048  # a burst of connections waits in the kernel, where a smaller backlog would turn some away for a second
 ANY_V6 = "::"
 _OF_THE_PORT = (errno.EADDRINUSE, errno.EACCES)
 
 
 def listening(host: str, port: int) -> list[socket.socket]:
-    """Return a listening socket for each address of the host. Raises `BadSetting` if one cannot be had."""
+    """Return a listening socket for each address of the host. Raises `BadSetting` if one of them cannot be opened."""
     opened: list[socket.socket] = []
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, _, _, _, address in dict.fromkeys(found):
-            opened.append(_one(family, address, both=host == ANY_V6))
+            opened.append(_listening_at(family, address, both=host == ANY_V6))
     except (OSError, UnicodeError) as error:
-        for one in opened:
-            one.close()
+        for each in opened:
+            each.close()
         raise BadSetting(_sentence(host, port, error)) from error
     return opened
 
 
-def _one(family: int, address: tuple[object, ...], *, both: bool) -> socket.socket:
+def _listening_at(family: int, address: tuple[object, ...], *, both: bool) -> socket.socket:
+    """Return a socket that listens at an address. `both` lets one of IPv6 serve IPv4 too. Raises `OSError`."""
     made = socket.socket(family, socket.SOCK_STREAM)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -43,6 +44,7 @@ def _one(family: int, address: tuple[object, ...], *, both: bool) -> socket.sock
 
 
 def _sentence(host: str, port: int, error: Exception) -> str:
+    """Return why the edge cannot listen there, and the setting that is to be changed."""
     number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
     variable = "SERVER_PORT" if number in _OF_THE_PORT else "SERVER_HOST"
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -1,7 +1,8 @@
-"""Which web pages of other origins may use the API (CORS, by the Fetch standard), and the headers that say so.
+"""CORS (cross-origin resource sharing, by the Fetch standard): let web pages of other origins use the API.
 
-`is_allowed` is pure. `shared` is the ASGI layer: it answers preflights and marks answers, and forbids nothing itself.
-Cookies and other credentials are never part of it: no answer has `Access-Control-Allow-Credentials`.
+`shared` is ASGI middleware, which answers preflights and marks answers. `sender` asks `is_allowed`, which is pure, to
+refuse requests of all other origins. Cookies and other credentials are never shared: no answer has the header
+`Access-Control-Allow-Credentials`.
 """
 
 import re
@@ -24,7 +25,7 @@ _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/:@\[\]]+|\[[^
 
 
 def _can_be(text: str) -> bool:
-    """Return whether the host of an origin's pattern can be one."""
+    """Return whether a text is a pattern of origins whose host and port can exist."""
     if text == ANY:
         return True
     match = _ORIGIN.fullmatch(text.lower())
@@ -42,20 +43,21 @@ AllowedOrigin = Annotated[
         ),
     ),
 ]
-"""`*`, or scheme, host and perhaps a port, without a path; the host may begin with `*.`, the port be `*`."""
+"""`*`, or a scheme, a host and perhaps a port, without a path. The host may begin with `*.`, the port may be `*`."""
 
 
 def is_allowed(origin: str, allowed: tuple[str, ...]) -> bool:
     """Return whether an `Origin` header names an allowed origin: by scheme, host and port, in any case.
 
-    `*` allows every origin but `null`, which is that of sandboxed frames and local files, and of nobody in particular.
-    `*.` before a host allows each name below it, a port `*` every port.
+    `*` allows every origin but `null`, which sandboxed frames and local files share. `*.` before a host allows each
+    name below the host, and a port `*` allows every port.
     """
     match = _ORIGIN.fullmatch(origin.lower())
     return match is not None and match["port"] != ANY and any(each == ANY or _matches(match, each) for each in allowed)
 
 
 def _matches(origin: re.Match[str], each: str) -> bool:
+    """Return whether an origin matches one allowed pattern."""
     pattern = _ORIGIN.fullmatch(each.lower())
     if pattern is None or pattern["scheme"] != origin["scheme"]:
         return False
@@ -65,11 +67,12 @@ def _matches(origin: re.Match[str], each: str) -> bool:
 
 
 def _port(origin: re.Match[str]) -> str | None:
+    """Return the port of an origin, its scheme's own if it names none."""
     return origin["port"] or DEFAULT_PORTS.get(origin["scheme"])
 
 
 def shared(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
-    """Return the app with its answers readable by pages of the allowed origins; with none, the app as it is."""
+    """Return the app with answers that pages of the allowed origins can read; without such origins, the app itself."""
     if not allowed:
         return inner
 
@@ -100,6 +103,7 @@ def shared(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
 
 
 async def _answer_preflight(send: Send, added: list[tuple[bytes, bytes]]) -> None:
+    """Answer 204 with the methods and headers that a page may use."""
     headers = [
         *added,
         (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),

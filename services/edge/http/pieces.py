@@ -1,39 +1,39 @@
-"""What a connection sends, cut where a request may end, so that the parser can be made to wait between two of them.
+"""Cut the input of a connection where a request may end, so that the parser can wait between two pipelined requests.
 
-Pure: knows no parser, and of HTTP only that an empty line ends a head and a chunked body, and that a body may have a
-length. It also keeps what the parser does not tell: the request line.
+Pure: bytes in, pieces out, for `limited_protocol`. An empty line ends a head and a chunked body; a body of known length
+ends by its length. The request line is kept too, because the parser does not report it.
 """
 
 _BLANK = b"\r\n\r\n"
 
 
 class Pieces:
-    """The bytes of one connection that are not parsed yet."""
+    """The bytes of one connection that are not parsed yet, for the life of the connection."""
 
     def __init__(self) -> None:
         self.waiting = b""
         self.body_left = 0
-        """How much of a body of known length is still to come."""
+        """How many bytes of a body of known length are still to come."""
         self._last = b""
         """The end of the last piece, where an empty line may have begun."""
         self._line = b""
 
     @property
     def in_head(self) -> bool:
-        """Whether a request has begun whose head is not whole."""
+        """Return whether a request has begun whose head is not whole."""
         return self._line != b""
 
     def holds_body(self, length: int | None) -> bool:
-        """Return whether a body is here in whole, of this length or, if it has None, in chunks."""
+        """Return whether a whole body waits, of this length in bytes, or in chunks if the length is None."""
         return _BLANK in self.waiting if length is None else len(self.waiting) >= length
 
     def take_line(self) -> bytes:
-        """Return the request line of the head that is whole now, and wait for the next one."""
+        """Return the request line of the head that is whole now, and begin to look for the next one."""
         line, self._line = self._line.partition(b"\r\n")[0], b""
         return line
 
     def next(self, *, of_head: bool) -> bytes:
-        """Take the next piece from what waits. `of_head` says that no body is being read."""
+        """Take the next piece from the waiting bytes, and return it. `of_head` says that no body is being read."""
         piece, self.waiting = self.waiting[: (end := self._end())], self.waiting[end:]
         if self.body_left:
             self.body_left -= len(piece)
@@ -45,6 +45,7 @@ class Pieces:
         return piece
 
     def _end(self) -> int:
+        """Return the length of the next piece in bytes."""
         if self.body_left:
             return self.body_left
         at_seam = (self._last + self.waiting[: len(_BLANK) - 1]).find(_BLANK)

@@ -1,16 +1,16 @@
-"""Answers that are given on the connection itself, before or instead of those of the routes, in the same shape."""
+"""The answers that `limited_protocol` gives by itself, before or instead of the routes, in the routes' shape."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
 
 import msgspec
 
-from services.edge.errors import RETRY_AFTER_S, ErrorBody
+from services.edge.payloads import RETRY_AFTER_S, ErrorBody
 
 
 @dataclass(frozen=True)
 class Refusal:
-    """One such answer, the last of its connection. `error` is the name in the body: the status' own if empty."""
+    """An answer that is the last of its connection. `error` is the name in the body: if empty, the status's own."""
 
     status: HTTPStatus
     message: str
@@ -18,7 +18,7 @@ class Refusal:
     retry_after_s: int | None = None
 
     def encode(self) -> bytes:
-        """Return the whole answer as it goes out."""
+        """Return the whole answer, head and body, as bytes for the socket."""
         body = msgspec.json.encode(ErrorBody(self.error or self.status.name, self.message))
         retry_after = "" if self.retry_after_s is None else f"Retry-After: {self.retry_after_s}\r\n"
         head = (
@@ -29,10 +29,12 @@ class Refusal:
 
 
 def bad(message: str) -> Refusal:
+    """Return a refusal with the status 400."""
     return Refusal(HTTPStatus.BAD_REQUEST, message)
 
 
 def _try_again(error: str, message: str) -> Refusal:
+    """Return a refusal with the status 503 and a `Retry-After`."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{message}; try again", error, RETRY_AFTER_S)
 
 

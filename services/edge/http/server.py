@@ -1,8 +1,8 @@
-"""uvicorn's server, which ends in an order of ours, within a time that adds up whatever clients do.
+"""uvicorn's server with a graceful shutdown of bounded length, whatever clients do. `__main__` runs it.
 
-1. No new connections; those that are open may still ask whether this edge is ready.
+1. No new connection is accepted; an open one may still ask whether this edge is ready.
 2. Requests in flight are finished, for up to `DRAIN_S`.
-3. What is left is cut off, with a 503 where no answer has begun, and whoever answers it is cancelled.
+3. The rest is cut off, with a 503 if no answer has begun, and the tasks that work on the answers are cancelled.
 4. Answers get `CLOSE_S` to leave, then connections are reset, and the app's lifetime ends.
 """
 
@@ -18,13 +18,14 @@ import uvicorn
 
 from contracts.process import log
 from services.edge.http.crowd import Crowd
-from services.edge.http.limited_protocol import Guarded
+from services.edge.http.limited_protocol import LimitedHttpProtocol
+from services.edge.http.limits import HttpLimits
 from services.edge.http.listening import BACKLOG
 from services.edge.http.reader import reading
 
 ACCEPTED_AT_ONCE = 8
-"""The event loop takes one connection of a listening descriptor in each of its turns, so there are several of it: else
-a burst of connections waits for as many turns."""
+"""How many descriptors listen on each socket. The event loop accepts one connection a descriptor in each of its turns:
+with one descriptor a burst of connections would wait for as many turns."""
 DRAIN_S = 12.0
 CANCEL_S = 1.0
 CLOSE_S = 1.0
@@ -32,44 +33,56 @@ LIFETIME_S = 3.0
 POLL_S = 0.05
 
 UNSENT_BYTES_MAX = 128 * 1024
-"""What the kernel takes of a connection's answers beyond what is on its way: else some 4 MB, if nobody reads."""
+"""How much unsent data the kernel takes for a connection: without a limit some 4 MB, if the client does not read."""
 
 NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
 
 class Server(uvicorn.Server):
-    """The HTTP server of one edge."""
+    """The HTTP server of one edge, from `serve` until its shutdown is over."""
 
-    def __init__(self, app: Callable[..., Any], host: str, port: int, crowd: Crowd, *, keep_alive_s: float) -> None:
+    def __init__(
+        self,
+        app: Callable[..., Any],
+        host: str,
+        port: int,
+        crowd: Crowd,
+        *,
+        keep_alive_s: float,
+        limits: HttpLimits,
+    ) -> None:
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
-            http=cast("type[asyncio.Protocol]", reading(partial(Guarded, crowd=crowd))),
+            http=cast("type[asyncio.Protocol]", reading(partial(LimitedHttpProtocol, crowd=crowd, limits=limits))),
             ws="none",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
             headers=[NOSNIFF],
-            timeout_keep_alive=cast("int", keep_alive_s),  # handed to the loop, which takes fractions
+            timeout_keep_alive=cast("int", keep_alive_s),  # the loop, which gets it, takes fractions
             backlog=BACKLOG,
         )
         super().__init__(config)
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
-        yield  # signals are ours: uvicorn would raise them again at its end, and the exit code not be 0
+        """Leave signals to `__main__`: uvicorn would raise them again at its end, so that the exit code were not 0."""
+        yield
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
+        """Listen on the sockets, each by several descriptors."""
         await super().startup(sockets)
-        opened = [one for listener in self.servers for one in listener.sockets]
-        for one in opened:
-            one.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)  # its connections inherit it
+        opened = [each for listener in self.servers for each in listener.sockets]
+        for each in opened:
+            each.setsockopt(IPPROTO_TCP, TCP_NOTSENT_LOWAT, UNSENT_BYTES_MAX)  # its connections inherit it
             for _ in range(ACCEPTED_AT_ONCE - 1):
-                self.servers.append(await self._listener(socket(fileno=os.dup(one.fileno()))))
+                self.servers.append(await self._listener(socket(fileno=os.dup(each.fileno()))))
 
     async def _listener(self, opened: socket) -> asyncio.Server:
+        """Return a server that listens on an opened socket, with connections as uvicorn makes them."""
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
 
         def connection() -> asyncio.Protocol:  # as uvicorn makes it
@@ -77,7 +90,8 @@ class Server(uvicorn.Server):
 
         return await asyncio.get_running_loop().create_server(connection, sock=opened, backlog=BACKLOG)
 
-    async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # its listeners have them
+    async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # the listeners have them
+        """End in the order that the module's docstring gives."""
         for listener in self.servers:
             listener.close()
         await self._until(lambda: not self.server_state.tasks, within_s=DRAIN_S)
@@ -91,17 +105,19 @@ class Server(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     def _cut(self) -> None:
+        """Cut off all connections and cancel all requests, and log the number of requests."""
         cut = [connection.cut() for connection in self._connections()]
         for task in self.server_state.tasks:
             task.cancel()
         if any(cut):
             log.get().warning("requests_cut_off", count=sum(cut))
 
-    def _connections(self) -> list[Guarded]:
-        return [one for one in self.server_state.connections if isinstance(one, Guarded)]
+    def _connections(self) -> list[LimitedHttpProtocol]:
+        return [each for each in self.server_state.connections if isinstance(each, LimitedHttpProtocol)]
 
     async def _until(self, over: Callable[[], bool], *, within_s: float) -> None:
+        """Wait until a condition holds, or for `within_s`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                while not over():  # noqa: ASYNC110  # connections tell nobody that they are gone
+                while not over():  # noqa: ASYNC110  # no event says that a connection is gone
                     await asyncio.sleep(POLL_S)

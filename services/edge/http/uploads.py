@@ -1,6 +1,7 @@
-"""Unfinished uploads: how many there may be, and how slow one may be (slow loris, by the body).
+"""Limit unfinished uploads in number and in slowness, against slow POST (a slow loris that trickles its body).
 
-Knows bytes and clocks, and not what an upload is for. A submission whose body comes with its head never counts here.
+`limited_protocol` reports each body that does not come together with its head, and counts the bytes in an `Upload`. An
+upload that is too slow, or the slowest one if a new upload needs room, is ended.
 """
 
 import asyncio
@@ -11,17 +12,20 @@ UPLOADS_MAX = 200
 UPLOAD_GRACE_S = 30.0  # 600 bytes come within it on any link
 UPLOAD_WINDOW_S = 10.0
 UPLOAD_BYTES_S_MIN = 500.0
-"""The least mean speed over each window that follows the grace period."""
+"""The least mean speed over each window that follows the grace period, in bytes a second."""
 UPLOAD_BYTES_S_SAFE = 10_000.0
-"""At this mean speed an upload is never ended to make room for another."""
+"""From this mean speed on an upload is never ended to make room for another, in bytes a second."""
 HEAD_START_BYTES = 4096
-"""Granted to every upload when speeds are compared, so that one which has only begun is not the slowest."""
+"""Granted to every upload when speeds are compared, so that an upload which has just begun is not the slowest."""
 JUDGED_EVERY_S = 1.0
 
 
 @dataclass
 class Upload:
-    """One request's body on its way. `marked` is what had come when the present window began."""
+    """The body of one request while it comes in. Sizes are in bytes, times by the event loop's clock.
+
+    `received` is what has come so far, `marked` what had come when the present window began, at `marked_at`.
+    """
 
     began: float
     marked_at: float = 0.0
@@ -29,14 +33,15 @@ class Upload:
     received: int = 0
 
     def speed(self, now: float) -> float:
-        """Return the mean speed since the head, in bytes a second."""
+        """Return the mean speed since the body began, in bytes a second."""
         return (self.received + HEAD_START_BYTES) / max(now - self.began, 0.001)
 
     def mark(self, now: float) -> None:
+        """Begin a window."""
         self.marked_at, self.marked = now, self.received
 
     def is_too_slow(self, now: float) -> bool:
-        """Return whether a window is over in which too little came, and begin the next one."""
+        """Return whether a window is over in which too little came. Begins the next window."""
         if now - self.began < UPLOAD_GRACE_S:
             self.mark(now)
         if now - self.marked_at < UPLOAD_WINDOW_S:
@@ -47,20 +52,20 @@ class Upload:
 
 
 class Uploader(Protocol):
-    """A connection that uploads."""
+    """A connection with an upload, as this module sees it."""
 
     @property
     def is_held_up(self) -> bool:
-        """Whether it is us who do not read."""
+        """Return whether the edge has paused reading, so that the client cannot send."""
         ...
 
     def end_upload(self) -> None:
-        """Answer that it is too slow, and close."""
+        """Answer that the upload is too slow, and close."""
         ...
 
 
 class Uploads:
-    """Those of one edge. The clock that judges them runs while there are any."""
+    """The unfinished uploads of one edge. A timer judges them once a second while there are any."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -71,16 +76,17 @@ class Uploads:
         return uploader in self._of
 
     def begin(self, uploader: Uploader, upload: Upload) -> None:
-        """Count one more, for which there is room."""
+        """Count an upload, for which `make_room` has made room."""
         self._of[uploader] = upload
         if self._clock is None:
             self._clock = self._loop.call_later(JUDGED_EVERY_S, self._judge)
 
     def end(self, uploader: Uploader) -> None:
+        """Count the connection's upload no longer, if it was counted."""
         self._of.pop(uploader, None)
 
     def make_room(self) -> bool:
-        """Return whether one more may begin; for it, the slowest is ended where there are as many as may be."""
+        """Return whether one more upload may begin. At the limit, end the slowest one, unless all are fast."""
         if len(self._of) < UPLOADS_MAX:
             return True
         now = self._loop.time()
@@ -93,6 +99,7 @@ class Uploads:
         return True
 
     def _judge(self) -> None:
+        """End the uploads that are too slow, and judge the others again in `JUDGED_EVERY_S`."""
         self._clock = None
         now = self._loop.time()
         for one, upload in list(self._of.items()):

@@ -1,4 +1,4 @@
-"""What this program says of itself to the servers that it fetches pictures from: name, version, and a contact."""
+"""The `User-Agent` of fetches: the program's name and version, and a contact for the servers' operators."""
 
 import tomllib
 from importlib.metadata import PackageNotFoundError, metadata
@@ -20,18 +20,18 @@ Contact = Annotated[
         extra=form(f"a URL or an e-mail address of 3 to {CONTACT_CHARS_MAX} printable characters without parentheses"),
     ),
 ]
-"""A URL or an e-mail address: printable ASCII, without parentheses, in which it stands."""
+"""A URL or an e-mail address in printable ASCII. Without parentheses, because `User-Agent` puts it between some."""
 
 
 class Project(NamedTuple):
-    """A version, and the address of its project; empty where nobody knows."""
+    """The version of this program and the URL of its project; the URL is empty if it is unknown."""
 
     version: str
     address: str
 
 
 def project(file: Path = PROJECT_FILE, package: str = PACKAGE) -> Project:
-    """Return what `pyproject.toml` says in a checkout, and otherwise what the installed package says."""
+    """Return version and URL from `pyproject.toml` in a checkout, and otherwise from the installed package."""
     if file.is_file():
         stated = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         return Project(stated["version"], stated.get("urls", {}).get("Homepage", ""))

@@ -1,7 +1,8 @@
-"""Read a picture's address as the URL standard does, and judge its form before anything is looked up. Pure.
+"""Parse an image's URL as the URL standard does, and object to its form before anything is looked up. Pure.
 
-A fault of form is the client's own knowledge, so it is named; to name it tells nothing of our network. Where the
-standard would take what hides a host (a backslash, one slash, a user name), the address is refused.
+`url_policy` calls `parts_of` for every hop of a fetch. A fault in the form is named to the client, because that tells
+nothing of our network. Forms that the standard accepts although they hide a host (a backslash, one slash, a user name)
+are refused: two parsers that disagree on the host are the classic way around a guard against SSRF.
 """
 
 import re
@@ -26,7 +27,7 @@ _PARTS = re.compile(r"([^/?#]*)([^?#]*)(\?[^#]*)?")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::([0-9]*))?", re.ASCII)
 _TO_PATH = re.compile(r"[^/?#]*/\s*/[^/?#]*")
 _SECOND_LINE = re.compile(r"[\r\n](?: |[a-z]++ /|[a-z][a-z0-9-]*+:(?!//))", re.IGNORECASE)
-"""A line break with a blank behind it, a request or a header."""
+"""A line break followed by a blank, a request or a header: an attempt to smuggle a second line."""
 _ANY_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE)
 _OTHER_SCHEME = re.compile(r"([a-z][a-z0-9+.-]{0,20}):(?![0-9])", re.IGNORECASE)
 _ODD = re.compile(r"[\x00-\x1f\x7f\\]")
@@ -34,13 +35,13 @@ _DOTS = re.compile(r"/(?:\.|%2e){1,2}(?:/|\Z)", re.IGNORECASE)
 _QUOTES = "\"'`<“‘"
 _BASE64 = re.compile(r"(?:iVBORw0KGgo|/9j/|R0lGOD|UklGR|AAAA.{2,8}ZnR5c|Qk[0-9])|[A-Za-z0-9+/_\s-]{64,}=*\s*\Z")
 
-# What the percent-encode sets of the URL standard leave as it is, beside letters and digits. An escape stays an escape.
+# Characters that the percent-encode sets of the URL standard leave, beside letters and digits. Escapes stay escapes.
 _PATH_SAFE = "!$%&'()*+,/:;=@[\\]|~"
 _QUERY_SAFE = "!$%&()*+,/:;=?@[\\]^`{|}~"
 
 
 class Parts(NamedTuple):
-    """An `http` or `https` URL as it is sent: all in ASCII, the host as it is looked up, no fragment."""
+    """An `http` or `https` URL as it is sent: in ASCII, with the host as it is looked up, without a fragment."""
 
     scheme: str
     hostname: str
@@ -50,17 +51,19 @@ class Parts(NamedTuple):
 
     @property
     def url(self) -> str:
+        """Return the whole URL."""
         return self.origin + self.target
 
     @property
     def origin(self) -> str:
+        """Return scheme and host, and the port unless it is the scheme's own."""
         host = f"[{self.hostname}]" if ":" in self.hostname else self.hostname
         port = "" if self.port == PORTS[self.scheme] else f":{self.port}"
         return f"{self.scheme}://{host}{port}"
 
 
 def trimmed(url: str) -> str:
-    """Return a URL without what the URL standard drops: blanks around it, tabs and line breaks anywhere."""
+    """Return a URL without the characters that the URL standard drops: blanks around, tabs and line breaks inside."""
     return url.strip(_ENDS).translate(_BREAKS)
 
 
@@ -87,7 +90,7 @@ def parts_of(written: str) -> Parts:
 
 
 def joined(base: Parts, written: str) -> str:
-    """Return the URL that a relative one means, not yet judged. `urllib` joins by older rules, and loses slashes."""
+    """Return the URL that a relative one means, unchecked. `urllib` joins by older rules, and loses slashes."""
     relative = trimmed(written)
     if (scheme := _ANY_SCHEME.match(relative)) is not None:
         rest = relative[scheme.end() :]
@@ -109,13 +112,14 @@ def joined(base: Parts, written: str) -> str:
 
 
 def _check_for_second_line(text: str) -> None:
-    """Raise `BadForm` for a line break in a path with more behind it than the rest of an address cut in two."""
+    """Raise `BadForm` for a line break that a second line follows. A URL that was merely wrapped is accepted."""
     start = _TO_PATH.match(text)
     if (line := _SECOND_LINE.search(text, start.end() if start else 0)) is not None:
         raise BadForm(f"character {line.start() + 1} is a line break with a second line behind it")
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:
+    """Return the host and the port in an authority. Raises `BadForm`."""
     written = _AUTHORITY.fullmatch(authority)
     digits = ((written and written[2]) or "").lstrip("0")
     if written is None or len(digits) > PORT_DIGITS_MAX or int(digits or 0) > 65535:
@@ -126,12 +130,12 @@ def _host_and_port(authority: str, default: int) -> tuple[str, int]:
 
 
 def _encoded(text: str, safe: str) -> str:
-    """Return a path or a query in ASCII; bytes that came in a header, and are no UTF-8, keep their values."""
+    """Return a path or a query in ASCII. Bytes of a header that are not UTF-8 keep their values."""
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
 
 
 def _without_dots(path: str) -> str:
-    """Return a path without its `.` and `..`, however they are written."""
+    """Return a path without its segments `.` and `..`, also if they are written as escapes."""
     if _DOTS.search(path) is None:
         return path
     kept: list[str] = []
@@ -149,7 +153,7 @@ def _without_dots(path: str) -> str:
 
 
 def _beginning(text: str) -> str:
-    """Return what is wrong with an address of no scheme that is fetched."""
+    """Return the objection to a URL that does not begin with a scheme that is fetched."""
     shown = text[:ECHO_CHARS_MAX] + ("…" if len(text) > ECHO_CHARS_MAX else "")
     if not text.strip():
         return f"it is empty; {MUST_BEGIN}"

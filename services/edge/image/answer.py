@@ -1,4 +1,4 @@
-"""What the answer to a fetch means: a picture's bytes, another address, or a refusal in words. Called by `fetch`."""
+"""Read the answer to a fetch: the image's bytes, the target of a redirect, or a refusal. `fetch` calls it."""
 
 import re
 
@@ -11,7 +11,7 @@ from services.edge.resources.spool import Spool
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 PICTURES = frozenset({200, 203})
-"""Answers whose body is what was asked for (RFC 9110, 15.3). Of 206 it is a part, of 201 and 202 a report."""
+"""Statuses whose body is the resource (RFC 9110, 15.3). The body of 206 is a part, that of 201 and 202 a report."""
 CHUNK_BYTES = 64 * 1024
 
 _STRAY_BYTE = re.compile("[\udc80-\udcff]")
@@ -19,7 +19,7 @@ _STRAY_BYTE = re.compile("[\udc80-\udcff]")
 
 
 def target_of(base: Parts, answer: aiohttp.ClientResponse) -> str:
-    """Return the URL that an answer redirects to, as it is written; bytes that are no UTF-8 are escaped."""
+    """Return the URL to which an answer redirects, with bytes that are not UTF-8 escaped. Raises `ImageRefused`."""
     if not (written := answer.headers.get("Location")):
         raise ImageRefused(f"its server answered {answer.status}, and says nothing of where to")
     return joined(base, _STRAY_BYTE.sub(lambda stray: f"%{ord(stray[0]) - 0xDC00:02X}", written))

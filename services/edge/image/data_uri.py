@@ -1,9 +1,10 @@
-"""A picture that stands in its own address: `data:` URLs as the Fetch standard processes them. Pure.
+"""Decode a `data:` URI, an image inside its own URL, as the Fetch standard does. Pure.
 
-Blanks around the URI, and tabs and line breaks anywhere in it, are dropped, as the URL standard does first of all.
-Percent signs are decoded, ASCII whitespace is dropped, padding may be missing, and there may be any media type, any
-parameters, or none: the bytes decide what they are. Beyond the standard, base64 may be in the alphabet for URLs, and a
-body without base64 keeps the blanks at its end, which may be part of a picture.
+The child `decode` calls `decode_data_uri`; the edge itself only asks `is_inline`. Blanks around the URI, and tabs and
+line breaks inside it, are dropped, as the URL standard requires. Escapes are decoded, ASCII whitespace is dropped, and
+padding may be missing. The media type and its parameters are ignored: the bytes decide the format. Beyond the standard,
+base64 may use the alphabet for URLs, and a body without base64 keeps the blanks at its end, which may be part of an
+image.
 """
 
 import binascii
@@ -11,10 +12,10 @@ import re
 
 DATA_URI_CHARS_MAX = 28 * 1024 * 1024
 INLINE = "data:"
-"""Stands for the whole URI where that is kept elsewhere."""
+"""The beginning of every `data:` URI. It replaces the whole URI in a request whose URI is kept in a spool."""
 HEAD_CHARS_MAX = 1024
 STRAYS_MAX = 64 * 1024
-"""Percent signs that are no part of an escape."""
+"""The most percent signs that are not part of an escape."""
 
 _BASE64 = re.compile(rb"; *base64\s*", re.IGNORECASE)
 _WHITESPACE = b"\t\n\f\r "
@@ -28,7 +29,7 @@ _URL_ALPHABET = bytes.maketrans(b"-_", b"+/")
 
 
 class BadDataUri(ValueError):
-    """The text says what is wrong, and is safe to show."""
+    """The URI cannot be decoded. The text says why, and is safe to show."""
 
 
 def is_inline(url: str) -> bool:
@@ -37,7 +38,7 @@ def is_inline(url: str) -> bool:
 
 
 def decode_data_uri(uri: bytes) -> bytes:
-    """The bytes that a `data:` URI holds, perhaps none. Raises `BadDataUri`."""
+    """Return the bytes in a `data:` URI, perhaps none. Raises `BadDataUri`."""
     if len(uri) > DATA_URI_CHARS_MAX:
         raise BadDataUri(f"a data: URI may have {DATA_URI_CHARS_MAX // 1024**2} MB")
     beginning = _BEGINNING_IN_BYTES.match(uri)
@@ -54,15 +55,16 @@ def decode_data_uri(uri: bytes) -> bytes:
 
 
 def _without_fragment(body: bytes) -> bytes:
+    """Return the body without a fragment, tabs and line breaks."""
     end = body.find(b"#")
     return (body if end < 0 else body[:end]).translate(None, _DROPPED_FROM_URLS)
 
 
 def _percent_decoded(body: bytes) -> bytes:
-    """Decode %XX, and leave every other percent sign as it is.
+    """Return the body with each %XX decoded; every other percent sign stays. Raises `BadDataUri`.
 
-    Once rewritten as quoted-printable (`=XX`) the body is decoded in one pass, which costs little even if there are
-    millions of percent signs.
+    The body is rewritten as quoted-printable (`=XX`) and decoded in one pass, which is cheap even for millions of
+    percent signs.
     """
     if b"%" not in body:
         return body
@@ -74,7 +76,7 @@ def _percent_decoded(body: bytes) -> bytes:
 
 
 def _forgiving_base64(text: bytes) -> bytes:
-    """Decode as the Infra standard does. Raises `BadDataUri`."""
+    """Return the bytes of a base64 text, decoded as the Infra standard does. Raises `BadDataUri`."""
     plain = text.translate(_URL_ALPHABET, _WHITESPACE)
     if len(plain) % 4 == 0:
         plain = plain.removesuffix(b"=").removesuffix(b"=")

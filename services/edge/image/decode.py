@@ -1,8 +1,8 @@
-"""The child that decodes one picture: `python -m services.edge.image.decode PICTURE PNG [data:]`, two open descriptors.
+"""The child that decodes one image: `python -m services.edge.image.decode PICTURE PNG data:|''`, two open descriptors.
 
-It says on standard output how many pixels it will have to work on, waits for a line on standard input, and writes the
-PNG; or it refuses, on standard error and with exit code 3. Knows Pillow and limits, and nothing else: whatever a
-picture does to this process, it does to nobody else.
+`normalise` starts it as a sandbox: whatever a hostile image (a decompression bomb, an exploit) does to a decoder, it
+does to this process alone. The child prints how many pixels it will have to work on, waits for a line on standard
+input, and writes the PNG; or it refuses, with a sentence on standard error and exit code 3.
 """
 
 import hashlib
@@ -34,22 +34,23 @@ ASPECT_MAX = 8
 IMAGE_BYTES_MAX = 20 * 1024 * 1024
 JPEG_SCANS_MAX = 100
 SCANNED_PIXELS_MAX = 1_000_000_000
-"""Pixels times scans."""
+"""The most pixels times scans."""
 SCANS_AS_DEAR_AS_PIXELS = 8
-"""So many scans cost about as much as all else that is done with a pixel."""
+"""So many scans of a pixel cost about as much as everything else that is done with the pixel."""
 DEAR_FORMATS = ("AVIF", "HEIF")
-"""A pixel of these costs about twice as much to decode."""
+"""Formats whose pixels cost about twice as much to decode."""
 ALLOCATED_WHEN_OPENED = ("GIF", "WEBP")
-"""Pillow takes memory for these as soon as it has read their size: its own limit, twice the one here, comes first."""
+"""Formats for which Pillow allocates memory as soon as it has read the size, so that Pillow's own limit is set too."""
 TOO_MANY = f"it may have up to {PIXELS_MAX // 1_000_000} megapixels"
 PNG_COMPRESS_LEVEL = 1
 DIGEST_ROWS = 64
 TAILS = (b"\x6b\xb6\x5d\x2e\x94\xd1" * 32 + b"\xff\xd9", b"\x92\x4a\xa5\x19\x68\x36" * 32 + b"\xff\xd9")
-"""Two ends for a JPEG that has none: pixels that are missing come out differently."""
+"""Two ends for a JPEG whose end is missing: with each of them, missing pixels are decoded to something else."""
 REFUSED_EXIT = 3
 
 
 def main(picture: int, png: int, *, is_inline: bool) -> int:
+    """Decode the image in one descriptor into another, within limits, and return the exit code."""
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=PNG_BYTES_MAX)
     try:
         with os.fdopen(png, "wb") as file:
@@ -64,7 +65,7 @@ def main(picture: int, png: int, *, is_inline: bool) -> int:
 
 
 def read(descriptor: int, *, is_inline: bool) -> bytes:
-    """The bytes of the picture in a file. Raises `Refused`."""
+    """Return the bytes of the image in a file, which holds them or their `data:` URI. Raises `Refused`."""
     data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     try:
         data = decode_data_uri(data) if is_inline else data
@@ -76,16 +77,19 @@ def read(descriptor: int, *, is_inline: bool) -> bytes:
 
 
 def wait(pixels: int) -> None:
-    """Say what decoding will cost, and wait until that may begin."""
+    """Print the cost of decoding, and wait until the edge lets it begin. Exit if the edge has left."""
     sys.stdout.write(f"{pixels}\n")
     sys.stdout.flush()
     if not sys.stdin.readline():
-        sys.exit(0)  # nobody is interested any more
+        sys.exit(0)
 
 
 def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> None:
-    """Write the one picture in these bytes as 8-bit sRGB PNG: upright, opaque, without metadata. Raises `Refused`."""
-    warnings.simplefilter("ignore")  # what Pillow finds odd, the checks here judge
+    """Write the one image in these bytes as a PNG in 8-bit sRGB: upright, opaque, without metadata.
+
+    `may_begin` is called with the cost in pixels before a pixel is decoded. Raises `Refused`.
+    """
+    warnings.simplefilter("ignore")  # the checks here judge what Pillow warns of
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         essence = kinds.essence_of(data)
@@ -107,9 +111,9 @@ def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> N
 
 
 def opened(essence: Essence) -> Image.Image:
-    """The picture before its pixels are read. Only the decoder of the format that was found is reachable."""
+    """Return the image with its pixels not read yet. Only the decoder of the format that was found is reachable."""
     if essence.format == "AVIF":
-        from PIL import AvifImagePlugin  # noqa: PLC0415  # as below: what few pictures need is not imported for all
+        from PIL import AvifImagePlugin  # noqa: PLC0415  # few images need this import
 
         AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     if essence.format == "HEIF":
@@ -121,7 +125,7 @@ def opened(essence: Essence) -> Image.Image:
 
 
 def check(essence: Essence) -> int:
-    """Refuse what can be refused before a pixel is decoded. What decoding will cost, in pixels."""
+    """Return the cost of decoding, in pixels. Raises `Refused` for what can be refused before a pixel is decoded."""
     Image.MAX_IMAGE_PIXELS = PIXELS_MAX if essence.format in ALLOCATED_WHEN_OPENED else None
     picture = opened(essence)
     width, height = picture.size
@@ -143,12 +147,12 @@ def check(essence: Essence) -> int:
 
 
 def _megapixels(pixels: int) -> str:
-    """Return a number of pixels in words, rounded up, so that a picture over the limit is never said to be at it."""
+    """Return a number of pixels in words, rounded up, so that an image over the limit never seems to be within."""
     return f"{math.ceil(pixels / 10_000) / 100:.2f} megapixels"
 
 
 def decoded(essence: Essence) -> Image.Image:
-    """The picture with its pixels. Raises `Refused` if pixels are missing at the end of the file."""
+    """Return the image with its pixels. Raises `Refused` if pixels are missing at the end of the file."""
     if not essence.is_open_ended:
         return _loaded(essence)
     first, second = (essence._replace(data=essence.data + tail) for tail in TAILS)
@@ -160,22 +164,25 @@ def decoded(essence: Essence) -> Image.Image:
 
 
 def _loaded(essence: Essence) -> Image.Image:
+    """Return the image with its pixels read."""
     picture = opened(essence)
     picture.load()
     return picture
 
 
 def _orientation_of(picture: Image.Image, essence: Essence) -> int:
-    """What is left to turn: the properties of an AVIF come as an EXIF block of Pillow's own making."""
+    """Return the EXIF orientation of the decoded image. Pillow puts that of an AVIF into an EXIF block of its own."""
     return exif.orientation(picture.info.get("exif", b"")) if essence.format == "AVIF" else essence.orientation
 
 
 def _profile_in(picture: Image.Image) -> bytes | None:
+    """Return the ICC profile that Pillow has found, if it is not too large."""
     profile = picture.info.get("icc_profile")
     return profile if isinstance(profile, bytes) and len(profile) <= PROFILE_BYTES_MAX else None
 
 
 def _digest(picture: Image.Image) -> bytes:
+    """Return the SHA-256 of the pixels, read in strips to save memory."""
     digest = hashlib.sha256()
     for top in range(0, picture.height, DIGEST_ROWS):
         bottom = min(top + DIGEST_ROWS, picture.height)
@@ -184,7 +191,7 @@ def _digest(picture: Image.Image) -> bytes:
 
 
 def save(picture: Image.Image, png: BinaryIO) -> None:
-    """The pixels, and nothing else of the original."""
+    """Write the pixels of an image as PNG, without any metadata."""
     picture.info = {}
     picture.save(png, "PNG", compress_level=PNG_COMPRESS_LEVEL)
 

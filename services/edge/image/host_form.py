@@ -1,7 +1,7 @@
-"""Read the host of a URL as the URL standard does: IDNA (UTS 46), IPv4 in every spelling, IPv6. Pure.
+"""Parse the host of a URL as the URL standard does: IDNA (UTS 46), IPv4 in every spelling, IPv6. Pure.
 
-Called for an address that a client wrote and for where a redirect points. What comes out is what is looked up or
-connected to, so that the guard against SSRF judges `0x7f.1` and `１２７。0.0.1` as 127.0.0.1.
+`address` calls `host_of` for a submitted URL and for the targets of redirects. The result is exactly what is looked up
+or connected to, so that the guard against SSRF sees `0x7f.1` and `１２７。0.0.1` as 127.0.0.1.
 """
 
 import re
@@ -14,7 +14,7 @@ NAME_CHARS_MAX = 253
 LABEL_CHARS_MAX = 63
 SHOWN_CHARS_MAX = 40
 ACE = "xn--"
-"""What a label of other letters than ASCII's begins with in the DNS."""
+"""The beginning of a label in the DNS that stands for letters outside ASCII."""
 
 _NO_HOST_CHARACTER = re.compile(r"[^a-z0-9_-]")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.ASCII)
@@ -22,13 +22,13 @@ _OCTETS = 4
 
 
 class BadForm(ValueError):
-    """What is wrong with an address as it was written; the text is safe to show."""
+    """The URL is not well formed. The text says why, and is safe to show."""
 
 
 def host_of(written: str) -> str:
     """Return a host as the DNS or a socket takes it: in ASCII and lower case, an IPv6 address without its brackets.
 
-    A dot at the end stays: the name is absolute. Raises `BadForm`.
+    A dot at the end, which makes a name absolute, stays. Raises `BadForm`.
     """
     if not written:
         raise BadForm("it names no host")
@@ -48,14 +48,14 @@ def host_of(written: str) -> str:
     return name + end
 
 
-def character(one: str) -> str:
-    """Return what a character is called in a sentence."""
+def character(char: str) -> str:
+    """Return the name of a character, for a sentence."""
     names = {" ": "a blank", "\\": "a backslash", "\n": "a line break", "\r": "a line break", "\t": "a tab"}
-    return names.get(one, one if one.isprintable() else "a control character")
+    return names.get(char, char if char.isprintable() else "a control character")
 
 
 def _mapped(text: str) -> str:
-    """Return a name in the letters that IDNA has for it: lower case, half width, composed."""
+    """Return a name as IDNA maps it: in lower case, half width, composed. Raises `BadForm`."""
     try:
         return idna.uts46_remap(text, std3_rules=False, transitional=False)
     except idna.IDNAError as error:
@@ -63,13 +63,13 @@ def _mapped(text: str) -> str:
 
 
 def _ascii(label: str, text: str) -> str:
-    """Return a label as it stands in the DNS. Raises `BadForm`, which shows the whole name."""
+    """Return a label as it stands in the DNS. Raises `BadForm`, whose sentence shows the whole name, `text`."""
     if not label:
         raise BadForm(f"its host {_shown(text)} has an empty part between its dots")
     if not label.isascii() or label.startswith(ACE):
         label = _ace(label, text)
     elif _NUMBER.fullmatch(label):
-        return label  # which may have any number of zeros before it
+        return label  # a number, which may begin with any number of zeros
     if len(label) > LABEL_CHARS_MAX:
         raise BadForm(
             f"its host {_shown(text)} has a part of {len(label)} characters between its dots; "
@@ -83,14 +83,14 @@ def _ascii(label: str, text: str) -> str:
 def _ace(label: str, text: str) -> str:
     """Return a label in ASCII (Punycode), by the validity criteria of UTS 46 as the URL standard sets them.
 
-    IDNA 2008 would refuse symbols such as ❤, which browsers look up.
+    IDNA 2008 would refuse symbols such as ❤, which browsers look up. Raises `BadForm`.
     """
     try:
         plain = label[len(ACE) :].encode().decode("punycode") if label.isascii() else label
         idna.check_nfc(plain)
         idna.check_initial_combiner(plain)
         idna.check_bidi(plain)
-        joiners_fit = all(idna.valid_contextj(plain, at) for at, one in enumerate(plain) if one in "\u200c\u200d")
+        joiners_fit = all(idna.valid_contextj(plain, at) for at, char in enumerate(plain) if char in "\u200c\u200d")
         ace = ACE + plain.encode("punycode").decode()
         is_mapped = not plain.isascii() and idna.uts46_remap(plain, std3_rules=False, transitional=False) == plain
     except (UnicodeError, OverflowError, ValueError) as error:
@@ -101,7 +101,7 @@ def _ace(label: str, text: str) -> str:
 
 
 def _ipv4(labels: list[str], text: str) -> str:
-    """Return the address that up to four numbers mean, in decimal, octal or hexadecimal, the last filling the rest."""
+    """Return the address of up to four numbers, in decimal, octal or hexadecimal; the last number fills the rest."""
     fault = BadForm(f"its host {_shown(text)} ends in a number, and is no IPv4 address (four numbers from 0 to 255)")
     try:
         *octets, rest = (_number(label) for label in labels)
@@ -115,6 +115,7 @@ def _ipv4(labels: list[str], text: str) -> str:
 
 
 def _number(label: str) -> int:
+    """Return the number in a label: decimal, octal (0…) or hexadecimal (0x…). Raises `ValueError`."""
     if not _NUMBER.fullmatch(label):
         raise ValueError(label)
     if label.startswith("0x"):
@@ -123,7 +124,7 @@ def _number(label: str) -> int:
 
 
 def _ipv6(written: str) -> str:
-    """Return the address between the brackets. A zone, which means something on one machine only, is a fault."""
+    """Return the address in brackets. Raises `BadForm`, also for a zone, which has a meaning on one machine only."""
     try:
         return str(IPv6Address("" if "%" in written else written[1:-1]))
     except AddressValueError as error:

@@ -1,4 +1,7 @@
-"""A picture of unknown making → a clean PNG. The decoding itself happens in `decode`, in a child that can be killed."""
+"""Turn an untrusted image into a clean PNG. The decoding happens in `decode`, in a child that can be killed.
+
+`submit` calls `Normaliser.normalise` with one spool that holds the image and another one for the PNG.
+"""
 
 import asyncio
 import struct
@@ -17,9 +20,9 @@ DECODERS_MAX = 2
 DEAR_DECODERS_MAX = 1
 DEAR_WAITING_MAX = 3
 CHILDREN_MAX = 8
-"""Decoding, looking at what they have got, or waiting."""
+"""Children that inspect an image, wait, or decode."""
 CHILDREN_SHARE = 6
-"""Of small files and of large ones each. More than those that decode and the dear ones that wait."""
+"""The most children with small files, and with large files. More than those that decode and the costly that wait."""
 LARGE_BYTES_MIN = 1024 * 1024
 WAITING_MAX = 200
 WAIT_WITHIN_S = 20.0
@@ -28,10 +31,10 @@ START, BROKEN_EXIT = b"start\n", 1
 
 
 class Normaliser:
-    """Bounds how many pictures are decoded at once; one for the process.
+    """Normalises images, and bounds how many are decoded at once. One for the process.
 
-    A child first looks at a picture's head and says what decoding will cost. Dear pictures have one of the decoders,
-    and few may wait for it, so that cheap ones always get through; as do small files beside large ones.
+    A child first inspects an image's head and reports the cost of decoding. Costly images share one of the decoders,
+    and few of them may wait for it, so that cheap ones always get through; likewise small files beside large ones.
     """
 
     def __init__(self, *, within_s: float = DECODE_WITHIN_S) -> None:
@@ -42,9 +45,9 @@ class Normaliser:
         self._within_s = within_s
 
     async def normalise(self, picture: Spool, png: Spool, *, is_inline: bool) -> None:
-        """Write the picture to `png` as 8-bit RGB without metadata, upright.
+        """Write the image to `png` in 8-bit RGB, upright, without metadata.
 
-        `is_inline` says that it comes as a `data:` URI. Raises `ImageRefused` or `Overloaded`.
+        `is_inline` says that `picture` holds a `data:` URI. Raises `ImageRefused` or `Overloaded`.
         """
         descriptors = ((await picture.file()).fileno(), (await png.file()).fileno())
         arguments = (*map(str, descriptors), "data:" if is_inline else "")
@@ -59,22 +62,23 @@ class Normaliser:
         png.count_written()
 
     async def _decode(self, process: Process) -> None:
+        """Let the child decode, and wait for its end. Raises `ImageRefused` or `Overloaded`."""
         try:
             async with asyncio.timeout(self._within_s):
                 _, words = await process.communicate(START)
-        except TimeoutError as error:  # its CPU limit would have ended it before: the machine is busy
+        except TimeoutError as error:  # the CPU limit would have ended the child before: the machine is busy
             raise Overloaded from error
         _check_end(process, words)
 
 
 def png_size(png: bytes | mmap) -> tuple[int, int]:
-    """Return the width and height that stand in the head of a PNG."""
+    """Return the width and height of a PNG, in pixels."""
     width, height = struct.unpack_from(">II", png, PNG_SIZE_AT)
     return width, height
 
 
 async def _inspected(process: Process) -> int:
-    """What decoding will cost, in pixels. Raises `ImageRefused` or `Overloaded`."""
+    """Return the cost of decoding, in pixels, once the child reports it. Raises `ImageRefused` or `Overloaded`."""
     assert process.stdout is not None  # noqa: S101  # a pipe
     try:
         async with asyncio.timeout(INSPECT_WITHIN_S):
@@ -89,7 +93,7 @@ async def _inspected(process: Process) -> int:
 
 
 def _check_end(process: Process, words: bytes) -> None:
-    """Raise what the end of a decoder means, if it is not that all went well."""
+    """Raise `ImageRefused` or `Overloaded` if the child has failed. `words` is its standard error."""
     if process.returncode == REFUSED_EXIT:
         raise ImageRefused(words.decode().strip())
     if used_up_its_cpu(process):

@@ -1,7 +1,7 @@
-"""Looks names up in the DNS, with c-ares: no look-up holds a thread, and none goes on after it was given up.
+"""Look names up in the DNS, with c-ares: a look-up holds no thread, and ends when its caller gives up.
 
-A name server that is silent holds up the names of its own zone alone: look-ups in hand have a share for each registered
-name, and beyond it the edge is overloaded, which says nothing against the address.
+`fetch` calls `Resolver.look_up`. A silent name server delays the names of its own zone alone: each registered name has
+a share of the look-ups at once. A look-up beyond the share is `Overloaded`, which says nothing against the name.
 """
 
 import asyncio
@@ -23,14 +23,17 @@ ZONE_SHARE = 8
 ZONE_WAITING_MAX = 16
 WAIT_WITHIN_S = 10.0
 REGISTRY_CHARS_MAX = 3
-"""Of a second-level name below which a country registers others, such as `co.uk`."""
+"""The longest second-level name below which a country registers names, such as `co` in `co.uk`."""
 
 _OURS: tuple[int, ...] = (error.ARES_ECONNREFUSED, error.ARES_ENOMEM, error.ARES_EFILE)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]  # made from pycares' own at import
-"""Our resolver is away, or we are out of something."""
+"""Failures of our own: the resolver is away, or memory or descriptors are used up."""
 
 
-class Names:
-    """The system's resolver and `/etc/hosts`, for as long as its block lasts. `options` are for `aiodns`."""
+class Resolver:
+    """The system's resolver and `/etc/hosts`. It can look up for as long as its block lasts.
+
+    `options` go to `aiodns`.
+    """
 
     def __init__(self, **options: Any) -> None:
         self._options = options
@@ -46,7 +49,7 @@ class Names:
         await self._resolver.close()
 
     async def look_up(self, host: str) -> list[str]:
-        """Every address of a name. Raises `OSError` if it has none or its server is silent, or `Overloaded`."""
+        """Return all addresses of a name. Raises `Overloaded`, or `OSError` if there is none or no answer."""
         async with self._turns.turn(zone(host)):
             try:
                 async with asyncio.timeout(LOOK_UP_WITHIN_S):
@@ -59,7 +62,7 @@ class Names:
 
 
 def zone(host: str) -> str:
-    """The part of a name that somebody has registered, or nearly so: the last two labels, or three."""
+    """Return the registered part of a name, as a guess: its last two labels, or three below names such as `co.uk`."""
     labels = host.lower().removesuffix(".").split(".")
     count = 3 if len(labels) > 2 and len(labels[-1]) == 2 and len(labels[-2]) <= REGISTRY_CHARS_MAX else 2
     return ".".join(labels[-count:])

@@ -1,7 +1,7 @@
-"""What may be connected to: ports, names and addresses (SSRF, server-side request forgery). Pure.
+"""The guard against SSRF (server-side request forgery): which ports, names and addresses a fetch may connect to. Pure.
 
-Whoever submits a job chooses the URL, and the edge stands inside our network. So every address is checked when it is
-connected to, not when it is looked up (DNS rebinding), and every hop of a redirect is checked anew.
+Whoever submits a job chooses the URL, and the edge stands inside our network. `fetch` has every hop of a redirect
+checked, and every address again at the moment of connecting, so that no second look-up can change it (DNS rebinding).
 """
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
@@ -13,7 +13,7 @@ PORTS = frozenset({80, 443})
 Network = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
 
-# Special purposes of the IANA registries, and the host services of clouds, which hide behind public-looking ones.
+# The special-purpose registries of IANA, and the host services of clouds, whose addresses look public.
 _FORBIDDEN_V4 = tuple(
     IPv4Network(network)
     for network in (
@@ -22,14 +22,14 @@ _FORBIDDEN_V4 = tuple(
         "192.168.0.0/16", "192.175.48.0/24", "198.18.0.0/15", "198.51.100.0/24", "203.0.113.0/24", "224.0.0.0/3",
     )
 )  # fmt: skip
-# Only what is assigned as global unicast, less what in there is a tunnel, a relay or documentation.
+# Of IPv6 only global unicast, less tunnels, relays and documentation within it.
 _GLOBAL_V6 = IPv6Network("2000::/3")
 _FORBIDDEN_V6 = tuple(
     IPv6Network(network)
     for network in ("2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20")
 )  # fmt: skip
 
-# What a network of one's own has, so that a name of it may have such an address beside one that is allowed.
+# Private networks: a name of the operator's own may have such an address beside an allowed one.
 _PRIVATE = tuple(
     ip_network(text) for text in ("10.0.0.0/8", "100.64.0.0/10", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
@@ -38,9 +38,9 @@ NETWORKS_SETTING, PORTS_SETTING = "OUTBOUND_ALLOWED_NETWORKS", "OUTBOUND_ALLOWED
 
 
 class Forbidden(Exception):
-    """An address or a port that is not to be connected to; the text is for our log alone.
+    """The edge may not connect to an address or a port. The text is for the log alone.
 
-    `setting` is the variable by which an operator could allow it, if there is one.
+    `setting` is the environment variable by which an operator could allow it, if there is one.
     """
 
     def __init__(self, text: str, setting: str | None = None) -> None:
@@ -48,16 +48,16 @@ class Forbidden(Exception):
         super().__init__(text)
 
 
-class Gate:
-    """What may be connected to."""
+class UrlPolicy:
+    """The rules of one edge: the public internet, and what its operator allows beside it. One for the process."""
 
     def __init__(self, networks: tuple[Network, ...], ports: frozenset[int]) -> None:
         self._networks, self._ports = networks, PORTS | ports
 
     def check_url(self, url: str) -> Parts:
-        """Return the parts of a URL whose port and host may be asked for. Raises `BadForm` or `Forbidden`.
+        """Return the parts of a URL whose port and host are allowed. Raises `BadForm` or `Forbidden`.
 
-        A name without dots is one of the operator's own network, so it is looked up only if a network is allowed.
+        A name without dots belongs to the operator's own network, and is allowed only if some network is.
         """
         parts = parts_of(url)
         if parts.port not in self._ports:
@@ -69,12 +69,12 @@ class Gate:
         return parts
 
     def checked(self, host: str, addresses: list[str]) -> list[str]:
-        """Return which of a name's addresses may be connected to. Raises `Forbidden` if that is none.
+        """Return the allowed ones of a name's addresses. Raises `Forbidden` if a forbidden one spoils the name.
 
-        A forbidden address among others spoils a name with dots: so it is with names that are set up for DNS rebinding.
-        Two kinds of names have their forbidden addresses left out. One is a name without dots, which the operator's
-        own resolver alone knows: `localhost` is ::1 as well. The other is a name with an address in an allowed network,
-        for the private addresses beside it: `host.docker.internal` has one of IPv6 as well.
+        One forbidden address spoils a name with dots, as names that are set up for DNS rebinding have it. Two kinds of
+        names only lose their forbidden addresses. A name without dots is known to the operator's own resolver alone:
+        `localhost` is ::1 as well. A name with an address in an allowed network loses private addresses beside it:
+        `host.docker.internal` has one of IPv6 as well.
         """
         allowed = [address for address in addresses if self._is_allowed(address)]
         is_own = any(_is_in(address, self._networks) for address in addresses)
@@ -92,7 +92,7 @@ class Gate:
         return True
 
     def check_address(self, text: str) -> None:
-        """Raises `Forbidden` for an address outside the public internet and the networks that an operator allows."""
+        """Raise `Forbidden` for an address outside the public internet and the networks that the operator allows."""
         if _is_in(text, self._networks):
             return
         address = _address(text)
@@ -105,7 +105,7 @@ class Gate:
 
 
 def _address(text: str) -> Address:
-    """Return an address; for IPv4 within IPv6 the address that is meant."""
+    """Return an address; of an IPv4 address mapped into IPv6 the IPv4 address."""
     address = ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return address if mapped is None else mapped
@@ -117,17 +117,17 @@ def _is_in(text: str, networks: tuple[Network, ...]) -> bool:
 
 
 def _is_single_label(host: str) -> bool:
-    """Return whether a name has no dots, but for the one at its end that makes it absolute."""
+    """Return whether a name has no dot, except one at its end, which makes it absolute."""
     return "." not in host.removesuffix(".")
 
 
 def networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
-    """An operator's networks. Raises `ValueError` for what is none."""
+    """Return the networks in an operator's texts. Raises `ValueError` for a text that is not a network."""
     return tuple(ip_network(text) for text in texts)
 
 
 def is_address(host: str) -> bool:
-    """Whether a host is an address, and not a name that is to be looked up."""
+    """Return whether a host is an address, and not a name that must be looked up."""
     try:
         ip_address(host)
     except ValueError:
@@ -136,7 +136,7 @@ def is_address(host: str) -> bool:
 
 
 def customer_of(text: str) -> str:
-    """Who has an address, as far as it can be told: of IPv6 one customer has a /64."""
+    """Return the likely owner of an address, as a text to count by: in IPv6 the /64, which one customer has."""
     address = ip_address(text)
     if isinstance(address, IPv4Address):
         return text

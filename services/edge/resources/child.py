@@ -1,7 +1,7 @@
-"""A child process that works on what a stranger sent. It is limited, and killed at the latest when its block ends.
+"""Run a child process on a stranger's bytes: a sandbox by limits. The child is killed at the latest when a block ends.
 
-What ends a child says whose fault it was: its CPU limit (SIGXCPU) what it was given, SIGKILL a machine that is out of
-memory.
+`bodies` reads large bodies in one, and `normalise` decodes images. The signal that ended a child says whose fault that
+was: SIGXCPU, its CPU limit, means the bytes; SIGKILL means a machine that is out of memory.
 """
 
 import asyncio
@@ -19,7 +19,10 @@ STDERR_CHARS_MAX = 500
 
 @asynccontextmanager
 async def child(module: str, *arguments: str, files: tuple[int, ...]) -> AsyncGenerator[Process, None]:
-    """Run `python -m module`, which inherits these descriptors, for the length of the block. Raises `Overloaded`."""
+    """Run `python -m module` for the length of the block. The child inherits these descriptors, and no environment.
+
+    Raises `Overloaded` if no process can be started.
+    """
     try:
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -30,7 +33,7 @@ async def child(module: str, *arguments: str, files: tuple[int, ...]) -> AsyncGe
             stdout=PIPE,
             stderr=PIPE,
             pass_fds=files,
-            env={"PATH": ""},  # nothing of ours: no credentials, no addresses
+            env={"PATH": ""},  # no credentials, no addresses
         )
     except OSError as error:  # no process, no memory or no descriptor is left
         log.get().warning("child_not_started", module=module, error=repr(error))
@@ -44,15 +47,20 @@ async def child(module: str, *arguments: str, files: tuple[int, ...]) -> AsyncGe
 
 
 def used_up_its_cpu(process: Process) -> bool:
+    """Return whether the child was ended by its CPU limit."""
     return process.returncode == -signal.SIGXCPU
 
 
 def was_killed(process: Process) -> bool:
+    """Return whether the child was killed, as the kernel does when memory is short."""
     return process.returncode == -signal.SIGKILL
 
 
 def lost(process: Process, words: bytes) -> Overloaded:
-    """Log the end of a child that could not do its work, through no fault of what it was given."""
+    """Log the end of a child that failed through no fault of its input, and return what to raise for that.
+
+    `words` is the child's standard error.
+    """
     text = words.decode(errors="replace")[-STDERR_CHARS_MAX:]
     log.get().error("child_lost", returncode=process.returncode, error=text)
     return Overloaded()

@@ -1,4 +1,4 @@
-"""The limits that a child of the edge gives itself before it looks at what a stranger sent. Knows nothing else."""
+"""The limits (rlimit) that a child of the edge sets for itself before it reads a stranger's bytes."""
 
 import os
 import resource
@@ -7,14 +7,14 @@ from pathlib import Path
 
 NICENESS = 10
 KILL_AFTER_CPU_S = 2
-"""From the signal that can be told from others on to the one that cannot be survived."""
+"""CPU seconds between SIGXCPU, by which the edge knows the cause, and SIGKILL, which no child survives."""
 FILES_MAX = 16
 KILLED_FIRST = "1000"
-"""For the kernel, when memory is short."""
+"""The score by which the kernel kills this process first when memory is short."""
 
 
 def limit_this_process(*, cpu_s: int, memory_bytes: int, file_bytes: int) -> None:
-    """Bound CPU time, memory, and the size of files written. The edge itself goes first, and is killed last."""
+    """Bound CPU time, memory, and the size of written files; let the edge have the CPU first, and be killed last."""
     os.nice(NICENESS)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)

@@ -1,4 +1,4 @@
-"""Gives freed memory back to the kernel, which glibc by itself keeps for later."""
+"""Return freed memory to the kernel, which glibc otherwise keeps for later. `spool` calls it after a load."""
 
 import ctypes
 from collections.abc import Callable
@@ -8,6 +8,6 @@ _malloc_trim = cast("Callable[[int], Any] | None", getattr(ctypes.CDLL(None), "m
 
 
 def give_back_memory() -> None:
-    """Take some milliseconds to return whole pages that are free; a C library without the means returns none."""
+    """Return whole free pages to the kernel, which takes some milliseconds. Only glibc can; elsewhere do nothing."""
     if _malloc_trim is not None:
         _malloc_trim(0)

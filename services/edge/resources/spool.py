@@ -1,7 +1,8 @@
-"""Spool: bytes that come in piece by piece, few of them in memory and many in a file without a name.
+"""A spool: bytes that come in piece by piece, and are kept in memory while they are few, then in a file without a name.
 
-A file is unlinked as it is made, so that nothing is left over however the process ends. All spools share one limit of
-what they may have on disk. Writing is done in threads of their own: a disk that is slow does not hold up the loop.
+Bodies and images are spooled. A file is unlinked as soon as it is made, so that none is left over however the process
+ends. All spools share one limit of bytes on disk. Threads write to the files, so that a slow disk does not stop the
+event loop.
 """
 
 import asyncio
@@ -19,11 +20,11 @@ from services.edge.resources.heap import give_back_memory
 MEMORY_BYTES_MAX = 64 * 1024
 DISK_BYTES_MAX = 4 * 1024**3
 WRITERS = 4
-"""Threads that write to files, and pieces that are on their way there. All other uploads are not read meanwhile."""
+"""Threads that write to files, and pieces that may be on their way there. Other uploads are not read meanwhile."""
 
 
 class Disk:
-    """What all spools may have on disk together. One for the process."""
+    """The bytes that all spools together may have on disk, and the threads that write. One for the process."""
 
     def __init__(self, bytes_max: int = DISK_BYTES_MAX) -> None:
         self._bytes_max = self._free_bytes = bytes_max
@@ -31,19 +32,20 @@ class Disk:
         self.turns = asyncio.Semaphore(WRITERS)
 
     def take(self, size_bytes: int) -> None:
-        """Raises `Overloaded`."""
+        """Take so many bytes of the limit. Raises `Overloaded` if they are not free."""
         if size_bytes > self._free_bytes:
             raise Overloaded
         self._free_bytes -= size_bytes
 
     def give_back(self, size_bytes: int) -> None:
+        """Free so many bytes of the limit. After the last ones, return the memory that they passed through."""
         self._free_bytes += size_bytes
-        if size_bytes and self._free_bytes == self._bytes_max:  # the last one: what came in passed through memory
+        if size_bytes and self._free_bytes == self._bytes_max:
             self.writers.submit(give_back_memory)
 
 
 class Spool:
-    """One run of bytes, for the length of its block. A disk that is full or a lack of descriptors is `Overloaded`."""
+    """One sequence of bytes, for the length of its block. A full disk or a lack of descriptors raises `Overloaded`."""
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
@@ -58,7 +60,7 @@ class Spool:
         self.close()
 
     def close(self) -> None:
-        """Let go of all bytes, perhaps before the block ends. A file is freed by a thread: that can take a while."""
+        """Drop all bytes, perhaps before the block ends. A thread frees the file, because that can take a while."""
         if self._file is not None:
             self._disk.writers.submit(self._file.close)
             self._file = None
@@ -68,20 +70,22 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
+        """Return how many bytes there are, in memory and in the file."""
         return self._disk_bytes + len(self._few)
 
     @property
     def in_memory(self) -> bytes | None:
-        """All of the bytes, if they are few; None if they are in a file."""
+        """Return all bytes if they are in memory; None if they are in a file."""
         return bytes(self._few) if self._file is None else None
 
     async def add(self, piece: bytes) -> None:
+        """Add a piece. Raises `Overloaded`."""
         self._few += piece
         if len(self._few) > MEMORY_BYTES_MAX:
             await self.file()
 
     async def file(self) -> BinaryIO:
-        """The file, with all of the bytes in it. Whoever reads takes care of its position."""
+        """Return the file with all bytes in it, at any position. Raises `Overloaded`."""
         async with self._disk.turns:
             few, self._few = self._few, bytearray()
             self._disk.take(len(few))
@@ -90,7 +94,7 @@ class Spool:
             try:
                 await asyncio.shield(writing)
             except asyncio.CancelledError:
-                await asyncio.wait([writing])  # it has the file in hand
+                await asyncio.wait([writing])  # the thread still uses the file
                 raise
             except OSError as error:  # no room, or no descriptor
                 raise Overloaded from error
@@ -98,22 +102,23 @@ class Spool:
         return self._file
 
     def _write(self, few: bytearray) -> None:
+        """Append bytes to the file, which is made at the first call. Runs in a thread."""
         if self._file is None:
-            self._file = cast("BinaryIO", tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  # closed at the end of our block
+            self._file = cast("BinaryIO", tempfile.TemporaryFile(buffering=0))  # noqa: SIM115  # `close` closes it
         left = memoryview(few)
         while left:
             left = left[self._file.write(left) :]
 
     def count_written(self) -> None:
-        """Count what another process wrote to the file, of which its own limits are the bound. Raises `Overloaded`."""
-        assert self._file is not None  # noqa: S101  # asked for by who has called `file`
+        """Count the bytes that another process wrote to the file, within its own limits. Raises `Overloaded`."""
+        assert self._file is not None  # noqa: S101  # the caller has called `file`
         written = os.fstat(self._file.fileno()).st_size - self._disk_bytes
         self._disk.take(written)
         self._disk_bytes += written
 
     @contextmanager
     def mapped(self) -> Generator[mmap.mmap, None, None]:
-        """The file as memory, which counts as this process's own while its pages are touched."""
-        assert self._file is not None  # noqa: S101  # asked for by who has called `file`
+        """Map the file into memory for the length of the block. Touched pages count as memory of this process."""
+        assert self._file is not None  # noqa: S101  # the caller has called `file`
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
             yield pages

@@ -1,7 +1,7 @@
-"""Turns: how much of something costly may be in hand at once, and how much of that for one owner.
+"""A semaphore with fair shares: limit how many costly things run at once, and how many of them for one owner.
 
-Admission control with fair shares: waiting is bounded in time and in number, and ends as `Overloaded`. Knows nothing
-of what the turns are for.
+Fetches, DNS look-ups and decoders take turns. Waits are bounded in time and in number (backpressure): beyond the bounds
+a turn raises `Overloaded`.
 """
 
 import asyncio
@@ -13,10 +13,10 @@ from services.edge.errors import Overloaded
 
 
 class Turns:
-    """Gives `most` turns at once in the order of asking, `share` of them to one owner. One for the process.
+    """Gives `most` turns at once in the order of the requests, and at most `share` of them to one owner.
 
-    Whoever waits for an owner whose share is taken lets the others go ahead. `waiting_max` bounds how many may wait for
-    one owner, `within_s` how long.
+    A request whose owner has its share lets later ones of other owners pass. At most `waiting_max` requests wait for
+    one owner, each for `within_s`. One for the process and each kind of work.
     """
 
     def __init__(self, *, most: int, share: int, waiting_max: int, within_s: float) -> None:
@@ -27,7 +27,7 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, *owners: str) -> AsyncGenerator[None, None]:
-        """Hold a turn, which counts for each of its owners, for the length of the block. Raises `Overloaded`."""
+        """Hold a turn for the length of the block. The turn counts for each of its owners. Raises `Overloaded`."""
         if self._may_go(owners):
             self._take(owners)
         else:
@@ -38,6 +38,7 @@ class Turns:
             self._give_back(owners)
 
     def _may_go(self, owners: tuple[str, ...]) -> bool:
+        """Return whether a turn and a share of each owner are free."""
         return self._free > 0 and all(self._taken[owner] < self._share for owner in owners)
 
     def _take(self, owners: tuple[str, ...]) -> None:
@@ -45,7 +46,7 @@ class Turns:
         self._taken.update(owners)
 
     async def _wait(self, owners: tuple[str, ...]) -> None:
-        """Return once a turn was taken for these owners."""
+        """Wait until a turn was taken for these owners. Raises `Overloaded`."""
         waiting = Counter(owner for others in self._waiting.values() for owner in others)
         if any(waiting[owner] >= self._waiting_max for owner in owners):
             raise Overloaded
@@ -63,8 +64,9 @@ class Turns:
             raise Overloaded
 
     def _give_back(self, owners: tuple[str, ...]) -> None:
+        """Free a turn of these owners, and grant the waiting requests that may go now."""
         self._free += 1
-        self._taken -= Counter(owners)  # and forget whoever has none left
+        self._taken -= Counter(owners)  # which drops owners without a turn
         for granted, waiters in list(self._waiting.items()):
             if self._may_go(waiters):
                 self._take(waiters)

@@ -54,11 +54,11 @@ def edge() -> None:
     from services.edge.body.idempotency import Identity  # noqa: PLC0415
 
     class HeldJobs(app.Jobs):
-        async def submit(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
+        async def publish(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
             await reach("request read")
-            repeated = await super().submit(request, png, identity)
+            is_first = await super().publish(request, png, identity)
             await reach("not answered")
-            return repeated
+            return is_first
 
     app.Jobs = HeldJobs
     runpy.run_module("services.edge", run_name="__main__")
@@ -84,39 +84,39 @@ def rank() -> None:
     from inference.__main__ import launch as ours  # noqa: PLC0415
     from inference.leader import leader  # noqa: PLC0415
     from inference.leader.attempt import Attempt  # noqa: PLC0415
-    from inference.leader.bridge import Desk  # noqa: PLC0415
-    from inference.leader.completion import Endings  # noqa: PLC0415
-    from inference.leader.planner import Claims, Planned  # noqa: PLC0415
+    from inference.leader.bridge import ThreadBridge  # noqa: PLC0415
+    from inference.leader.completion import JobCompleter  # noqa: PLC0415
+    from inference.leader.planner import AttemptPlanner, PreparedAttempt  # noqa: PLC0415
 
-    class HeldLead(leader.Lead):
+    class HeldLeader(leader.Leader):
         async def _next(self, stop: asyncio.Event) -> Attempt | None:
             await reach("waiting")
             return await super()._next(stop)
 
-    class HeldClaims(Claims):
-        async def plan(self, job_id: str, data: bytes) -> Planned:
+    class HeldPlanner(AttemptPlanner):
+        async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
             await reach("delivered")
-            planned = await super().plan(job_id, data)
+            prepared = await super().prepare(job_id, data)
             await reach("input read")
-            return planned
+            return prepared
 
-    class HeldDesk(Desk):
-        def passed(self, stage: Stage, step: int) -> bool:
-            halted = super().passed(stage, step)
+    class HeldBridge(ThreadBridge):
+        def boundary(self, stage: Stage, step: int) -> bool:
+            leave = super().boundary(stage, step)
             if stage == "decode" or (stage, step) == ("denoise", STEP):
                 reach_in_thread("decoding" if stage == "decode" else "denoising")
-            return halted
+            return leave
 
-    class HeldEndings(Endings):
-        async def end(self, ending: Ending) -> AnyEnding:
+    class HeldCompleter(JobCompleter):
+        async def publish_ending(self, ending: Ending) -> AnyEnding:
             if isinstance(ending, JobSucceeded):
                 await reach("no ending")
-            winner = await super().end(ending)
+            winner = await super().publish_ending(ending)
             await reach("not acknowledged")
             return winner
 
-    leader.Claims, leader.Endings = HeldClaims, HeldEndings
-    ours.Lead, ours.Desk = HeldLead, HeldDesk
+    leader.AttemptPlanner, leader.JobCompleter = HeldPlanner, HeldCompleter
+    ours.Leader, ours.ThreadBridge = HeldLeader, HeldBridge
     ours.main()
 
 

@@ -26,7 +26,8 @@ from contracts.job import job_id_in
 from contracts.status import ENDED
 from contracts.stores import Folder
 from inference.pocket.build import build
-from ops.local.stack import Stack, on_free_ports, running
+from ops.local.stack import Stack, on_free_ports
+from ops.local.supervisor import running
 from ops.local.supervisor_client import processes
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.road import MODEL, RANKS

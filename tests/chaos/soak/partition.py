@@ -23,7 +23,7 @@ from contracts import subjects
 from contracts.broker import bus
 from inference.pocket.build import build
 from ops import provision
-from ops.local.stack import end_once
+from ops.local.signals import exit_on_signals
 from tests.chaos.soak.brokers import NODES, Brokers, Node, three_brokers
 from tests.chaos.soak.load import Load, load, readiness
 from tests.chaos.soak.network import HOST, Network, network, unavailable
@@ -282,5 +282,5 @@ if __name__ == "__main__":
         sys.exit(f"SKIPPED: NO BROKER WAS CUT OFF: {reason}")
     asked = sys.argv[2:] or FAULTS
     assert set(asked) <= set(FAULTS), f"faults are: {', '.join(FAULTS)}"
-    end_once()
+    exit_on_signals()
     asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else SECONDS, asked))

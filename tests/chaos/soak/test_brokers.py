@@ -10,7 +10,8 @@ from contracts import subjects, wire
 from contracts.broker import Bus, Expect, WrongSequence, bus
 from contracts.events import Ending
 from ops import provision
-from ops.provision import Settings, undurable
+from ops.durability import undurable
+from ops.provision import Settings
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
 from tests.kit.builders import cancelled, failed, submitted, succeeded
 

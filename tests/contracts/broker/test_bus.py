@@ -6,7 +6,7 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
 from contracts.broker.streams import READ_BATCH
-from ops import provision
+from ops import durability, provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.waiting import eventually
 
@@ -172,4 +172,4 @@ async def test_provisioning_twice_changes_nothing(broker: Broker, link: Bus) -> 
 
 async def test_a_broker_that_does_not_sync_is_found_out(broker: Broker, link: Bus) -> None:
     nobody = "http://127.0.0.1:1"
-    assert provision.undurable((broker.monitor_url, nobody)) == [nobody]
+    assert durability.undurable((broker.monitor_url, nobody)) == [nobody]

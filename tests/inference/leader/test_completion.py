@@ -12,8 +12,8 @@ from contracts.broker import Bus, bus
 from contracts.events import JobSucceeded
 from contracts.job_log import JobLog
 from contracts.stores import Folder
-from inference.leader.completion import Endings
-from inference.leader.job_checkpoints import Checkpoints
+from inference.leader.completion import JobCompleter
+from inference.leader.job_checkpoints import JobCheckpoints
 from tests.kit.broker import Broker
 from tests.kit.builders import ID, cancelled, succeeded
 from tests.kit.waiting import eventually
@@ -66,10 +66,10 @@ async def through(proxy: Proxy) -> AsyncGenerator[Bus, None]:
     await eventually(lambda: proxy.open == 0)
 
 
-def endings(link: Bus, folder: Path) -> Endings:
+def endings(link: Bus, folder: Path) -> JobCompleter:
     store = Folder(folder)
-    checkpoints = Checkpoints(store, "tiny")
-    return Endings(JobLog(link, "i"), videos=store, scratch=store, checkpoints=checkpoints, instance="i")
+    checkpoints = JobCheckpoints(store, "tiny")
+    return JobCompleter(JobLog(link, "i"), videos=store, scratch=store, checkpoints=checkpoints, instance="i")
 
 
 async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
@@ -78,7 +78,7 @@ async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
     proxy = Proxy(broker, b"PUB video.events." + ID.encode() + b".finished.succeeded")
     ending = succeeded(1, 1.0)
     async with through(proxy) as lossy:
-        assert await endings(lossy, tmp_path).end(ending) == ending
+        assert await endings(lossy, tmp_path).publish_ending(ending) == ending
     assert proxy.cuts == 1
     assert [event.data for event in await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))] == [
         wire.encode(ending)
@@ -89,6 +89,6 @@ async def test_the_winner_knows_that_it_won_though_the_acknowledgement_was_lost(
 async def test_who_comes_second_learns_the_ending_that_the_job_has(link: Bus, tmp_path: Path) -> None:
     first = cancelled(1.0)
     await link.publish(subjects.event(first), wire.encode(first), within_s=2)
-    ending = await endings(link, tmp_path).end(succeeded(1, 2.0))
+    ending = await endings(link, tmp_path).publish_ending(succeeded(1, 2.0))
     assert ending == first
     assert not isinstance(ending, JobSucceeded)

@@ -12,8 +12,8 @@ from contracts.events import JobFailed
 from contracts.job import input_name
 from contracts.job_log import JobLog
 from contracts.stores import Folder
-from inference.leader.completion import Endings
-from inference.leader.job_checkpoints import Checkpoints
+from inference.leader.completion import JobCompleter
+from inference.leader.job_checkpoints import JobCheckpoints
 from tests.kit.builders import ID, submitted
 
 DELIVERED_WITHIN_S = 30.0
@@ -28,10 +28,10 @@ async def delivered(link: Bus) -> Delivery:
                 return pulled
 
 
-def endings(link: Bus, folder: Path, instance: str) -> Endings:
+def endings(link: Bus, folder: Path, instance: str) -> JobCompleter:
     store = Folder(folder)
-    checkpoints = Checkpoints(store, "tiny")
-    return Endings(JobLog(link, instance), videos=store, scratch=store, checkpoints=checkpoints, instance=instance)
+    checkpoints = JobCheckpoints(store, "tiny")
+    return JobCompleter(JobLog(link, instance), videos=store, scratch=store, checkpoints=checkpoints, instance=instance)
 
 
 async def test_a_declined_job_comes_to_whoever_asks_next(link: Bus, tmp_path: Path) -> None:
@@ -71,6 +71,6 @@ async def test_an_ending_that_cannot_be_read_takes_the_job_from_the_queue_and_ke
     await link.publish(f"video.events.{ID}.finished.expired", payload, within_s=2)
     ending = await JobLog(link, "x").ending(ID)
     assert ending is not None
-    await endings(link, tmp_path, "one").finish(await delivered(link), ending)
+    await endings(link, tmp_path, "one").acknowledge_and_clean_up(await delivered(link), ending)
     assert (await link.stream(subjects.JOBS_STREAM)).state.messages == 0
     assert await Folder(tmp_path).exists(input_name(ID))

@@ -40,9 +40,9 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def test_a_file_says_what_was_written(tmp_path: Path):
-    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, recipe="1 cat")
+    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, fingerprint="1 cat")
     assert probe(tmp_path / "video.mp4") == VideoFacts(
-        width=64, height=48, num_frames=17, duration=17 / 16, recipe="1 cat"
+        width=64, height=48, num_frames=17, duration=17 / 16, fingerprint="1 cat"
     )
 
 

@@ -13,8 +13,8 @@ from contracts.events import JobStarted
 from contracts.job import input_name
 from contracts.job_log import JobLog
 from contracts.stores import Folder
-from inference.leader.job_checkpoints import Checkpoints
-from inference.leader.planner import Claims, Limits
+from inference.leader.job_checkpoints import JobCheckpoints
+from inference.leader.planner import AttemptPlanner, Limits
 from tests.contracts.test_plan import cluster
 from tests.kit.builders import ID, JOB, submitted
 
@@ -43,19 +43,19 @@ async def test_the_size_that_auto_means_is_decided_when_the_job_runs_and_the_log
     store = Folder(tmp_path)
     await store.write(input_name(ID), png(*picture))
     here = replace(cluster("one", 2), sizes=["256*144", "144*256"], default_size="256*144")
-    claims = Claims(
+    planner = AttemptPlanner(
         JobLog(link, "x"),
         videos=store,
         scratch=store,
-        checkpoints=Checkpoints(store, "tiny"),
+        checkpoints=JobCheckpoints(store, "tiny"),
         cluster=here,
         limits=LIMITS,
     )
     job = replace(submitted(), job=replace(JOB, image_size=asked))
-    planned = await claims.plan(ID, wire.encode(job))
-    assert (planned.run.width, planned.run.height) == size
-    assert len(planned.run.rgb) == 3 * size[0] * size[1]
-    assert await claims.claim(planned, 0.0)
+    prepared = await planner.prepare(ID, wire.encode(job))
+    assert (prepared.run.width, prepared.run.height) == size
+    assert len(prepared.run.rgb) == 3 * size[0] * size[1]
+    assert await planner.claim(prepared, 0.0)
     (stored,) = await link.read(subjects.EVENTS_STREAM, f"video.events.{ID}.started")
     started = wire.event_in(stored)
     assert isinstance(started, JobStarted)

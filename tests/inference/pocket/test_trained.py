@@ -10,7 +10,7 @@ import torch
 from inference.pocket import POCKET_FOLDER
 from inference.pocket.data.motions import PANS, Kind, Motion
 from inference.pocket.data.prompts import prompt
-from inference.pocket.evaluation.evaluate import JOB, Case, case, drawings, middle
+from inference.pocket.evaluation.evaluate import JOB, Case, centre_crop, drawings, evaluate_case
 from inference.pocket.evaluation.showcase import COLUMNS, FRAME_PX, sheet
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
@@ -34,7 +34,7 @@ def cases(wan: Wan) -> list[Case]:
     rng = Random(3)
     asked = [Motion(kind) for kind in ("still", *PANS, *ZOOMS_AND_TURNS)]
     return [
-        case(wan, drawn, motion, f"a drawing, {prompt(motion, rng)}")
+        evaluate_case(wan, drawn, motion, f"a drawing, {prompt(motion, rng)}")
         for drawn, motion in zip(drawings(len(asked)), asked, strict=True)
     ]
 
@@ -52,7 +52,7 @@ def test_a_trained_model_begins_with_the_picture_and_moves_as_asked(cases: list[
 
 
 def test_a_seed_means_one_video_and_another_seed_another(wan: Wan):
-    picture = middle(drawings(1)[0], SMALL)
+    picture = centre_crop(drawings(1)[0], SMALL)
 
     def video(seed: int) -> torch.Tensor:
         job = msgspec.structs.replace(JOB, prompt="the camera pans left", seed=seed, num_frames=FRAMES)
@@ -65,6 +65,6 @@ def test_a_seed_means_one_video_and_another_seed_another(wan: Wan):
 
 def test_a_showcase_has_a_row_for_every_prompt(wan: Wan):
     small = msgspec.structs.replace(JOB, num_frames=5)
-    shown = sheet(wan, middle(drawings(1)[0], SMALL), ("hold still", "rotate clockwise"), small)
+    shown = sheet(wan, centre_crop(drawings(1)[0], SMALL), ("hold still", "rotate clockwise"), small)
     assert shown.size == (COLUMNS * FRAME_PX[0], 2 * 115)
     assert shown.getcolors(maxcolors=1000) is None  # pictures, not a blank sheet

@@ -1,4 +1,4 @@
-"""A rank of test_watch.py: watches the other one, and does what it is told. Prints what it hears."""
+"""A rank of test_monitor.py: watches the other one, and does what it is told. Prints what it hears."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import threading
 from torch.distributed import TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from inference.ranks import monitor
-from inference.ranks.monitor import LastWords, Watch
+from inference.ranks.monitor import FailureReport, GroupMonitor
 
 END_S = 30
 monitor.SILENT_BEATS_MAX = 8
@@ -23,21 +23,23 @@ def main(rank: int, port: int, deed: str) -> None:
     store = TCPStore("127.0.0.1", port, 2, is_master=rank == 0)
     heard = threading.Event()
 
-    def on_words(words: LastWords) -> None:
-        say("words", words.job_id, words.attempt, words.reason)
+    def on_failure(failure: FailureReport) -> None:
+        say("words", failure.job_id, failure.attempt, failure.reason)
         heard.set()
 
     listens = rank == 0
-    eyes = Watch(store, rank, 2, on_words=on_words if listens else None, on_down=lambda why: say("down", why))
-    with eyes.kept():
+    watching = GroupMonitor(
+        store, rank, 2, on_failure=on_failure if listens else None, on_abort=lambda why: say("down", why)
+    )
+    with watching.running():
         match deed:
             case "sleep":
                 os.kill(os.getpid(), signal.SIGSTOP)
-            case "tell":
-                eyes.tell(LastWords("job", 2, "it broke"))
+            case "report a failure":
+                watching.report_failure(FailureReport("job", 2, "it broke"))
                 heard.wait(END_S if listens else 2)
-            case "go down":
-                eyes.go_down("as told")
+            case "abort":
+                watching.abort_group("as told")
                 heard.wait(END_S)
             case _:
                 heard.wait(END_S)

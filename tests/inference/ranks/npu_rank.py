@@ -14,7 +14,7 @@ import torch.distributed as dist
 from torch.utils.backend_registration import _setup_privateuseone_for_python_backend
 
 from inference.ranks import device
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 
 
 class Npu(types.ModuleType):
@@ -41,7 +41,7 @@ def main() -> None:
     where = device.choose(int(os.environ["LOCAL_RANK"]))
     device.make_current(where)
     with device.join_group(where):
-        mesh = rows_mesh(where.type, dist.get_world_size())
+        mesh = sharding_mesh(where.type, dist.get_world_size())
         votes = torch.tensor([1, dist.get_rank()])
         dist.all_reduce(votes)
         rows = mesh.get_group()

@@ -30,9 +30,9 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
     ("name", "agreed"),
     [
         ("all goes well", "done"),
-        ("rank 0 halts", "Halted:  after 2"),
-        ("rank 1 fails", "Failed: rank 1 broke at step 1 of ü after 1"),
-        ("both at once", "Failed: rank 1 broke at step 2 of ü after 2"),
+        ("rank 0 leaves", "LeaveAgreed:  after 2"),
+        ("rank 1 fails", "FailureAgreed: rank 1 broke at step 1 of ü after 1"),
+        ("both at once", "FailureAgreed: rank 1 broke at step 2 of ü after 2"),
     ],
 )
 def test_all_ranks_agree_and_go_on_together(told: set[str], name: str, agreed: str) -> None:

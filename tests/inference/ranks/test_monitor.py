@@ -42,7 +42,7 @@ def told(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
 
 
 def test_rank_0_hears_why_another_cannot_go_on() -> None:
-    with ranks("listen", "tell") as (first, _):
+    with ranks("listen", "report a failure") as (first, _):
         assert told(first) == (0, ["words|job|2|it broke", "ended in order"])
 
 
@@ -53,7 +53,7 @@ def test_a_silent_rank_takes_the_others_down_in_bounded_time() -> None:
 
 @pytest.mark.parametrize("who", [0, 1])
 def test_all_go_down_when_one_says_so(who: int) -> None:
-    deeds = ["go down" if rank == who else "listen" for rank in (0, 1)]
+    deeds = ["abort" if rank == who else "listen" for rank in (0, 1)]
     with ranks(*deeds) as (first, second):
         assert told(first) == (1, ["down|as told"])
         assert told(second)[0] == 1

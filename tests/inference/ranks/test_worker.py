@@ -12,17 +12,17 @@ from contracts.plan import Plan
 from inference.ranks import out_of_memory, worker
 from inference.ranks.broadcast import Group
 from inference.ranks.commands import Command, Run, Stop
-from inference.ranks.monitor import Watch
-from inference.ranks.worker import GaveUp, Generated, Outcome, serve
+from inference.ranks.monitor import GroupMonitor
+from inference.ranks.worker import Failed, Generated, Outcome, serve
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
-from inference.wan.snapshot import Halfway
+from inference.wan.snapshot import DenoisingSnapshot
 from tests.kit.tiny import job
 
 ALONE = Plan(cfg_size=1, ulysses_size=1)
 
 
-class Leader:
+class Hooks:
     """Has these jobs done one after the other."""
 
     def __init__(self, *jobs: Job) -> None:
@@ -31,10 +31,10 @@ class Leader:
     def next_command(self) -> Command:
         return next(self._commands)
 
-    def passed(self, stage: Stage, step: int) -> bool:
+    def boundary(self, stage: Stage, step: int) -> bool:
         return stage == "store" and step > 0  # never: it is reached once
 
-    def offered(self, take: Callable[[], Halfway]) -> None:
+    def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
         pass
 
 
@@ -44,18 +44,18 @@ def run(asked: Job) -> Run:
 
 
 @pytest.fixture
-def watch() -> Generator[Watch, None, None]:
+def monitor() -> Generator[GroupMonitor, None, None]:
     store = dist.TCPStore("127.0.0.1", 0, 1, is_master=True)  # pyright: ignore[reportPrivateImportUsage]
     dist.init_process_group("cpu:gloo", store=store, rank=0, world_size=1)
     try:
-        yield Watch(store, 0, 1)
+        yield GroupMonitor(store, 0, 1)
     finally:
         dist.destroy_process_group()
 
 
-def outcomes(wan: Wan, watch: Watch, *jobs: Job) -> list[Outcome]:
+def outcomes(wan: Wan, monitor: GroupMonitor, *jobs: Job) -> list[Outcome]:
     told: list[Outcome] = []
-    serve(Group(Leader(*jobs), watch), wan, Meshes("cpu", 1), told.append)
+    serve(Group(Hooks(*jobs), monitor), wan, Meshes("cpu", 1), told.append)
     return told
 
 
@@ -82,40 +82,40 @@ SHORT = job(infer_steps=20, num_frames=25, guidance_scale=1.0)
 
 @pytest.mark.parametrize("before", [0, 1], ids=["first job", "after another"])
 def test_memory_that_runs_out_as_weights_are_gathered_is_told_so(
-    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch, before: int
+    wan: Wan, monitor: GroupMonitor, monkeypatch: pytest.MonkeyPatch, before: int
 ):
-    monkeypatch.setattr(worker, "keep", by_turns(*[nothing] * before, too_much, nothing))
-    *done, gave_up, after = outcomes(wan, watch, *[SHORT] * (before + 2))
+    monkeypatch.setattr(worker, "set_sharded", by_turns(*[nothing] * before, too_much, nothing))
+    *done, gave_up, after = outcomes(wan, monitor, *[SHORT] * (before + 2))
     assert len(done) == before
-    assert isinstance(gave_up, GaveUp)
+    assert isinstance(gave_up, Failed)
     assert gave_up.reason.startswith("the cluster ran out of memory while the weights are gathered; what needs less: ")
     assert isinstance(after, Generated)
 
 
 @pytest.mark.parametrize(("place", "stage"), [("encode", "encode"), ("denoise", "denoise")])
 def test_memory_that_runs_out_at_a_stage_names_the_stage(
-    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch, place: str, stage: str
+    wan: Wan, monitor: GroupMonitor, monkeypatch: pytest.MonkeyPatch, place: str, stage: str
 ):
     monkeypatch.setattr(f"inference.wan.generate.{place}", too_much)
-    gave_up = outcomes(wan, watch, SHORT)[0]
-    assert isinstance(gave_up, GaveUp)
+    gave_up = outcomes(wan, monitor, SHORT)[0]
+    assert isinstance(gave_up, Failed)
     assert gave_up.reason.startswith(f"the cluster ran out of memory at the stage {stage}; ")
 
 
 def test_an_error_as_weights_are_gathered_is_not_told_of_the_stage_before(
-    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    wan: Wan, monitor: GroupMonitor, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(worker, "keep", by_turns(nothing, lambda *_, **__: 1 / 0))
-    _, gave_up = outcomes(wan, watch, SHORT, SHORT)
-    assert gave_up == GaveUp("the gathering of the weights failed with ZeroDivisionError")
+    monkeypatch.setattr(worker, "set_sharded", by_turns(nothing, lambda *_, **__: 1 / 0))
+    _, gave_up = outcomes(wan, monitor, SHORT, SHORT)
+    assert gave_up == Failed("the gathering of the weights failed with ZeroDivisionError")
 
 
 def test_memory_that_cannot_be_given_back_does_not_end_the_rank(
-    wan: Wan, watch: Watch, monkeypatch: pytest.MonkeyPatch
+    wan: Wan, monitor: GroupMonitor, monkeypatch: pytest.MonkeyPatch
 ):
     def fails(_device: torch.device) -> None:
         raise AttributeError("empty_cache")
 
-    monkeypatch.setattr(out_of_memory, "give_back", fails)
+    monkeypatch.setattr(out_of_memory, "release", fails)
     monkeypatch.setattr("inference.wan.generate.encode", too_much)
-    assert [type(each) for each in outcomes(wan, watch, SHORT, SHORT)] == [GaveUp, GaveUp]
+    assert [type(each) for each in outcomes(wan, monitor, SHORT, SHORT)] == [Failed, Failed]

@@ -10,10 +10,10 @@ from contracts.events import Stage
 from contracts.job import Job
 from contracts.plan import Plan
 from inference.ranks import device
-from inference.ranks.broadcast import Failed, Group, Halted
+from inference.ranks.broadcast import FailureAgreed, Group, LeaveAgreed
 from inference.ranks.commands import Command, Idle, Run, Stop
-from inference.ranks.monitor import Watch
-from inference.wan.snapshot import Halfway
+from inference.ranks.monitor import GroupMonitor
+from inference.wan.snapshot import DenoisingSnapshot
 
 RUN = Run(
     job_id="0" * 32,
@@ -27,38 +27,38 @@ RUN = Run(
 
 
 class Script:
-    """A leader that hands out two commands and halts at the boundary that it is given."""
+    """A leader that hands out two commands and leaves at the boundary that it is given."""
 
-    def __init__(self, halt_at: int) -> None:
+    def __init__(self, leave_at: int) -> None:
         self.commands: list[Command] = [Idle(), Stop()]
-        self.halt_at = halt_at
+        self.leave_at = leave_at
 
     def next_command(self) -> Command:
         return self.commands.pop(0)
 
-    def passed(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
-        return step == self.halt_at
+    def boundary(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
+        return step == self.leave_at
 
-    def offered(self, take: Callable[[], Halfway]) -> None:  # noqa: ARG002  # the protocol
+    def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:  # noqa: ARG002  # the protocol
         raise AssertionError("no job is at work")
 
 
 NEVER = 99
 SCRIPTS = {
     "all goes well": (NEVER, NEVER),
-    "rank 0 halts": (NEVER, 2),
+    "rank 0 leaves": (NEVER, 2),
     "rank 1 fails": (1, NEVER),
     "both at once": (2, 2),
 }
-"""The steps at which rank 1 fails, and at which rank 0 halts the job."""
+"""The steps at which rank 1 fails, and at which rank 0 leaves the job."""
 
 
 def main() -> None:
     with device.join_group(torch.device("cpu")) as store:
         rank = dist.get_rank()
-        with Watch(store, rank, dist.get_world_size()).kept() as watch:
-            for name, (fail_at, halt_at) in SCRIPTS.items():
-                vote(name, Group(Script(halt_at) if rank == 0 else None, watch), rank, fail_at)
+        with GroupMonitor(store, rank, dist.get_world_size()).running() as monitor:
+            for name, (fail_at, leave_at) in SCRIPTS.items():
+                vote(name, Group(Script(leave_at) if rank == 0 else None, monitor), rank, fail_at)
 
 
 def vote(name: str, group: Group, rank: int, fail_at: int) -> None:
@@ -70,7 +70,7 @@ def vote(name: str, group: Group, rank: int, fail_at: int) -> None:
                 raise group.fail(RUN, f"rank 1 broke at step {step} of ü")
             group.boundary("denoise", step)
         told.append("done")
-    except (Failed, Halted) as end:
+    except (FailureAgreed, LeaveAgreed) as end:
         told.append(f"{type(end).__name__}: {end} after {step}")
     told.append(type(group.next_command()).__name__)
     sys.stdout.write("|".join(map(str, ["TOLD", name, rank, *told])) + "\n")  # in one piece: two ranks share the pipe

@@ -20,10 +20,10 @@ from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from inference.wan.generate import denoise, generate
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Layout, Meshes
-from inference.wan.sharding import keep
-from inference.wan.snapshot import Halfway, Origin, decode, digest, encode_conditions, encode_step
+from inference.wan.sharding import set_sharded
+from inference.wan.snapshot import DenoisingSnapshot, Origin, decode, digest, encode_conditions, encode_step
 from inference.wan.vae.codec import SPATIAL_STRIDE
 from tests.kit.tiny import Broken, break_off, calls, go_on, image, job, latents
 
@@ -51,7 +51,7 @@ class Rank:
     def layout(self, height: int, **plan: Any) -> Layout:
         began = time.monotonic()
         wanted = Plan(**plan)
-        keep(self.wan, dit_sharded=wanted.dit_fsdp, t5_sharded=wanted.t5_fsdp)
+        set_sharded(self.wan, dit_sharded=wanted.dit_fsdp, t5_sharded=wanted.t5_fsdp)
         layout = self.meshes.layout(wanted, latent_rows=height // SPATIAL_STRIDE)
         self.slowest_change_s = max(self.slowest_change_s, time.monotonic() - began)
         return layout
@@ -94,7 +94,7 @@ class Rank:
             for cfg, ulysses in plans(self.world_size, self.wan.heads, asked):
                 layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses)
                 with torch.inference_mode():
-                    ended = denoise(self.wan, asked, left.given, go_on, layout, halfway=left)
+                    ended = denoise(self.wan, asked, left.given, go_on, layout, snapshot=left)
                 self.results[f"{cfg}x{ulysses} {name} resumed"] = ended
 
     def hooks(self) -> int:
@@ -110,14 +110,14 @@ class Rank:
         self.results["passes"], self.results["tokens"] = torch.tensor(passes), torch.tensor(tokens[0])
 
 
-def leave_in(folder: Path, name: str, halfway: Halfway) -> None:
+def leave_in(folder: Path, name: str, snapshot: DenoisingSnapshot) -> None:
     origin = Origin(name, "3f1c")
-    conditions = encode_conditions(halfway.given, origin)
+    conditions = encode_conditions(snapshot.given, origin)
     (folder / f"{name}.conditions").write_bytes(conditions)
-    (folder / f"{name}.state").write_bytes(encode_step(halfway, origin, digest(conditions)))
+    (folder / f"{name}.state").write_bytes(encode_step(snapshot, origin, digest(conditions)))
 
 
-def left_in(folder: Path, name: str) -> Halfway:
+def left_in(folder: Path, name: str) -> DenoisingSnapshot:
     return decode((folder / f"{name}.conditions").read_bytes(), (folder / f"{name}.state").read_bytes())
 
 
@@ -158,7 +158,7 @@ def main(checkpoint: Path, folder: Path) -> None:
     cpu = torch.device("cpu")
     with device.join_group(cpu):
         ranks = dist.get_world_size()
-        rank = Rank(load(checkpoint, cpu, mesh=rows_mesh("cpu", ranks)), ranks)
+        rank = Rank(load(checkpoint, cpu, mesh=sharding_mesh("cpu", ranks)), ranks)
         rank.run_every_plan("")
         rank.run_in_bands()
         groups = len(dist.distributed_c10d._world.pg_map)

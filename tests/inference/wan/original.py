@@ -9,17 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from inference.wan.checkpoint.original_layout import (
-    IMAGE_FILE,
-    QKV,
-    RESIDUAL,
-    TEXT_ENCODER,
-    TEXT_FILE,
-    TOKENIZER_FOLDER,
-    TRANSFORMER,
-    VAE,
-    VAE_FILE,
-)
+from inference.wan.checkpoint.original_layout import IMAGE_FILE, TEXT_FILE, TOKENIZER_FOLDER, VAE_FILE
+from inference.wan.checkpoint.original_names import QKV, RESIDUAL, TEXT_ENCODER, TRANSFORMER, VAE
 from inference.wan.checkpoint.places import CONFIG_FILE
 from inference.wan.load import Wan
 

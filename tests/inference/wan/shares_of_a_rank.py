@@ -14,9 +14,9 @@ from contracts.plan import Plan
 from contracts.process.die_with_parent import die_with_parent
 from inference.ranks import device
 from inference.wan.load import Wan, load
-from inference.wan.parallel.fsdp import rows_mesh
+from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Meshes
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from tests.kit.tiny import Broken, break_off, image, job, latents
 
 CPU = torch.device("cpu")
@@ -38,7 +38,7 @@ def own_bytes(wan: Wan) -> int:
 def run(wan: Wan, results: dict[str, torch.Tensor], name: str, *, sharded: bool) -> None:
     dist.barrier()
     began = time.monotonic()
-    keep(wan, dit_sharded=sharded, t5_sharded=sharded)
+    set_sharded(wan, dit_sharded=sharded, t5_sharded=sharded)
     results[f"{name}/seconds"] = torch.tensor(time.monotonic() - began)
     results[f"{name}/latents"] = latents(wan, job(infer_steps=2, num_frames=5), image(48, 48))
     results[f"{name}/bytes"] = torch.tensor(held_bytes() - sum(kept.nbytes for kept in results.values()))
@@ -57,7 +57,7 @@ def main(checkpoint: Path, folder: Path) -> None:
     torch.set_num_threads(1)
     results: dict[str, torch.Tensor] = {}
     with device.join_group(CPU):
-        mesh = rows_mesh("cpu", dist.get_world_size())
+        mesh = sharding_mesh("cpu", dist.get_world_size())
         wan = load(checkpoint, CPU, mesh=mesh)
         results["float32/own_bytes"] = torch.tensor(own_bytes(wan))
         run(wan, results, "float32/sharded", sharded=True)

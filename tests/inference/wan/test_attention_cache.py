@@ -92,7 +92,7 @@ def test_interval_1_equals_off(wan: Wan) -> None:
 
 def test_each_branch_and_block_reuses_its_own(wan: Wan, caches: list[AttentionCache]) -> None:
     kept: dict[tuple[str, int], torch.Tensor] = {}
-    latents(wan, job(**CACHED), image(), lambda _, step: kept.update(caches[0].kept) if step == 3 else None)
+    latents(wan, job(**CACHED), image(), lambda _, step: kept.update(caches[0].outputs) if step == 3 else None)
     assert set(kept) == {(branch, block) for branch in ("cond", "uncond") for block in (0, 1)}
     assert torch.equal(kept["cond", 0], kept["uncond", 0])  # no text has been seen yet
     assert not torch.equal(kept["cond", 1], kept["uncond", 1])
@@ -101,7 +101,7 @@ def test_each_branch_and_block_reuses_its_own(wan: Wan, caches: list[AttentionCa
 
 def test_memory_is_held_within_the_window_only(wan: Wan, caches: list[AttentionCache]) -> None:
     held: list[int] = []
-    latents(wan, cached(8, 2, 2, 5), image(), lambda _, step: held.append(len(caches[0].kept)) if step else None)
+    latents(wan, cached(8, 2, 2, 5), image(), lambda _, step: held.append(len(caches[0].outputs)) if step else None)
     assert held == [0, 0, 4, 4, 4, 4, 0, 0]
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_held_after_a_job_whatever_its_end(wan: Wan, caches: list[Att
         latents(wan, job(**CACHED), image(), stop)
     except Enough:
         assert last < 99
-    assert caches[0].kept == {}
+    assert caches[0].outputs == {}
     assert [attention.processor for attention in self_attentions(wan)] == before
     assert torch.equal(latents(wan, job(), image(), go_on), latents(wan, job(), image()))
 

@@ -118,14 +118,14 @@ def test_a_seed_means_the_same_noise_for_every_size_of_condition():
 
 def test_guidance_takes_two_passes_a_step(wan: Wan):
     assert calls(wan.transformer, lambda: latents(wan, job(infer_steps=4), image())) == 8
-    wan.texts.clear()
+    wan.prompt_cache.clear()
     assert calls(wan.text_encoder, lambda: latents(wan, job(infer_steps=4), image())) == 2
 
 
 def test_without_guidance_there_is_one_pass_a_step_and_no_negative_prompt(wan: Wan):
     unguided = job(infer_steps=4, guidance_scale=1.0)
     assert calls(wan.transformer, lambda: latents(wan, unguided, image())) == 4
-    wan.texts.clear()
+    wan.prompt_cache.clear()
     assert calls(wan.text_encoder, lambda: latents(wan, unguided, image())) == 1
 
 

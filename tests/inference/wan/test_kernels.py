@@ -24,7 +24,7 @@ def fresh(checkpoint) -> Wan:
 @pytest.fixture
 def pretend_it_runs(monkeypatch: pytest.MonkeyPatch):
     def pretend(*names: str) -> None:
-        monkeypatch.setattr(kernels, "runs", lambda name, _device, _head_dim: name in names)
+        monkeypatch.setattr(kernels, "backend_works", lambda name, _device, _head_dim: name in names)
 
     return pretend
 
@@ -43,7 +43,7 @@ def pretend_it_runs(monkeypatch: pytest.MonkeyPatch):
 def test_the_best_attention_that_the_device_runs_is_chosen(pretend_it_runs, device, installed, chosen):
     pretend_it_runs(*installed)
     transformer = Mock(config={"attention_head_dim": 128})
-    assert kernels.attend(Mock(transformer=transformer, device=torch.device(device)), None) == chosen
+    assert kernels.set_attention_backend(Mock(transformer=transformer, device=torch.device(device)), None) == chosen
     told = [call.args for call in transformer.set_attention_backend.call_args_list]
     assert told == ([] if chosen == "native" else [(chosen,)])
 
@@ -53,12 +53,12 @@ def test_an_npu_attends_with_its_own():
 
 
 def test_what_was_asked_for_is_taken_or_refused_by_name(fresh: Wan):
-    assert kernels.attend(fresh, None) == "native"
+    assert kernels.set_attention_backend(fresh, None) == "native"
     for unusable in ("_native_npu", "sage", "no_such_thing"):
         with pytest.raises(kernels.KernelError, match=f"ATTENTION_BACKEND: cpu was expected to run '{unusable}'"):
-            kernels.attend(fresh, unusable)
+            kernels.set_attention_backend(fresh, unusable)
     before = latents(fresh, job(), image())
-    assert kernels.attend(fresh, "_native_math") == "_native_math"
+    assert kernels.set_attention_backend(fresh, "_native_math") == "_native_math"
     torch.testing.assert_close(latents(fresh, job(), image()), before, atol=1e-4, rtol=1e-4)
     fresh.transformer.set_attention_backend("native")  # diffusers' choice is one for the process
 
@@ -91,7 +91,7 @@ def test_a_kernel_that_computes_something_else_is_refused(monkeypatch: pytest.Mo
         return compute(*qkv)
 
     monkeypatch.setattr(kernels, "dispatch_attention_fn", dispatch)
-    assert kernels.runs("native", CPU, 32) is right
+    assert kernels.backend_works("native", CPU, 32) is right
 
 
 def test_a_device_that_cannot_compile_is_one_sentence_that_names_the_setting():
@@ -173,4 +173,4 @@ def test_the_cpu_multiplies_8_bit_floats_too():
     ],
 )
 def test_arithmetic_that_changes_pixels_beyond_rounding_is_named(attention, fp8_linear, marks):
-    assert kernels.marks(attention, fp8_linear=fp8_linear) == marks
+    assert kernels.approximations(attention, fp8_linear=fp8_linear) == marks

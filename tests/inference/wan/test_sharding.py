@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inference.wan.load import Wan, load
-from inference.wan.sharding import keep
+from inference.wan.sharding import set_sharded
 from tests.inference.wan.shares_of_a_rank import own_bytes
 from tests.kit.tiny import image, job, latents
 from tests.kit.torchrun import run_ranks
@@ -83,6 +83,6 @@ def test_changing_takes_less_than_a_second(results: Results):
 
 def test_on_one_rank_there_is_nothing_to_keep_apart(wan: Wan):
     before = dict(wan.transformer.named_parameters())
-    keep(wan, dit_sharded=True, t5_sharded=True)
-    keep(wan, dit_sharded=False, t5_sharded=False)
+    set_sharded(wan, dit_sharded=True, t5_sharded=True)
+    set_sharded(wan, dit_sharded=False, t5_sharded=False)
     assert all(parameter is before[name] for name, parameter in wan.transformer.named_parameters())

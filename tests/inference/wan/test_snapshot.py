@@ -13,7 +13,7 @@ from inference.wan.generate import denoise, generate
 from inference.wan.load import Wan
 from inference.wan.snapshot import (
     FORMAT,
-    Halfway,
+    DenoisingSnapshot,
     Origin,
     Unusable,
     check,
@@ -27,17 +27,17 @@ from tests.kit.tiny import go_on, halves, image, job
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 
-ORIGIN = Origin(recipe="a recipe", weights="3f1c")
+ORIGIN = Origin(job_fingerprint="a fingerprint", weights="3f1c")
 
 
-def files(halfway: Halfway, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
-    conditions = encode_conditions(halfway.given, origin)
-    return conditions, encode_step(halfway, origin, digest(conditions))
+def files(snapshot: DenoisingSnapshot, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
+    conditions = encode_conditions(snapshot.given, origin)
+    return conditions, encode_step(snapshot, origin, digest(conditions))
 
 
-def again(wan: Wan, asked: Job, halfway: Halfway) -> torch.Tensor:
+def again(wan: Wan, asked: Job, snapshot: DenoisingSnapshot) -> torch.Tensor:
     with torch.inference_mode():
-        return denoise(wan, asked, halfway.given, go_on, halfway=halfway)
+        return denoise(wan, asked, snapshot.given, go_on, snapshot=snapshot)
 
 
 @pytest.mark.parametrize(
@@ -54,8 +54,8 @@ def again(wan: Wan, asked: Job, halfway: Halfway) -> torch.Tensor:
 def test_from_every_step_the_latents_are_those_of_a_job_that_never_stopped(wan: Wan, changes: dict[str, Any]) -> None:
     asked = job(**changes)
     whole, offered = halves(wan, asked, image())
-    for halfway in offered:
-        assert torch.equal(again(wan, asked, decode(*files(halfway))), whole), halfway.step
+    for snapshot in offered:
+        assert torch.equal(again(wan, asked, decode(*files(snapshot))), whole), snapshot.step
 
 
 def test_it_can_go_on_wherever_the_next_step_computes(wan: Wan) -> None:
@@ -64,7 +64,7 @@ def test_it_can_go_on_wherever_the_next_step_computes(wan: Wan) -> None:
     assert rule is not None
     _, offered = halves(wan, asked, image())
     computing = [step for step in range(1, asked.infer_steps + 1) if not rule.reuses(step)]
-    assert [halfway.step for halfway in offered] == computing
+    assert [snapshot.step for snapshot in offered] == computing
     assert len(computing) < asked.infer_steps
 
 
@@ -72,11 +72,11 @@ def test_nothing_is_encoded_again_and_what_is_left_is_done(wan: Wan) -> None:
     asked = job()
     seen: list[tuple[str, int]] = []
     _, offered = halves(wan, asked, image())
-    video = generate(wan, asked, image(), lambda *at: seen.append(at), halfway=offered[1])
+    video = generate(wan, asked, image(), lambda *at: seen.append(at), snapshot=offered[1])
     assert seen == [("denoise", 0), ("denoise", 3), ("denoise", 4), ("decode", 0)]
     assert torch.equal(video, generate(wan, asked, image(), go_on))
     seen.clear()
-    generate(wan, asked, image(), lambda *at: seen.append(at), halfway=offered[-1])
+    generate(wan, asked, image(), lambda *at: seen.append(at), snapshot=offered[-1])
     assert seen == [("denoise", 0), ("decode", 0)]
 
 
@@ -84,7 +84,8 @@ def test_its_bytes_say_how_far_it_is_and_are_nobody_elses(wan: Wan) -> None:
     _, offered = halves(wan, job(), image())
     conditions, step = files(offered[2])
     assert check(conditions, step, ORIGIN) == 3
-    for other in (Origin("another recipe", "3f1c"), Origin("a recipe", "other weights")):
+    assert b'\\"origin\\":{\\"recipe\\":\\"a fingerprint\\"' in step  # the key that files of earlier versions have
+    for other in (Origin("another fingerprint", "3f1c"), Origin("a fingerprint", "other weights")):
         with pytest.raises(Unusable, match="foreign"):
             check(conditions, step, other)
     with pytest.raises(Unusable, match="damaged"):
@@ -104,7 +105,7 @@ def test_one_that_an_older_version_left_is_of_another_format_and_nothing_worse()
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])
-def test_what_is_no_halfway_is_damaged_and_nothing_worse(content: bytes) -> None:
+def test_what_is_no_snapshot_is_damaged_and_nothing_worse(content: bytes) -> None:
     with pytest.raises(Unusable, match="damaged"):
         check(content, content, ORIGIN)
     with pytest.raises(Unusable, match="damaged"):
@@ -114,5 +115,5 @@ def test_what_is_no_halfway_is_damaged_and_nothing_worse(content: bytes) -> None
 def test_what_a_card_has_left_in_half_precision_goes_on_in_full(wan: Wan) -> None:
     _, offered = halves(wan, job(), image())
     half = offered[1].to(torch.device("cpu"), torch.bfloat16)
-    video = generate(wan, job(), image(), go_on, halfway=decode(*files(half)))
+    video = generate(wan, job(), image(), go_on, snapshot=decode(*files(half)))
     assert video.isfinite().all()

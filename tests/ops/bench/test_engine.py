@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from inference.wan.encode import TEXT_TOKENS
 from ops.bench import flops
 from ops.bench.engine import Report, main
-from ops.bench.row import Aim, Row, Series
+from ops.bench.report.row import Aim, Row, Series
 from tests.kit.process import output_of
 
 SMALLEST = (

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from inference.pocket.build import build
-from ops.bench.likeness import DB_MAX, Row, ssim, table
 from ops.bench.quality import ALONE_VARIANTS, SHARED_VARIANTS, Variant, attention_share, cache, measure
-from ops.bench.quality_plot import plot
+from ops.bench.report.likeness import DB_MAX, QualityRow, ssim, table
+from ops.bench.report.quality_plot import plot
 from tests.kit.tiny import TINY, image, job
 
 BY_NAME = {variant.name: variant for variant in ALONE_VARIANTS}
@@ -25,7 +25,7 @@ def folder(tmp_path: Path) -> Generator[Path]:
     torch.set_num_threads(before)
 
 
-def rows_of(folder: Path, *variants: Variant) -> list[Row]:
+def rows_of(folder: Path, *variants: Variant) -> list[QualityRow]:
     return list(measure(folder, image(), job(num_frames=5), variants, PROMPTS))
 
 

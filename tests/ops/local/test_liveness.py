@@ -24,7 +24,7 @@ http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Answer).serve_forever()
 
 @pytest.fixture
 def server(tmp_path: Path) -> Generator[Process, None, None]:
-    """One that answers 200 while there is a file `well`."""
+    """Yield a server that answers 200 while a file `well` exists."""
     port = free_port()
     (tmp_path / "server.py").write_text(f"import os\nos.chdir({str(tmp_path)!r})\n{SERVER}")
     command = [sys.executable, str(tmp_path / "server.py"), str(port)]

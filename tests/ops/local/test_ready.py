@@ -15,19 +15,15 @@ from threading import Thread
 import pytest
 
 from ops.local.host_header import host_header
-from ops.local.stack import (
-    Stack,
-    _GoingOn,  # pyright: ignore[reportPrivateUsage]
-    _missing,  # pyright: ignore[reportPrivateUsage]
-    on_free_ports,
-    running,
-)
+from ops.local.ready import StallDetector, find_missing
+from ops.local.stack import Stack, on_free_ports
+from ops.local.supervisor import running
 from ops.local.work import work
 from services.edge.http.hosts import is_served
 from tests.kit.machine import REPOSITORY
 from tests.kit.process import environment
 from tests.kit.waiting import eventually
-from tests.ops.local.test_work import BUSY
+from tests.ops.local.pids import BUSY
 
 READY = (200, b'{"status": "ready"}')
 HEALTHY = (200, b'{"status": "ok", "clusters": [{"started_at": 5}]}')
@@ -40,6 +36,8 @@ def answering(folder: Path, **answers: tuple[int, bytes]) -> Generator[Stack, No
     """A stack whose edge is a server with these answers."""
 
     class Edge(BaseHTTPRequestHandler):
+        """Answers a path with the status and the body of its name in `answers`."""
+
         def do_GET(self) -> None:
             status, body = answers[self.path.removeprefix("/")]
             self.send_response(status)
@@ -82,18 +80,18 @@ def test_what_is_waited_for_says_why_the_edge_is_not_ready(
     readyz: tuple[int, bytes], health: tuple[int, bytes], what: str, process: str, tmp_path: Path
 ) -> None:
     with answering(tmp_path, readyz=readyz, health=health) as stack:
-        missing = _missing(stack, since=2)
+        missing = find_missing(stack, since=2)
     assert missing is not None
     assert (missing.what, missing.process) == (what, process)
 
 
 def test_nothing_is_waited_for_once_a_cluster_of_this_run_is_there(tmp_path: Path) -> None:
     with answering(tmp_path, readyz=READY, health=HEALTHY) as stack:
-        assert _missing(stack, since=2) is None
+        assert find_missing(stack, since=2) is None
 
 
 def test_an_edge_that_nobody_hears_is_waited_for(tmp_path: Path) -> None:
-    missing = _missing(on_free_ports(tmp_path), since=0)
+    missing = find_missing(on_free_ports(tmp_path), since=0)
     assert missing is not None
     assert missing.what == "the edge to answer"
 
@@ -138,25 +136,25 @@ async def test_only_time_without_progress_counts() -> None:
     with subprocess.Popen([sys.executable, "-c", BUSY], start_new_session=True) as loading:  # noqa: ASYNC220
         try:
             await eventually(lambda: work(loading.pid) > 0.5, within_s=60)
-            going_on, began = _GoingOn(within_s), time.monotonic()
+            stall, began = StallDetector(within_s), time.monotonic()
 
             def asked_for_long() -> bool:
-                answers.append(going_on.still(loading.pid))
+                answers.append(stall.stalled(loading.pid))
                 return time.monotonic() - began > 3 * within_s
 
             await eventually(asked_for_long, within_s=60)
-            assert all(answers)
+            assert not any(answers)
         finally:
             os.killpg(loading.pid, signal.SIGKILL)
-    await eventually(lambda: not going_on.still(loading.pid), within_s=60)
+    await eventually(lambda: stall.stalled(loading.pid), within_s=60)
 
 
 async def test_a_process_that_does_nothing_is_waited_for_only_so_long() -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as idle:  # noqa: ASYNC220
         for pid in (idle.pid, 0):
-            going_on = _GoingOn(0.5)
-            assert going_on.still(pid)
-            await eventually(lambda going_on=going_on, pid=pid: not going_on.still(pid), within_s=60)
+            stall = StallDetector(0.5)
+            assert not stall.stalled(pid)
+            await eventually(lambda stall=stall, pid=pid: stall.stalled(pid), within_s=60)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.local.stack import Stack, check_ports, on_free_ports
+from ops.local.preflight import check_ports
+from ops.local.stack import Stack, on_free_ports
 from tests.kit.machine import REPOSITORY
 from tests.kit.process import environment
 from tests.kit.waiting import eventually
-from tests.ops.local.test_stack import alive, pids_of
+from tests.ops.local.pids import alive, pids_of
 
 JUST = Path(sys.executable).parent / "just"
 ENDS_WITHIN_S = 60

@@ -4,8 +4,7 @@ import sys
 
 from ops.local.work import work
 from tests.kit.waiting import eventually
-
-BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
+from tests.ops.local.pids import BUSY
 
 
 async def test_the_work_of_a_process_is_that_of_all_below_it() -> None:

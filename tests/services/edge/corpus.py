@@ -22,6 +22,8 @@ _TEST_HOST = re.compile(r"(?<=http://)([a-z0-9]+\.test)(:80)?(?=[/?#]|$)")
 
 
 class Case(msgspec.Struct, frozen=True, rename={"kind_class": "class"}):
+    """One hostile submission of the corpus, and what is expected of the edge."""
+
     id: str
     kind: str
     kind_class: str
@@ -48,7 +50,7 @@ def cases(kind: str) -> list[Case]:
 
 
 def at_port(url: str, port: int) -> str:
-    """The same URL where the test's internet serves HTTP on another port than 80."""
+    """Return the URL with the port on which the test's internet serves HTTP."""
     if port == 80:
         return url
     return _TEST_HOST.sub(rf"\1:{port}", url)
@@ -77,7 +79,7 @@ def _answer(status: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 def _script(path: str, port: int) -> list[bytes | None]:
-    """What is sent for a path; None stands for silence until the other side has gone."""
+    """Return the pieces that are sent for a path. None stands for silence until the client leaves."""
     if path.startswith("/redir?to="):
         return [_answer("302 Found", Location=at_port(unquote(path.removeprefix("/redir?to=")), port))]
     if path.startswith("/raw-redir?to="):  # the bytes as they are

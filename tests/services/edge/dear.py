@@ -1,4 +1,4 @@
-"""Pictures that are cheap to send and dear to decode."""
+"""Pictures that are cheap to send and costly to decode."""
 
 import functools
 import io
@@ -14,7 +14,7 @@ FILLING_BYTES = 19 * 1024**2
 
 @functools.cache
 def tiny_webp() -> bytes:
-    """One colour, lossless: some 40 bytes."""
+    """Return a lossless WebP of one colour, some 40 bytes."""
     file = io.BytesIO()
     Image.new("RGB", SIDES, "teal").save(file, "WEBP", lossless=True, quality=0, method=0)
     return file.getvalue()

@@ -137,7 +137,7 @@ def keeps_waiting(case: Case) -> bool:
 
 
 async def plain_fetches(web: Internet, names: NameServer) -> int:
-    """How many of the same URLs lead a fetch without any check to a canary."""
+    """Return how many of the URLs lead an unchecked fetch to a canary."""
     hits = 0
     for case in cases("url"):
         names.case = msgspec.json.decode(msgspec.json.encode(case.resolve or {}))

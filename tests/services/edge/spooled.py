@@ -1,15 +1,15 @@
-"""What works on spools, for tests that work on bytes."""
+"""Functions on bytes that wrap those on spools, for tests."""
 
 import os
 from pathlib import Path
 
-from services.edge.image.fetch import Begin, Outbound
+from services.edge.image.fetch import BeforeRequest, ImageFetcher
 from services.edge.image.normalise import Normaliser
 from services.edge.resources.spool import Disk, Spool
 
 
 async def normalise(data: bytes, *, by: Normaliser | None = None, is_inline: bool = False) -> bytes:
-    """A picture as PNG."""
+    """Return a picture as PNG."""
     disk = Disk()
     with Spool(disk) as picture, Spool(disk) as png:
         await picture.add(data)
@@ -18,16 +18,16 @@ async def normalise(data: bytes, *, by: Normaliser | None = None, is_inline: boo
             return bytes(pixels)
 
 
-async def fetch(outbound: Outbound, url: str, begin: Begin | None = None) -> bytes:
-    """The body behind a URL."""
+async def fetch(fetcher: ImageFetcher, url: str, before_request: BeforeRequest | None = None) -> bytes:
+    """Return the body behind a URL."""
     with Spool(Disk()) as picture:
-        await outbound.fetch(url, picture, begin)
+        await fetcher.fetch(url, picture, before_request)
         await picture.file()
         with picture.mapped() as body:
             return bytes(body)
 
 
 def lowest_free_descriptor() -> int:
-    """With it as their limit, no further one can be opened."""
+    """Return the lowest free descriptor: as the limit of descriptors, it lets no further one be opened."""
     with Path(os.devnull).open("rb") as file:
         return file.fileno()

@@ -17,7 +17,7 @@ from contracts.job import video_name
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, submit
 from tests.kit.waiting import eventually
-from tests.services.edge.http.test_limited_protocol import (
+from tests.services.edge.talk import (
     ONE_HOST,
     Impatient,
     Talk,
@@ -38,18 +38,15 @@ ENDS_WITHIN_S = 12
 
 SMALL = f"""
 import sys, uvloop
-from contracts.process import env
-from contracts.process import log
+from contracts.process import env, start
 from services.edge import __main__ as edge
-from services.edge.http import crowd
-from services.edge.http import server
-from services.edge.http import uploads
+from services.edge.http import crowd, server, uploads
 for module, limit in ((uploads, "UPLOADS_MAX"), (uploads, "HEAD_START_BYTES"), (server, "DRAIN_S")):
     assert hasattr(module, limit)
 assert edge.connections_for(10**9) == crowd.CONNECTIONS_MAX
 edge.connections_for = lambda files: {CONNECTIONS}
 uploads.UPLOADS_MAX, uploads.HEAD_START_BYTES, server.DRAIN_S = {UPLOADS}, 0, {DRAIN_S}
-log.configure("edge")
+start.configure("edge")
 sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings))) else 1)
 """
 
@@ -91,7 +88,7 @@ async def lonely(started: Impatient) -> Impatient:
 
 @asynccontextmanager
 async def held(edge: Edge, said: bytes, count: int) -> AsyncGenerator[list[Talk], None]:
-    """So many connections that have said this, one after the other."""
+    """Open so many connections one after the other, each of which has sent these bytes."""
     async with AsyncExitStack() as open_ones:
         found: list[Talk] = []
         for _ in range(count):

@@ -1,4 +1,4 @@
-"""The hostile corpus through a running edge. Raw requests and headers are in test_guard.py."""
+"""The hostile corpus through a running edge. Raw requests and headers are in test_limited_protocol.py."""
 
 import asyncio
 import http.client
@@ -27,7 +27,7 @@ def ask(edge: Edge, method: str, path: str, body: bytes | None, headers: dict[st
 
 
 def body_of(case: Case) -> bytes:
-    """As the corpus has it. Where it is to be accepted, completed to what our API asks for beside the hostile part."""
+    """Return the body of a case. One that is to be accepted is completed with the fields that the API requires."""
     asked = case.input
     if "body_hex" in asked:
         return bytes.fromhex(asked["body_hex"])
@@ -79,7 +79,7 @@ async def test_the_corpus_gets_its_verdicts_from_a_running_edge_and_stores_nothi
 
 @pytest.mark.skipif(not AVAILABLE, reason="NOT RUN: the URL corpus needs root and unshare for a network of its own")
 def test_no_url_of_the_corpus_reaches_a_canary_through_a_running_edge() -> None:
-    """In a network namespace, with canaries on loopback, metadata and private addresses; beside it a plain fetch."""
+    """Run an edge in a network namespace with canaries on loopback, metadata and private addresses (SSRF)."""
     seen = seen_apart("tests.services.edge.namespace", within_s=NAMESPACE_WITHIN_S)
     assert seen["mismatches"] == []
     assert seen["canaries_reached"] == []

@@ -1,4 +1,4 @@
-"""Whatever stands in the broker, edge and state go on: no 500, no process that ends, no pause that anybody notices."""
+"""Poison messages and forged values in the broker stop neither edge nor state: no 500, no exit, no pause."""
 
 import asyncio
 import json
@@ -59,7 +59,7 @@ async def watched(client: aiohttp.ClientSession, edge: Edge) -> AsyncGenerator[N
 
 
 async def codes(client: aiohttp.ClientSession, edge: Edge, job_id: str) -> list[int]:
-    """What each kind of request is answered."""
+    """Return the status with which each kind of request is answered."""
     seen: list[int] = []
     for path, accept in (
         ("/health", "*/*"), ("/metrics", "*/*"), ("/metrics", "text/plain"), ("/readyz", "*/*"),
@@ -113,7 +113,7 @@ async def test_no_counter_harms_edge_or_state(
 async def test_headers_of_a_stored_message_are_not_taken_for_the_brokers_own(
     client: aiohttp.ClientSession, edge: Edge, broker: Broker, link: Bus, tmp_path: Path
 ) -> None:
-    """Who publishes may set any header, also those that the broker answers a read with."""
+    """Publish with the headers that the broker itself sets in its answer to a read."""
     payload = wire.encode(submitted())
     forged = {
         "Status": ("404", "204", "100", "408", "503", "banana"),

@@ -36,7 +36,7 @@ EXPOSED = ("Location", "Retry-After", "X-Request-Id", "Idempotent-Replayed")
 
 
 async def raw(edge: Edge, request: bytes) -> bytes:
-    """All that a connection says to these bytes."""
+    """Send these bytes on a new connection, and return all that comes back."""
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     try:
         writer.write(request)

@@ -1,4 +1,4 @@
-"""`/health` says why it is not well, at once where that is known, and nothing of the inside."""
+"""`/health` gives the reasons why the service is not healthy, at once if they are known, and no internals."""
 
 import json
 import signal
@@ -15,7 +15,7 @@ from ops import provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import Edge
 from tests.kit.waiting import eventually
-from tests.ops.test_provision import JETSTREAM, USER, old_server, server
+from tests.ops.brokers import JETSTREAM, USER, old_server, server
 
 AT_ONCE_S = 3.0
 """Less than the time for which an unhealthy edge waits where it does not know why."""

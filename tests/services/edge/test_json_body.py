@@ -1,4 +1,4 @@
-"""What is said of a body that is no JSON: where and why, and nothing of what stands in it."""
+"""The refusal of a body that is not JSON: place and reason, and nothing of the body's content."""
 
 import json
 import mmap
@@ -17,7 +17,7 @@ REST = b',"image_url":"http://example.org/a.png"}'
 
 
 def refusal(body: bytes) -> str:
-    """What is said of the body, by the event loop's parser and by the child's alike."""
+    """Return the objection to a body, which is the same from the event loop's parser and from the child's."""
     with pytest.raises(Invalid) as refused:
         parse(body)
     if body:

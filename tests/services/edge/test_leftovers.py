@@ -93,7 +93,7 @@ def first_pixel(png: bytes) -> Any:
 async def test_a_cancelled_job_leaves_neither_video_nor_record(
     client: aiohttp.ClientSession, edge: Edge, link: Bus
 ) -> None:
-    """As a cluster leaves them that has died between the file and the ending."""
+    """Cancel a job whose cluster died between writing the video and publishing the ending."""
     job_id = (await submit(client, edge))[1]["requestId"]
     videos = Folder(edge.videos)
     for name in (video_name(job_id), video_record_name(job_id)):

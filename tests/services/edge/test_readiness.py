@@ -1,4 +1,4 @@
-"""`/readyz` goes by writes: when it says 503, and when it says 200 again."""
+"""Readiness follows writes: `/readyz` answers 503 while the broker takes none, and 200 afterwards."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""What a running edge answers to requests as people and their tools really write them."""
+"""The answers of a running edge to requests as people and their tools really write them."""
 
 import asyncio
 import gzip
@@ -10,7 +10,8 @@ import msgspec
 import pytest
 
 from contracts.process import log
-from services.edge.errors import Damaged, on_damaged
+from services.edge.error_handlers import on_damaged
+from services.edge.errors import Damaged
 from tests.kit.edge import PROMPT, Edge, picture, post
 from tests.kit.waiting import eventually
 

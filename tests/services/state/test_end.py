@@ -17,13 +17,13 @@ ENDS_WITHIN_S = 10
 # `python -m services.state`, on a store that hangs from the first look on, as a network mount does that has gone away.
 HANGING = """
 import asyncio, sys, time, uvloop
-from contracts.process import env, log
+from contracts.process import env, start
 from contracts.stores import Folder
 from services.state import __main__ as state
 async def files(self, inside=""): return await asyncio.to_thread(time.sleep, 60)
 assert hasattr(Folder, "files") and hasattr(state, "END_WITHIN_S")
 Folder.files, state.END_WITHIN_S = files, 1.0
-log.configure("state")
+start.configure("state")
 sys.exit(0 if uvloop.run(state.serve(env.read(state.Settings))) else 1)
 """
 

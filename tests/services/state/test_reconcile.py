@@ -37,7 +37,7 @@ async def lose_the_copy(link: Bus, job_id: str) -> None:
 async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(
     broker: Broker, link: Bus, records: Records
 ) -> None:
-    """As a broker leaves it that dies between storing a job and copying it."""
+    """Reconcile after a broker that died between storing a job and copying the job into the log."""
     payload = await enqueue(link, ID)
     await enqueue(link, OTHER)
     await lose_the_copy(link, ID)
@@ -54,7 +54,7 @@ async def test_a_job_whose_copy_is_missing_is_copied_into_the_log_once(
 
 
 async def test_a_copy_that_is_only_late_does_not_come_twice(link: Bus, records: Records) -> None:
-    """The same message id: where the broker has the copy on its way, ours is the repeat."""
+    """Copy with the message id of the broker's own copy, so that the log drops the later of the two."""
     await enqueue(link, ID)
     await lose_the_copy(link, ID)  # the broker still knows its message id
     await reconcile(JobLog(link, "state"), records)
@@ -73,7 +73,7 @@ async def test_an_ended_job_is_taken_from_the_queue(link: Bus, records: Records,
 
 
 async def lose_from_the_queue(link: Bus, job_id: str) -> None:
-    """As a broker does that finds the block damaged: it forgets the message, and its id."""
+    """Delete a message from the queue together with its message id, as a damaged block does."""
     await link.admin.delete_stream(subjects.JOBS_STREAM)
     await provision.provision(link, provision.Settings(nats_durability_unchecked=True))
     await enqueue(link, OTHER)

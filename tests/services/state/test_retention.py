@@ -25,6 +25,8 @@ def job_id(n: int) -> str:
 
 
 class Stores:
+    """Two empty stores in a folder, and the retention that is tested on them."""
+
     def __init__(self, folder: Path, link: Bus) -> None:
         self.videos, self.scratch = Folder(folder / "videos"), Folder(folder / "scratch")
         self.link = link
@@ -95,7 +97,7 @@ async def test_inputs_and_checkpoints_without_a_job_go_after_an_hour(stores: Sto
 
 
 async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> None:
-    """As a newer version may write one: this one does not know what became of the job."""
+    """Keep the files of a job whose ending a newer version wrote, and this version cannot read."""
     await stores.link.publish(f"video.events.{ID}.finished.succeeded", b'{"type":"JobSucceeded"}', within_s=2)
     await stores.link.publish(f"video.events.{job_id(1)}.finished.expired", b'{"type":"JobExpired"}', within_s=2)
     files = [

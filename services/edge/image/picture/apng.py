@@ -1,6 +1,6 @@
-"""Animated PNG: whether a file has several frames. Pure.
+"""Detect animated PNGs. Pure.
 
-A viewer that finds no sound animation shows the picture of IDAT, so that such a file is a still picture.
+A viewer that finds no sound animation shows the picture of IDAT, so a file with a broken animation is a still picture.
 """
 
 import struct
@@ -11,7 +11,7 @@ _ACTL_BYTES, _FCTL_BYTES, _SEQUENCE_BYTES = 8, 26, 4
 
 
 class Animation:
-    """Count the frames of a PNG. It lives as long as the file is read, and is given each sound chunk in turn."""
+    """Counts the frames of one PNG while the file is read; `png` passes each sound chunk in turn."""
 
     def __init__(self) -> None:
         self._announced: int | None = None
@@ -31,7 +31,7 @@ class Animation:
 
     @property
     def is_real(self) -> bool:
-        """Whether the file announces several frames and has them."""
+        """Return whether the file announces several frames and has them."""
         return (self._announced or 0) >= FRAMES_MIN and self._frames >= FRAMES_MIN
 
 

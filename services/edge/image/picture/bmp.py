@@ -1,4 +1,4 @@
-"""BMP: the file as it is, with the colour profile of its fifth header. Pure."""
+"""BMP: the file as it is, with the colour profile of a version 5 header. Pure."""
 
 import struct
 
@@ -8,14 +8,14 @@ FILE_HEADER_BYTES = 14
 V5_HEADER_BYTES = 124
 RUN_BYTES_MIN = 64 * 1024
 RUN_BYTES_A_PIXEL = 4
-"""Runs are decoded in Python: a small picture must not have very many that paint nothing."""
+"""Pillow decodes runs in Python, so a small picture may not have very many runs that paint nothing."""
 _RUNS = (1, 2)
 _EMBEDDED = 0x4D424544
 """`MBED`: the profile stands in the file."""
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a BMP. Raises `Refused` for one whose runs are more than its pixels can need."""
+    """Return the essence of a BMP. Raises `Refused` for a file with more runs than its pixels can need."""
     if struct.unpack_from("<I", data, FILE_HEADER_BYTES)[0] >= 40:
         width, height, _, _, compression = struct.unpack_from("<iiHHI", data, FILE_HEADER_BYTES + 4)
         if compression in _RUNS and len(data) > RUN_BYTES_MIN + RUN_BYTES_A_PIXEL * abs(width * height):
@@ -24,6 +24,7 @@ def essence(data: bytes) -> Essence:
 
 
 def _profile(data: bytes) -> bytes | None:
+    """Return the ICC profile in a BMP; None if there is none."""
     if len(data) < FILE_HEADER_BYTES + V5_HEADER_BYTES:
         return None
     if struct.unpack_from("<I", data, FILE_HEADER_BYTES)[0] < V5_HEADER_BYTES:

@@ -1,7 +1,7 @@
-"""Colours: the pixels of a picture as 8-bit sRGB, converted by its ICC profile, with transparency on white.
+"""Convert the pixels of a picture to 8-bit sRGB by its ICC profile, and put transparency on white.
 
-The work is done in strips, so that nothing of the picture's size is made but the result. A profile that is broken, too
-large or of another colour space than the pixels counts as none.
+The picture is converted in strips, so that only the result takes memory of the picture's size. A profile that is
+broken, too large, or of another colour space than the pixels counts as none.
 """
 
 import io
@@ -12,7 +12,7 @@ from services.edge.image.picture.essence import GREYS, PROFILE_BYTES_MAX
 
 STRIP_ROWS = 64
 LEVELS_SAME = 1
-"""A conversion that moves no colour by more than this is left out."""
+"""A conversion that moves no colour by more levels than this is left out."""
 _SAMPLES = bytes(range(0, 256, 17))
 _SPACE_AT = 16
 _SPACES = {b"RGB ": "RGB", b"GRAY": "L", b"CMYK": "CMYK"}
@@ -57,13 +57,14 @@ def _opaque(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
 
 
 def _seen(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
+    """Return the strip in sRGB, with its transparency dropped."""
     if convert is None:
         return strip.convert("RGB")
     return convert(strip)
 
 
 class _Conversion:
-    """Converts pictures from a profile's colours to sRGB."""
+    """Converts pictures from a profile's colours to sRGB. One for each picture that needs it."""
 
     def __init__(self, profile: bytes, space: str) -> None:
         from PIL import ImageCms  # noqa: PLC0415  # most pictures have no profile
@@ -79,11 +80,11 @@ class _Conversion:
 
     def __call__(self, picture: Image.Image) -> Image.Image:
         converted = self._apply(picture.convert(self._space), self._transform)
-        assert converted is not None  # noqa: S101  # only in place it returns nothing
+        assert converted is not None  # noqa: S101  # None is returned only if the conversion is in place
         return converted
 
     def changes(self) -> bool:
-        """Whether any colour is moved by more than can be a rounding."""
+        """Return whether any colour is moved by more than rounding can explain."""
         if self._space == "CMYK":
             return True
         levels = [(r, g, b) for r in _SAMPLES for g in _SAMPLES for b in _SAMPLES]
@@ -91,11 +92,11 @@ class _Conversion:
         sample.putdata(levels)
         sample = sample.convert(self._space)
         before, after = sample.convert("RGB").tobytes(), self(sample).tobytes()
-        return any(abs(one - other) > LEVELS_SAME for one, other in zip(before, after, strict=True))
+        return any(abs(level - moved) > LEVELS_SAME for level, moved in zip(before, after, strict=True))
 
 
 def _conversion(profile: bytes | None, mode: str) -> _Conversion | None:
-    """Return what converts pixels of this mode by a profile, or None if nothing needs to be done or can be."""
+    """Return the conversion of pixels of this mode by a profile; None if none is needed or possible."""
     if not profile or len(profile) > PROFILE_BYTES_MAX:
         return None
     space = _SPACES.get(profile[_SPACE_AT : _SPACE_AT + 4])
@@ -105,7 +106,7 @@ def _conversion(profile: bytes | None, mode: str) -> _Conversion | None:
     try:
         conversion = _Conversion(profile, space)
         return conversion if conversion.changes() else None
-    except Exception:  # noqa: BLE001  # littlecms says of a broken profile what it likes
+    except Exception:  # noqa: BLE001  # littlecms raises nearly anything on a broken profile
         return None
 
 

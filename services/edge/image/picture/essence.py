@@ -1,4 +1,4 @@
-"""The essence of a picture file: what a decoder is given, and what says how the pixels are to be seen. Pure."""
+"""The essence of a picture file: the bytes for a decoder, and the metadata on which the look of its pixels depends."""
 
 from typing import NamedTuple
 
@@ -9,19 +9,19 @@ PROFILE_BYTES_MAX = 8 * 1024**2
 
 
 class Refused(Exception):
-    """The picture is not taken; the text is shown to who sent it."""
+    """The picture is refused. The text says why, and is shown to the client."""
 
 
 DAMAGED = "it is damaged and cannot be decoded"
 
 
 class Essence(NamedTuple):
-    """A picture file without anything that its pixels do not need.
+    """A picture file, reduced to what its pixels need.
 
     `format` is Pillow's name. `orientation` is that of EXIF, 1 to 8. `profile` is an ICC profile, if the file has one
-    that Pillow does not hand over. `greys` are the samples that mean black and white, if a grey has more than 8 bits.
-    `passes` says how often decoding goes over all pixels. `is_open_ended` says that
-    the end of the file is missing, so that pixels may be missing too.
+    that Pillow does not return. `greys` are the samples of black and white, if a grey has more than 8 bits. `passes` is
+    how often decoding goes over all pixels. `is_open_ended` says that the end of the file is missing, so that pixels
+    may be missing too.
     """
 
     data: bytes

@@ -1,4 +1,4 @@
-"""EXIF: the orientation and nothing else, so that no other tag can matter. Pure."""
+"""Read the orientation in an EXIF block, and no other tag, so that damage elsewhere cannot matter. Pure."""
 
 import struct
 
@@ -13,9 +13,9 @@ _PREFIX = b"Exif\0\0"
 
 
 def orientation(block: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 to 8; 1 if there is none that can be read.
+    """Return the orientation in an EXIF block, 1 to 8; 1 if there is no readable one.
 
-    The first directory is searched as far as it goes; all other tags may be damaged.
+    The first directory is searched as far as the block goes.
     """
     tiff = block[len(_PREFIX) :] if block.startswith(_PREFIX[:4]) else block
     order = _ORDERS.get(tiff[:2])

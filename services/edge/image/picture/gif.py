@@ -9,11 +9,11 @@ TRAILER = b";"
 CONTROL_BYTES = 8
 _EXTENSION, _IMAGE = 0x21, 0x2C
 _CONTROL = b"\x21\xf9\x04"
-"""How a graphic control begins: one of another length is left out."""
+"""The beginning of a graphic control of the right length; any other one is left out."""
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a GIF. Raises `Refused` for an animated one, or one of too many blocks."""
+    """Return the essence of a GIF. Raises `Refused` for an animated file, or a file of too many blocks."""
     if len(data) < HEAD_BYTES:
         raise Refused(DAMAGED)
     at = HEAD_BYTES + _table_bytes(data[10])
@@ -41,10 +41,10 @@ def essence(data: bytes) -> Essence:
 
 
 def _table_bytes(flags: int) -> int:
-    """Return the size of a colour table, which flags announce."""
+    """Return the size in bytes of the colour table that these flags announce."""
     return 3 * 2 ** ((flags & 7) + 1) if flags & 0x80 else 0
 
 
 def _descriptor_bytes(data: bytes, at: int) -> int:
-    """Return the size of what stands before an image's data: its descriptor, its colours, its code size."""
+    """Return the bytes before an image's data: its descriptor, its colours, its code size."""
     return 11 + (_table_bytes(data[at + 9]) if at + 9 < len(data) else 0)

@@ -1,6 +1,6 @@
-"""AVIF and HEIC, which are both boxes of ISO BMFF: what their metadata says of colours. Pure.
+"""AVIF and HEIC, both files of boxes (ISO BMFF): the file without EXIF, and the colours in its metadata. Pure.
 
-An EXIF block is hidden from the decoder: orientation stands in the file's own properties, which decoders apply.
+The EXIF block is hidden from the decoder, because decoders apply the orientation in the file's own properties.
 """
 
 import struct
@@ -24,7 +24,7 @@ def essence(data: bytes, form: str) -> Essence:
 
 
 def _profile(meta: bytes) -> bytes | None:
-    """Return what the primary picture's code points mean, unless the decoder finds an ICC profile there."""
+    """Return the profile of the primary picture's code points; None if the decoder finds an ICC profile itself."""
     at = meta.find(b"colrnclx")
     if at < 0 or b"colrprof" in meta or b"colrrICC" in meta or at + 12 > len(meta):
         return None
@@ -32,7 +32,7 @@ def _profile(meta: bytes) -> bytes | None:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Each box of a level: its kind, and where its content begins and ends."""
+    """Yield each box of one level: its kind, and the begin and end of its content."""
     for _ in range(BOXES_MAX):
         if at + 8 > end:
             return

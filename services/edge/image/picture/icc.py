@@ -1,4 +1,4 @@
-"""ICC profiles made from primaries, a white point and a curve (ICC.1, matrix and tone curves). Pure."""
+"""Make ICC profiles from primaries, a white point and a tone curve (ICC.1, matrix/TRC profiles). Pure."""
 
 import struct
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ SRGB: tuple[Pair, Pair, Pair] = ((0.64, 0.33), (0.30, 0.60), (0.15, 0.06))
 SRGB_CHRM = struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000)
 GAMMA = 1 / 2.2
 GAMMA_TOLERANCE = 0.05
-"""libpng's: a file whose gamma is as near to 1 / 2.2 as this is shown as it is."""
+"""libpng's tolerance: a gamma as near to 1 / 2.2 as this counts as sRGB's."""
 CHROMATICITY_TOLERANCE = 0.002
 
 _BRADFORD: tuple[Row, Row, Row] = ((0.8951, 0.2664, -0.1614), (-0.7502, 1.7135, 0.0367), (0.0389, -0.0685, 1.0296))
@@ -27,13 +27,13 @@ _PRIMARIES: dict[int, tuple[tuple[Pair, Pair, Pair], Pair]] = {
     12: (((0.680, 0.320), (0.265, 0.690), (0.150, 0.060)), D65),
     22: (((0.630, 0.340), (0.295, 0.605), (0.155, 0.077)), D65),
 }
-"""By the code points of ITU-T H.273. 1 is sRGB's own, 2 means unknown."""
+"""Primaries and white point by the code points of ITU-T H.273. 1 is sRGB's own, 2 means unknown."""
 _GAMMAS = {4: 2.2, 5: 2.8, 8: 1.0}
 """Transfer functions of H.273 that are a plain power; all others, also those of HDR, count as sRGB's."""
 
 
 def of_code_points(primaries: int, transfer: int) -> bytes | None:
-    """Return the profile that code points mean (H.273); None where they mean sRGB, or nothing that is known here."""
+    """Return the profile of two code points (H.273); None if they mean sRGB, or are unknown."""
     if primaries not in _PRIMARIES and transfer not in _GAMMAS:
         return None
     corners, white = _PRIMARIES.get(primaries, (SRGB, D65))
@@ -41,7 +41,7 @@ def of_code_points(primaries: int, transfer: int) -> bytes | None:
 
 
 def of_gamma(gamma: float, chromaticities: Sequence[float]) -> bytes | None:
-    """Return the profile of a file's gamma and chromaticities (white, red, green, blue); None where they mean sRGB."""
+    """Return the profile of a file's gamma and chromaticities (white, red, green, blue); None if they mean sRGB."""
     pairs = list(zip(chromaticities[::2], chromaticities[1::2], strict=True))
     usual = [D65, *SRGB]
     is_usual = all(
@@ -56,7 +56,7 @@ def of_gamma(gamma: float, chromaticities: Sequence[float]) -> bytes | None:
 
 
 def matrix_profile(primaries: tuple[Pair, Pair, Pair], white: Pair, gamma: float | None) -> bytes:
-    """Return an RGB profile; without a gamma its curve is sRGB's. Raises `ValueError` for impossible chromaticities."""
+    """Return an RGB profile, whose curve is sRGB's if `gamma` is None. Raises `ValueError` for impossible colours."""
     white_xyz = _xyz_of(white)
     corners = [_xyz_of(pair) for pair in primaries]
     weights = _solved(corners, white_xyz)
@@ -73,6 +73,7 @@ def matrix_profile(primaries: tuple[Pair, Pair, Pair], white: Pair, gamma: float
 
 
 def _xyz_of(pair: Pair) -> Row:
+    """Return the XYZ of a chromaticity at luminance 1. Raises `ValueError`."""
     x, y = pair
     if y <= 0:
         raise ValueError("a chromaticity without luminance")
@@ -88,7 +89,7 @@ def _determinant(a: Row, b: Row, c: Row) -> float:
 
 
 def _solved(columns: Sequence[Row], target: Row) -> Row:
-    """Return the weights that make the target of these columns (Cramer's rule)."""
+    """Return the weights by which the columns add up to the target (Cramer's rule). Raises `ValueError`."""
     a, b, c = columns
     whole = _determinant(a, b, c)
     if abs(whole) < 1e-9:
@@ -101,12 +102,13 @@ def _solved(columns: Sequence[Row], target: Row) -> Row:
 
 
 def _times(rows: tuple[Row, Row, Row], column: Row) -> Row:
-    first, second, third = (sum(one * other for one, other in zip(row, column, strict=True)) for row in rows)
+    """Return the product of a matrix and a column."""
+    first, second, third = (sum(factor * value for factor, value in zip(row, column, strict=True)) for row in rows)
     return first, second, third
 
 
 def _adapted(xyz: Row, white: Row) -> Row:
-    """Return what a colour under this white is under D50 (Bradford)."""
+    """Return a colour under this white, adapted to D50 (Bradford)."""
     cone, cone_white, cone_d50 = (_times(_BRADFORD, row) for row in (xyz, white, D50_XYZ))
     moved = [value * to / of for value, to, of in zip(cone, cone_d50, cone_white, strict=True)]
     columns: tuple[Row, Row, Row] = tuple(zip(*_BRADFORD, strict=True))  # pyright: ignore[reportAssignmentType]
@@ -114,6 +116,7 @@ def _adapted(xyz: Row, white: Row) -> Row:
 
 
 def _fixed(value: float) -> bytes:
+    """Return a number as an s15Fixed16Number."""
     return struct.pack(">i", round(value * 65536))
 
 
@@ -122,11 +125,13 @@ def _xyz_tag(xyz: Row) -> bytes:
 
 
 def _curve(gamma: float | None) -> bytes:
+    """Return a parametric curve: a plain power, or sRGB's curve if `gamma` is None."""
     kind, values = (3, _SRGB_CURVE) if gamma is None else (0, (gamma,))
     return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(_fixed(value) for value in values)
 
 
 def _file(tags: dict[bytes, bytes]) -> bytes:
+    """Return the profile with these tags, as a file."""
     table, body, at = b"", b"", 132 + 12 * len(tags)
     for name, tag in tags.items():
         padded = tag + bytes(-len(tag) % 4)

@@ -1,7 +1,7 @@
-"""JPEG: its segments up to the picture's own end marker, counted before a decoder sees them. Pure.
+"""JPEG: the segments that pixels need, up to the end marker, counted before a decoder sees them. Pure.
 
-Decoders read a file segment by segment, some of them in Python, and each scan is a pass over all pixels: a cheap file
-of very many parts is dear to decode. What stands behind the end marker (a film, a depth map) is no part of the picture.
+Decoders read a file segment by segment, partly in Python, and each scan is a pass over all pixels: a small file of very
+many parts is costly to decode. Data behind the end marker (a film, a depth map) does not belong to the picture.
 """
 
 import re
@@ -14,13 +14,13 @@ SEGMENTS_MAX = 4096
 FILL_BYTES_MAX = 64 * 1024
 
 _MARKER = re.compile(rb"\xff++(?![\x00\xd0-\xd7])", re.DOTALL)
-"""Any but the markers of a restart and what stands for a byte 0xFF in compressed data."""
+"""Any marker, except those of a restart and the escape for a byte 0xFF in compressed data."""
 _SOI, _EOI, _SOS, _APP0, _APP1, _APP15, _COM = 0xD8, 0xD9, 0xDA, 0xE0, 0xE1, 0xEF, 0xFE
 _NO_LENGTH = (0x01, _SOI)
 _PROGRESSIVE = (0xC2, 0xC6, 0xCA, 0xCE)
 _APP2 = 0xE2
 _KEPT = {_APP0: (b"JFIF\0", 14), 0xEE: (b"Adobe", 12)}
-"""The application segments that a decoder needs: how they begin, and the bytes below which libjpeg skips them."""
+"""The application segments that a decoder needs: their beginning, and the length below which libjpeg skips them."""
 _ICC = b"ICC_PROFILE\0"
 _ICC_HEAD_BYTES = len(_ICC) + 2
 """The name, the number of a part, and how many parts there are."""
@@ -29,7 +29,7 @@ _WIDE_BITS = (12, 16)
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a JPEG. Raises `Refused` for one that has too many parts."""
+    """Return the essence of a JPEG. Raises `Refused` for a file that is damaged or has too many parts."""
     kept = [data[:2]]
     turned, passes, coded, kind, parts = None, 0, _Coded(), 0, list[bytes]()
     for kind, segment, scan in _segments(data):
@@ -60,7 +60,7 @@ def essence(data: bytes) -> Essence:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Each segment up to the end marker: its kind, the whole of it, and the compressed data of a scan behind it."""
+    """Yield each segment up to the end marker: its kind, its bytes, and the compressed data of a scan behind it."""
     segments = fill = 0
     at, kind, begin = 2, 0, 2
     while (marker := _MARKER.search(data, at)) is not None and marker.end() < len(data):
@@ -81,9 +81,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
 
 
 def _profile(parts: list[bytes]) -> bytes | None:
-    """Return the ICC profile of these parts (number, count, bytes); None if one is missing, doubled or contradicts.
+    """Return the ICC profile of these parts (number, count, bytes); None if a part is missing, doubled or contradicts.
 
-    What follows the last part that is needed is not looked at.
+    Parts behind the last one that is needed are ignored.
     """
     found: dict[int, bytes] = {}
     for part in parts:
@@ -98,6 +98,7 @@ def _profile(parts: list[bytes]) -> bytes | None:
 
 
 def _is_needed(kind: int, body: bytes) -> bool:
+    """Return whether a decoder needs this segment."""
     if kind in _KEPT:
         begin, bytes_min = _KEPT[kind]
         return body.startswith(begin) and len(body) >= bytes_min
@@ -105,7 +106,7 @@ def _is_needed(kind: int, body: bytes) -> bool:
 
 
 class _Coded:
-    """What the scans of a file have said of each component's coefficients."""
+    """Notes which coefficients of each component the scans have coded. One for each file."""
 
     def __init__(self) -> None:
         self._is_progressive = False
@@ -120,7 +121,7 @@ class _Coded:
             self._is_progressive, self._components = kind in _PROGRESSIVE, body[5]
 
     def count_scan(self, body: bytes) -> None:
-        """Take note of a scan's header. The lowest bit of a coefficient is known once a scan has said it."""
+        """Take note of a scan's header. A coefficient is complete once a scan has coded its lowest bit."""
         count = body[0] if body else 0
         if len(body) < 4 + 2 * count:
             return
@@ -134,5 +135,5 @@ class _Coded:
 
     @property
     def is_whole(self) -> bool:
-        """Whether every coefficient of every component has had its last scan begun."""
+        """Return whether the last scan of every coefficient of every component has begun."""
         return len(self._missing) >= self._components and not any(self._missing.values())

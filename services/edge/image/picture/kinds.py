@@ -1,6 +1,7 @@
-"""What a file is, told from its first bytes, whatever the sender calls it. Pure.
+"""Detect the format of a file by its first bytes (magic numbers), whatever the sender calls it. Pure.
 
-Six formats are read, and HEIC by an extra package. Everything else is refused by its own name.
+`decode` calls `essence_of`. Seven formats are read, and HEIC by an extra package. Every other known
+format is refused by its name.
 """
 
 import re
@@ -66,7 +67,7 @@ _HEIC_FILM = frozenset((b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"))
 
 
 def essence_of(data: bytes) -> Essence:
-    """Return the essence of a picture. Raises `Refused`, which names what else it is."""
+    """Return the essence of a picture. Raises `Refused`, which names the format of a file that is not read."""
     if not data:
         raise Refused(f"it is empty; {WANTED}")
     for pattern, essence in _READ:
@@ -78,7 +79,7 @@ def essence_of(data: bytes) -> Essence:
 
 
 def _boxed(data: bytes) -> Essence:
-    """Return the essence of a file of boxes (ISO BMFF), of which AVIF and HEIC are kinds, and films as well."""
+    """Return the essence of a file of boxes (ISO BMFF): AVIF or HEIC. Raises `Refused`, for films and all others."""
     length = min(int.from_bytes(data[:4]), 16 + 4 * BRANDS_MAX)
     major, brands = data[8:12], {data[at : at + 4] for at in (8, *range(16, length - 3, 4))}
     if major == b"crx ":
@@ -100,6 +101,7 @@ def _boxed(data: bytes) -> Essence:
 
 
 def _refusal(data: bytes) -> str:
+    """Return the sentence that refuses a file of no format that is read."""
     head = data[:SNIFFED_BYTES]
     if (before := _HIDDEN_PICTURE.match(head)) is not None:
         return f"this is a picture with {before.end()} bytes before it that are no part of it"
@@ -114,7 +116,7 @@ def _refusal(data: bytes) -> str:
 
 
 def _text(head: bytes) -> str | None:
-    """Return what kind of text this is, or None if it is none."""
+    """Return the kind of a text, by its first bytes; None if the bytes are no text."""
     lower = head.lower()
     if _MARKUP.match(head):
         if b"<svg" in lower:

@@ -1,7 +1,7 @@
-"""PNG: the chunks that pixels need, and what the others say of colours, transparency and orientation. Pure.
+"""PNG: the chunks that pixels need, and the colours, transparency and orientation in other chunks. Pure.
 
-Text is not unpacked. An ancillary chunk whose checksum or length is wrong counts as absent, and of several of one kind
-the first sound one counts, as in libpng. A missing IEND is added.
+Text is not unpacked. An ancillary chunk with a wrong checksum or length counts as absent, and the first sound chunk of
+a kind counts, as in libpng. A missing IEND is added.
 """
 
 import struct
@@ -19,12 +19,12 @@ CHUNK_AROUND_BYTES = 12
 IHDR_BYTES = 13
 _GREY, _RGB, _PALETTE = 0, 2, 3
 _SAID = (b"tRNS", b"eXIf", *png_colours.KINDS)
-"""The ancillary chunks that say how pixels are to be seen."""
+"""The ancillary chunks on which the look of the pixels depends."""
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 
 
 class _Head(NamedTuple):
-    """What IHDR says, and how many entries the palette has."""
+    """The contents of IHDR, and the number of entries in the palette."""
 
     width: int = 0
     height: int = 0
@@ -34,7 +34,7 @@ class _Head(NamedTuple):
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a PNG. Raises `Refused` for an animated one, or one of too many chunks."""
+    """Return the essence of a PNG. Raises `Refused` for an animated file, or a file of too many chunks."""
     kept: list[bytes | memoryview] = [MAGIC]
     said: dict[bytes, bytes] = {}
     head, has_pixels, animation = _Head(), False, Animation()
@@ -54,7 +54,7 @@ def essence(data: bytes) -> Essence:
         ):
             said[kind] = useful
             kept += [_chunk(kind, useful)] if kind == b"tRNS" else []
-        if kind[0] & 0x20 == 0 and kind != b"IEND":  # critical: kept as it is, its checksum too
+        if kind[0] & 0x20 == 0 and kind != b"IEND":  # a critical chunk is kept unchanged, with its checksum
             kept.append(chunk)
             has_pixels = has_pixels or kind == b"IDAT"
     if animation.is_real:
@@ -65,22 +65,23 @@ def essence(data: bytes) -> Essence:
 
 
 def _head_with(kind: bytes, body: memoryview, head: _Head) -> _Head:
+    """Return the head with the contents of an IHDR or PLTE chunk."""
     if kind == b"PLTE":
         return head._replace(entries=min(len(body) // 3, 2**head.depth))
     return _Head(*struct.unpack_from(">IIBB", body)) if len(body) == IHDR_BYTES else head
 
 
 def _useful(kind: bytes, body: bytes, head: _Head) -> bytes | None:
-    """Return the body of an ancillary chunk; None if the chunk is not as it must be."""
+    """Return the body of an ancillary chunk; None if the chunk is malformed."""
     if kind == b"tRNS":
         return _transparency(body, head)
     return body if kind == b"eXIf" or png_colours.is_sound(kind, body) else None
 
 
 def _transparency(body: bytes, head: _Head) -> bytes | None:
-    """Return a tRNS chunk's body for samples as the decoder has them; None if the chunk is not as it must be.
+    """Return a tRNS chunk's body for the samples that the decoder returns; None if the chunk is malformed.
 
-    The decoder scales grey of fewer than 8 bits up to 8, and takes 16-bit RGB down to 8.
+    The decoder scales grey of fewer than 8 bits up to 8 bits, and 16-bit RGB down to 8 bits.
     """
     if head.colour == _PALETTE:
         return body if 0 < len(body) <= head.entries else None
@@ -96,7 +97,7 @@ def _transparency(body: bytes, head: _Head) -> bytes | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bytes | memoryview]]:
-    """Each chunk up to IEND: its type, its body, and the whole of it; the last one perhaps cut off, and then mended."""
+    """Yield each chunk up to IEND: its type, its body, and all its bytes. A last chunk that is cut off is completed."""
     whole, at = memoryview(data), len(MAGIC)
     for _ in range(CHUNKS_MAX):
         if at + 8 > len(data):
@@ -117,4 +118,5 @@ def _is_intact(chunk: bytes | memoryview) -> bool:
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk with its length and its checksum."""
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))

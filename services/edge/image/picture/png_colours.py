@@ -1,6 +1,6 @@
-"""The colours of a PNG: the ICC profile that its cICP, iCCP, sRGB, gAMA and cHRM chunks mean. Pure.
+"""The colours of a PNG: the ICC profile of its cICP, iCCP, sRGB, gAMA and cHRM chunks. Pure.
 
-A chunk that is not as the standard has it counts as absent, as in libpng.
+A malformed chunk counts as absent, as in libpng.
 """
 
 import struct
@@ -19,7 +19,7 @@ _SIGNATURE, _SIGNATURE_AT = b"acsp", 36
 
 
 def is_sound(kind: bytes, body: bytes | memoryview) -> bool:
-    """Return whether a chunk of these kinds has a length and values that mean something."""
+    """Return whether a chunk of one of `KINDS` has the right length and known values."""
     if kind in _LENGTHS and len(body) != _LENGTHS[kind]:
         return False
     if kind == b"cICP":
@@ -29,7 +29,7 @@ def is_sound(kind: bytes, body: bytes | memoryview) -> bool:
 
 
 def profile(colours: dict[bytes, bytes]) -> bytes | None:
-    """Return the ICC profile that the first of these sound chunks means: cICP, iCCP, sRGB, gAMA with cHRM."""
+    """Return the ICC profile of the first of these sound chunks: cICP, iCCP, sRGB, gAMA with cHRM; None for sRGB."""
     if b"cICP" in colours:
         return icc.of_code_points(*colours[b"cICP"][:2])
     if b"iCCP" in colours and (embedded := _unpacked(colours[b"iCCP"])) is not None:
@@ -45,7 +45,7 @@ def profile(colours: dict[bytes, bytes]) -> bytes | None:
 
 
 def _unpacked(body: bytes) -> bytes | None:
-    """Return the profile in an iCCP chunk; None if it cannot be unpacked, or is too large or none."""
+    """Return the profile in an iCCP chunk; None if it cannot be unpacked, is too large, or is not a profile."""
     name, _, rest = body.partition(b"\0")
     unpacking = zlib.decompressobj()
     if not 0 < len(name) <= NAME_BYTES_MAX or rest[:1] != b"\0":

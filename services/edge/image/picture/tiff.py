@@ -1,7 +1,7 @@
-"""TIFF: one directory with the tags that pixels need. Pure.
+"""TIFF: the file with one new directory, which has the tags that pixels need. Pure.
 
-The directory of the picture is written anew behind the file's bytes, so that no other page, thumbnail, EXIF block or
-damaged tag is ever read.
+The new directory stands behind the file's bytes, so that a decoder never reads another page, a thumbnail, an EXIF block
+or a damaged tag.
 """
 
 import struct
@@ -30,7 +30,7 @@ _SIZES_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11:
 
 
 class _Form(NamedTuple):
-    """How numbers stand in a TIFF, or in a BigTIFF."""
+    """The formats of numbers in a TIFF or a BigTIFF, for `struct`."""
 
     order: str
     counter: str
@@ -40,7 +40,7 @@ class _Form(NamedTuple):
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a TIFF. Raises `Refused` for one of several pages, or one without any."""
+    """Return the essence of a TIFF. Raises `Refused` for a file of several pages, or of none."""
     form = _form_of(data)
     pages = [page for page in _pages(data, form) if not _is_smaller(page, form)]
     if not pages:
@@ -50,7 +50,7 @@ def essence(data: bytes) -> Essence:
     entries = [entry for entry in pages[0] if _tag(entry, form) in _NEEDED and _is_sound(entry, form, data)]
     _check_pixels(entries, form, data)
     greys = tiff_samples.greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
-    if greys != GREYS:  # the decoder hands over the samples as they are, and knows 12 bits of one kind alone
+    if greys != GREYS:  # the decoder returns the samples unscaled, and reads 12 bits only where black is zero
         entries = [
             _black_is_zero(form) if _tag(entry, form) == tiff_samples.PHOTOMETRIC else entry for entry in entries
         ]
@@ -65,7 +65,7 @@ def essence(data: bytes) -> Essence:
 
 
 def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
-    """Refuse a file whose strips or tiles are not all in it: behind its end stands the new directory."""
+    """Raise `Refused` if strips or tiles lie beyond the file's end, where the new directory will stand."""
     named = {_tag(entry, form): entry for entry in entries}
     for offsets, counts in _STRIPS:
         if offsets in named and counts in named:
@@ -77,19 +77,19 @@ def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
 
 
 def _samples(page: list[bytes], form: _Form, data: bytes) -> dict[int, tuple[int, ...]]:
-    """Return the numbers of the tags that say what samples are. The format of samples is not handed to the decoder."""
+    """Return the numbers of the tags that describe samples. The decoder does not get the tag of their format."""
     wanted = [entry for entry in page if _tag(entry, form) in tiff_samples.TAGS and _is_sound(entry, form, data)]
     return {_tag(entry, form): _numbers(entry, form, data) for entry in wanted if _count(entry, form) <= SAMPLES_MAX}
 
 
 def _black_is_zero(form: _Form) -> bytes:
-    """Return the entry that says so of the picture's greys."""
+    """Return the directory entry that says that 0 means black."""
     head = struct.pack(form.order + "HH" + form.offset, tiff_samples.PHOTOMETRIC, 3, 1)
     return (head + struct.pack(form.order + "H", 1)).ljust(form.entry_bytes, b"\0")
 
 
 def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:
-    """The whole numbers of an entry, which stand in it or elsewhere in the file."""
+    """Return the whole numbers of an entry, which stand in the entry or elsewhere in the file."""
     (kind,) = struct.unpack_from(f"{form.order}H", entry, 2)
     count = _count(entry, form)
     where = form.entry_bytes - struct.calcsize(form.order + form.offset)
@@ -102,6 +102,7 @@ def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:
 
 
 def _form_of(data: bytes) -> _Form:
+    """Return the formats of numbers, by the byte order and the version in the file's head."""
     order = "<" if data[:2] == b"II" else ">"
     if struct.unpack_from(f"{order}H", data, 2)[0] == 43:
         return _Form(order, "Q", "Q", 20, 8)
@@ -109,7 +110,7 @@ def _form_of(data: bytes) -> _Form:
 
 
 def _pages(data: bytes, form: _Form) -> Iterator[list[bytes]]:
-    """The entries of each directory in the chain, as far as it can be read."""
+    """Yield the entries of each directory in the chain, as far as the chain can be read."""
     at, seen = form.first_at, set[int]()
     while len(seen) < PAGES_MAX:
         try:
@@ -132,24 +133,24 @@ def _tag(entry: bytes, form: _Form) -> int:
 
 
 def _count(entry: bytes, form: _Form) -> int:
-    """How many values an entry has."""
+    """Return the number of an entry's values."""
     return struct.unpack_from(form.order + form.offset, entry, 4)[0]
 
 
 def _value(entry: bytes, form: _Form) -> int:
-    """The one number that stands in an entry itself."""
+    """Return the one number that stands in the entry itself."""
     kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
     where = form.entry_bytes - struct.calcsize(form.order + form.offset)
     return struct.unpack_from(form.order + ("H" if kind == 3 else "I"), entry, where)[0]
 
 
 def _is_smaller(page: list[bytes], form: _Form) -> bool:
-    """Whether a page is a thumbnail of another one, or its mask."""
+    """Return whether a page is a thumbnail or a mask of another page."""
     return any(_tag(entry, form) == NEW_SUBFILE_TYPE and _value(entry, form) & _SMALLER_OR_MASK for entry in page)
 
 
 def _is_sound(entry: bytes, form: _Form, data: bytes) -> bool:
-    """Whether an entry can be read. An orientation must be one of the eight."""
+    """Return whether an entry can be read. An orientation must be one of the eight."""
     kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
     count = _count(entry, form)
     size = _SIZES_BYTES.get(kind, 0) * count

@@ -1,6 +1,6 @@
-"""The samples of a TIFF: which are read, and what they are called if they are not. Pure.
+"""Check the samples of a TIFF, and refuse those that are not read by their names. Pure.
 
-A decoder that is given others paints them black, or says that the file is damaged.
+A decoder would paint other samples black, or call the file damaged.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ _PLAIN, _SEPARATE = 1, 2
 
 
 def greys(values: Values, *, is_big_endian: bool = False) -> tuple[int, int]:
-    """Return the samples of black and white, which matter for a grey of more than 8 bits.
+    """Return the samples of black and of white, which matter for a grey of more than 8 bits.
 
     Raises `Refused` for samples that are not read.
     """
@@ -53,7 +53,7 @@ def greys(values: Values, *, is_big_endian: bool = False) -> tuple[int, int]:
 
 
 def _check_kind(values: Values, bits: int, photometric: int) -> None:
-    """Refuse samples that are no unsigned numbers of up to 16 bits, or that mean no colours known here."""
+    """Raise `Refused` for samples that are not unsigned numbers of up to 16 bits, or have an unknown colour space."""
     for form in values.get(SAMPLE_FORMAT, ()):
         if form in _FORMATS:
             raise Refused(f"this is a TIFF of {_FORMATS[form].format(bits=bits)}; {_READ}")
@@ -66,7 +66,7 @@ def _check_kind(values: Values, bits: int, photometric: int) -> None:
 
 
 def _check_layout(values: Values, bits: int, photometric: int, *, is_big_endian: bool) -> None:
-    """Refuse what the decoder does not unpack, or unpacks into another picture."""
+    """Raise `Refused` for samples that the decoder does not unpack, or unpacks wrongly."""
     compression = values.get(COMPRESSION, (_PLAIN,))[0]
     if compression not in _COMPRESSIONS:
         raise Refused("this is a TIFF of a compression that is not read here")

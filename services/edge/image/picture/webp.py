@@ -9,14 +9,14 @@ CHUNKS_MAX = 1024
 HEAD_BYTES = 12
 CHUNK_HEAD_BYTES = 8
 VP8X_BYTES = 10
-"""A shorter one counts as absent: the pixels have a size of their own."""
+"""A shorter VP8X chunk counts as absent: the pixels have a size of their own."""
 _PIXELS = (b"ALPH", b"VP8 ", b"VP8L", b"ANIM", b"ANMF")
 _METADATA_FLAGS = 0x2C
-"""In VP8X: there are a profile, EXIF, XMP."""
+"""The flags in VP8X that announce a profile, EXIF and XMP."""
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a WebP. Raises `Refused` for an animated one, or one of too many chunks."""
+    """Return the essence of a WebP. Raises `Refused` for an animated file, or a file of too many chunks."""
     kept: list[bytes] = []
     profile, turned, frames = None, UPRIGHT, 0
     at, whole = HEAD_BYTES, memoryview(data)
@@ -45,4 +45,5 @@ def essence(data: bytes) -> Essence:
 
 
 def _chunk(kind: bytes, length: int, body: bytes) -> bytes:
+    """Return a chunk with its head, padded to an even length."""
     return kind + struct.pack("<I", length) + body + b"\0" * (length % 2)

@@ -6,7 +6,7 @@ import torch
 
 from inference.pocket.data.motions import KINDS, MOTIONS, Kind, Motion, clip
 from inference.pocket.data.pictures import picture
-from inference.pocket.evaluation.metrics import drift_px, seen
+from inference.pocket.evaluation.metrics import drift_px, recognise_motion
 
 PICTURE = torch.from_numpy(picture(5, 192, 128))
 SIZE = (96, 64)
@@ -50,7 +50,7 @@ def test_a_point_goes_outwards_when_the_camera_zooms_in():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_judge_recognises_every_motion(kind: Kind):
-    assert seen(clip(PICTURE, Motion(kind), 13, SIZE), PICTURE, "normal") == kind
+    assert recognise_motion(clip(PICTURE, Motion(kind), 13, SIZE), PICTURE, "normal") == kind
 
 
 def test_the_judge_measures_how_far_a_picture_drifts():

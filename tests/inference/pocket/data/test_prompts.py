@@ -8,9 +8,10 @@ import pytest
 from diffusers.pipelines.wan.pipeline_wan_i2v import prompt_clean
 
 from inference.pocket.data.motions import MOTIONS, Motion
-from inference.pocket.data.prompts import PICTURES, SLIDE_VERBS, prompt, unsaid
+from inference.pocket.data.prompt_words import PICTURES, SLIDE_VERBS
+from inference.pocket.data.prompts import prompt, prompt_without_motion
 from inference.pocket.data.tokenizer import tokenizer
-from inference.pocket.training.text_training import tokens
+from inference.pocket.training.text_training import tokenize
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT
 
 MANY = 60
@@ -41,13 +42,13 @@ def test_verbs_are_spelt_as_people_spell_them():
 def test_a_prompt_is_read_in_training_as_in_a_job():
     """Full-width commas are made plain before UMT5 sees them."""
     words = tokenizer()
-    ids, mask = tokens(words, [DEFAULT_NEGATIVE_PROMPT])
+    ids, mask = tokenize(words, [DEFAULT_NEGATIVE_PROMPT])
     assert ids[0].tolist() == words(prompt_clean(DEFAULT_NEGATIVE_PROMPT)).input_ids
     assert mask.all()
 
 
 def test_what_asks_for_no_motion_names_none():
-    said = " ".join(unsaid(Random(seed)).lower() for seed in range(200)).split()
+    said = " ".join(prompt_without_motion(Random(seed)).lower() for seed in range(200)).split()
     assert not {"zoom", "pan", "rotate", "left", "right", "fast", "slowly"} & set(said)
 
 

@@ -7,10 +7,10 @@ import torch
 
 from inference.pocket import build
 from inference.pocket.data.latent_dataset import Views
-from inference.pocket.training.export import export, halved
+from inference.pocket.training.export import export, to_fp16
 from inference.pocket.training.finish import finish
 from inference.pocket.training.recipe import Finish
-from inference.pocket.training.run import Sitting
+from inference.pocket.training.run import TrainingRun
 from inference.pocket.training.stage import Schedule, losses
 from inference.wan.checkpoint.open import open_checkpoint
 from tests.kit.short_training import SECONDS, SMALL
@@ -25,25 +25,25 @@ TINY = Finish(
     clip_batch=1,
     clip_frames=5,
     side=32,
-    prompts_a_motion=1,
+    prompts_per_motion=1,
 )
 
 
 def test_a_checkpoint_is_trained_further_and_written_anew(state: Path, tmp_path: Path):
     export(tmp_path / "begun", state, SECONDS)
-    parts = build.read(tmp_path / "begun")
+    model = build.read(tmp_path / "begun")
     before = {
         name: parameter.detach().clone()
-        for module in (parts.vae, parts.transformer, parts.text_encoder)
+        for module in (model.vae, model.transformer, model.text_encoder)
         for name, parameter in module.named_parameters()
     }
     said: list[str] = []
-    finish(Sitting(tmp_path / "state", said.append), TINY, parts)
+    finish(TrainingRun(tmp_path / "state", said.append), TINY, model)
     assert len(losses(tmp_path / "state", "finish-transformer")) == 2
-    for module, changed in ((parts.vae, True), (parts.transformer, True), (parts.text_encoder, False)):
+    for module, changed in ((model.vae, True), (model.transformer, True), (model.text_encoder, False)):
         equal = [torch.equal(parameter, before[name]) for name, parameter in module.named_parameters()]
         assert all(equal) is not changed
-    build.write(tmp_path / "done", lambda: halved(parts), SMALL.card)
+    build.write(tmp_path / "done", lambda: to_fp16(model), SMALL.card)
     open_checkpoint(tmp_path / "done")
     for config in (tmp_path / "done").glob("*/config.json"):
         assert str(tmp_path) not in config.read_text()
@@ -53,22 +53,22 @@ def test_a_checkpoint_is_trained_further_and_written_anew(state: Path, tmp_path:
 
 def test_a_state_begun_from_other_weights_is_not_gone_on_with(state: Path, tmp_path: Path):
     export(tmp_path / "begun", state, SECONDS)
-    parts = build.read(tmp_path / "begun")
-    finish(Sitting(tmp_path / "state", print, learns=False), TINY, parts)
-    torch.nn.init.zeros_(parts.transformer.proj_out.weight)
+    model = build.read(tmp_path / "begun")
+    finish(TrainingRun(tmp_path / "state", print, trains=False), TINY, model)
+    torch.nn.init.zeros_(model.transformer.proj_out.weight)
     with pytest.raises(ValueError, match="other data"):
-        finish(Sitting(tmp_path / "state", print), TINY, parts)
+        finish(TrainingRun(tmp_path / "state", print), TINY, model)
 
 
 def test_a_stop_while_latents_are_made_costs_none_of_them(state: Path, tmp_path: Path):
     export(tmp_path / "begun", state, SECONDS)
-    sitting = Sitting(tmp_path / "state", lambda line: sitting.stop.set() if "finish-latents" in line else None)
-    finish(sitting, TINY, build.read(tmp_path / "begun"))
+    run = TrainingRun(tmp_path / "state", lambda line: run.stop.set() if "finish-latents" in line else None)
+    finish(run, TINY, build.read(tmp_path / "begun"))
     made = list((tmp_path / "state" / "finish-latents").iterdir())
     assert len(made) == 1
     before = made[0].stat().st_mtime_ns
     assert losses(tmp_path / "state", "finish-transformer") == []
-    finish(Sitting(tmp_path / "state", print), TINY, build.read(tmp_path / "begun"))
+    finish(TrainingRun(tmp_path / "state", print), TINY, build.read(tmp_path / "begun"))
     assert made[0].stat().st_mtime_ns == before
     assert len(losses(tmp_path / "state", "finish-transformer")) == 2
 
@@ -77,8 +77,8 @@ def test_what_has_been_finished_is_not_done_again(state: Path, tmp_path: Path):
     export(tmp_path / "begun", state, SECONDS)
     made: list[torch.Tensor] = []
     for expected in (True, False):
-        parts, said = build.read(tmp_path / "begun"), list[str]()
-        finish(Sitting(tmp_path / "state", said.append), TINY, parts)
+        model, said = build.read(tmp_path / "begun"), list[str]()
+        finish(TrainingRun(tmp_path / "state", said.append), TINY, model)
         assert bool(said) is expected
-        made.append(parts.transformer.proj_out.weight.detach().clone())
+        made.append(model.transformer.proj_out.weight.detach().clone())
     assert torch.equal(*made)

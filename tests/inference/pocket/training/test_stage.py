@@ -44,7 +44,7 @@ def test_a_stage_that_was_stopped_ends_as_one_that_was_not(tmp_path: Path):
     parts, whole = run(tmp_path / "parts"), run(tmp_path / "whole")
     assert parts.step == whole.step == SCHEDULE.steps
     assert parts.losses == pytest.approx(whole.losses, rel=1e-6)
-    for one, other in zip(parts.averaged().parameters(), whole.averaged().parameters(), strict=True):
+    for one, other in zip(parts.load_ema().parameters(), whole.load_ema().parameters(), strict=True):
         assert torch.equal(one, other)
     assert losses(tmp_path / "whole", "copy") == pytest.approx(whole.losses, rel=1e-6)
 

@@ -14,14 +14,15 @@ from inference.pocket.build import new_text_encoder, new_transformer
 from inference.pocket.data.motions import Motion
 from inference.pocket.data.pictures import picture
 from inference.pocket.data.tokenizer import tokenizer
-from inference.pocket.evaluation.evaluate import Yardstick, case, drawings, middle, summary
+from inference.pocket.evaluation.evaluate import Yardstick, centre_crop, drawings, evaluate_case, summary
 from inference.pocket.evaluation.metrics import psnr_db
 from inference.pocket.training.curve import CURVE, FINISHING, STAGES, Curve, curve, plot
-from inference.pocket.training.dit_training import ShortText, padded, prepare
+from inference.pocket.training.dit_init import initialise_transformer
+from inference.pocket.training.dit_training import ShortTextProcessor, pad_texts
 from inference.pocket.training.export import export
 from inference.pocket.training.recipe import CPU
 from inference.pocket.training.stage import Stage
-from inference.pocket.training.text_training import Listener, text_loss
+from inference.pocket.training.text_training import MotionClassifier, text_loss
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.load import load
@@ -57,7 +58,9 @@ def test_what_is_trained_is_exported_in_half_precision_and_makes_a_video(state: 
     assert torch.equal(wan.transformer.proj_out.weight, expected)
     assert wan.vae.config["latents_std"] == pytest.approx(trained.vae.config["latents_std"])
     assert wan.card == SMALL.card
-    judged = case(wan, torch.from_numpy(picture(1, 128, 96)), Motion("left"), "the camera pans left", size=(64, 48))
+    judged = evaluate_case(
+        wan, torch.from_numpy(picture(1, 128, 96)), Motion("left"), "the camera pans left", size=(64, 48)
+    )
     assert any(line.startswith("pans right: ") for line in summary([judged]))
 
 
@@ -82,10 +85,10 @@ def test_short_texts_are_heard_as_whole_ones_are():
     with torch.no_grad():
         transformer.set_attn_processor(WanAttnProcessor())
         expected = transformer(encoder_hidden_states=whole, **given)[0]
-        short = ShortText()
+        short = ShortTextProcessor()
         for block in transformer.blocks:
             block.attn2.set_processor(short)
-        short_texts, short.bias_BL = padded(texts)
+        short_texts, short.bias_BL = pad_texts(texts)
         assert short_texts.shape[1] == 8
         assert torch.allclose(transformer(encoder_hidden_states=short_texts, **given)[0], expected, atol=1e-4)
 
@@ -93,7 +96,7 @@ def test_short_texts_are_heard_as_whole_ones_are():
 def test_a_new_transformer_hears_words_above_the_padding():
     torch.manual_seed(5)
     transformer: Any = new_transformer(SMALL)
-    prepare(transformer)
+    initialise_transformer(transformer)
     heads, block = SMALL.heads, transformer.blocks[0]
     states = torch.nn.functional.layer_norm(torch.randn(1, 24, SMALL.dim), (SMALL.dim,))
     text = torch.cat([torch.randn(1, 10, SMALL.text_dim), torch.zeros(1, TEXT_TOKENS - 10, SMALL.text_dim)], dim=1)
@@ -113,9 +116,9 @@ def test_a_new_transformer_hears_words_above_the_padding():
 def test_a_new_training_begins_as_the_one_whose_curve_is_kept(tmp_path: Path):
     torch.manual_seed(0)
     words = tokenizer()
-    listener = Listener(new_text_encoder(CPU.shape, vocabulary=len(words)))
-    stage = Stage("text", tmp_path, listener, CPU.text)
-    stage.run(text_loss(listener, words, CPU.text_batch), lambda _line: None, lambda: stage.step >= FIRST_STEPS)
+    classifier = MotionClassifier(new_text_encoder(CPU.shape, vocabulary=len(words)))
+    stage = Stage("text", tmp_path, classifier, CPU.text)
+    stage.run(text_loss(classifier, words, CPU.text_batch), lambda _line: None, lambda: stage.step >= FIRST_STEPS)
     assert stage.losses == pytest.approx(committed()["text"].first[:FIRST_STEPS], rel=1e-3)
 
 
@@ -131,7 +134,7 @@ def test_the_plot_has_a_panel_for_every_stage():
 
 
 def test_the_yardstick_keeps_what_pictures_are_made_of():
-    pictures = [values(middle(drawn, (64, 48))) for drawn in drawings(3)]
+    pictures = [values(centre_crop(drawn, (64, 48))) for drawn in drawings(3)]
     yardstick = Yardstick(pictures)
     for drawn in pictures:
-        assert psnr_db(yardstick.there_and_back(drawn), drawn) > 18
+        assert psnr_db(yardstick.reconstruct(drawn), drawn) > 18

@@ -37,7 +37,7 @@ def of(folder: Path) -> str:
 
 def with_tensor(checkpoint: Checkpoint, part_name: str, name: str, change: Callable[[Stored], Stored]) -> Checkpoint:
     """The checkpoint with one tensor changed."""
-    part = checkpoint.parts[part_name]
+    part = checkpoint.components[part_name]
     return replace(checkpoint, **{part_name: replace(part, stored={**part.stored, name: change(part.stored[name])})})
 
 
@@ -60,7 +60,7 @@ def test_how_weights_are_split_into_files_does_not_count(checkpoint: Path, copy:
 def test_any_single_tensor_that_differs_gives_another_one(checkpoint: Path) -> None:
     opened, card = open_checkpoint(checkpoint), read_card(checkpoint)
     seen = {fingerprint(opened, card)}
-    tensors = [(part_name, name) for part_name, part in opened.parts.items() for name in part.used]
+    tensors = [(part_name, name) for part_name, part in opened.components.items() for name in part.used]
     for part_name, name in tensors:
         changed = with_tensor(
             opened,

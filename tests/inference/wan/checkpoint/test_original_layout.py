@@ -19,7 +19,8 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from inference.wan.checkpoint.original_layout import IMAGE_FILE, TEXT_FILE, TRANSFORMER, VAE, VAE_FILE
+from inference.wan.checkpoint.original_layout import IMAGE_FILE, TEXT_FILE, VAE_FILE
+from inference.wan.checkpoint.original_names import TRANSFORMER, VAE
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load

@@ -1,4 +1,4 @@
-"""Bodies, by themselves and through a running edge."""
+"""The reading of bodies, by itself and through a running edge."""
 
 import asyncio
 import base64
@@ -39,7 +39,7 @@ async def pieces(body: bytes) -> AsyncIterator[bytes]:
 
 
 async def read(body: bytes, use: Callable[[Submission], Any] = lambda asked: asked.request, **limits: int) -> Any:
-    """What `use` makes of the submission in a body, while that is there."""
+    """Return the result of `use` on the submission in a body, while its spools are open."""
     everything = Bodies(**limits)
     with everything.spool() as spool, everything.spool() as text:
         return use(await everything.read(pieces(body), spool, text))

@@ -16,10 +16,10 @@ from contracts.job import JobRequest
 from services.edge.app import ROUTERS
 from services.edge.body.idempotency import KEY_CHARS_MAX
 from services.edge.body.submission import parse
+from services.edge.docs.examples import JOB_ID
 from services.edge.docs.field_docs import MEANINGS
 from services.edge.docs.openapi import document
 from services.edge.docs.pages import POLICY
-from services.edge.docs.schema import JOB_ID
 from services.edge.errors import Invalid
 from tests.kit.edge import PROMPT, Edge, picture
 
@@ -29,7 +29,7 @@ SUBMIT = DOCUMENT["paths"]["/video/submit"]["post"]
 
 
 def within(node: Any) -> Iterator[Any]:
-    """Every object of the document."""
+    """Yield every object of the document."""
     if isinstance(node, dict):
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -37,7 +37,7 @@ def within(node: Any) -> Iterator[Any]:
 
 
 def resolved(node: Any) -> Any:
-    """What a `$ref` refers to, or the thing itself."""
+    """Return the target of a `$ref`, or the part itself if it is not one."""
     if "$ref" not in node:
         return node
     found = DOCUMENT

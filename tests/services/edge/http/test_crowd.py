@@ -1,4 +1,4 @@
-"""Who makes way for whom, without a server; and time that passes when it is told to."""
+"""The connections that make way for new ones, without a server, by a clock that the tests set."""
 
 import asyncio
 from typing import cast

@@ -1,4 +1,4 @@
-"""What of a request's head is refused, without a server."""
+"""Heads of requests that are refused, against request smuggling, without a server."""
 
 import pytest
 

@@ -1,149 +1,37 @@
-"""The edge against those who do not speak HTTP as they should, and its end. Bodies are in test_corpus.py."""
+"""An edge and clients that misuse HTTP: slow loris, floods, malformed requests."""
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 import pytest
-from aiohttp import web
 
-from contracts import subjects
 from contracts.broker import Bus
 from contracts.job import video_name
 from tests.kit.broker import Broker
-from tests.kit.edge import Edge, submit
-from tests.kit.machine import free_port
+from tests.kit.edge import Edge
 from tests.kit.waiting import eventually
-from tests.services.edge.corpus import PNG, Case, cases
+from tests.services.edge.corpus import Case, cases
+from tests.services.edge.talk import (
+    ONE_HOST,
+    PAUSE_S,
+    PIECE,
+    SHORT_S,
+    Impatient,
+    alive,
+    ask,
+    get,
+    parsed,
+    post,
+    talk,
+)
 
-SHORT_S = 0.6  # what the limits in seconds are here
-CUT_WITHIN_S = 10 * SHORT_S
-PAUSE_S = 0.1
 FLOOD_BYTES = 200 * 1024 * 1024
-PIECE = 1024 * 1024
 GROWTH_KB_MAX = 16 * 1024
-
-# `python -m services.edge`, with less patience.
-IMPATIENT = f"""
-import sys, uvloop
-from contracts.process import env
-from contracts.process import log
-from services.edge import __main__ as edge
-from services.edge.http import limited_protocol as guard
-from services.edge.http import server
-for limit in ("HEAD_WITHIN_S", "BODY_SILENCE_S_MAX", "UNREAD_WITHIN_S", "LINGER_S"):
-    assert hasattr(guard, limit)
-    setattr(guard, limit, {SHORT_S})
-server.DRAIN_S = {SHORT_S}
-log.configure("edge")
-sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings))) else 1)
-"""
-
-
-class Impatient(Edge):
-    def __init__(self, folder: Path, broker: Broker, **variables: str) -> None:
-        super().__init__(folder, broker, **{"KEEP_ALIVE": "1", **variables})
-        self._arguments = ["-c", IMPATIENT]
-
-    @property
-    def peak_kb(self) -> int:
-        """The most memory that it ever held."""
-        assert self._running is not None
-        status = Path(f"/proc/{self._running.pid}/status").read_text()
-        return int(status.partition("VmHWM:")[2].split()[0])
-
-
-class Talk:
-    """One connection, and what comes back on it."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._reader, self._writer = reader, writer
-
-    async def say(self, data: bytes) -> None:
-        self._writer.write(data)
-        await self._writer.drain()
-
-    async def flood(self, piece: bytes, count: int) -> None:
-        with suppress(ConnectionError):
-            for _ in range(count):
-                await self.say(piece)
-
-    async def trickle(self) -> bytes:
-        """All that comes until the other side has had enough, while a byte goes out now and then."""
-        heard = b""
-        async with asyncio.timeout(CUT_WITHIN_S):
-            while True:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(PAUSE_S):
-                        if (part := await self._read()) == b"":
-                            return heard
-                        heard += part
-                with suppress(ConnectionError):
-                    await self.say(b"x")
-
-    async def _read(self) -> bytes:
-        try:
-            return await self._reader.read(PIECE)
-        except ConnectionError:
-            return b""
-
-    async def rest(self) -> bytes:
-        """All that comes until the other side has no more to say."""
-        heard = b""
-        async with asyncio.timeout(CUT_WITHIN_S):
-            while part := await self._read():
-                heard += part
-        return heard
-
-    async def answer(self) -> tuple[int, Any]:
-        """The next answer, whose connection stays open."""
-        async with asyncio.timeout(CUT_WITHIN_S):
-            head = await self._reader.readuntil(b"\r\n\r\n")
-            length = int(head.lower().partition(b"content-length:")[2].split()[0])
-            return parsed(head + await self._reader.readexactly(length))
-
-
-@asynccontextmanager
-async def talk(edge: Edge, **options: Any) -> AsyncGenerator[Talk, None]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", edge.port, **options)
-    try:
-        yield Talk(reader, writer)
-    finally:
-        writer.transport.abort()
-
-
-async def ask(edge: Edge, request: bytes) -> bytes:
-    """All that comes back for these bytes on a connection of their own."""
-    async with talk(edge) as connection:
-        await connection.say(request)
-        return await connection.rest()
-
-
-def parsed(answer: bytes) -> tuple[int, Any]:
-    head, _, body = answer.partition(b"\r\n\r\n")
-    return int(head.split()[1]), json.loads(body) if b"json" in head else body
-
-
-def get(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", *(headers or ["Host: a"]), "", ""]).encode()
-
-
-def post(path: str, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: a", "Content-Type: application/json", *headers, "", ""]
-    return "\r\n".join(lines).encode()
-
-
-async def alive(edge: Edge) -> bool:
-    assert edge.alive, edge.text
-    try:
-        return parsed(await ask(edge, get("/livez", "Host: a", "Connection: close")))[0] == 200
-    except OSError:
-        return False
 
 
 @pytest.fixture(scope="module")
@@ -250,9 +138,6 @@ async def test_a_connection_is_used_on_after_a_body_that_was_refused_early(impat
         assert (await connection.answer())[0] == 200
 
 
-ONE_HOST = "a request must have exactly one Host header"
-
-
 @pytest.mark.parametrize(
     "said",
     [
@@ -345,84 +230,3 @@ async def test_the_header_cases_of_the_corpus_are_served_and_never_break_anythin
             async with client.get(f"{edge.url}{path}", headers=case.input["headers"]) as answer:
                 assert answer.status in ((200, 206, 416) if path.startswith("/videos") else (200,)), case.name
                 assert "Access-Control-Allow-Origin" not in answer.headers
-
-
-class Pictures:
-    """An image server that answers when it is told to."""
-
-    def __init__(self) -> None:
-        self.asked, self.may_answer = asyncio.Event(), asyncio.Event()
-
-    async def serve(self, _: web.Request) -> web.Response:
-        self.asked.set()
-        await self.may_answer.wait()
-        return web.Response(body=PNG, content_type="image/webp")
-
-
-@asynccontextmanager
-async def pictures(port: int) -> AsyncGenerator[Pictures, None]:
-    held = Pictures()
-    server = web.Application()
-    server.router.add_get("/a.webp", held.serve)
-    runner = web.AppRunner(server)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
-    try:
-        yield held
-    finally:
-        await runner.cleanup()
-
-
-async def refuses(edge: Edge) -> bool:
-    """Whether it takes no new connections."""
-    try:
-        async with talk(edge):
-            return False
-    except OSError:
-        return True
-
-
-async def test_at_sigterm_an_edge_is_not_ready_and_gives_what_it_owes_their_whole_answers(
-    edges: Callable[..., Edge], client: aiohttp.ClientSession, link: Bus
-) -> None:
-    port = free_port()
-    edge = edges(OUTBOUND_ALLOWED_NETWORKS="127.0.0.0/8", OUTBOUND_ALLOWED_PORTS=str(port))
-    await edge.ready(client)
-    async with pictures(port) as held, talk(edge) as probe, talk(edge) as halfway:
-        submitting = asyncio.create_task(submit(client, edge, image_url=f"http://127.0.0.1:{port}/a.webp"))
-        body = json.dumps({"requestId": "0" * 32}).encode()
-        await halfway.say(post("/video/status", f"Content-Length: {len(body)}") + body[:5])
-        await probe.say(get("/readyz"))
-        assert (await probe.answer())[0] == 200
-        await held.asked.wait()
-        assert edge._running is not None
-        edge._running.terminate()
-        await eventually(lambda: refuses(edge))
-
-        await probe.say(get("/readyz"))
-        heard = await probe.rest()
-        assert parsed(heard) == (503, {"error": "UNAVAILABLE", "message": "this edge is stopping"})
-        assert b"connection: close" in heard.lower()
-        await halfway.say(body[5:])
-        assert parsed(await halfway.rest())[0] == 404
-        assert not submitting.done() and edge.alive
-        held.may_answer.set()
-        code, accepted = await submitting
-    assert code == 202
-    assert await link.last(subjects.JOBS_STREAM, subjects.job(accepted["requestId"])) is not None
-    assert await eventually(lambda: not edge.alive)
-    assert edge._running.returncode == 0
-
-
-async def test_neither_idle_connections_nor_requests_without_end_keep_an_edge_from_ending(tmp_path: Path) -> None:
-    edge = Impatient(tmp_path, Broker(tmp_path))
-    edge.start()
-    await eventually(lambda: alive(edge), within_s=20)
-    async with talk(edge) as idle, talk(edge) as endless:
-        await idle.say(get("/livez"))
-        assert (await idle.answer())[0] == 200
-        await endless.say(post("/video/status", "Content-Length: 100") + b"{")
-        began = asyncio.get_running_loop().time()
-        assert await asyncio.to_thread(edge.stop) == 0
-        assert asyncio.get_running_loop().time() - began < CUT_WITHIN_S
-        assert await idle.rest() == b""

@@ -1,4 +1,4 @@
-"""Where an edge can be reached, and what it says if it cannot listen there."""
+"""The addresses at which an edge listens, and its refusal to start if it cannot."""
 
 import socket
 import urllib.request

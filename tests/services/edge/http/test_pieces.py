@@ -1,4 +1,4 @@
-"""How what comes in is cut, without a server."""
+"""The cutting of input into pieces, without a server."""
 
 from itertools import pairwise
 

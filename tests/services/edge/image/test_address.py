@@ -1,4 +1,4 @@
-"""Faults of form are named, in words of form, and tell nothing of a network."""
+"""Faults in the form of a URL are named, and the sentence tells nothing of a network."""
 
 import pytest
 

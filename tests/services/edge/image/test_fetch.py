@@ -11,15 +11,15 @@ from structlog.testing import capture_logs
 
 from services.edge.errors import Busy, ImageRefused, Overloaded
 from services.edge.image.about import project
-from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, Outbound
-from services.edge.image.url_policy import Forbidden, Gate, customer_of
+from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, ImageFetcher
+from services.edge.image.url_policy import Forbidden, UrlPolicy, customer_of
 from services.edge.resources.spool import Disk, Spool
 from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
 from tests.services.edge.spooled import fetch, lowest_free_descriptor, normalise
 
 PATIENCE_S = 1.0
-GATE = Gate((), frozenset())
+POLICY = UrlPolicy((), frozenset())
 
 
 @pytest.fixture
@@ -28,9 +28,9 @@ async def web() -> AsyncGenerator[Internet, None]:
         yield web
 
 
-def outbound(web: Internet, names: Names) -> Outbound:
-    """As in production, but for the names, the one allowed address, and less patience."""
-    return Outbound(
+def image_fetcher(web: Internet, names: Names) -> ImageFetcher:
+    """Return a fetcher like production's, except for the resolver, one allowed address, and shorter limits."""
+    return ImageFetcher(
         allowed_networks=(ip_network(f"{PUBLIC}/32"),),
         allowed_ports=frozenset({web.port}),
         lookup=names.look_up,
@@ -40,9 +40,9 @@ def outbound(web: Internet, names: Names) -> Outbound:
 
 @pytest.mark.parametrize("case", cases("url"), ids=lambda case: case.name)
 async def test_a_url_of_the_corpus_gets_its_verdict_and_reaches_no_canary(case: Case, web: Internet) -> None:
-    async with outbound(web, Names(case)) as gate:
+    async with image_fetcher(web, Names(case)) as fetcher:
         try:
-            await normalise(await fetch(gate, at_port(case.url, web.port)))
+            await normalise(await fetch(fetcher, at_port(case.url, web.port)))
             verdict = "accept"
         except ImageRefused:
             verdict = "reject"
@@ -52,68 +52,68 @@ async def test_a_url_of_the_corpus_gets_its_verdict_and_reaches_no_canary(case: 
 async def test_what_is_forbidden_unreachable_or_too_slow_looks_the_same_from_outside(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC], "gone.test": []}))
     texts: set[str] = set()
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         for url in ("http://127.0.0.1/", "http://gone.test/", f"http://img.test:{web.port}/hang"):
             with pytest.raises(ImageRefused) as refusal:
-                await fetch(gate, url)
+                await fetch(fetcher, url)
             texts.add(str(refusal.value))
     assert texts == {UNREACHABLE}
 
 
 async def test_a_body_without_end_is_cut_off(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         with pytest.raises(ImageRefused, match="20 MB"):
-            await fetch(gate, f"http://img.test:{web.port}/endless")
+            await fetch(fetcher, f"http://img.test:{web.port}/endless")
 
 
 async def test_ten_redirects_are_followed_and_no_more(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     here = f"http://img.test:{web.port}"
     url = f"{here}/ok.png#part"
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         for _ in range(REDIRECTS_MAX):
             url = f"{here}/redir?to={quote(url, safe='')}"
-        assert await fetch(gate, url) == PNG
+        assert await fetch(fetcher, url) == PNG
         assert (web.paths[-1], len(web.paths)) == ("/ok.png", REDIRECTS_MAX + 1)  # the fragment stays here
         with pytest.raises(ImageRefused, match="more than 10 times"):
-            await fetch(gate, f"{here}/redir?to={quote(url, safe='')}")
+            await fetch(fetcher, f"{here}/redir?to={quote(url, safe='')}")
 
 
 async def test_an_address_of_8192_characters_is_fetched_also_behind_a_redirect(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     here = f"http://img.test:{web.port}"
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         signed = f"{here}/ok.png?X-Amz-Security-Token=%2F"
         longest = signed + "a" * (8192 - len(signed))
-        assert await fetch(gate, longest) == PNG
+        assert await fetch(fetcher, longest) == PNG
         assert web.paths[-1] == longest.removeprefix(here)  # byte for byte as it was signed
         behind = f"{here}/redir?to={signed}"
-        assert await fetch(gate, behind + "a" * (8192 - len(behind))) == PNG
+        assert await fetch(fetcher, behind + "a" * (8192 - len(behind))) == PNG
         with pytest.raises(ImageRefused, match="it has 8193 characters; an address may have 8192"):
-            await fetch(gate, longest + "a")
+            await fetch(fetcher, longest + "a")
 
 
 async def test_a_name_without_dots_is_looked_up_only_where_a_network_is_allowed(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"minio": [PUBLIC, "::1"], "other": ["127.0.0.1", "::1"]}))
-    async with outbound(web, names) as gate:
-        assert await fetch(gate, f"http://minio:{web.port}/ok.png") == PNG  # by the address that is allowed
+    async with image_fetcher(web, names) as fetcher:
+        assert await fetch(fetcher, f"http://minio:{web.port}/ok.png") == PNG  # by the address that is allowed
         with pytest.raises(ImageRefused) as refusal:
-            await fetch(gate, f"http://other:{web.port}/ok.png")
+            await fetch(fetcher, f"http://other:{web.port}/ok.png")
         assert str(refusal.value) == UNREACHABLE
-    async with Outbound(allowed_ports=frozenset({web.port}), lookup=names.look_up) as gate:
+    async with ImageFetcher(allowed_ports=frozenset({web.port}), lookup=names.look_up) as fetcher:
         with capture_logs() as lines, pytest.raises(ImageRefused) as refusal:
-            await fetch(gate, f"http://minio:{web.port}/ok.png")
+            await fetch(fetcher, f"http://minio:{web.port}/ok.png")
     assert str(refusal.value) == UNREACHABLE
     assert lines[0]["allowed_by"] == "OUTBOUND_ALLOWED_NETWORKS"
     assert web.reached == []
 
 
 async def test_localhost_is_one_of_the_names_that_a_network_can_allow(web: Internet) -> None:
-    async with Outbound(
+    async with ImageFetcher(
         allowed_networks=(ip_network(f"{PUBLIC}/8", strict=False),), allowed_ports=frozenset({web.port})
-    ) as gate:
-        assert await fetch(gate, f"http://localhost:{web.port}/ok.png") == PNG
+    ) as fetcher:
+        assert await fetch(fetcher, f"http://localhost:{web.port}/ok.png") == PNG
     assert all("127.0.0.1" in reached for reached in web.reached)
 
 
@@ -127,9 +127,9 @@ async def test_localhost_is_one_of_the_names_that_a_network_can_allow(web: Inter
 )
 async def test_the_log_names_the_setting_that_would_allow_an_address(web: Internet, url: str, setting: str) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC], "evil.test": ["192.168.0.9"]}))
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         with capture_logs() as lines, pytest.raises(ImageRefused) as refusal:
-            await fetch(gate, url)
+            await fetch(fetcher, url)
     assert str(refusal.value) == UNREACHABLE
     assert [line["allowed_by"] for line in lines] == [setting]
 
@@ -137,13 +137,13 @@ async def test_the_log_names_the_setting_that_would_allow_an_address(web: Intern
 async def test_a_fetch_says_who_we_are_and_how_to_reach_us(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     for contact, agent in (("pictures@example.org", "(+pictures@example.org)"), (None, f"(+{project().address})")):
-        async with Outbound(
+        async with ImageFetcher(
             allowed_networks=(ip_network(f"{PUBLIC}/32"),),
             allowed_ports=frozenset({web.port}),
             contact=contact,
             lookup=names.look_up,
-        ) as gate:
-            await fetch(gate, f"http://img.test:{web.port}/ok.png")
+        ) as fetcher:
+            await fetch(fetcher, f"http://img.test:{web.port}/ok.png")
         assert f"User-Agent: WanJet/{project().version} {agent}\r\n".encode() in web.heads[-1]
 
 
@@ -152,7 +152,7 @@ async def test_a_fetch_says_who_we_are_and_how_to_reach_us(web: Internet) -> Non
     ["8.8.8.8", "1.1.1.1", "223.255.255.254", "2606:4700:4700::1111", "2a00:1450::1", "::ffff:8.8.8.8"],
 )
 def test_public_addresses_pass(address: str) -> None:
-    GATE.check_address(address)
+    POLICY.check_address(address)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_public_addresses_pass(address: str) -> None:
 )  # fmt: skip
 def test_other_addresses_do_not(address: str) -> None:
     with pytest.raises(Forbidden):
-        GATE.check_address(address)
+        POLICY.check_address(address)
 
 
 def test_nothing_passes_that_python_itself_calls_private() -> None:
@@ -174,7 +174,7 @@ def test_nothing_passes_that_python_itself_calls_private() -> None:
     for _ in range(20_000):
         address = ip_address(draw.getrandbits(32))
         try:
-            GATE.check_address(str(address))
+            POLICY.check_address(str(address))
         except Forbidden:
             continue
         assert address.is_global
@@ -182,25 +182,25 @@ def test_nothing_passes_that_python_itself_calls_private() -> None:
 
 
 def test_an_operator_may_allow_a_network() -> None:
-    Gate((ip_network("10.0.0.0/8"),), frozenset()).check_address("::ffff:10.1.2.3")
+    UrlPolicy((ip_network("10.0.0.0/8"),), frozenset()).check_address("::ffff:10.1.2.3")
     with pytest.raises(Forbidden):
-        Gate((ip_network("10.0.0.0/8"),), frozenset()).check_address("192.168.0.1")
+        UrlPolicy((ip_network("10.0.0.0/8"),), frozenset()).check_address("192.168.0.1")
 
 
 async def test_a_silent_server_holds_up_its_own_pictures_alone_whatever_it_is_called(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={f"{name}.test": [PUBLIC] for name in ("a", "b")}))
-    async with Outbound(
+    async with ImageFetcher(
         allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port}), lookup=names.look_up
-    ) as gate:
+    ) as fetcher:
         silent = [
-            asyncio.create_task(fetch(gate, f"http://{'ab'[number % 2]}.test:{web.port}/hang"))
+            asyncio.create_task(fetch(fetcher, f"http://{'ab'[number % 2]}.test:{web.port}/hang"))
             for number in range(HOST_SHARE + HOST_WAITING_MAX)
         ]
         await eventually(lambda: web.paths.count("/hang") == HOST_SHARE)
         with pytest.raises(Overloaded):
-            await asyncio.gather(*(fetch(gate, f"http://{name}.test:{web.port}/ok.png") for name in "ab"))
+            await asyncio.gather(*(fetch(fetcher, f"http://{name}.test:{web.port}/ok.png") for name in "ab"))
         assert web.paths.count("/hang") == HOST_SHARE
-        assert await fetch(gate, f"http://127.0.0.1:{web.port}/ok.png") == PNG
+        assert await fetch(fetcher, f"http://127.0.0.1:{web.port}/ok.png") == PNG
         for task in silent:
             task.cancel()
         await asyncio.wait(silent)
@@ -211,19 +211,19 @@ async def test_a_turn_that_does_not_come_is_a_load_and_no_fault_of_the_address(
 ) -> None:
     monkeypatch.setattr("services.edge.image.fetch.TURN_WITHIN_S", 0.05)
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         urls = [f"http://img.test:{web.port}/hang"] * (HOST_SHARE + 2)
-        ends = await asyncio.gather(*(fetch(gate, url) for url in urls), return_exceptions=True)
+        ends = await asyncio.gather(*(fetch(fetcher, url) for url in urls), return_exceptions=True)
     assert Counter(type(end) for end in ends) == {ImageRefused: HOST_SHARE, Overloaded: 2}
 
 
 async def test_the_time_of_a_fetch_does_not_pass_while_it_waits_for_its_turn(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     here = f"http://img.test:{web.port}"
-    async with outbound(web, names) as gate:
-        silent = [asyncio.create_task(fetch(gate, f"{here}/hang")) for _ in range(2 * HOST_SHARE)]  # twice the patience
+    async with image_fetcher(web, names) as fetcher:
+        silent = [asyncio.create_task(fetch(fetcher, f"{here}/hang")) for _ in range(2 * HOST_SHARE)]
         await eventually(lambda: web.paths.count("/hang") >= HOST_SHARE)
-        assert await fetch(gate, f"{here}/ok.png") == PNG
+        assert await fetch(fetcher, f"{here}/ok.png") == PNG
         await asyncio.gather(*silent, return_exceptions=True)
 
 
@@ -236,22 +236,22 @@ async def test_no_look_for_room_and_no_fetch_before_the_turn(web: Internet) -> N
         looked += 1
         raise Busy(5, 5, 10)
 
-    async with outbound(web, names) as gate:
+    async with image_fetcher(web, names) as fetcher:
         with pytest.raises(Busy):
-            await fetch(gate, f"http://img.test:{web.port}/ok.png", refuse)
+            await fetch(fetcher, f"http://img.test:{web.port}/ok.png", refuse)
     assert (looked, web.paths) == (1, [])
 
 
 async def test_where_no_socket_can_be_had_nothing_is_said_against_the_address(web: Internet) -> None:
     names = Names(Case("", "url", "", "", resolve={"img.test": [PUBLIC]}))
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    async with outbound(web, names) as gate:
-        assert await fetch(gate, f"http://img.test:{web.port}/ok.png") == PNG
+    async with image_fetcher(web, names) as fetcher:
+        assert await fetch(fetcher, f"http://img.test:{web.port}/ok.png") == PNG
         with Spool(Disk()) as picture:
             resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free_descriptor(), limits[1]))
             try:
                 with pytest.raises(Overloaded):
-                    await gate.fetch(f"http://img.test:{web.port}/ok.png", picture)
+                    await fetcher.fetch(f"http://img.test:{web.port}/ok.png", picture)
             finally:
                 resource.setrlimit(resource.RLIMIT_NOFILE, limits)
 

@@ -8,8 +8,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from services.edge.errors import ImageRefused
-from services.edge.image.fetch import UNREACHABLE, Outbound
-from services.edge.image.url_policy import Forbidden, Gate
+from services.edge.image.fetch import UNREACHABLE, ImageFetcher
+from services.edge.image.url_policy import Forbidden, UrlPolicy
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, internet
 from tests.services.edge.spooled import fetch
 
@@ -34,8 +34,8 @@ def names(**more: list[str]) -> Names:
     )
 
 
-def outbound(web: Internet, names: Names, *networks: str) -> Outbound:
-    return Outbound(
+def image_fetcher(web: Internet, names: Names, *networks: str) -> ImageFetcher:
+    return ImageFetcher(
         allowed_networks=tuple(ip_network(network) for network in networks or (f"{PUBLIC}/32",)),
         allowed_ports=frozenset({web.port}),
         lookup=names.look_up,
@@ -62,8 +62,8 @@ def outbound(web: Internet, names: Names, *networks: str) -> Outbound:
     ],
 )
 async def test_an_address_is_fetched_as_a_browser_would(web: Internet, url: str, path: str) -> None:
-    async with outbound(web, names()) as gate:
-        assert await fetch(gate, url.replace("PORT", str(web.port))) == PNG
+    async with image_fetcher(web, names()) as fetcher:
+        assert await fetch(fetcher, url.replace("PORT", str(web.port))) == PNG
     assert (web.paths, web.reached) == ([path], [])
     host = web.heads[0].split(b"Host: ")[1].split(b"\r\n")[0]
     assert host.isascii()
@@ -89,8 +89,8 @@ async def test_an_address_is_fetched_as_a_browser_would(web: Internet, url: str,
 )
 async def test_a_redirect_is_followed_as_browsers_encode_it(web: Internet, location: bytes, path: str) -> None:
     to = quote(location.replace(b"PORT", str(web.port).encode()), safe="")
-    async with outbound(web, names()) as gate:
-        assert await fetch(gate, f"http://img.test:{web.port}/raw-redir?to={to}") == PNG
+    async with image_fetcher(web, names()) as fetcher:
+        assert await fetch(fetcher, f"http://img.test:{web.port}/raw-redir?to={to}") == PNG
     assert (web.paths[1:], web.reached) == ([path], [])
 
 
@@ -106,9 +106,9 @@ async def test_a_redirect_is_followed_as_browsers_encode_it(web: Internet, locat
 )  # fmt: skip
 async def test_no_spelling_in_a_redirect_reaches_what_is_forbidden(web: Internet, location: bytes) -> None:
     to = quote(location.replace(b"PORT", str(web.port).encode()), safe="")
-    async with outbound(web, names()) as gate:
+    async with image_fetcher(web, names()) as fetcher:
         with pytest.raises(ImageRefused, match=UNREACHABLE):
-            await fetch(gate, f"http://img.test:{web.port}/raw-redir?to={to}")
+            await fetch(fetcher, f"http://img.test:{web.port}/raw-redir?to={to}")
     assert (len(web.paths), web.reached) == (1, [])
 
 
@@ -116,9 +116,9 @@ async def test_no_spelling_in_a_redirect_reaches_what_is_forbidden(web: Internet
 async def test_an_odd_spelling_of_a_forbidden_address_is_forbidden_and_the_log_says_what_would_allow_it(
     web: Internet, host: str
 ) -> None:
-    async with outbound(web, names()) as gate:
+    async with image_fetcher(web, names()) as fetcher:
         with capture_logs() as lines, pytest.raises(ImageRefused, match=UNREACHABLE):
-            await fetch(gate, f"http://{host}:{web.port}/ok.png")
+            await fetch(fetcher, f"http://{host}:{web.port}/ok.png")
     assert [line["allowed_by"] for line in lines] == ["OUTBOUND_ALLOWED_NETWORKS"]
     assert (web.paths, web.reached) == ([], [])
 
@@ -131,29 +131,31 @@ async def test_a_malformed_host_is_named_before_anything_is_looked_up(web: Inter
     async def look_up(_: str) -> list[str]:
         raise AssertionError("looked up")
 
-    async with Outbound(lookup=look_up) as gate:
+    async with ImageFetcher(lookup=look_up) as fetcher:
         with pytest.raises(ImageRefused, match=words):
-            await fetch(gate, f"http://{host}/ok.png")
+            await fetch(fetcher, f"http://{host}/ok.png")
 
 
 @pytest.mark.parametrize("host", ["1minio", "3f2a9c1b7d4e", "localhost.", "minio."])
 async def test_without_an_allowed_network_the_log_says_that_one_would_allow_a_name_without_dots(host: str) -> None:
-    async with Outbound(lookup=names().look_up) as gate:
+    async with ImageFetcher(lookup=names().look_up) as fetcher:
         with capture_logs() as lines, pytest.raises(ImageRefused, match=UNREACHABLE):
-            await fetch(gate, f"http://{host}/ok.png")
+            await fetch(fetcher, f"http://{host}/ok.png")
     assert [line["allowed_by"] for line in lines] == ["OUTBOUND_ALLOWED_NETWORKS"]
 
 
 async def test_localhost_as_an_absolute_name_is_found(web: Internet) -> None:
-    async with Outbound(allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port})) as gate:
-        assert await fetch(gate, f"http://localhost.:{web.port}/ok.png") == PNG
+    async with ImageFetcher(
+        allowed_networks=(ip_network("127.0.0.0/8"),), allowed_ports=frozenset({web.port})
+    ) as fetcher:
+        assert await fetch(fetcher, f"http://localhost.:{web.port}/ok.png") == PNG
     assert all("127.0.0.1" in reached for reached in web.reached)
 
 
 @pytest.mark.parametrize("beside", ["10.9.9.9", "192.168.7.1", "fd00::2"])
 async def test_private_addresses_beside_an_allowed_one_are_left_out(web: Internet, beside: str) -> None:
-    async with outbound(web, names(host_internal=[beside, PUBLIC])) as gate:
-        assert await fetch(gate, f"http://host.internal:{web.port}/ok.png") == PNG
+    async with image_fetcher(web, names(host_internal=[beside, PUBLIC])) as fetcher:
+        assert await fetch(fetcher, f"http://host.internal:{web.port}/ok.png") == PNG
     assert web.reached == []
 
 
@@ -161,25 +163,25 @@ async def test_private_addresses_beside_an_allowed_one_are_left_out(web: Interne
 async def test_any_other_forbidden_address_spoils_a_name_with_dots(beside: str) -> None:
     networks = () if beside in ("fd00::2", "10.9.9.9") else (ip_network("8.8.8.0/24"),)
     with pytest.raises(Forbidden) as fault:
-        Gate(networks, frozenset()).checked("evil.test", ["8.8.8.8", beside])
+        UrlPolicy(networks, frozenset()).checked("evil.test", ["8.8.8.8", beside])
     assert fault.value.setting == "OUTBOUND_ALLOWED_NETWORKS"
 
 
 @pytest.mark.parametrize("status", [200, 203])
 async def test_a_picture_is_one_whether_a_proxy_has_touched_it_or_not(web: Internet, status: int) -> None:
-    async with outbound(web, names()) as gate:
-        assert await fetch(gate, f"http://img.test:{web.port}/status/{status}") == PNG
+    async with image_fetcher(web, names()) as fetcher:
+        assert await fetch(fetcher, f"http://img.test:{web.port}/status/{status}") == PNG
 
 
 @pytest.mark.parametrize("status", [201, 202, 204, 205, 206, 207, 300, 304, 305, 404])
 async def test_an_answer_that_is_not_the_picture_asked_for_is_named_by_its_status(web: Internet, status: int) -> None:
-    async with outbound(web, names()) as gate:
+    async with image_fetcher(web, names()) as fetcher:
         with pytest.raises(ImageRefused, match=f"its server answered {status}"):
-            await fetch(gate, f"http://img.test:{web.port}/status/{status}")
+            await fetch(fetcher, f"http://img.test:{web.port}/status/{status}")
 
 
 async def test_a_redirect_that_names_no_address_is_named_by_its_status(web: Internet) -> None:
-    async with outbound(web, names()) as gate:
+    async with image_fetcher(web, names()) as fetcher:
         with pytest.raises(ImageRefused, match="its server answered 302, and says nothing of where to"):
-            await fetch(gate, f"http://img.test:{web.port}/status/302")
+            await fetch(fetcher, f"http://img.test:{web.port}/status/302")
     assert len(web.paths) == 1

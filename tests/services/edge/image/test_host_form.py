@@ -1,4 +1,4 @@
-"""Hosts as the URL standard reads them: names in every script, IPv4 in its odd spellings, and what is no host."""
+"""Hosts as the URL standard reads them: names in every script, IPv4 in odd spellings, and texts that are no host."""
 
 import pytest
 

@@ -222,7 +222,7 @@ async def test_the_largest_pictures_fit_the_childs_memory(kind: str) -> None:
 
 
 async def test_dear_pictures_keep_no_cheap_one_out() -> None:
-    """One of them is at work, some wait, the others are told to come again; all the while a cheap one is decoded."""
+    """Decode one costly picture while some wait and the others are refused: a cheap one still gets through."""
     normaliser = Normaliser()
     dears = [asyncio.create_task(normalise(dear.tiny_webp(), by=normaliser)) for _ in range(CHILDREN_MAX + 2)]
     await asyncio.wait(dears, return_when=asyncio.FIRST_COMPLETED)

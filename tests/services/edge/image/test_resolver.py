@@ -9,7 +9,7 @@ import pytest
 
 from services.edge.errors import Overloaded
 from services.edge.image import resolver
-from services.edge.image.resolver import ZONE_SHARE, ZONE_WAITING_MAX, Names, zone
+from services.edge.image.resolver import ZONE_SHARE, ZONE_WAITING_MAX, Resolver, zone
 from tests.kit.waiting import eventually
 from tests.services.edge.apart import AVAILABLE, seen_apart
 from tests.services.edge.name_server import SILENT, NameServer
@@ -27,9 +27,9 @@ async def server() -> AsyncGenerator[NameServer, None]:
     transport.close()
 
 
-def at(server: NameServer) -> Names:
+def at(server: NameServer) -> Resolver:
     port: int = server._transport.get_extra_info("sockname")[1]
-    return Names(servers=["127.0.0.1"], udp_port=port, tcp_port=port)
+    return Resolver(servers=["127.0.0.1"], udp_port=port, tcp_port=port)
 
 
 async def test_a_name_has_its_addresses_of_both_families(server: NameServer) -> None:
@@ -44,7 +44,7 @@ async def test_a_name_that_does_not_exist_is_an_error_of_its_own(server: NameSer
 
 
 async def test_the_hosts_file_counts(server: NameServer) -> None:
-    """As the system's resolver has it: of names that stand there no server is asked."""
+    """Ask no server for a name that stands in the hosts file, as the system's resolver does."""
     name = next((name for name in hosts() if "." in name), None)
     async with at(server) as all_names:
         assert await all_names.look_up(name or "localhost")
@@ -97,7 +97,7 @@ async def test_a_resolver_that_is_not_there_says_nothing_against_a_name() -> Non
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    async with Names(servers=["127.0.0.1"], udp_port=port, tcp_port=port) as all_names:
+    async with Resolver(servers=["127.0.0.1"], udp_port=port, tcp_port=port) as all_names:
         with pytest.raises(Overloaded):
             await all_names.look_up("www.good.test")
 

@@ -127,7 +127,7 @@ def image(values: Pixels | None = None) -> Image.Image:
 
 
 def decoded(data: bytes) -> Image.Image:
-    """What the decoder makes of a picture, here and not in a child."""
+    """Return the decoded picture. The decoder runs in this process, not in a child."""
     png = io.BytesIO()
     normalise(data, png, lambda _: None)
     return Image.open(png, formats=("PNG",))

@@ -1,4 +1,4 @@
-"""What does not say how pixels look never decides; missing pixels always do; what is refused is named."""
+"""Damaged metadata never refuses a picture, missing pixels always do, and a refused format is named."""
 
 import io
 import os

@@ -1,0 +1,23 @@
+"""Asks the broker's servers whether they fsync each message before they acknowledge it. `provision` refuses others.
+
+Without fsync an acknowledged job could be lost at a power failure.
+"""
+
+import json
+from urllib.request import urlopen
+
+MONITOR_TIMEOUT_S = 5
+
+
+def undurable(monitor_urls: tuple[str, ...]) -> list[str]:
+    """Return the monitor URLs of the servers that do not say that they fsync before they acknowledge."""
+    return [url for url in monitor_urls if not _syncs_always(url)]
+
+
+def _syncs_always(url: str) -> bool:
+    """Return whether a server's /jsz has `sync_always`; False if it does not answer."""
+    try:
+        with urlopen(f"{url.rstrip('/')}/jsz", timeout=MONITOR_TIMEOUT_S) as answer:  # noqa: S310  # operator's URL
+            return json.load(answer).get("config", {}).get("sync_always") is True
+    except (OSError, ValueError):
+        return False

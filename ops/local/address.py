@@ -1,0 +1,20 @@
+"""The addresses of a stack's servers, `host:port`, of IPv4 and IPv6. `stack` and `preflight` use this module."""
+
+ANY_V4, ANY_V6 = "0.0.0.0", "::"  # noqa: S104  # compared, not bound
+
+
+def split(address: str) -> tuple[str, int]:
+    """Return host and port of `host:port`; the brackets of an IPv6 host are taken off."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def join(host: str, port: int) -> str:
+    """Return `host:port`, with brackets around an IPv6 host."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def reachable(host: str) -> str:
+    """Return the host part of a URL for a client on this machine, if the server listens on `host`."""
+    local = {ANY_V4: "127.0.0.1", ANY_V6: "::1"}.get(host, host)
+    return f"[{local}]" if ":" in local else local

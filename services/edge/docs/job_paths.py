@@ -1,0 +1,140 @@
+"""The paths of the OpenAPI document for jobs and their videos: submit, status, cancel, and the video itself."""
+
+from contracts.job import JobId, JobRequest
+from services.edge.body.bodies import SUBMISSION_BYTES_MAX
+from services.edge.body.idempotency import KEY_CHARS_MAX
+from services.edge.docs.components import refusals, refusals_to_head
+from services.edge.docs.examples import JOB_ID, REQUESTS, SUCCEEDED, WAITING
+from services.edge.docs.operation import answer, body, header, headers_of, operation, path
+from services.edge.docs.schema import Json, schema
+from services.edge.payloads import OVERLOADED, SMALL_BODY_BYTES_MAX, Accepted, Ask, Cancelled, UnavailableBody
+
+_ID = schema(JobId)
+_TEXT = {"type": "string"}
+
+
+def job_paths() -> Json:
+    """Return the paths of the routes in `routes`, and what each one is answered with."""
+    return {
+        "/video/submit": {"post": _submit()},
+        "/video/status": {"post": _status()},
+        "/video/status/{id}": {"get": _status_at()},
+        "/video/cancel": {"post": _cancel()},
+        "/videos/{id}.mp4": {"get": _video_get(), "head": _video_head()},
+    }
+
+
+def _submit() -> Json:
+    meaning = "Accepted means stored. The picture is fetched and checked first: a bad one is refused with the reason."
+    unknown = UnavailableBody("UNAVAILABLE", "no answer in time, so it is unknown whether the job was accepted", JOB_ID)
+    accepted = answer("The job is accepted.", accepted=Accepted(JOB_ID), headers=("Location", "Idempotent-Replayed"))
+    overloaded = UnavailableBody("OVERLOADED", OVERLOADED)
+    unavailable = answer(
+        "`OVERLOADED`: too much is in hand, and nothing was stored; try again after `Retry-After`. `UNAVAILABLE`: the "
+        "broker or the store does not answer; with a `requestId`, it is unknown whether the job was accepted.",
+        unknown=unknown,
+        overloaded=overloaded,
+        headers=("Retry-After",),
+    )
+    return {
+        **operation("submitJob", "jobs", "Ask for a video", meaning),
+        "parameters": [_idempotency_key()],
+        "requestBody": body(JobRequest, REQUESTS, SUBMISSION_BYTES_MAX),
+        "responses": {
+            "202": {**accepted, "links": _links()},
+            **refusals(400, 403, 413, 415, 422, 429, 500),
+            "503": unavailable,
+        },
+    }
+
+
+def _idempotency_key() -> Json:
+    meaning = (
+        "A key of the client's own, quoted or bare. The same key with the same request means the same job and never "
+        "a second one: the repeat is answered 202 with the same id. With another request it is refused with 422. "
+        "Best is one that nobody else makes, such as a UUID or the number of an order."
+    )
+    schema = {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX}
+    return header("Idempotency-Key", meaning, schema)  # an example would be sent by everybody who tries the page
+
+
+def _links() -> Json:
+    """Return the operations that take the id in the answer to a submission."""
+    job_id = "$response.body#/requestId"
+    return {
+        "its status": {"operationId": "jobStatusAt", "parameters": {"id": job_id}},
+        "its status, by POST": {"operationId": "jobStatus", "requestBody": {"requestId": job_id}},
+        "cancel it": {"operationId": "cancelJob", "requestBody": {"requestId": job_id}},
+    }
+
+
+def _status() -> Json:
+    return {
+        **operation("jobStatus", "jobs", "How a job stands", "Known from the moment of the 202 on."),
+        "requestBody": body(Ask, {"ask": {"requestId": JOB_ID}}, SMALL_BODY_BYTES_MAX),
+        "responses": {
+            "200": answer("The job's status.", waiting=WAITING, succeeded=SUCCEEDED),
+            **refusals(400, 403, 404, 413, 415, 500, 503),
+        },
+    }
+
+
+def _status_at() -> Json:
+    return {
+        **operation("jobStatusAt", "jobs", "How a job stands, by its own address"),
+        "parameters": [path("id", _ID, JOB_ID)],
+        "responses": {
+            "200": answer("The job's status.", waiting=WAITING, succeeded=SUCCEEDED),
+            **refusals(400, 404, 500, 503),
+        },
+    }
+
+
+def _cancel() -> Json:
+    meaning = "From the answer on the job is cancelled for good and no video will appear. Asked again: the same answer."
+    return {
+        **operation("cancelJob", "jobs", "Cancel a job, waiting or running", meaning),
+        "requestBody": body(Ask, {"ask": {"requestId": JOB_ID}}, SMALL_BODY_BYTES_MAX),
+        "responses": {
+            "200": answer("The job is cancelled.", cancelled=Cancelled()),
+            **refusals(400, 403, 404, 409, 413, 415, 500, 503),
+        },
+    }
+
+
+def _video_get() -> Json:
+    video: Json = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
+    return {
+        **operation("video", "videos", "A succeeded job's video", "One range at a time, by which players seek."),
+        "parameters": _video_parameters(),
+        "responses": {**_video_answers(video), **refusals(404, 410, 416, 500, 503)},
+    }
+
+
+def _video_head() -> Json:
+    return {
+        **operation("videoHead", "videos", "What GET would answer, without the video"),
+        "parameters": _video_parameters(),
+        "responses": {**_video_answers({}), **refusals_to_head(404, 410, 416, 500, 503)},
+    }
+
+
+def _video_parameters() -> list[Json]:
+    etag = '"23cace-18a0f5"'
+    return [
+        path("id", _ID, JOB_ID),
+        header("Range", "A part; what is not one range of bytes is ignored.", _TEXT, "bytes=0-1023"),
+        header("If-Range", "The range counts only while this is the video's ETag.", _TEXT, etag),
+        header("If-None-Match", "An ETag, or `*`: 304 where the video is still that.", _TEXT, etag),
+    ]
+
+
+def _video_answers(video: Json) -> Json:
+    """Return the answers with a video. `video` is their content, empty for HEAD."""
+    always = ("ETag", "Accept-Ranges", "Cache-Control")
+    part = headers_of(*always, "Content-Length", "Content-Range")
+    return {
+        "200": {"description": "The whole video.", "headers": headers_of(*always, "Content-Length"), **video},
+        "206": {"description": "The part asked for.", "headers": part, **video},
+        "304": {"description": "Nothing new.", "headers": headers_of(*always)},
+    }

@@ -1,0 +1,79 @@
+"""Accept a submission: read its body, find the job that it means, check it, get its image, and publish the job.
+
+`routes.submit` calls this with the pieces of a request's body and gets the job's id back. Every refusal is an exception
+of `errors`. A submission that is refused has stored nothing.
+"""
+
+from collections.abc import AsyncIterator
+from mmap import mmap
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from contracts.cluster import ClusterStatus, objections, size_for_all
+from contracts.job import AUTO, JobRequest
+from contracts.process import log
+from services.edge.body.bodies import Submission
+from services.edge.body.idempotency import key_in
+from services.edge.context import Edge
+from services.edge.errors import Invalid
+from services.edge.image.data_uri import is_inline
+from services.edge.image.normalise import png_size
+from services.edge.resources.spool import Spool
+
+
+class Receipt(Struct, frozen=True):
+    """The id of an accepted job. `is_replay` says that an earlier submission under the same key made the job."""
+
+    job_id: str
+    is_replay: bool = False
+
+
+async def submit(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | None) -> Receipt:
+    """Turn a request's body into an accepted job. `key_header` is its `Idempotency-Key` header, or None.
+
+    Raises `Invalid`, `ImageRefused`, `KeyReused`, `Busy`, `Overloaded`, `OutcomeUnknown` or `Unavailable`.
+    """
+    with edge.bodies.spool() as body, edge.bodies.spool() as uri, edge.bodies.spool() as png:
+        submission = await edge.bodies.read(pieces, body, uri)
+        key = None if key_header is None else key_in(key_header)
+        identity = await edge.jobs.identify(key, submission.request, submission.inline)
+        log.note(job_id=identity.job_id)
+        if await edge.jobs.is_repeat(identity):
+            return Receipt(identity.job_id, is_replay=True)
+        clusters = await edge.jobs.clusters()
+        if wrong := objections(submission.request, clusters):
+            raise Invalid(wrong)
+        await _write_image(edge, submission, png)
+        async with edge.bodies.memory.claim(png.size_bytes):
+            with png.mapped() as pixels:
+                request = _sized(submission.request, clusters, pixels)
+                is_first = await edge.jobs.publish(request, pixels, identity)
+        # Another submission of the same id was published meanwhile: is it the same request?
+        is_replay = not is_first and await edge.jobs.is_repeat(identity)
+        return Receipt(identity.job_id, is_replay=is_replay)
+
+
+async def _write_image(edge: Edge, submission: Submission, png: Spool) -> None:
+    """Write the image of a submission to `png`, after a look whether the queue has room for the job.
+
+    The look comes as late as it can. For an image behind a URL that is once the fetch has its turn, right before the
+    first request: nothing is fetched for a job that would be refused.
+    """
+    url = submission.request.image_url
+    with edge.bodies.spool() as source:
+        image = submission.inline or source
+        if is_inline(url):
+            await edge.jobs.check_for_room()
+            if submission.inline is None:
+                await image.add(url.encode())
+        else:
+            await edge.fetcher.fetch(url, image, before_request=edge.jobs.check_for_room)
+        await edge.normaliser.normalise(image, png, is_inline=is_inline(url))
+        image.close()
+
+
+def _sized(request: JobRequest, clusters: list[ClusterStatus], png: mmap) -> JobRequest:
+    """Return the request with the size that `auto` means for its image, if all clusters would mean the same."""
+    size = size_for_all(clusters, *png_size(png)) if request.image_size == AUTO else None
+    return request if size is None else replace(request, image_size=size)
