@@ -1,7 +1,7 @@
 """Bounds on every number and text that a message carries, as annotated types that msgspec checks while it decodes.
 
-The bounds are far above what the product makes and far below what could cost anything: a message from anybody who can
-reach the broker must not set the length of a loop, overflow a date, or fill a status.
+`events`, `status` and `cluster` use them. The bounds are far above the product's values and far below anything costly:
+a message from anybody who can reach the broker must not set the length of a loop, overflow a date, or fill a status.
 """
 
 from typing import Annotated
@@ -22,7 +22,7 @@ REASON_CHARS_MAX = 4000
 
 AttemptNumber = Annotated[int, Meta(ge=1, le=ATTEMPTS_MAX)]
 LatestAttempt = Annotated[int, Meta(ge=0, le=ATTEMPTS_MAX)]
-"""0 where none has begun."""
+"""0 if no attempt has begun."""
 Steps = Annotated[int, Meta(ge=0, le=STEPS_MAX)]
 Frames = Annotated[int, Meta(ge=1, le=FRAMES_MAX)]
 Side = Annotated[int, Meta(ge=1, le=SIDE_PIXELS_MAX)]
@@ -40,5 +40,5 @@ Sha256 = Annotated[str, Meta(max_length=64)]
 
 
 def clipped(reason: str) -> str:
-    """Return the text cut to what `Reason` takes."""
+    """Return a reason cut to the length of `Reason`, with an ellipsis if it was longer."""
     return reason if len(reason) <= REASON_CHARS_MAX else reason[: REASON_CHARS_MAX - 1] + "…"

@@ -1,4 +1,7 @@
-"""What a cluster says of itself, and what it cannot run. The edge asks at submission, rank 0 before it starts."""
+"""The heartbeat in which a cluster describes itself, and the objections that follow: why it cannot run a job.
+
+Rank 0 publishes the heartbeat. The edge asks for objections at submission, rank 0 before an attempt. Pure.
+"""
 
 from collections.abc import Iterable, Sequence
 from typing import Annotated
@@ -14,10 +17,11 @@ JOBS_IN_HAND_MAX = 16
 
 
 class ClusterStatus(Struct, frozen=True, kw_only=True):
-    """One heartbeat. `sizes` are `"W*H"`; `heads` are the model's attention heads; times are Unix seconds.
+    """The heartbeat of a cluster. `sizes` are `"W*H"`; `heads` counts the attention heads; times are Unix seconds.
 
-    `plan` is what a job with guidance is run by that leaves everything to the cluster. `weights` is the fingerprint of
-    the model, and tells apart clusters that would make other pixels of one job; empty in the heartbeat of an older one.
+    `plan` runs a job with guidance that leaves every choice to the cluster. `weights` is the fingerprint of the model:
+    clusters with different fingerprints make different pixels of the same job. It is empty in the heartbeat of an older
+    cluster.
     """
 
     instance: Name
@@ -36,14 +40,14 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
 
 
 class Objection(Struct, frozen=True):
-    """One faulty field and what it may be, in words that are safe to show."""
+    """A faulty field of a job and its allowed values, in words that are safe to show."""
 
     field: str
     message: str
 
 
 def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objection]:
-    """Why some of these clusters could not run the job. None of them: none, the job may wait for one."""
+    """Return why some of these clusters cannot run the job, one objection a field; nothing if there are no clusters."""
     found: dict[str, Objection] = {}
     for cluster in clusters:
         if job.image_size not in (None, AUTO) and job.image_size not in cluster.sizes:
@@ -58,9 +62,9 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
 
 
 def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_height: int) -> str | None:
-    """Return the size that `auto` means for a picture on whichever of these clusters takes the job.
+    """Return the size that `auto` means for a picture, whichever of these clusters takes the job.
 
-    None if they have no default size in common, or if there are none: then the one that takes the job decides.
+    None if the clusters have no default size in common, or if there are none: the cluster that takes the job decides.
     """
     common = [size for size in clusters[0].sizes if all(size in other.sizes for other in clusters)] if clusters else []
     default = next((cluster.default_size for cluster in clusters if cluster.default_size in common), None)
@@ -68,5 +72,5 @@ def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_heig
 
 
 def plan_of(job: Generation, cluster: ClusterStatus) -> Plan | None:
-    """What the cluster would run the job by; None where it objects to the job's plan."""
+    """Return the plan by which the cluster would run the job; None if it objects to the job's plan."""
     return plan_for(job, cluster.plan, cluster.world_size, cluster.heads)

@@ -1,4 +1,6 @@
-"""Events of a job's life: one tagged union, each event readable alone. Knows no subject and no encoding.
+"""Events of a job's life, past facts: one tagged union, each event readable alone. Pure.
+
+Edge and rank 0 publish events through `job_log`; `fold` makes a status of them; `subjects` names, `wire` encodes them.
 
 `at` and every `…_at` are Unix seconds of the publisher's clock; `attempt` counts from 1. Every number and every text
 has a bound in its type (`contracts.bounds`): anybody with access to the broker can publish a message, and none of its
@@ -32,13 +34,15 @@ STAGES: tuple[Stage, ...] = ("encode", "denoise", "decode", "store")
 
 
 class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type", rename={"job_id": "requestId"}):
+    """The part that all events share: a tag `type` on the wire, and the job's id, there `requestId`."""
+
     job_id: JobId
 
 
 class JobSubmitted(_Event, frozen=True, kw_only=True, omit_defaults=True):
-    """The job itself, and the first event of its log: the broker copies it there.
+    """The edge accepted the job. The event is the job's message in the queue, and the broker copies it into the log.
 
-    `fingerprint` tells one request from another if the client gave an idempotency key. `input_tag` then tells this
+    `fingerprint` tells this request from others if the client gave an idempotency key. `input_tag` then tells this
     submission's input file from the files of other submissions under the same key (`contracts.job.input_name`).
     """
 
@@ -49,10 +53,10 @@ class JobSubmitted(_Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobDeclined(_Event, frozen=True, kw_only=True):
-    """The first cluster that took the job does not know one of its fields or values, and left it for a newer cluster.
+    """A cluster took the job, does not know one of its fields or values, and left the job for a newer cluster.
 
-    The log holds one of these per job at most. It starts the time after which the job fails. `unknown` names the
-    fields.
+    The log holds at most one `JobDeclined` per job, the first. It starts the time after which the job fails. `unknown`
+    names the fields.
     """
 
     at: UnixSeconds
@@ -61,10 +65,10 @@ class JobDeclined(_Event, frozen=True, kw_only=True):
 
 
 class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
-    """`plan` is how the cluster's ranks share the attempt; the first clusters did not say.
+    """A cluster started an attempt. `plan` is how its ranks share the attempt; the first clusters left it out.
 
-    An attempt may go on from a checkpoint: `resumed_from_step` steps are done then, and the job is at `progress`.
-    `cropped` is the share of the picture that the video does not show, as far as the cluster said it.
+    An attempt may resume from a checkpoint: `resumed_from_step` steps are done then, and the job is at `progress`.
+    `cropped` is the share of the picture that the video does not show; older clusters left it out.
     """
 
     at: UnixSeconds
@@ -80,6 +84,8 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class StageStarted(_Event, frozen=True, kw_only=True):
+    """An attempt began a stage. `progress` is the share of the job's work that the attempt has done."""
+
     at: UnixSeconds
     attempt: AttemptNumber
     stage: Stage
@@ -87,7 +93,7 @@ class StageStarted(_Event, frozen=True, kw_only=True):
 
 
 class StepCompleted(_Event, frozen=True, kw_only=True):
-    """`step` of `steps` denoising steps are done."""
+    """An attempt has done `step` of `steps` denoising steps."""
 
     at: UnixSeconds
     attempt: AttemptNumber
@@ -97,7 +103,7 @@ class StepCompleted(_Event, frozen=True, kw_only=True):
 
 
 class JobReleased(_Event, frozen=True, kw_only=True):
-    """A cluster that was told to stop handed the job back; the attempt does not count against the job."""
+    """A cluster that was told to stop handed the job back. The attempt does not count against the job."""
 
     at: UnixSeconds
     attempt: AttemptNumber
@@ -105,10 +111,10 @@ class JobReleased(_Event, frozen=True, kw_only=True):
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """Seconds of each part of an attempt; time spent waiting for the ranks is in none of them.
+    """Seconds that each part of an attempt took, without the time spent waiting for the ranks.
 
-    `load` reads the job and its picture, `mux` writes the mp4, `store` makes it the job's file. `encode` is 0 where the
-    attempt went on from a checkpoint, and `denoise` is then that of the steps that were left.
+    `load` reads the job and its picture, `mux` writes the mp4, `store` makes the mp4 the job's file. If the attempt
+    resumed from a checkpoint, `encode` is 0 and `denoise` covers the steps that were left.
     """
 
     load: Seconds
@@ -120,7 +126,7 @@ class Timings(Struct, frozen=True, kw_only=True):
 
 
 class JobSucceeded(_Event, frozen=True, kw_only=True, omit_defaults=True):
-    """`timings` are those of the attempt that made the video; there are none where a later one found it made."""
+    """The job ended with a video. `timings` are of the attempt that made it, None if a later attempt found it made."""
 
     at: UnixSeconds
     attempt: AttemptNumber
@@ -139,7 +145,7 @@ class JobSucceeded(_Event, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class JobFailed(_Event, frozen=True, kw_only=True):
-    """`reason` is for people and safe to show; `attempt` is 0 where none had begun."""
+    """The job ended without a video. `reason` is for people and safe to show; `attempt` is 0 if none had begun."""
 
     at: UnixSeconds
     attempt: LatestAttempt
@@ -148,16 +154,16 @@ class JobFailed(_Event, frozen=True, kw_only=True):
 
 
 class JobCancelled(_Event, frozen=True, kw_only=True):
-    """The job was cancelled by a client."""
+    """A client cancelled the job, which ended it."""
 
     at: UnixSeconds
 
 
 class EndingUnknown(Struct, frozen=True, kw_only=True):
-    """An ending in the log that this version cannot decode: damaged, or of a kind that a newer version knows.
+    """Stands for an ending in the log that this version cannot decode: damaged, or of a kind of a newer version.
 
-    Never published. The job has ended, since the log takes no second ending; how it ended is unknown, so nothing may
-    be deleted because of it. `at` is when the broker stored it.
+    Never published. The job has ended, since the log takes no second ending. How it ended is unknown, so nothing may be
+    deleted because of it. `at` is when the broker stored the ending.
     """
 
     job_id: str
@@ -165,9 +171,9 @@ class EndingUnknown(Struct, frozen=True, kw_only=True):
 
 
 class SubmissionUnknown(Struct, frozen=True, kw_only=True):
-    """A submission in log or queue whose job this version cannot decode all of: a newer edge has accepted it.
+    """Stands for a submission in log or queue whose job this version cannot decode: a newer edge has accepted it.
 
-    Never published. `created_at` is when the broker stored it.
+    Never published. `created_at` is when the broker stored the submission.
     """
 
     job_id: str
@@ -181,7 +187,7 @@ AnyEvent = Event | EndingUnknown | SubmissionUnknown
 
 
 class Logged(Struct, frozen=True):
-    """An event as the log holds it: `at` is when the broker stored it, in Unix seconds of the broker's clock."""
+    """An event with the time at which the broker stored it, in Unix seconds of the broker's clock."""
 
     event: AnyEvent
     at: float

@@ -1,8 +1,9 @@
-"""The whole life of a job, pure: status before, event, status after. State folds the log, the edge what state has not.
+"""The projection of a job's events to its status, pure: fold(status before, event) → status after.
 
-Every order and every repetition of a job's events folds to the same status, so that a redelivered, late or doubled
-event does no harm and two folding services agree. That holds because each field only ever moves one way: the ending
-and the submission are taken whenever they come, and of the rest the furthest point wins.
+The state service folds the log; the edge folds the events that the state service has not got to yet. Every order and
+every repetition of a job's events folds to the same status, so that a redelivered, late or doubled event (delivery is
+at-least-once) does no harm and two folding services agree. That holds because each field only ever moves one way: the
+ending and the submission are taken whenever they come, and of the other events the furthest point wins.
 """
 
 from collections.abc import Iterable
@@ -33,7 +34,7 @@ ENDING_UNKNOWN = "its ending cannot be read"
 
 
 def fold_all(events: Iterable[AnyEvent]) -> JobStatus | None:
-    """The status after these events of one job; None after none."""
+    """Return the status after these events of a single job; None without events."""
     status: JobStatus | None = None
     for event in events:
         status = fold(status, event)
@@ -41,13 +42,14 @@ def fold_all(events: Iterable[AnyEvent]) -> JobStatus | None:
 
 
 def fold(before: JobStatus | None, event: AnyEvent) -> JobStatus:
+    """Return the status of a job after an event; `before` is None for the first event."""
     status = before or JobStatus(job_id=event.job_id)
     match event:
         case JobSubmitted() | SubmissionUnknown():
             return _touched(replace(status, created_at=event.created_at), event.created_at)
         case JobSucceeded() | JobFailed() | JobCancelled() | EndingUnknown():
             return status if status.ended else _ended(status, event)
-        case _ if status.status == "Succeed":  # it shows the attempt that succeeded, and nothing of another
+        case _ if status.status == "Succeed":  # the status shows the attempt that succeeded, and no other
             return status
         case JobDeclined():
             after = status
@@ -66,6 +68,7 @@ def fold(before: JobStatus | None, event: AnyEvent) -> JobStatus:
 
 
 def _ended(status: JobStatus, ending: AnyEnding) -> JobStatus:
+    """Return the status after the ending of a job that had not ended."""
     match ending:
         case JobSucceeded():
             return replace(
@@ -92,7 +95,7 @@ def _ended(status: JobStatus, ending: AnyEnding) -> JobStatus:
 
 
 def _results(ending: JobSucceeded) -> Results:
-    """Return the ending's facts of the video. Its URL and path follow from the job's id, and from no message."""
+    """Return the facts of the video in an ending. URL and path follow from the job's id, never from a message."""
     job_id = ending.job_id
     made = Results(**{name: getattr(ending, name) for name in Results.__struct_fields__})
     return replace(made, video_url=video_url(job_id), video_path=video_path(job_id))
@@ -103,7 +106,7 @@ _Point = tuple[int, float, Stage | None, int]
 
 
 def _moved(status: JobStatus, to: _Point) -> JobStatus:
-    """The further of two points in a job's life."""
+    """Return the status at the further of two points in a job's life: its own, and `to`."""
     here = (status.attempt, status.progress, status.stage, status.step)
     if _distance(to) <= _distance(here):
         return status
@@ -112,7 +115,7 @@ def _moved(status: JobStatus, to: _Point) -> JobStatus:
 
 
 def _sized(status: JobStatus, started: JobStarted) -> JobStatus:
-    """The size of the latest attempt that has started."""
+    """Return the status with the size of the latest attempt: its own, or that of `started`."""
     here = (status.sized_attempt, status.width or 0, status.height or 0, _known(status.cropped))
     if (started.attempt, started.width, started.height, _known(started.cropped)) <= here:
         return status
@@ -126,20 +129,23 @@ def _sized(status: JobStatus, started: JobStarted) -> JobStatus:
 
 
 def _known(share: float | None) -> float:
+    """Return a share that sorts before all others if it is None."""
     return -1.0 if share is None else share
 
 
 def _distance(point: _Point) -> tuple[int, float, int, int]:
+    """Return a point as a key by which points sort in the order of a job's life."""
     attempt, progress, stage, step = point
     return attempt, progress, STAGES.index(stage) if stage else -1, step
 
 
 def _touched(status: JobStatus, at: float) -> JobStatus:
+    """Return the status with `updated_at` no earlier than `at`, unless the job has ended."""
     return status if status.ended else replace(status, updated_at=max(status.updated_at, at))
 
 
 def _with_state(status: JobStatus) -> JobStatus:
-    """In the queue until an attempt starts, and again once the latest one has been handed back."""
+    """Return the status as InQueue before the first attempt and after the latest was handed back, else InProgress."""
     if status.ended:
         return status
     state: State = "InProgress" if status.attempt > status.released_attempt else "InQueue"

@@ -1,8 +1,11 @@
-"""A job: what a client may ask for, and every limit on it. Knows no broker, no HTTP, no model."""
+"""A job: the fields that a client may ask for, with every limit on them, and what follows from them.
+
+The edge decodes a request and makes a job of it; clusters run the job. The sizes of a video, its frames, the shift of
+its schedule and the names of its files follow from the job here, so that edge and clusters agree. Pure.
+"""
 
 import math
 import re
-import unicodedata
 from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Annotated, Literal
@@ -10,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.bounds import RANKS_MAX, STEPS_MAX
+from contracts.prompt import NegativePrompt, Prompt
 from contracts.words import form
 
 FPS = 16
@@ -19,38 +23,18 @@ SIZES_480P = ("832*480", "480*832")
 SHIFT, SHIFT_480P = 5.0, 3.0
 JOB_ID_CHARS = 32
 VIDEO_SUFFIX = ".mp4"
-INPUTS, CHECKPOINTS = (
-    "inputs",
-    "checkpoints",
-)  # the folders of the scratch store: all in them is of use to one job alone
+INPUTS, CHECKPOINTS = "inputs", "checkpoints"
+"""The folders of the scratch store: each file in them is of use to one job alone."""
 
 _JOB_ID = "[0-9a-f]{32}"
 JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
-PROMPT_WEIGHT_MIN, PROMPT_CHARS_MAX = 10, 500
-WIDE_WEIGHT = 3
-"""What a Chinese, Japanese or Korean character counts towards the minimum: it says as much as a few Latin letters."""
-PROMPT_RULE = (
-    f"text from {PROMPT_WEIGHT_MIN} to {PROMPT_CHARS_MAX} characters, of which a Chinese, Japanese or Korean one "
-    f"counts as {WIDE_WEIGHT} towards the {PROMPT_WEIGHT_MIN}"
-)
-_PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
-Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
-NegativePrompt = Annotated[str, Meta(max_length=500)]
-ImageSize = Annotated[
-    str,
-    Meta(pattern=r"^[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}\Z", extra=form("W*H in pixels, such as 1280*720")),
-]
+_SIZE = r"[1-9][0-9]{1,3}\*[1-9][0-9]{1,3}"
+ImageSize = Annotated[str, Meta(pattern=rf"^{_SIZE}\Z", extra=form("W*H in pixels, such as 1280*720"))]
 AUTO = "auto"
-"""Of a model's sizes the one whose aspect is nearest to the picture's."""
-AskedSize = Annotated[
-    str,
-    Meta(
-        pattern=r"^(auto|[1-9][0-9]{1,3}\*[1-9][0-9]{1,3})\Z",
-        extra=form("W*H in pixels, such as 1280*720, or auto"),
-    ),
-]
+"""The value of `image_size` for the model's size whose aspect is nearest to the picture's."""
+AskedSize = Annotated[str, Meta(pattern=rf"^(auto|{_SIZE})\Z", extra=form("W*H in pixels, such as 1280*720, or auto"))]
 SAME_RESOLUTION = (0.8, 1.25)
-"""How far the pixels of two sizes may differ that are of one resolution."""
+"""The least and the greatest ratio of the pixels of two sizes that count as one resolution."""
 Seed = Annotated[int, Meta(ge=0, le=SEED_MAX)]
 Solver = Literal["unipc", "dpm++", "euler"]
 Degree = Annotated[int, Meta(ge=1, le=RANKS_MAX)]
@@ -60,7 +44,7 @@ InputTag = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}\Z")]
 
 
 class Generation(Struct, frozen=True, kw_only=True):
-    """What a request and a job share. A field left UNSET is the cluster's to choose."""
+    """The fields that a request and a job share. The cluster chooses the value of a field left UNSET."""
 
     prompt: Prompt
     negative_prompt: NegativePrompt | None = None
@@ -82,7 +66,10 @@ class Generation(Struct, frozen=True, kw_only=True):
 
     @property
     def guided(self) -> bool:
-        """At exactly 1 the guided prediction is the conditional one: the second pass would be for nothing."""
+        """Return whether a step needs a second, unconditional pass.
+
+        At a scale of exactly 1 the guided prediction equals the conditional one.
+        """
         return self.guidance_scale != 1.0
 
 
@@ -95,9 +82,9 @@ class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Job(Generation, frozen=True, kw_only=True):
-    """A request with its draws and roundings made: two runs of one `Job` give the same video.
+    """A request with its draws and roundings made: two runs of the same `Job` give the same video.
 
-    The image is not in it: it lies, checked and normalised, in the scratch store under `input_name`.
+    The image is not a field: it lies, checked and normalised, in the scratch store under `input_name`.
     """
 
     num_frames: Annotated[int, Meta(ge=25, le=121)]
@@ -105,54 +92,27 @@ class Job(Generation, frozen=True, kw_only=True):
 
 
 def accept(request: JobRequest, *, seed: int) -> Job:
-    """The job that a request becomes; `seed` is used where the request left it open."""
+    """Return the job that a request becomes; `seed` is used if the request has none."""
     shared = {name: getattr(request, name) for name in Generation.__struct_fields__}
-    return Job(
-        **shared,
-        num_frames=whole_frames(request.num_frames),
-        seed=seed if request.seed is None else request.seed,
-    )
-
-
-# By blocks of Unicode: ideographs with their radicals, marks and extensions, also those that later versions will fill;
-# kana, Bopomofo and Hangul, letters (jamo) and half-width forms too. Punctuation and sound marks are none.
-_WIDE = re.compile(
-    "["
-    "\u1100-\u115e\u1161-\u11ff\ua960-\ua97f\uac00-\ud7ff\u3131-\u3163\u3165-\u318e\uffa1-\uffdc"  # Hangul
-    "\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u30ff\u31f0-\u31ff\uff66-\uff9d\U0001aff0-\U0001b16f"  # kana
-    "\u3105-\u312f\u31a0-\u31bf"  # Bopomofo
-    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"  # ideographs
-    "\U00016fe2-\U00016ff6\U0001f200-\U0001f202\U0001f210-\U0001f23b\U00020000-\U0003ffff"
-    "]"
-)
-
-
-def is_prompt(text: str) -> bool:
-    """Return whether a text keeps `PROMPT_RULE`. White space around a prompt is to be cut off before."""
-    return len(text) <= PROMPT_CHARS_MAX and prompt_weight(text) >= PROMPT_WEIGHT_MIN
-
-
-def prompt_weight(prompt: str) -> int:
-    """Return what a prompt counts towards `PROMPT_WEIGHT_MIN`, however its characters are composed."""
-    composed = unicodedata.normalize("NFC", prompt[:PROMPT_CHARS_MAX])
-    return len(composed) + (WIDE_WEIGHT - 1) * len(_WIDE.findall(composed))
+    drawn = seed if request.seed is None else request.seed
+    return Job(**shared, num_frames=whole_frames(request.num_frames), seed=drawn)
 
 
 def whole_frames(asked: int) -> int:
-    """The nearest 4n+1 frames, ties up: the causal VAE makes one frame and then four at a time."""
+    """Return the nearest 4n+1 frames, ties up: the causal VAE makes one frame and then four at a time."""
     return 4 * ((asked + 1) // 4) + 1
 
 
 def parse_size(image_size: str) -> tuple[int, int]:
-    """`"W*H"` as (width, height) in pixels."""
+    """Return `"W*H"` as (width, height) in pixels."""
     width, height = image_size.split("*")
     return int(width), int(height)
 
 
 def nearest_size(sizes: Iterable[str], default_size: str, image_width: int, image_height: int) -> str:
-    """Return the size that `auto` means for a picture: of those at the default's resolution the nearest in aspect.
+    """Return the size that `auto` means for a picture: the size at the default's resolution that is nearest in aspect.
 
-    Of two that are as near (a square picture), the default is taken.
+    If two sizes are equally near (a square picture), the default wins.
     """
     pixels = math.prod(parse_size(default_size))
     low, high = SAME_RESOLUTION
@@ -166,13 +126,13 @@ def nearest_size(sizes: Iterable[str], default_size: str, image_width: int, imag
 
 
 def cropped_share(width: int, height: int, image_width: int, image_height: int) -> float:
-    """Return which share of a picture is cut off where it covers a video of this size, from 0 to 1."""
+    """Return the share of a picture, from 0 to 1, that is cut off if the picture covers a video of this size."""
     aspects = sorted((width * image_height, height * image_width))
     return round(1 - aspects[0] / aspects[1], 4)
 
 
 def output_size(image_size: str, keep_aspect: bool, image_width: int, image_height: int) -> tuple[int, int]:
-    """Width and height of the video in pixels.
+    """Return width and height of the video in pixels.
 
     With `keep_aspect`, `image_size` gives the area and the image the aspect, both sides rounded down to a multiple
     of 16, as upstream Wan2.1 has it (`wan/image2video.py`).
@@ -185,10 +145,10 @@ def output_size(image_size: str, keep_aspect: bool, image_width: int, image_heig
 
 
 def shift_of(job: Generation, image_size: str, of_card: float | None = None) -> float:
-    """Return the shift of the noise schedule: the job's own, or else the model's card's, or else the size's.
+    """Return the shift of the noise schedule: the job's own, or else that of the model's card, or else of the size.
 
-    `image_size` is the one that the job is made at, `"W*H"`, also if it only gives the area. Source of the sizes'
-    shifts: `generate.py` of Wan-Video/Wan2.1, which goes by `--size` too.
+    `image_size` is the size that the job is made at, `"W*H"`, also if the size only gives the area. Source of the
+    sizes' shifts: `generate.py` of Wan-Video/Wan2.1, which goes by `--size` too.
     """
     if job.sample_shift is not UNSET:
         return job.sample_shift
@@ -198,36 +158,40 @@ def shift_of(job: Generation, image_size: str, of_card: float | None = None) -> 
 
 
 def _whole_side(side: float) -> int:
+    """Return a side rounded down to a multiple of `SIDE_MULTIPLE`, and at least that."""
     return max(SIDE_MULTIPLE, int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE)
 
 
 def input_name(job_id: str, tag: str | None = None) -> str:
     """Return the name of a job's input picture in the scratch store.
 
-    Several submissions may mean one job id: those under one idempotency key. Each of them writes a file of its own,
-    told apart by `tag` (8 hexadecimal digits), so that a refused submission can take its picture away and never
-    touches the picture of an accepted one.
+    Submissions under the same idempotency key have the same job id. Each of them writes its own file, told apart by
+    `tag` (8 hexadecimal digits), so that a refused submission can delete its picture and never touches the picture of
+    the accepted submission.
     """
     return f"{INPUTS}/{job_id}.png" if tag is None else f"{INPUTS}/{job_id}-{tag}.png"
 
 
 def is_job_id(text: str) -> bool:
-    """Whether it is one of ours; a subject may have anything in its place."""
+    """Return whether a text is a job id, such as a token of a subject, where anybody may have published anything."""
     return re.fullmatch(_JOB_ID, text) is not None
 
 
 def job_id_in(file_name: str) -> str:
-    """The job that a file of a store belongs to."""
+    """Return the id of the job that a file of a store belongs to."""
     return PurePath(file_name).name[:JOB_ID_CHARS]
 
 
 def video_name(job_id: str) -> str:
+    """Return the name of a job's video in the store of videos."""
     return job_id + VIDEO_SUFFIX
 
 
 def video_url(job_id: str) -> str:
+    """Return the path of a job's video on the edge, as answers have it."""
     return f"/videos/{job_id}.mp4"
 
 
 def video_path(job_id: str) -> str:
+    """Return the `video_path` of answers: the place of the video in the default folder, whatever the store."""
     return f"generated_videos/{job_id}.mp4"

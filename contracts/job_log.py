@@ -50,6 +50,7 @@ class JobLog:
         return None if stored is None else wire.decode_head(stored.data)
 
     async def _submission(self, job_id: str) -> Stored | None:
+        """Return the message of the submission, from the log or else from the queue."""
         return await self.stored_submission(job_id) or await self.queue.find(job_id)
 
     async def stored_submission(self, job_id: str) -> Stored | None:

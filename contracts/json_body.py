@@ -1,6 +1,7 @@
 """Decode JSON bodies of strangers: skip a byte order mark, mend half characters, and say where and why text is no JSON.
 
-Pure. A message holds a place and a reason, and nothing of the body: a prompt must not come back in an error.
+The edge decodes requests with it, inference the files of a checkpoint. An error holds a place and a reason, and nothing
+of the body: a prompt must not come back in an error. Pure.
 """
 
 import codecs
@@ -15,7 +16,7 @@ Body = bytes | mmap | memoryview
 
 MARK = codecs.BOM_UTF8
 HALVES_MAX = 1000
-"""Half characters that are mended in one body."""
+"""The number of half characters that are mended in a body."""
 PIECE_BYTES = 1024 * 1024
 
 _HALF = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
@@ -57,7 +58,7 @@ _TOLD_LATE = ("trailing characters",)
 
 
 class NotJson(ValueError):
-    """A body that is not JSON in UTF-8. The text says where and why, and is safe to show; so is `reason`."""
+    """A body is not JSON in UTF-8. The text says where and why; text and `reason` are safe to show."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the body is not JSON: {reason}")
@@ -75,7 +76,7 @@ def decode(body: bytes | mmap, kind: type[T]) -> tuple[T, Body]:
     """Return the value in a body, and the text that was decoded: without a mark, half characters as U+FFFD.
 
     Raises `NotJson`, or `msgspec.ValidationError` if the value is of another kind. A `Raw` in the value may still hold
-    what is not UTF-8, which `not_utf8` finds.
+    bytes that are not UTF-8, which `not_utf8` finds.
     """
     text = unmarked(body)
     try:
@@ -95,15 +96,16 @@ def decode(body: bytes | mmap, kind: type[T]) -> tuple[T, Body]:
 
 
 def _decode(text: Body, kind: type[T]) -> T:
+    """Return the value in a text. Raises msgspec's errors; `ValidationError` only if the whole text is JSON."""
     try:
         return msgspec.json.decode(text, type=kind)
     except msgspec.ValidationError:
-        msgspec.json.decode(text, type=msgspec.Raw)  # what is no JSON behind a wrong value is told first
+        msgspec.json.decode(text, type=msgspec.Raw)  # a fault of the JSON behind a wrong value goes first
         raise
 
 
 def not_utf8(body: bytes | mmap) -> NotJson:
-    """Return the refusal of a body with bytes that are no UTF-8."""
+    """Return the refusal of a body that is not UTF-8, with the place of the first wrong byte."""
     decoder, read, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
     try:
         while piece := body[read : read + PIECE_BYTES]:
@@ -118,7 +120,10 @@ def not_utf8(body: bytes | mmap) -> NotJson:
 
 
 def _mended(text: Body) -> Body:
-    """Return the text with U+FFFD for each escaped half of a surrogate pair, as long as the text was."""
+    """Return a text of the same length, with U+FFFD for each escaped half of a surrogate pair.
+
+    A text with more than `HALVES_MAX` halves is returned as it was.
+    """
     parts: list[bytes] = []
     halves = 0
     for run in _HALVES.finditer(text):
@@ -131,7 +136,7 @@ def _mended(text: Body) -> Body:
 
 
 def _not_json(body: bytes | mmap, text: Body, said: str) -> NotJson:
-    """Return the refusal of a body whose text has another fault than its bytes; `said` is msgspec's own sentence."""
+    """Return the refusal of a body that is UTF-8 and no JSON; `said` is msgspec's own sentence."""
     start = bytes(text[:4])
     if (blank := _BLANK.match(text)) is not None and blank.end() == len(text):
         return NotJson("it is empty")
@@ -149,7 +154,7 @@ def _not_json(body: bytes | mmap, text: Body, said: str) -> NotJson:
 
 
 def _reason(said: str, here: bytes) -> str:
-    """Return in words what is wrong with the bytes that stand at the fault."""
+    """Return in words what is wrong with `here`, the bytes at the fault; `said` is msgspec's reason."""
     if said.startswith(("invalid character", "object keys", "expected ", "trailing char")):
         if here.startswith(_COMMENTS):
             return "a comment, which JSON does not have"
@@ -171,7 +176,7 @@ def _reason(said: str, here: bytes) -> str:
 
 
 def _place(body: bytes | mmap, at: int) -> str:
-    """Return which byte of the body that is, counted from 0, and in which line if it has several."""
+    """Return a place in the body in words: the byte, counted from 0, and the line unless it is the first."""
     line, start = 1, 0
     for start in range(0, at, PIECE_BYTES):  # in pieces: a body may be large
         line += body[start : min(start + PIECE_BYTES, at)].count(b"\n")

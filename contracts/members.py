@@ -1,7 +1,7 @@
-"""Say in plain words what is wrong with the values of a decoded JSON document: place, value and what it may be. Pure.
+"""Convert a decoded JSON document to a type, or say in plain words which members are wrong: place, value, limits. Pure.
 
-For files that people write or download, such as `wanjet.json`; the limits are those in the types, in the words of the
-API's own errors and of the settings' (`words`).
+For files that people write or download, such as `wanjet.json`; inference reads them so. The limits stand in the types,
+in the words of the API's own errors and of the settings' (`words`).
 """
 
 import types
@@ -23,14 +23,14 @@ FAULTS_MAX = 20
 
 
 class Faulty(ValueError):
-    """A document that is not what was asked for. The text says why, a sentence for each fault."""
+    """A document is not of the type that was asked for. The text has a sentence for each fault."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults[:FAULTS_MAX]))
 
 
 def convert(value: object, kind: type[T]) -> T:
-    """Return a decoded JSON value as the type has it. Raises `Faulty`."""
+    """Return a decoded JSON value converted to a type. Raises `Faulty`."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -38,7 +38,7 @@ def convert(value: object, kind: type[T]) -> T:
 
 
 def _faults(where: str, value: object, kind: Any) -> list[str]:
-    """Return what is wrong with a value, at its innermost places."""
+    """Return a sentence for each fault of a value, at the innermost places; nothing for a value of the type."""
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -47,7 +47,7 @@ def _faults(where: str, value: object, kind: Any) -> list[str]:
 
 
 def _within(where: str, value: object, kind: Any) -> list[str]:
-    """Return what is wrong with the members or items of a value; nothing if they are well or if it has none."""
+    """Return the faults of a value's members or items; nothing if they have none, or if the value has no such parts."""
     items = cast("list[object]", value if isinstance(value, list) else [])
     named = cast("dict[str, object]", value if isinstance(value, dict) else {})
     for one in _alternatives(kind):
@@ -62,6 +62,7 @@ def _within(where: str, value: object, kind: Any) -> list[str]:
 
 
 def _of_struct(where: str, value: dict[str, object], kind: type[Struct]) -> list[str]:
+    """Return the faults of an object that is to be a struct: wrong, missing and unknown members."""
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     found: list[str] = []
     for name, field in fields.items():
@@ -76,7 +77,7 @@ def _of_struct(where: str, value: dict[str, object], kind: type[Struct]) -> list
 
 
 def _unknown(names: list[str], fields: list[str]) -> list[str]:
-    """Return a sentence for each of the first names that are no fields, and one for the rest."""
+    """Return a sentence for each of the first unknown names, and a single sentence for the rest."""
     found: list[str] = []
     for name in names[:UNKNOWN_NAMED_MAX]:
         meant = nearest(name.lower(), fields)
@@ -87,7 +88,7 @@ def _unknown(names: list[str], fields: list[str]) -> list[str]:
 
 
 def _first(places: Iterable[tuple[str, object]], kind: Any) -> list[str]:
-    """Return what is wrong with the first faulty one of values of the same type."""
+    """Return the faults of the first faulty value among values of the same type."""
     for where, value in places:
         if faults := _faults(where, value, kind):
             return faults
@@ -105,11 +106,13 @@ def _alternatives(kind: Any) -> list[Any]:
 
 
 def _allowed(kind: Any) -> str:
+    """Return in words the values that a type allows."""
     info = inspect.type_info(kind)
     return "an object in braces" if isinstance(info, inspect.DictType | inspect.StructType) else may_be(kind)
 
 
 def _member(where: str, name: str) -> str:
+    """Return the place of a member, such as `sizes.default`."""
     return f"{where}.{_cut(name)}" if where else _cut(name)
 
 

@@ -1,4 +1,8 @@
-"""How the ranks of a cluster share a job. Pure: knows what may be asked for and what adds up, and no rank or model."""
+"""The plan by which the ranks of a cluster share a job: CFG and Ulysses parallelism, and sharded weights.
+
+A cluster chooses its own plan at the start (`own_plan`) and one for each job (`plan_for`); the edge refuses a job that
+no plan fits. Numbers of ranks and heads go in, degrees and words come out. Pure.
+"""
 
 from functools import lru_cache
 from typing import Annotated
@@ -16,7 +20,7 @@ Part = Annotated[
         extra=form("cfg=1, cfg=2, ulysses=NUMBER, dit_fsdp, t5_fsdp or vae_parallel"),
     ),
 ]
-"""One part of the setting `PLAN`, such as `cfg=2`."""
+"""A part of the setting `PLAN`, such as `cfg=2`."""
 
 DEGREES_REMEMBERED = 1024
 
@@ -25,7 +29,7 @@ _FLAGS = ("dit_fsdp", "t5_fsdp", "vae_parallel")
 
 
 class Plan(Struct, frozen=True, kw_only=True):
-    """`cfg_size` × `ulysses_size` ranks make one video; ranks left over repeat the same work.
+    """A way to share a job: `cfg_size` × `ulysses_size` ranks make the video; ranks left over repeat the same work.
 
     `cfg_size` 2 puts the branches of guidance on separate ranks, `ulysses_size` ranks share the tokens of a branch. The
     flags keep the weights of a model sharded, and split encoding and decoding over all ranks.
@@ -40,11 +44,10 @@ class Plan(Struct, frozen=True, kw_only=True):
 
 @lru_cache(maxsize=DEGREES_REMEMBERED)
 def degrees(world_size: int, heads: int, *, guided: bool = True) -> tuple[tuple[int, int], ...]:
-    """(cfg_size, ulysses_size) of every way to share a video, the fastest first.
+    """Return (cfg_size, ulysses_size) of every way to share a video, the fastest first.
 
-    That is the one that leaves the fewest ranks over, and of two such the one with the branches apart: they meet once a
-    step, where the ranks that share tokens meet in every block. Remembered, since the edge asks for every submission
-    and every live cluster.
+    Sorted by ranks used, most first; on a tie `cfg_size` 2 first, because CFG ranks communicate once a step and Ulysses
+    ranks in every block. Cached, since the edge asks for every submission and every live cluster.
     """
     found = [
         (cfg, ulysses)
@@ -56,9 +59,10 @@ def degrees(world_size: int, heads: int, *, guided: bool = True) -> tuple[tuple[
 
 
 def own_plan(parts: tuple[Part, ...], world_size: int, heads: int) -> Plan:
-    """The plan that an operator sets for a cluster; what no part names is the fastest, without any part all of it is.
+    """Return the plan that an operator sets for a cluster. Degrees that no part names are the fastest.
 
-    Raises ValueError, with the numbers, where the ranks cannot run it.
+    Without any part all is the fastest, with `vae_parallel` on several ranks; else flags are off unless named. Raises
+    `ValueError`, with the numbers, if the ranks cannot run the plan.
     """
     if not parts:
         cfg, ulysses = degrees(world_size, heads)[0]
@@ -75,9 +79,9 @@ def own_plan(parts: tuple[Part, ...], world_size: int, heads: int) -> Plan:
 
 
 def plan_for(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | None:
-    """What a cluster with this plan of its own runs a job by; None where it cannot do what the job asks for.
+    """Return the plan by which a cluster runs a job; None if the ranks cannot do what the job asks for.
 
-    What the job leaves out is the cluster's own, unless that does not go with what it asks for: then the fastest does.
+    Degrees that the job leaves out are those of the cluster's `own` plan, or the fastest if those do not fit the job.
     """
     fitting = _fitting(degrees(world_size, heads, guided=job.guided), **_asked(job))
     if not fitting:
@@ -89,7 +93,7 @@ def plan_for(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | 
 
 
 def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
-    """The fields by which these ranks have no plan for the job: one that is impossible by itself, or else both."""
+    """Return the fields for which these ranks have no plan: each that is impossible alone, or else all it names."""
     possible, asked = degrees(world_size, heads, guided=job.guided), _asked(job)
     if _fitting(possible, **asked):
         return []
@@ -98,12 +102,13 @@ def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
 
 
 def ways(world_size: int, heads: int, *, guided: bool = True) -> str:
-    """What the degrees may be, in words that are safe to show."""
+    """Return the degrees that are possible, in words that are safe to show."""
     pairs = ", ".join(f"{cfg}×{ulysses}" for cfg, ulysses in degrees(world_size, heads, guided=guided))
     return f"with {world_size} ranks and {heads} attention heads cfg_size×ulysses_size may be {pairs}"
 
 
 def _asked(job: Generation) -> dict[str, int]:
+    """Return the degrees that a job asks for, by field."""
     sizes = {field: getattr(job, field) for field in _FIELDS.values()}
     return {field: size for field, size in sizes.items() if size is not UNSET}
 
@@ -111,4 +116,5 @@ def _asked(job: Generation) -> dict[str, int]:
 def _fitting(
     possible: tuple[tuple[int, int], ...], *, cfg_size: int | None = None, ulysses_size: int | None = None
 ) -> list[tuple[int, int]]:
+    """Return the possible pairs that have the degrees asked for."""
     return [(cfg, ulysses) for cfg, ulysses in possible if cfg_size in (None, cfg) and ulysses_size in (None, ulysses)]

@@ -1,6 +1,7 @@
-"""What remains of an ended job beside the videos: one small file, from which its log and status can be made anew. Pure.
+"""The record of an ended job: a small file beside the videos, from which its log and status can be made anew. Pure.
 
-Beside a video it has the video's name; that of a job without one lies in a folder of its own.
+Rank 0 and the state service write records; `restore` reads them. The record of a job with a video has the video's name;
+the record of a job without one lies in a folder of its own.
 """
 
 from msgspec import Struct
@@ -14,7 +15,7 @@ SUFFIX = ".json"
 
 
 class Record(Struct, frozen=True, kw_only=True):
-    """`submitted` is None where the log no longer knew it, or could not read it."""
+    """An ended job. `submitted` is None if the log no longer held the submission, or could not be read."""
 
     submitted: JobSubmitted | None
     ending: Ending
@@ -22,15 +23,17 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 def is_record(name: str) -> bool:
-    """Whether a file of the store has the name of one."""
+    """Return whether a file of the store has the name of a record."""
     folder, _, file = name.rpartition("/")
     return folder in ("", WITHOUT_VIDEO) and file.endswith(SUFFIX) and is_job_id(file.removesuffix(SUFFIX))
 
 
 def video_record_name(job_id: str) -> str:
+    """Return the name of the record beside a job's video."""
     return job_id + SUFFIX
 
 
 def record_name(ending: Ending) -> str:
+    """Return the name of the record of an ended job: beside its video, or in the folder of jobs without one."""
     name = video_record_name(ending.job_id)
     return name if isinstance(ending, JobSucceeded) else f"{WITHOUT_VIDEO}/{name}"

@@ -1,4 +1,4 @@
-"""Restores lost endings: from the records beside the videos back into the log. State and `ops.rebuild` use it."""
+"""Restore lost endings: from the records beside the videos back into the log. State and `ops.rebuild` call it."""
 
 from msgspec import Struct
 
@@ -14,20 +14,20 @@ PUBLISH_WITHIN_S = 5.0
 
 
 class Found(Struct, frozen=True):
-    """A job's record, None if it has none that can be read, and the names of those that cannot."""
+    """A job's record, None if it has no readable one, and the names of its unreadable records."""
 
     record: Record | None
     unreadable: list[str]
 
 
 async def record_files(videos: Store) -> list[File]:
-    """Return the records of every job that has one, oldest first: as the jobs ended. Raises `OSError`."""
+    """Return the files of all records, oldest first: in the order in which the jobs ended. Raises `OSError`."""
     files = [file for folder in ("", WITHOUT_VIDEO) for file in await videos.files(folder) if is_record(file.name)]
     return sorted(files, key=lambda file: file.modified_at)
 
 
 async def find_record(videos: Store, job_id: str) -> Found:
-    """Read the record that counts for a job. Raises `OSError`.
+    """Find the record that counts for a job. Raises `OSError`.
 
     A job may have two: rank 0 writes the record of a success before the ending, and the job may then have ended as
     cancelled or failed. So the record of a job without a video wins over the record beside a video.
@@ -46,9 +46,10 @@ async def find_record(videos: Store, job_id: str) -> Found:
 
 
 async def restore(job_log: JobLog, record: Record) -> bool:
-    """Publish the submission, if it is known, and the ending; nothing, and False, if the log has an ending.
+    """Publish the ended job's submission, if it is known, and its ending, unless the log holds an ending.
 
-    A submission that outlived its ending in the log would look like a job that was lost. Raises `Unavailable`.
+    Return whether the ending was stored. If the log holds an ending, the submission is not published either: it would
+    outlive that ending in the log, and then look like a job that the queue has lost. Raises `Unavailable`.
     """
     job_id = record.ending.job_id
     if await job_log.stored_ending(job_id) is not None:
@@ -59,6 +60,9 @@ async def restore(job_log: JobLog, record: Record) -> bool:
 
 
 async def _publish(job_log: JobLog, event: Event, there: str) -> bool:
-    """Publish unless something is there, under an id of its own: the broker may remember the one that it has lost."""
+    """Publish an event unless a message is on `there`, its subject or pattern. Return whether it was stored.
+
+    The message id is not the event's usual one, which the broker may remember of the message that it has lost.
+    """
     message_id = f"{subjects.message_id(event, 'restore')}.restored"
     return await job_log.append(event, expect=Expect(0, there), within_s=PUBLISH_WITHIN_S, message_id=message_id)

@@ -1,4 +1,4 @@
-"""A job's status: the value in the bucket `video-status` and the body of the answer. Only `fold` makes one."""
+"""A job's status: the value in the bucket `video-status` and the body of the edge's answer. `fold` makes it. Pure."""
 
 from typing import Literal
 
@@ -24,7 +24,10 @@ ENDED: tuple[State, ...] = ("Succeed", "Failed", "Cancelled")
 
 
 class Results(Struct, frozen=True, kw_only=True):
-    """`video_url` is null once the storage cap has removed the file; `cropped` if an older cluster made the video."""
+    """The video of a job that succeeded.
+
+    `video_url` is null once the storage cap has removed the file; `cropped` is null if an older cluster made the video.
+    """
 
     video_url: str | None
     video_path: str
@@ -38,8 +41,9 @@ class Results(Struct, frozen=True, kw_only=True):
 
 
 class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"}):
-    """`created_at` and `updated_at` are Unix seconds; `queue_position` is the edge's to fill in when it answers.
+    """A job as it stands, the projection of its events.
 
+    `created_at` and `updated_at` are Unix seconds; the edge fills in `queue_position` when it answers.
     `released_attempt` is the latest attempt that was handed back unfinished, 0 for none. `width`, `height` and
     `cropped` (the share of the picture that is cut off) are of `sized_attempt`, the latest attempt that has said them.
     """
@@ -63,4 +67,5 @@ class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"
 
     @property
     def ended(self) -> bool:
+        """Return whether the job has ended, in whichever way."""
         return self.status in ENDED

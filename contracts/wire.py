@@ -1,4 +1,8 @@
-"""The only encoders and decoders of what travels on the broker, and of records: JSON, so that the nats CLI reads it."""
+"""Encode and decode all messages on the broker, and records: JSON, so that the nats CLI reads them. Pure.
+
+Every process goes through it. Bytes go in and bounded types come out, or `Undecodable`; for a message of the log that
+this version cannot decode there are stand-ins (`EndingUnknown`, `SubmissionUnknown`).
+"""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -29,11 +33,11 @@ UNKNOWN_NAMED_MAX = 10
 
 
 class Undecodable(ValueError):
-    """The bytes are not what their place says they are."""
+    """Bytes are not of the type that their place demands."""
 
 
 class SubmissionHead(msgspec.Struct, frozen=True, rename={"job_id": "requestId"}):
-    """The part of a submission that every version can read, whatever a newer one has added to the job."""
+    """The part of a submission that every version can read, whatever a newer version has added to the job."""
 
     job_id: JobId
     fingerprint: Sha256 | None = None
@@ -41,7 +45,7 @@ class SubmissionHead(msgspec.Struct, frozen=True, rename={"job_id": "requestId"}
 
 
 class Message(Protocol):
-    """What the log holds: `at` is when it was stored, in Unix seconds."""
+    """A message of a stream, such as `broker.Stored`; `at` is when the broker stored it, in Unix seconds."""
 
     @property
     def subject(self) -> str: ...
@@ -52,6 +56,7 @@ class Message(Protocol):
 
 
 def _decoder(kind: object) -> Callable[[bytes], Any]:
+    """Return a decoder of a type, which raises `Undecodable`."""
     decode = msgspec.json.Decoder[Any](kind).decode
 
     def decode_or_say(payload: bytes) -> object:
@@ -76,6 +81,7 @@ _decode_record: Callable[[bytes], Record] = _decoder(Record)
 
 
 def _encoded_names(kind: type[msgspec.Struct]) -> set[str]:
+    """Return the names of a struct's fields on the wire."""
     return {field.encode_name for field in msgspec.structs.fields(kind)}
 
 
@@ -84,13 +90,13 @@ _JOB_FIELDS = _encoded_names(Job)
 
 
 def encode_record(record: Record) -> bytes:
-    """Two lines: the record, and the SHA-256 of that line, since what a disk has damaged must not count as true."""
+    """Return two lines: the record, and the SHA-256 of that line, so that a damaged file cannot count as true."""
     line = _encode_record(record)
     return b"%s\n%s\n" % (line, hashlib.sha256(line).hexdigest().encode())
 
 
 def decode_record(content: bytes) -> Record:
-    """Raises `Undecodable`, also where a byte is not as it was written."""
+    """Return the record in a file. Raises `Undecodable`, also if a byte is not as it was written."""
     line, _, digest = content.partition(b"\n")
     if digest.strip().decode(errors="replace") != hashlib.sha256(line).hexdigest():
         raise Undecodable("its SHA-256 is another")
@@ -106,14 +112,14 @@ def status_in(message: Message) -> JobStatus:
 
 
 def event_in(message: Message) -> Event:
-    """The event in a message of the log. Raises `Undecodable`, also where it speaks of another job than its subject."""
+    """Return the event in a message of the log. Raises `Undecodable`, also if it is of another job than the subject."""
     return _about_its_job(decode_event(message.data), message)
 
 
 def ending_in(message: Message) -> AnyEnding:
-    """Return the ending that a message of the log stands for, `EndingUnknown` if it cannot be decoded.
+    """Return the ending in a message on an ending's subject, `EndingUnknown` if it cannot be decoded.
 
-    A message that stands where an ending does is one even then: the log takes no other after it.
+    Such a message counts as an ending all the same: the log takes no other ending after it.
     """
     try:
         return _about_its_job(_decode_ending(message.data), message)
@@ -124,8 +130,8 @@ def ending_in(message: Message) -> AnyEnding:
 def unknown_fields(submission: bytes) -> list[str]:
     """Return the names of the fields in an encoded `JobSubmitted`, and in its job, that this version does not know.
 
-    The decoder leaves them out in silence. For whoever only shows a job that is right; who runs it would make another
-    video than was asked for. Raises `Undecodable` if the bytes are no JSON object.
+    The decoder drops them silently. That is right for showing a job; a cluster that ran it would make another video
+    than was asked for. Raises `Undecodable` if the bytes are no JSON object.
     """
     document: dict[str, Any] = _decode_object(submission)
     job = document.get("job")
@@ -152,7 +158,7 @@ def submission_in(message: Message) -> JobSubmitted | SubmissionUnknown:
 
 
 def stand_in(message: Message) -> EndingUnknown | SubmissionUnknown | None:
-    """Return what an undecodable message of the log counts as; None if it is set aside."""
+    """Return the stand-in for an undecodable message of the log; None if the message is to be set aside."""
     if subjects.is_ending(message.subject):
         return EndingUnknown(job_id=subjects.job_id_of(message.subject), at=message.at)
     if subjects.is_submission(message.subject):
@@ -163,7 +169,7 @@ def stand_in(message: Message) -> EndingUnknown | SubmissionUnknown | None:
 
 
 def readable_events(messages: Iterable[Message]) -> Iterator[AnyEvent]:
-    """The events among these messages; who folds the log sets the others aside, and logs them."""
+    """Yield the events among messages of the log. Skip the others: the state service sets them aside and logs them."""
     for message in messages:
         try:
             yield event_in(message)
@@ -173,6 +179,7 @@ def readable_events(messages: Iterable[Message]) -> Iterator[AnyEvent]:
 
 
 def _about_its_job(event: T, message: Message) -> T:
+    """Return the event of a message. Raises `Undecodable` if it is of another job than the subject."""
     if event.job_id != subjects.job_id_of(message.subject):
         raise Undecodable(f"it speaks of job {event.job_id}")
     return event

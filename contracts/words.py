@@ -1,4 +1,7 @@
-"""Say in plain English what a type allows: for the API's 400s and for settings. Pure; knows msgspec's types alone."""
+"""Say in plain English which values a type allows, for the API's 400s, for settings and for files. Pure.
+
+A type carries its bounds as msgspec's `Meta`, and any further rule as a `Form` in `Meta(extra=…)`.
+"""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -10,9 +13,9 @@ FORM = "form"
 
 
 class Form(Struct, frozen=True):
-    """What msgspec's own bounds cannot say of a value: the words for it, and whether a converted value has it.
+    """A rule for values that msgspec's own bounds cannot express: the words for it, and a test of a converted value.
 
-    `fault` says what is wrong with a value that does not have it, if more is to be said than the words.
+    `fault` says more about a value that breaks the rule; None if the words say enough.
     """
 
     words: str
@@ -37,7 +40,7 @@ def form_of(kind: inspect.Type) -> Form | None:
 
 
 def may_be(kind: object) -> str:
-    """Return the limits that stand in a type, in words."""
+    """Return the values that a type allows, in words such as "a whole number from 1 to 5"."""
     return _words(inspect.type_info(kind))
 
 
@@ -73,12 +76,14 @@ def _words(kind: inspect.Type) -> str:  # noqa: C901, PLR0912  # a table
 
 
 def _range(kind: inspect.IntType | inspect.FloatType) -> str:
+    """Return the bounds of a number in words, with a leading blank; empty without bounds."""
     if kind.gt is None:
         return _between(kind.ge, kind.le)
     return f" above {kind.gt}" if kind.le is None else f" above {kind.gt} and up to {kind.le}"
 
 
 def _between(low: float | None, high: float | None) -> str:
+    """Return a pair of inclusive bounds in words, with a leading blank; empty without bounds."""
     if low is None and high is None:
         return ""
     if high is None:
@@ -87,5 +92,5 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Return a bound as people write it: no exponent, and no fraction for a large whole one."""
+    """Return a bound as people write it: without exponent, and without fraction for a large whole number."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() and value >= 1000 else str(value)

@@ -60,7 +60,7 @@ async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: s
 
     `what` names the request in errors and logs; `deadline` is in the loop's time. Raises as `provision` does.
     """
-    pause_s, told = RETRY_PAUSE_S, ""
+    pause_s, logged = RETRY_PAUSE_S, ""
     while True:
         try:
             await request()
@@ -76,9 +76,9 @@ async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: s
         check_rights(broker, what)
         if asyncio.get_running_loop().time() >= deadline:
             raise Unavailable(f"{what}: {problem}") from problem
-        if str(problem) != told:
+        if str(problem) != logged:
             log.get().warning("provisioning_tried_again", what=what, error=str(problem))
-        told = str(problem)
+        logged = str(problem)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, RETRY_PAUSE_S_MAX)
 
@@ -135,7 +135,7 @@ async def make_again(broker: Bus, settings: Settings, missing: list[str]) -> Non
 
 async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
     """Create again what vanishes, until `stop`. A failure is logged once for each reason, and retried with backoff."""
-    pause_s, told = WATCH_EVERY_S, ""
+    pause_s, logged = WATCH_EVERY_S, ""
     while not stop.is_set():
         try:
             if missing := await vanished(broker, settings):
@@ -143,11 +143,11 @@ async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
                 await make_again(broker, settings, missing)
                 log.get().info("provisioned_again", max_concurrent_tasks=settings.max_concurrent_tasks)
         except (APIError, Unavailable, Denied, nats.errors.Error, OSError) as error:
-            if str(error) != told:
+            if str(error) != logged:
                 log.get().warning("watch_put_off", error=sentence(error))
-            pause_s, told = min(2 * pause_s, RETRY_PAUSE_S_MAX), str(error)
+            pause_s, logged = min(2 * pause_s, RETRY_PAUSE_S_MAX), str(error)
         else:
-            pause_s, told = WATCH_EVERY_S, ""
+            pause_s, logged = WATCH_EVERY_S, ""
         await lifetime.wait(stop, within_s=pause_s)
 
 

@@ -8,7 +8,7 @@ import time
 
 from msgspec import Struct
 
-TELL_AGAIN_S = 60.0
+LOG_AGAIN_S = 60.0
 KINDS_MAX = 100
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]{1,200})', re.IGNORECASE)
@@ -34,12 +34,12 @@ class Complaints:
         self.refusal: str | None = None
         """Why the broker does not let the client in; None if it does, or if nobody knows."""
         self.denied: Denial | None = None
-        self._told: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def is_new(self, error: Exception) -> bool:
         """Note an error, and return whether its reason has not been logged in this outage.
 
-        Denials come while the client is connected, and are new again after `TELL_AGAIN_S`.
+        Denials come while the client is connected, and are new again after `LOG_AGAIN_S`.
         """
         text = str(error)
         if _CREDENTIALS.search(text):
@@ -52,7 +52,7 @@ class Complaints:
 
     def end_outage(self) -> None:
         """Forget what was logged: the client is connected."""
-        self._told.clear()
+        self._logged_at.clear()
         self.refusal = None
 
     def _own_inbox(self) -> bool:
@@ -62,12 +62,12 @@ class Complaints:
     def _is_new(self, kind: str) -> bool:
         """Return whether a kind of error is to be logged now. Of more than `KINDS_MAX` kinds the rest never is."""
         now = time.monotonic()
-        told = self._told.get(kind)
-        if told is not None and (now - told < TELL_AGAIN_S or not kind.startswith("Denial")):
+        logged_at = self._logged_at.get(kind)
+        if logged_at is not None and (now - logged_at < LOG_AGAIN_S or not kind.startswith("Denial")):
             return False
-        if told is None and len(self._told) >= KINDS_MAX:
+        if logged_at is None and len(self._logged_at) >= KINDS_MAX:
             return False
-        self._told[kind] = now
+        self._logged_at[kind] = now
         return True
 
 

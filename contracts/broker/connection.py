@@ -140,6 +140,7 @@ class Connection:
             self._stop.set()
 
     def _check_begun(self) -> None:
+        """Raise `Unavailable` if the client has not been connected yet."""
         if not self._begun:
             raise Unavailable("no connection yet")
 

@@ -10,6 +10,7 @@ from contextlib import suppress
 import nats.errors
 import nats.js.errors
 from msgspec import Struct
+from nats.js.api import PubAck
 
 from contracts.broker.connection import REQUEST_TIMEOUT_S, RETRY_PAUSE_S, Connection
 from contracts.broker.errors import NO_SUCH_MESSAGE, TooLarge, Unavailable, WrongSequence, refusal
@@ -60,18 +61,9 @@ class Publishing(Connection):
         while True:
             left_s = deadline - asyncio.get_running_loop().time()
             try:
-                self._check_begun()
-                answer = await self._js.publish(
-                    subject, payload, timeout=max(0.05, min(PUBLISH_ATTEMPT_S, left_s)), headers=headers
-                )
-            except nats.js.errors.APIError as error:
-                if (refused := refusal(error)) is not None:
-                    raise refused from error
-                problem: Exception = error
-            except nats.errors.MaxPayloadError as error:
-                raise TooLarge(str(error)) from error
+                answer = await self._publish_once(subject, payload, headers, max(0.05, min(PUBLISH_ATTEMPT_S, left_s)))
             except (nats.errors.Error, OSError, Unavailable) as error:
-                problem = error
+                problem: Exception = error
             else:
                 if expect is not None and answer.duplicate:
                     raise WrongSequence("a message of this id is stored already")
@@ -79,6 +71,18 @@ class Publishing(Connection):
             if asyncio.get_running_loop().time() + RETRY_PAUSE_S >= deadline:
                 raise Unavailable(f"publish to {subject}: {problem!r}") from problem
             await asyncio.sleep(RETRY_PAUSE_S)
+
+    async def _publish_once(self, subject: str, payload: bytes, headers: dict[str, str], within_s: float) -> PubAck:
+        """Publish without retries. Raises the `Refused` that an answer means, or an error after which to try again."""
+        self._check_begun()
+        try:
+            return await self._js.publish(subject, payload, timeout=within_s, headers=headers)
+        except nats.js.errors.APIError as error:
+            if (refused := refusal(error)) is not None:
+                raise refused from error
+            raise
+        except nats.errors.MaxPayloadError as error:
+            raise TooLarge(str(error)) from error
 
     async def delete(self, stream: str, sequence: int) -> None:
         """Delete a message; a message that is gone already is no error."""
@@ -103,6 +107,7 @@ class Publishing(Connection):
 
 
 def _headers(message_id: str | None, expect: Expect | None, ttl_s: int | None) -> dict[str, str]:
+    """Return the headers by which JetStream deduplicates, compares and expires a message."""
     headers: dict[str, str] = {}
     if message_id is not None:
         headers["Nats-Msg-Id"] = message_id

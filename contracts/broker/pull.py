@@ -37,7 +37,7 @@ class Delivery:
         self.subject, self.data = message.subject, message.data
         self.at = message.metadata.timestamp.timestamp()  # when it was stored
 
-    async def keep(self) -> None:
+    async def extend_ack_wait(self) -> None:
         """Tell the broker that the work goes on: the time to acknowledge starts again."""
         await _quietly(self._message.in_progress())
 

@@ -117,15 +117,15 @@ class Streams(Connection):
 
     async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
         """Return once provisioning has made them all, or at `stop`."""
-        told = False
+        logged = False
         while not stop.is_set():
             try:
                 for name in names:
                     await self.stream(name)
             except (nats.js.errors.NotFoundError, Unavailable) as error:
-                if not told:
+                if not logged:
                     log.get().warning("waiting_for_streams", error=str(error))
-                told = True
+                logged = True
                 await asyncio.sleep(PROVISION_PAUSE_S)
             else:
                 return

@@ -1,6 +1,6 @@
-"""What a file of NATS credentials holds: an nkey seed, or a user's JWT with its seed. For settings and for `bus`.
+"""Read a file of NATS credentials: an nkey seed, or a user's JWT with its seed. For settings and for `broker.client`.
 
-Reads the two forms that `nsc` and `nk` write, and checks them as far as that needs no broker. No error shows a
+Reads the two forms that `nsc` and `nk` write, and checks them as far as possible without a broker. No error shows a
 character of a key.
 """
 
@@ -65,7 +65,7 @@ def read(path: str) -> Credentials:
 
 
 def _block(content: bytes, name: bytes) -> bytes:
-    """Return what stands between the lines that begin and end a block. Raises `NoCredentials` if it is not there."""
+    """Return the content of a block, without its first and last lines. Raises `NoCredentials` if there is none."""
     lines = [line.strip() for line in content.splitlines()]
     begin = next((number for number, line in enumerate(lines) if _is_line(line, b"BEGIN " + name)), None)
     if begin is None:
@@ -79,11 +79,12 @@ def _block(content: bytes, name: bytes) -> bytes:
 
 
 def _is_line(line: bytes, text: bytes) -> bool:
+    """Return whether a line is this text between dashes."""
     return line.startswith(b"---") and line.strip(b"- ") == text
 
 
 def _checked_seed(text: bytes) -> bytes:
-    """Return a user's seed. Raises `NoCredentials` for what is none."""
+    """Return a text that is a user's seed. Raises `NoCredentials` if it is none."""
     if not text:
         raise NoCredentials("it has no seed")
     if not _SEED.fullmatch(text):

@@ -1,4 +1,7 @@
-"""Environment → one frozen struct per process, read once in `__main__`: field `nats_url` is variable `NATS_URL`."""
+"""Read the environment into a process's frozen struct of settings: field `nats_url` is variable `NATS_URL`.
+
+Every `__main__` calls `read` once. Wrong values end the process with a sentence for each that names its variable.
+"""
 
 import json
 import math
@@ -28,7 +31,7 @@ class BadSetting(SystemExit):
 
 @runtime_checkable
 class Related(Protocol):
-    """Settings of which some depend on each other."""
+    """Settings that can contradict each other."""
 
     def contradictions(self) -> list[str]:
         """Return a sentence for each pair of settings that do not go together."""
@@ -36,7 +39,7 @@ class Related(Protocol):
 
 
 def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
-    """Return the settings as the environment gives them; an empty variable counts as not set.
+    """Return the settings that the environment gives; an empty variable counts as not set.
 
     Raises `BadSetting` (the process ends) if values are missing or wrong, with a sentence for each.
     """
@@ -63,10 +66,10 @@ def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
 
 
 def allowed(kind: object) -> str:
-    """Return what a setting of this type may be, in the words of the API's own errors."""
+    """Return the values that a setting of this type may have, in the words of the API's own errors."""
     if isinstance(inspect.type_info(kind), inspect.BoolType):
         return TRUE_OR_FALSE
-    return may_be(kind).removesuffix(" or null")  # which no variable can be
+    return may_be(kind).removesuffix(" or null")  # no variable can be null
 
 
 def shown(text: str) -> str:
@@ -77,7 +80,7 @@ def shown(text: str) -> str:
 
 
 class _Wrong(Exception):
-    """A value that its type does not allow, or the first such part of a list; `fault` is what more is known of it."""
+    """A value that its type does not allow, or the first such item of a list; `fault` says more about it, if known."""
 
     def __init__(self, text: str, fault: str | None = None) -> None:
         super().__init__(text)
@@ -85,6 +88,7 @@ class _Wrong(Exception):
 
 
 def _convert(text: str, kind: object) -> object:
+    """Return the value of a variable as its type has it; a list is parted by commas. Raises `_Wrong`."""
     info = inspect.type_info(kind)
     if not isinstance(info, inspect.VarTupleType | inspect.ListType):
         return _one(text, kind, form_of(info))
@@ -103,6 +107,7 @@ def _convert(text: str, kind: object) -> object:
 
 
 def _one(value: str | list[str], kind: object, form: Form | None) -> Any:
+    """Return a single value converted to its type. Raises `_Wrong`, also if it breaks the form."""
     try:
         converted: Any = msgspec.convert(value, kind, strict=False, dec_hook=_made_of)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except (msgspec.ValidationError, ValueError) as error:

@@ -1,4 +1,7 @@
-"""A process's end: one Event, set by SIGTERM, SIGINT or SIGHUP, bounded waits on it, and an end that nothing holds."""
+"""The end of a process: an Event that SIGTERM, SIGINT or SIGHUP sets, bounded waits on it, and an end by a deadline.
+
+Every long-running `__main__` stops this way: it finishes the work that it has begun, between bounded waits.
+"""
 
 import asyncio
 import os
@@ -9,14 +12,14 @@ from contextlib import suppress
 from contracts.process import log
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""All mean the same: finish what has begun, and end."""
+"""The signals that mean: finish the work that has begun, and end."""
 SAY_WITHIN_S = 0.5
 
 
 def stop_on_signals(*, end_within_s: float | None = None) -> asyncio.Event:
     """Return an Event that SIGTERM, SIGINT or SIGHUP to this process sets; for the running loop of the main thread.
 
-    The process is gone `end_within_s` after the first of them, whatever hangs.
+    The process is gone `end_within_s` after the first signal, whatever hangs.
     """
     stop = asyncio.Event()
 
@@ -33,7 +36,7 @@ def stop_on_signals(*, end_within_s: float | None = None) -> asyncio.Event:
 def end_within(seconds: float, *, code: int) -> None:
     """End the process with this exit code unless it has ended by itself within this time.
 
-    Python waits at its end for every thread, and a thread cannot be cancelled: one that reads from a network mount
+    Python waits at its end for every thread, and a thread cannot be cancelled: a thread that reads from a network mount
     which has gone away would hold the process for ever.
     """
 
@@ -41,7 +44,7 @@ def end_within(seconds: float, *, code: int) -> None:
         log.get().warning("end_not_awaited", seconds=seconds, threads=threading.active_count())
 
     def end() -> None:
-        saying = threading.Thread(target=say, daemon=True)  # whoever reads the log may hang too
+        saying = threading.Thread(target=say, daemon=True)  # a reader of the log may hang too
         saying.start()
         saying.join(SAY_WITHIN_S)
         os._exit(code)
@@ -52,20 +55,20 @@ def end_within(seconds: float, *, code: int) -> None:
 
 
 def leave_signals_to_others() -> None:
-    """Ignore them, in a process that another one tells to stop: a signal to the whole group must not end it first."""
+    """Ignore the signals, in a process that another one tells to stop: a signal to the group must not end it first."""
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 
 async def wait(event: asyncio.Event, *, within_s: float) -> bool:
-    """Wait for an event at most so long; whether it is set."""
+    """Wait for an event for at most `within_s`, and return whether it is set."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), within_s)
     return event.is_set()
 
 
 async def first_of(*events: asyncio.Event) -> asyncio.Event:
-    """Wait until one of these is set, and return it."""
+    """Wait until one of these events is set, and return that event."""
     waits = {asyncio.ensure_future(event.wait()): event for event in events}
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

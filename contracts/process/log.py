@@ -1,4 +1,8 @@
-"""structlog → one JSON line per fact on standard output, pretty on a terminal. No prompts, no secrets, no queries."""
+"""Logging by structlog: a JSON line per fact on standard output, pretty on a terminal.
+
+Every process configures it at its start. No line holds a prompt, a secret or the query of a URL, and no value can break
+or disguise a line.
+"""
 
 import io
 import logging
@@ -16,14 +20,14 @@ _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
 )
 
-# Whatever ends a line for some reader (C0, C1 with U+0085, U+2028, U+2029), turns the direction of writing, cannot be
-# seen, or is half a character. All else stays as it is, readable in every language.
+# Characters that end a line for some reader (C0, C1 with U+0085, U+2028, U+2029), turn the direction of writing, cannot
+# be seen, or are half a character. All others stay as they are, readable in every language.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _UNSAFE_IN_TRACEBACK = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 
 
 def configure(service: str, **bound: object) -> None:
-    """Set up logging for this process, the standard library's included; `bound` stands in every line."""
+    """Set up logging for this process, the standard library's included; every line carries `service` and `bound`."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -56,12 +60,13 @@ def configure(service: str, **bound: object) -> None:
 
 
 def _write_what_can_be_written() -> None:
-    """A terminal of another encoding may not have a character; the line is worth more."""
+    """Escape characters that the encoding of standard output does not have, rather than lose the line."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def get() -> FilteringBoundLogger:
+    """Return the logger: `get().info("job_succeeded", steps=40)`."""
     return structlog.get_logger()
 
 
@@ -77,7 +82,7 @@ def silence() -> Generator[None, None, None]:
 
 
 def bound(**facts: object) -> AbstractContextManager[None]:
-    """Every line of this thread or task carries these facts inside the block."""
+    """Have every line of this thread or task carry these facts inside the block."""
     return structlog.contextvars.bound_contextvars(**facts)
 
 
@@ -107,17 +112,19 @@ def _escaped_line(_: Any, __: str, line: Any) -> str:
 
 
 def _escaped_values(_: Any, __: str, event: EventDict) -> EventDict:
+    """Escape the texts of a line for a terminal."""
     return {key: escaped(value) if isinstance(value, str) else value for key, value in event.items()}
 
 
 def _escaped_traceback(out: TextIO, error: ExcInfo) -> None:
+    """Write a traceback for a terminal, escaped but for its line breaks."""
     text = io.StringIO()
     structlog.dev.plain_traceback(text, error)
     out.write(escaped(text.getvalue(), _UNSAFE_IN_TRACEBACK))
 
 
 def without_query(url: str) -> str:
-    """An image URL as a log may show it: no query, no credentials, no `data:` body."""
+    """Return an image URL as a log may show it: without query, credentials or the body of a `data:` URL."""
     try:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.hostname or ''}{parts.path}" if parts.netloc else f"{parts.scheme[:8]}:…"

@@ -1,4 +1,7 @@
-"""Variables that are nearly the name of a setting: what is misspelt changes nothing, and nobody would know. Pure."""
+"""Find variables whose names are nearly those of settings: a misspelt variable changes nothing, and nobody would know.
+
+Every process warns of them at its start; `members` looks for nearly right names of fields with the same `nearest`.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -20,10 +23,10 @@ KNOWN = (
 """Every setting of every process; a test compares it with the structs."""
 
 OTHERS = ("LOCAL_WORLD_SIZE", "NATS_STORE", "NATS_NAME", "NATS_CLUSTER", "NATS_ROUTES", "NATS_SERVER_BIN")
-"""Near a setting, and meant for torchrun or the broker."""
+"""Variables that are near a setting, and meant for torchrun or the broker."""
 
 LONG_CHARS_MIN = 8
-"""From this length on two letters may be wrong; in a shorter name one."""
+"""The length from which on two letters may be wrong; in a shorter name only one may."""
 
 
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
@@ -42,17 +45,21 @@ def warn(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return which of these names is one or two letters off; None if none is."""
+    """Return the nearest of these names that is one or two letters off; None if none is."""
     found = [(distance, known) for known in names if (distance := _distance(name, known)) <= _tolerated(known)]
     return min(found)[1] if found else None
 
 
 def _tolerated(known: str) -> int:
+    """Return how many letters may be wrong in this name."""
     return 2 if len(known) >= LONG_CHARS_MIN else 1
 
 
 def _distance(one: str, other: str) -> int:
-    """Return how many letters were left out, added, changed or swapped with the next one (edit distance)."""
+    """Return how many letters were left out, added, changed or swapped with the next one (edit distance).
+
+    At least 3 for names whose lengths differ by that much.
+    """
     if abs(len(one) - len(other)) > 2:
         return 3
     if _swapped(one, other):
@@ -66,7 +73,7 @@ def _distance(one: str, other: str) -> int:
 
 
 def _swapped(one: str, other: str) -> bool:
-    """Return whether two neighbouring letters have changed places, and all else is the same."""
+    """Return whether two neighbouring letters have changed places, and the names are equal otherwise."""
     differing = [i for i, (a, b) in enumerate(zip(one, other, strict=False)) if a != b]
     if len(one) != len(other) or len(differing) != 2:
         return False

@@ -1,4 +1,7 @@
-"""Types of settings that several processes share, with their bounds and the words for them. Opens no connection."""
+"""The types of settings that several processes share, with their bounds and the words for them.
+
+Fields of `Settings` structs have these types; `env.read` checks values by them. Checking opens no connection.
+"""
 
 import re
 from ipaddress import ip_address, ip_network
@@ -35,7 +38,7 @@ def is_host(text: str) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """Whether a text is `host:port`; an IPv6 address stands in brackets."""
+    """Return whether a text is `host:port`; an IPv6 address stands in brackets."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]") and ":" in host
     if not colon or not is_port(port) or (":" in host and not bracketed):
@@ -44,12 +47,12 @@ def is_address(text: str) -> bool:
 
 
 def is_port(text: str) -> bool:
-    """Whether a text is the number of a port that can be listened on."""
+    """Return whether a text is the number of a port that can be listened on."""
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= PORT_MAX
 
 
 def is_network(text: str) -> bool:
-    """Whether a text is an IP network without bits beyond its prefix."""
+    """Return whether a text is an IP network without bits beyond its prefix."""
     try:
         ip_network(text)
     except ValueError:
@@ -58,6 +61,7 @@ def is_network(text: str) -> bool:
 
 
 def _has_host(url: str, schemes: tuple[str, ...]) -> bool:
+    """Return whether a text is a URL of one of these schemes with a host, and no port of 0."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -67,11 +71,13 @@ def _has_host(url: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _are_brokers(text: str) -> bool:
+    """Return whether a text is a list of brokers' addresses, parted by commas."""
     urls = [url.strip() for url in text.split(",")]
     return all(_has_host(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls)
 
 
 def _is_store(text: str) -> bool:
+    """Return whether a text is a path, or the `s3://` URL of a bucket."""
     return _BUCKET.fullmatch(text) is not None if "://" in text else not text.startswith("s3:")
 
 
@@ -110,7 +116,7 @@ NatsCreds = Annotated[
 StoreUrl = Annotated[str, Meta(extra=form("a folder's path or s3://BUCKET/PREFIX", _is_store))]
 Replicas = Annotated[int, Meta(extra=form("1, 3 or 5", lambda count: count in REPLICAS))]
 Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
-"""Of something kept; 0 keeps nothing."""
+"""How long something is kept; 0 keeps nothing."""
 Wait = Annotated[float, Meta(gt=0, le=WAIT_S_MAX)]
 """Seconds until something counts as hanging, or is done again."""
 Gigabytes = Annotated[float, Meta(ge=0, le=GB_MAX)]

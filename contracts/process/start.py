@@ -1,7 +1,7 @@
-"""A start that cannot succeed: one sentence, an exit code of its own, and the sentence where the supervisor finds it.
+"""Refuse a start that cannot succeed: a sentence, an exit code of its own, and the sentence left for the supervisor.
 
-Every process enters `refusing` in its `__main__`. Who keeps processes running knows the exit code as "another try would
-end alike", and `ops.local.ready` shows the sentence, however deep in the log of torchrun it stands.
+Every process enters `refusing` in its `__main__`. A supervisor knows the exit code as "another try would end alike",
+and `ops.local.ready` shows the sentence, however deep in the log of torchrun it stands.
 """
 
 import os
@@ -16,10 +16,10 @@ from contracts.process.env import BadSetting
 
 EX_CONFIG = 78  # sysexits.h
 REFUSALS = "WANJET_REFUSALS"
-"""The variable that names the folder where sentences are left; without it they are printed alone."""
+"""The variable that names the folder where sentences are left; without it sentences are only printed."""
 SENTENCE_BYTES_MAX = 8192
 LIVED_S_MIN = 1.2
-"""supervisord takes who ends within its `startsecs`, which is 1, for one to be started again whatever the exit code."""
+"""supervisord restarts a process that ends within its `startsecs`, which is 1, whatever the exit code."""
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def refusing(service: str) -> Generator[None, None, None]:
 
 
 def leave(service: str, sentence: str) -> None:
-    """Leave the sentence for whoever keeps this process running. Of several ranks the last one's stays."""
+    """Leave the sentence in the folder for the supervisor. Of several ranks the last one's sentence stays."""
     folder = os.environ.get(REFUSALS)
     if not folder:
         return
@@ -60,6 +60,6 @@ def left(folder: Path) -> dict[str, str]:
 
 
 def configure(service: str, **bound: object) -> None:
-    """Set up the log of a process, and log the variables that are nearly a setting's name."""
+    """Set up the log of a process, and log a warning for each variable that is nearly a setting's name."""
     log.configure(service, **bound)
     misspelt.warn()

@@ -24,7 +24,7 @@ _TEMPORARY = ".tmp"
 
 
 class Folder:
-    """The files in a folder, which is made with its first file. `setting` and `folders` as in `open_store`."""
+    """A `Store` in a folder, which is made with its first file. `setting` and `folders` as in `open_store`."""
 
     def __init__(self, root: Path, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
         self.root = root

@@ -38,6 +38,7 @@ class LastCheck:
 
 
 def _log_change(before: Trouble | None, found: Trouble | None) -> None:
+    """Log a trouble that is new or another, and the end of a trouble."""
     if found is not None and (before is None or found.plain != before.plain):
         log.get().error("store_unusable", **found.fields)
     elif found is None and before is not None:

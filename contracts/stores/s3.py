@@ -36,7 +36,7 @@ _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
 
 
 class Bucket:
-    """The objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
+    """A `Store` of the objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
 
     `setting` and `folders` as in `open_store`. Raises `ValueError` if the variables cannot be right.
     """
@@ -72,6 +72,7 @@ class Bucket:
         return created
 
     async def _create(self, name: str, content: Path | bytes | mmap) -> bool:
+        """Put an object that must not exist; return False if it does."""
         with self._as_os_error():
             try:
                 await obstore.put_async(self._store, checked(name), content, mode="create", use_multipart=False)

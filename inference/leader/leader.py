@@ -278,7 +278,7 @@ class Leader:
         while not attempt.finished.is_set():
             limit_s = attempt.progress.limit_s(self._limits.stage_floor_s, self._limits.stage_timeout_s)
             if attempt.still_for_s() < limit_s:
-                await attempt.delivery.keep()
+                await attempt.delivery.extend_ack_wait()
             else:
                 self._monitor.abort_group(
                     f"nothing moved in {attempt.progress.stage} for {attempt.still_for_s():.0f} s"

@@ -125,6 +125,7 @@ def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
 
 
 def _save(folder: Path, model: PocketModel, card: ModelCard) -> None:
+    """Write the folder that diffusers' pipeline and `inference.wan.load` open, with the model card."""
     logging.disable_progress_bar()
     # The ignored three have other classes than the pipeline's signature says; it accepts them.
     WanImageToVideoPipeline(

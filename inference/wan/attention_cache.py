@@ -28,9 +28,11 @@ class Rule:
     end: int
 
     def reuses(self, step: int) -> bool:
+        """Return whether `step` reuses the stored outputs."""
         return self.start < step <= self.end and (step - self.start) % self.interval != 0
 
     def stores(self, step: int) -> bool:
+        """Return whether `step` stores its outputs, because a later step may reuse them."""
         return self.start <= step < self.end and not self.reuses(step)
 
 

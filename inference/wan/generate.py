@@ -27,7 +27,7 @@ OfferSnapshot = Callable[[Callable[[], DenoisingSnapshot]], None]
 
 
 def decline(_make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
-    """Nobody wants to go on from here another time."""
+    """Ignore the offered snapshot; the default of `generate`."""
 
 
 def generate(
@@ -40,14 +40,14 @@ def generate(
     snapshot: DenoisingSnapshot | None = None,
     offer_snapshot: OfferSnapshot = decline,
 ) -> torch.Tensor:
-    """The job's video: 3 × frames × height × width in [-1, 1], on the model's device.
+    """Return the job's video: 3 × frames × height × width in [-1, 1], on the model's device.
 
     `image` has exactly the video's size. `boundary(stage, step)` is called before each stage with step 0, and after
-    every denoising step with the number of steps done; what it raises ends the job, and the next one starts clean.
-    Ranks that share the job by `layout` all call this, and all get the video.
+    every denoising step with the number of steps done; an exception from it ends the job and leaves the model ready for
+    the next. All ranks that share the job by `layout` call this, and all get the video.
 
-    `offer_snapshot(make_snapshot)` is called after every step, before its boundary, that the job could go on from
-    another time: what `make_snapshot` returns is then given as `snapshot`, and there is no stage `encode`.
+    `offer_snapshot(make_snapshot)` is called before the boundary of every step from which the job can be resumed. To
+    resume, pass as `snapshot` the value that `make_snapshot` returned; the stage `encode` is then left out.
     """
     boundary = _synchronised(boundary, wan.device)
     with torch.inference_mode():

@@ -3,8 +3,6 @@
 Over a mesh, transformer and text encoder are FSDP2-sharded, and each rank reads only its own rows from the files.
 """
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,6 @@ import torch
 from accelerate import cpu_offload
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
-from torch import nn
 from torch.distributed.device_mesh import DeviceMesh
 from transformers import CLIPVisionModel, PreTrainedTokenizerBase, UMT5EncoderModel
 from transformers.utils import logging
@@ -27,12 +24,11 @@ from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.checkpoint.tokenizer import read_tokenizer
 from inference.wan.clip_pixels import Processor
-from inference.wan.parallel.fsdp import local_rows, shard, with_local_shard
+from inference.wan.parallel.fsdp import shard
 from inference.wan.prompt_cache import PromptCache
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
 from inference.wan.vae.cpu import speed_up
-
-LOG_EVERY_S = 5.0
+from inference.wan.weights import LoadingProgress, read_weights
 
 
 @dataclass(frozen=True)
@@ -110,100 +106,64 @@ def read(
     # VAE and CLIP are small, and their rounding would be visible: both are in fp32 on every device.
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
-    progress = _LoadingProgress()
+    progress = LoadingProgress()
 
-    def whole(component: Component) -> Any:
-        return _with_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
+    def small(component: Component) -> Any:
+        return read_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
 
-    def transformer() -> WanTransformer3DModel:
-        empty = checkpoint.transformer.empty()
-        if fp8_linear:
-            fp8.convert(empty.blocks)
-        if mesh is not None:
-            shard(empty, empty.blocks, mesh)
-        model = _with_weights(
-            checkpoint.transformer, empty, lambda name: wan_dtype(name, large_dtype), device, progress
-        )
-        if large_dtype != torch.float32:
-            keep_residuals_in_fp32(model, large_dtype)
-        return model
-
-    def text_encoder() -> UMT5EncoderModel:
-        empty = checkpoint.text_encoder.empty()
-        if mesh is not None:
-            shard(empty, empty.encoder.block, mesh, offload=offload_text_encoder)
-        home = torch.device("cpu") if offload_text_encoder else device
-        model = _with_weights(checkpoint.text_encoder, empty, lambda _name: large_dtype, home, progress)
-        if offload_text_encoder and mesh is None:
-            cpu_offload(model, execution_device=device)
-        return model
-
-    vae: AutoencoderKLWan = whole(checkpoint.vae)
+    vae: AutoencoderKLWan = small(checkpoint.vae)
     if device.type == "cpu":
         speed_up(vae)
     return Wan(
         tokenizer=read_tokenizer(checkpoint.tokenizer),
-        text_encoder=text_encoder(),
+        text_encoder=_text_encoder(
+            checkpoint.text_encoder, device, mesh, large_dtype, progress, offload=offload_text_encoder
+        ),
         image_processor=checkpoint.image_processor(),
-        image_encoder=whole(checkpoint.image_encoder),
+        image_encoder=small(checkpoint.image_encoder),
         vae=vae,
-        transformer=transformer(),
+        transformer=_transformer(checkpoint.transformer, device, mesh, large_dtype, progress, fp8_linear=fp8_linear),
         card=card,
         device=device,
     )
 
 
-def _with_weights(
+def _transformer(
     component: Component,
-    model: Any,
-    dtype_of: Callable[[str], torch.dtype],
     device: torch.device,
-    progress: "_LoadingProgress",
-) -> Any:
-    """Read this rank's rows of all parameters of the empty `model`, in file order, and return the model on `device`."""
-    names = {component.canonical(name): name for name, _ in model.named_parameters()}
-    new: dict[nn.Parameter, nn.Parameter] = {}
-    for stored_name, stored in component.stored.items():
-        if stored_name not in names:
-            continue
-        name = names[stored_name]
-        owner, parameter = model.get_submodule(name.rpartition(".")[0]), model.get_parameter(name)
-        first, last = local_rows(parameter)
-        rows = stored.read(first, last)
-        progress.add(component, rows.nbytes)
-        if isinstance(owner, fp8.Fp8Linear) and parameter is owner.weight:
-            rows, scale = fp8.quantise(rows.to(device))
-            new[owner.scale] = with_local_shard(owner.scale, scale, device, scale.dtype)
-            new[parameter] = with_local_shard(parameter, rows, device, rows.dtype)
-        else:
-            new[parameter] = with_local_shard(parameter, rows, device, dtype_of(name))
-    _replace(model, new)
-    _move_buffers(model, device)
+    mesh: DeviceMesh | None,
+    dtype: torch.dtype,
+    progress: LoadingProgress,
+    *,
+    fp8_linear: bool,
+) -> WanTransformer3DModel:
+    """Return the transformer, sharded if there is a mesh, with its residual stream in fp32."""
+    empty = component.empty()
+    if fp8_linear:
+        fp8.convert(empty.blocks)
+    if mesh is not None:
+        shard(empty, empty.blocks, mesh)
+    model = read_weights(component, empty, lambda name: wan_dtype(name, dtype), device, progress)
+    if dtype != torch.float32:
+        keep_residuals_in_fp32(model, dtype)
     return model
 
 
-def _replace(model: nn.Module, new: dict[nn.Parameter, nn.Parameter]) -> None:
-    # Matched by identity, so that a parameter used in two places remains one parameter.
-    for module in model.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            setattr(module, name, new[parameter])
-
-
-def _move_buffers(model: nn.Module, device: torch.device) -> None:
-    for module in model.modules():
-        for name, buffer in list(module.named_buffers(recurse=False)):
-            setattr(module, name, buffer.to(device))
-
-
-class _LoadingProgress:
-    """Logs every `LOG_EVERY_S` how much this rank has read. Lives for one `read`."""
-
-    def __init__(self) -> None:
-        self._bytes = 0
-        self._logged_at = time.monotonic()
-
-    def add(self, component: Component, size: int) -> None:
-        self._bytes += size
-        if time.monotonic() - self._logged_at >= LOG_EVERY_S:
-            self._logged_at = time.monotonic()
-            log.get().info("model_loading", part=component.where.name, gigabytes=round(self._bytes / 1e9, 2))
+def _text_encoder(
+    component: Component,
+    device: torch.device,
+    mesh: DeviceMesh | None,
+    dtype: torch.dtype,
+    progress: LoadingProgress,
+    *,
+    offload: bool,
+) -> UMT5EncoderModel:
+    """Return UMT5's encoder, sharded if there is a mesh, in main memory with `offload`."""
+    empty = component.empty()
+    if mesh is not None:
+        shard(empty, empty.encoder.block, mesh, offload=offload)
+    home = torch.device("cpu") if offload else device
+    model = read_weights(component, empty, lambda _name: dtype, home, progress)
+    if offload and mesh is None:
+        cpu_offload(model, execution_device=device)
+    return model

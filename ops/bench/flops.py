@@ -26,8 +26,8 @@ def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, 
     square = 2 * dim * dim
     block = (
         6 * tokens * square  # query, key, value and output of self-attention, query and output of cross-attention
-        + 2 * context * square  # its keys and values
-        + 4 * dim * tokens * (tokens + context)  # the attention of both
+        + 2 * context * square  # keys and values of cross-attention
+        + 4 * dim * tokens * (tokens + context)  # attention itself: self and cross
         + 2 * 2 * dim * config["ffn_dim"] * tokens
     )
     patch = PATCH_SIDE**2 * (config["in_channels"] + config["out_channels"])

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from contracts.job import PROMPT_RULE, is_prompt
+from contracts.prompt import PROMPT_RULE, is_prompt
 from ops.local.picture_bytes import BYTES_MAX
 from ops.local.sample_image import PROMPT, sample
 from ops.local.vocabulary import asks_for_motion

@@ -82,7 +82,7 @@ def _boat(pen: ImageDraw.ImageDraw, x: int, y: int) -> None:
     pen.line([(x, y - 20), (x, y - 158)], fill=(72, 50, 44), width=5)
     pen.polygon([(x + 5, y - 152), (x + 74, y - 32), (x + 5, y - 30)], fill=(250, 244, 232))
     pen.polygon([(x - 5, y - 140), (x - 54, y - 34), (x - 5, y - 30)], fill=(226, 118, 82))
-    for row in range(4):  # its reflection
+    for row in range(4):  # the boat's reflection
         half = 52 - 11 * row
         pen.line([(x - half, y + 14 + 9 * row), (x + half, y + 14 + 9 * row)], fill=(96, 66, 82), width=3)
 

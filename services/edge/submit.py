@@ -1,7 +1,7 @@
 """Accept a submission: read its body, find the job that it means, check it, get its image, and publish the job.
 
 `routes.submit` calls this with the pieces of a request's body and gets the job's id back. Every refusal is an exception
-of `errors`. A submission that is refused has stored nothing.
+of `errors`. A refused submission leaves nothing stored; one of unknown outcome leaves its input.
 """
 
 from collections.abc import AsyncIterator
@@ -18,6 +18,7 @@ from services.edge.body.idempotency import key_in
 from services.edge.context import Edge
 from services.edge.errors import Invalid
 from services.edge.image.data_uri import is_inline
+from services.edge.image.fetch import BeforeRequest
 from services.edge.image.normalise import png_size
 from services.edge.resources.spool import Spool
 
@@ -32,6 +33,8 @@ class Receipt(Struct, frozen=True):
 async def submit(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | None) -> Receipt:
     """Turn a request's body into an accepted job. `key_header` is its `Idempotency-Key` header, or None.
 
+    The steps: parse, identify, is it a repeat, objections, room, image, publish. Each one may end the submission.
+
     Raises `Invalid`, `ImageRefused`, `KeyReused`, `Busy`, `Overloaded`, `OutcomeUnknown` or `Unavailable`.
     """
     with edge.bodies.spool() as body, edge.bodies.spool() as uri, edge.bodies.spool() as png:
@@ -44,7 +47,7 @@ async def submit(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | Non
         clusters = await edge.jobs.clusters()
         if wrong := objections(submission.request, clusters):
             raise Invalid(wrong)
-        await _write_image(edge, submission, png)
+        await _write_image(edge, submission, png, before_work=edge.jobs.check_for_room)
         async with edge.bodies.memory.claim(png.size_bytes):
             with png.mapped() as pixels:
                 request = _sized(submission.request, clusters, pixels)
@@ -54,21 +57,21 @@ async def submit(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | Non
         return Receipt(identity.job_id, is_replay=is_replay)
 
 
-async def _write_image(edge: Edge, submission: Submission, png: Spool) -> None:
-    """Write the image of a submission to `png`, after a look whether the queue has room for the job.
+async def _write_image(edge: Edge, submission: Submission, png: Spool, *, before_work: BeforeRequest) -> None:
+    """Write the image of a submission to `png`.
 
-    The look comes as late as it can. For an image behind a URL that is once the fetch has its turn, right before the
-    first request: nothing is fetched for a job that would be refused.
+    `before_work` is awaited as late as possible, right before the image is fetched or decoded. A fetch has its turn by
+    then, however long that took, so that nothing is fetched for a job that would be refused.
     """
     url = submission.request.image_url
     with edge.bodies.spool() as source:
         image = submission.inline or source
         if is_inline(url):
-            await edge.jobs.check_for_room()
+            await before_work()
             if submission.inline is None:
                 await image.add(url.encode())
         else:
-            await edge.fetcher.fetch(url, image, before_request=edge.jobs.check_for_room)
+            await edge.fetcher.fetch(url, image, before_request=before_work)
         await edge.normaliser.normalise(image, png, is_inline=is_inline(url))
         image.close()
 

@@ -47,7 +47,7 @@ async def test_of_two_starts_after_the_same_one_only_one_is_taken(link: Bus) -> 
 
 
 async def test_a_duplicate_is_no_success_where_something_is_expected(link: Bus) -> None:
-    """As a clustered stream answers who has lost a race under the winner's message id."""
+    """A clustered stream gives this answer to the loser of a race whose message id equals the winner's."""
     subject = subjects.event(failed(1, 1.0))
     published = await link.publish(subject, b"1", message_id="same", within_s=2)
     with pytest.raises(WrongSequence):

@@ -75,6 +75,8 @@ def test_flags_are_the_jobs_or_else_the_clusters() -> None:
 
 
 class Settings(Struct, frozen=True):
+    """Settings with the fields under test."""
+
     plan: tuple[Part, ...] = ()
 
 

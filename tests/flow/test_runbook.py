@@ -11,7 +11,8 @@ import aiohttp
 import pytest
 
 from inference.pocket.build import build
-from ops.local.stack import Stack, on_free_ports, running
+from ops.local.stack import Stack, on_free_ports
+from ops.local.supervisor import running
 from tests.kit.edge import picture, post
 from tests.kit.machine import REPOSITORY
 from tests.kit.pages import blocks

@@ -52,6 +52,7 @@ class ImageDataset:
         return torch.stack(made)
 
     def _crop(self, side: int, rng: torch.Generator) -> torch.Tensor:
+        """Return one random crop, 3 × side × side in [-1, 1]: mirrored, scaled to a half and from a photo at random."""
         photos = len(self.pictures) - self.drawn
         is_photo = photos > 0 and torch.rand((), generator=rng).item() < PHOTO_SHARE
         index = self.drawn + draw_index(photos, rng) if is_photo else draw_index(self.drawn, rng)

@@ -63,6 +63,7 @@ def write_latents(folder: Path, views: Views, images: ImageDataset, encoder: Lat
 
 
 def _view(number: int, views: Views, images: ImageDataset, encoder: LatentEncoder) -> dict[str, torch.Tensor]:
+    """Encode one picture along some random motions; return the tensors of its file."""
     rng = torch.Generator().manual_seed(number)
     size = views.sizes[number % len(views.sizes)]
     picture_HWC = images.pictures[number % len(images.pictures)]

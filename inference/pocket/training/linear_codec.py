@@ -13,10 +13,6 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from torch import nn
 from torch.nn import functional
 
-# How much longer the constant is than all that passes through RMS norm beside it.
-CONSTANT_RATIO = 4.0
-LOG_VARIANCE = -5.0
-
 
 class LinearCodec(nn.Module):
     """The VAE without its residual branches, for pictures: B × 3 × H × W to B × 16 × H/8 × W/8 and back."""

@@ -79,4 +79,5 @@ class TrainingRun:
 
 
 def show(line: str) -> None:
+    """Print a line of progress with the time of day."""
     print(f"{time.strftime('%H:%M:%S')} {line}", flush=True)  # noqa: T201 - progress for the user

@@ -82,6 +82,7 @@ class Stage:
             self.save()
 
     def _advance(self, loss_of: StepLoss) -> None:
+        """Train one step: seed, loss, gradient clipping, optimiser, EMA."""
         rng = torch.Generator().manual_seed(self.step)
         for group in self._optimiser.param_groups:
             group["lr"] = self._learning_rate()
@@ -139,6 +140,7 @@ class Stage:
         )
 
     def _restore(self) -> None:
+        """Load step, losses, weights, EMA and the optimiser's moments from the stage's file."""
         with safe_open(self.file, "pt") as saved, torch.no_grad():
             progress, names = saved.metadata(), set(saved.keys())
             self.step, self.seconds = int(progress["step"]), float(progress["seconds"])

@@ -71,6 +71,7 @@ def _newest(conv: nn.Module) -> torch.Tensor:
 
 
 def _initialise_encoder(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.Tensor) -> None:
+    """Set the encoder's linear path to the codec's, each channel scaled to an RMS of 1, beside the constant."""
     parts = codec.encode_in_parts(rgb_BCHW)
     scale_in = torch.ones(3)
     for conv, linear, part in zip(encoder_path(vae)[:-1], list(codec.down)[:-1], parts[:-1], strict=True):
@@ -95,6 +96,7 @@ def _initialise_encoder(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: tor
 
 
 def _initialise_decoder(codec: LinearCodec, vae: AutoencoderKLWan, latents_BCHW: torch.Tensor) -> None:
+    """Set the decoder's linear path to the codec's, each channel scaled to an RMS of 1, beside the constant."""
     parts = codec.decode_in_parts(latents_BCHW)
     *convs, out = decoder_path(vae)
     scale_in = torch.ones(codec.z_dim)

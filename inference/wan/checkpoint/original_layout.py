@@ -84,6 +84,7 @@ def open_original(folder: Path) -> Checkpoint:
 
 
 def _transformer(folder: Path, config: _Config) -> Component:
+    """Return the transformer; widths of text and image embeddings are read from its tensors."""
     theirs = stored(folder)
     if (relative := in_tensors(theirs)) is not None:
         raise CheckpointError(f"{folder}: expected {WANTED}, found {relative}")
@@ -111,6 +112,7 @@ def _transformer(folder: Path, config: _Config) -> Component:
 
 
 def _text_encoder(file: Path) -> Component:
+    """Return UMT5's encoder, with all dimensions read from its tensors."""
     tensors = renamed(read_pickle(file), TEXT_ENCODER)
     block = "encoder.block.0.layer"
     vocabulary, dim = _required(file, tensors, "shared.weight").shape
@@ -150,6 +152,7 @@ def _image_encoder(file: Path) -> tuple[Component, int]:
 
 
 def _vae(file: Path) -> Component:
+    """Return the VAE, with widths, stages and resnets per stage read from its tensors."""
     theirs = read_pickle(file)
     z_dim = _required(file, theirs, "conv2.weight").shape[0]
     base = _required(file, theirs, "encoder.conv1.weight").shape[0]

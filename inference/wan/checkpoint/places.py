@@ -40,6 +40,7 @@ def is_there(file: Path) -> bool:
 
 
 def _describe_path(path: Path) -> str:
+    """Return the end of the error for a path that is no folder: what was found, and what to do."""
     text = str(path)
     if path.is_file():
         kind = mistaken(path) or "a single file"
@@ -54,6 +55,7 @@ def _describe_path(path: Path) -> str:
 
 
 def _describe_folder(folder: Path) -> str:
+    """Return the end of the error for a folder without a checkpoint: what was found, and where."""
     snapshots = _snapshots(folder)
     if snapshots:
         return f"found a cache of the hub, with the checkpoint in {_listed(snapshots)}"

@@ -89,6 +89,7 @@ def read_safetensors(files: Iterable[Path]) -> dict[str, Stored]:
 
 
 def _header(file: Path) -> dict[str, Stored]:
+    """Return the tensors of one file in file order. Raises `CheckpointError` if its header or its size is wrong."""
     # Not read by the safetensors library, which maps the file: pages that were read count as the rank's memory.
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file with weights, found {found}")
@@ -116,6 +117,7 @@ def _header(file: Path) -> dict[str, Stored]:
 
 
 def _stored(file: Path, name: str, place: _HeaderEntry, start: int) -> Stored:
+    """Return the unread tensor of a header's entry; `start` is the offset of the file's data in bytes."""
     dtype = DTYPES.get(place.dtype)
     begin, end = place.data_offsets
     if dtype is None or math.prod(place.shape) * dtype.itemsize != end - begin:

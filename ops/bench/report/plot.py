@@ -7,13 +7,18 @@ from collections.abc import Callable, Iterable
 from html import escape
 from math import ceil, log2
 
-from ops.bench.report.row import Row
+from ops.bench.report.row import Row, Verdict
 
 LINE_PX = 24
 TEXT_PX = 480
 PLOT_PX = 520
 MARGIN_PX = 30
-COLOURS = {"": "#57606a", "yes": "#1a7f37", "within the spread": "#9a6700", "no": "#cf222e"}
+COLOURS = {
+    Verdict.NO_AIM: "#57606a",
+    Verdict.MET: "#1a7f37",
+    Verdict.WITHIN_SPREAD: "#9a6700",
+    Verdict.MISSED: "#cf222e",
+}
 
 
 def plot(rows: Iterable[Row]) -> str:

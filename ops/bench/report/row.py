@@ -5,6 +5,7 @@
 
 import statistics
 import sys
+from enum import StrEnum
 from typing import Literal
 
 import msgspec
@@ -20,6 +21,15 @@ class Series(Struct, frozen=True):
     @property
     def median(self) -> float:
         return statistics.median(self.samples)
+
+
+class Verdict(StrEnum):
+    """Whether a row meets its aim: by its median, by a quartile alone, or by neither; `NO_AIM` if it has none."""
+
+    NO_AIM = ""
+    MET = "yes"
+    WITHIN_SPREAD = "within the spread"
+    MISSED = "no"
 
 
 class Aim(Struct, frozen=True):
@@ -62,13 +72,13 @@ class Row(Struct, frozen=True, kw_only=True):
         return lower, upper
 
     @property
-    def verdict(self) -> str:
-        """Return whether the aim is met: `yes`, `within the spread` or `no`; empty without an aim."""
+    def verdict(self) -> Verdict:
+        """Return whether the ratio meets the aim."""
         if self.aim is None:
-            return ""
+            return Verdict.NO_AIM
         if self.aim.met(self.ratio):
-            return "yes"
-        return "within the spread" if any(map(self.aim.met, self.spread)) else "no"
+            return Verdict.MET
+        return Verdict.WITHIN_SPREAD if any(map(self.aim.met, self.spread)) else Verdict.MISSED
 
 
 _encode = msgspec.json.Encoder().encode

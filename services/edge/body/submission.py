@@ -14,8 +14,9 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from contracts import json_body
 from contracts.cluster import Objection
-from contracts.job import PROMPT_RULE, JobRequest, is_prompt
+from contracts.job import JobRequest
 from contracts.json_body import NotJson
+from contracts.prompt import PROMPT_RULE, is_prompt
 from contracts.words import may_be
 from services.edge.body.unknown_fields import ECHO_CHARS_MAX, unknown_fields
 from services.edge.errors import Invalid

@@ -3,8 +3,9 @@
 from msgspec import Struct
 
 from contracts.cluster import Objection
-from contracts.job import FPS, PROMPT_WEIGHT_MIN, WIDE_WEIGHT, JobRequest
+from contracts.job import FPS, JobRequest
 from contracts.plan import Plan
+from contracts.prompt import PROMPT_WEIGHT_MIN, WIDE_WEIGHT
 from contracts.status import JobStatus, Results
 from services.edge import health, payloads
 from services.edge.image.address import URL_CHARS_MAX

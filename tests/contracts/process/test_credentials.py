@@ -34,6 +34,8 @@ PROCESSES = {
 
 
 class Settings(Struct, frozen=True):
+    """Settings with the fields under test."""
+
     nats_creds: NatsCreds = None
 
 

@@ -21,6 +21,8 @@ from contracts.process.settings import (
 
 
 class Settings(Struct, frozen=True):
+    """Settings with the fields under test."""
+
     must: str
     port: Port = 8088
     share: float = 0.5

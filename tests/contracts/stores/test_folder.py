@@ -20,7 +20,7 @@ async def trouble_of(folder: Folder) -> Trouble:
 
 
 def entries(folder: Path) -> set[str]:
-    """All that lies in a folder and below it."""
+    """Return the relative paths of all entries in a folder and below."""
     return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 

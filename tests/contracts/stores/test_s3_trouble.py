@@ -1,12 +1,8 @@
-"""What is missing or wrong of an object store is said in words that name what to set, and without any secret."""
+"""Faults of an object store and of its settings are said in words that name the variable, and without any secret."""
 
 import asyncio
 import socket
-from collections.abc import Generator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
 
@@ -15,6 +11,7 @@ from contracts.process.env import BadSetting, read
 from contracts.stores import configured, open_store
 from ops.provision import provision
 from services.state.__main__ import Settings as State
+from tests.contracts.stores.answering import answering
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.process import Process
 from tests.kit.waiting import eventually
@@ -36,41 +33,8 @@ def nothing_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("contracts.stores.s3.RETRIES_MAX", 0)
 
 
-@contextmanager
-def answering(status: int, body: str, asked: list[str] | None = None) -> Generator[str, None, None]:
-    """The address of a server that answers every request so, and appends its path to `asked`."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def answer(self) -> None:
-            if asked is not None:
-                asked.append(self.path)
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
-
-        do_GET = do_PUT = do_HEAD = do_DELETE = answer  # noqa: N815  # http.server's own names
-
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's own
-            """Say nothing."""
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: object, client_address: object) -> None:  # its own
-            """Say nothing of a client that speaks TLS."""
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        serving = Thread(target=server.serve_forever, args=(0.05,))
-        serving.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}"
-        finally:
-            server.shutdown()
-            serving.join()
-
-
 def said(monkeypatch: pytest.MonkeyPatch, **variables: str) -> str:
-    """What is said of a store, by whichever way."""
+    """Return the sentence about a store: a refusal of its settings, or its trouble."""
     for variable, value in variables.items():
         monkeypatch.setenv(variable, value)
     try:

@@ -42,6 +42,8 @@ BANDED = [(64, 48), (48, 112), (64, 16)]
 
 
 class Rank:
+    """One rank of a cluster: runs jobs by plans and collects their results by name. Lives as long as the process."""
+
     def __init__(self, wan: Wan, world_size: int) -> None:
         self.wan, self.world_size = wan, world_size
         self.meshes = Meshes("cpu", world_size)
@@ -74,7 +76,7 @@ class Rank:
             self.results[f"latents {size}"] = latents(self.wan, job(), image(*size), layout=layout)
 
     def break_jobs(self) -> None:
-        """One is left between steps, with outputs of attention kept; one fails in the midst of its decoding."""
+        """Leave one job between two steps, with cached outputs of attention; make another fail while it is decoded."""
         with_bands = self.layout(48, **self.fastest(), vae_parallel=True)
         with suppress(Broken):
             latents(self.wan, JOBS["cached"][0], image(48, 48), stop_after(2), with_bands)
@@ -88,7 +90,7 @@ class Rank:
         return {"cfg_size": cfg, "ulysses_size": ulysses}
 
     def go_on_from(self, folder: Path) -> None:
-        """What one rank alone has left, and what any of these leaves."""
+        """Resume every job from the snapshot in `folder`, by every plan."""
         for name, (asked, size) in JOBS.items():
             left = left_in(folder, name)
             for cfg, ulysses in plans(self.world_size, self.wan.heads, asked):
@@ -101,7 +103,7 @@ class Rank:
         return hooks_of(self.wan.transformer) + hooks_of(self.wan.vae)
 
     def count(self) -> None:
-        """What each rank did of a job of four steps that all share."""
+        """Record this rank's passes, and its tokens per pass, in a job of four steps that all ranks share."""
         tokens: list[int] = []
         layout = self.layout(48, **self.fastest())
         watch = self.wan.transformer.blocks[0].register_forward_hook(lambda *seen: tokens.append(seen[2].shape[1]))
@@ -127,7 +129,7 @@ def names(ranks: int, ending: str) -> list[str]:
 
 
 def plans(ranks: int, heads: int, asked: Job) -> list[tuple[int, int]]:
-    """Of four ranks, those plans alone that none of them is left over by, and one by which two repeat the work."""
+    """Return the plans; for four ranks, only those that use all ranks, and one in which two ranks repeat the work."""
     found = degrees(ranks, heads, guided=asked.guided)
     return [
         (cfg, ulysses) for cfg, ulysses in found if ranks < 4 or cfg * ulysses == ranks or (ulysses == 1 and cfg == 2)
@@ -143,7 +145,7 @@ def stop_after(last: int) -> Any:
 
 
 def hooks_of(model: nn.Module) -> int:
-    """What stands before or in place of the model's own code."""
+    """Count the diffusers hooks and replaced forwards below `model`."""
     count = 0
     for module in model.modules():
         registry: Any = getattr(module, "_diffusers_hook", None)

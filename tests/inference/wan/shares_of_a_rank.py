@@ -23,14 +23,14 @@ CPU = torch.device("cpu")
 
 
 def held_bytes() -> int:
-    """What all tensors of this process take."""
+    """Return the bytes of all tensors of this process."""
     gc.collect()
     storages = [thing.untyped_storage() for thing in gc.get_objects() if type(thing) in (torch.Tensor, nn.Parameter)]
     return sum({storage._cdata: storage.nbytes() for storage in storages}.values())
 
 
 def own_bytes(wan: Wan) -> int:
-    """What the two large models take on this rank while they are kept apart."""
+    """Return the bytes of this rank's shards of the two large models."""
     parameters = [*wan.transformer.parameters(), *wan.text_encoder.parameters()]
     return sum((own.to_local() if isinstance(own, DTensor) else own).nbytes for own in parameters)
 

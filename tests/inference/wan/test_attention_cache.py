@@ -20,7 +20,7 @@ def cached(steps: int, start: int, interval: int, end: int, **changes: Any) -> J
 
 
 def sources(rule: Rule | None, steps: int) -> list[int]:
-    """For each step the one that computed what it uses."""
+    """Return, for each step, the step that computed the output that it uses."""
     kept, used = -1, list[int]()
     for step in range(steps):
         if rule is not None and rule.reuses(step):
@@ -73,7 +73,7 @@ def self_attentions(wan: Wan) -> list[WanAttention]:
 
 
 def attention(wan: Wan, asked: Job) -> int:
-    """How often the job computes the first block's self-attention."""
+    """Count how often the job computes the first block's self-attention."""
     return calls(self_attentions(wan)[0].to_q, lambda: latents(wan, asked, image(48, 48)))
 
 
@@ -108,7 +108,7 @@ def test_memory_is_held_within_the_window_only(wan: Wan, caches: list[AttentionC
 @pytest.mark.parametrize("last", [1, 3, 7, 99], ids="left after step {}".format)
 def test_nothing_is_held_after_a_job_whatever_its_end(wan: Wan, caches: list[AttentionCache], last: int) -> None:
     class Enough(Exception):
-        pass
+        """Ends the job at a boundary."""
 
     def stop(_stage: str, step: int) -> None:
         if step == last:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't
 
 
 def stock(wan: Wan, asked: Job, output_type: str) -> torch.Tensor:
-    """What diffusers' own pipeline makes of the job, given our sigmas: it cannot be asked for them."""
+    """Generate the job's video with diffusers' own pipeline, whose sigmas are replaced by ours."""
     scheduler: Any = solver(asked.sample_solver, asked.infer_steps, shift_of(asked, "64*48"))
     scheduler.set_timesteps = lambda *_, **__: None
     pipeline = stock_pipeline(wan, scheduler)
@@ -139,7 +139,7 @@ def test_the_boundaries_come_before_each_stage_and_after_each_step(wan: Wan):
 @pytest.mark.parametrize("last", [("encode", 0), ("denoise", 0), ("denoise", 2), ("denoise", 4), ("decode", 0)])
 def test_a_job_stopped_at_any_boundary_leaves_nothing_to_the_next(wan: Wan, last: tuple[str, int]):
     class Enough(Exception):
-        pass
+        """Ends the job at a boundary."""
 
     def stop(stage: str, step: int) -> None:
         if (stage, step) == last:

@@ -69,7 +69,7 @@ def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask:
 
 
 def banded(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
-    """As by a kernel that was given a band of 65,536 tokens: it is the whole of a short video."""
+    """Attend within a band of 65,536 tokens, as a faulty kernel might: for a short video the band is the whole."""
     rows, columns = torch.arange(query.shape[1])[:, None], torch.arange(key.shape[1])[None]
     return attention(query, key, value, (columns - rows).abs() <= 65536)
 

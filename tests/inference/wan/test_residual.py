@@ -33,7 +33,7 @@ def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 @pytest.fixture(scope="module")
 def given(wan: Wan) -> Conditioning:
-    """What both types are told: encoded once, in fp32."""
+    """The conditioning for both dtypes, encoded once, in fp32."""
     with torch.inference_mode():
         return encode(wan, job(), image())
 

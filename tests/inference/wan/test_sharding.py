@@ -43,7 +43,7 @@ def alone(checkpoint: Path, kind: str) -> tuple[torch.Tensor, int]:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_sharded_and_gathered_make_the_latents_of_one_rank_bit_for_bit(results: Results, checkpoint: Path, kind: str):
-    """In bf16 some parameters are fp32, and 8-bit layers are bytes: all types of a block travel together."""
+    """Blocks have several dtypes: in bf16 some parameters are fp32, and FP8 layers are uint8."""
     expected, _ = alone(checkpoint, kind)
     for rank in results:
         passes = [name for name in rank if name.startswith(kind) and name.endswith("/latents")]

@@ -69,7 +69,7 @@ def test_each_job_gets_a_scheduler_of_its_own(name: Solver):
 
 @pytest.mark.parametrize("name", SOLVERS)
 def test_a_straight_path_is_walked_to_its_end(name: Solver):
-    """With the true velocity of a straight path from noise to picture, every solver must arrive at the picture."""
+    """Every solver must arrive at the picture if it gets the true velocity of a straight path from noise to picture."""
     torch.testing.assert_close(run(name), torch.full((1, 1, 1, 2, 2), 0.25), atol=2e-3, rtol=0)
 
 

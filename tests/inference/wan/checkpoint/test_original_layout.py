@@ -52,7 +52,7 @@ def test_both_layouts_give_the_same_video_bit_for_bit_but_for_what_clip_is_shown
 
 
 def test_the_names_are_those_that_diffusers_converts():
-    """Its own converters, which know the published size alone, make of upstream's names what we make of them."""
+    """Compare with diffusers' own converters, which support the published size only."""
     with torch.device("meta"):
         vae = AutoencoderKLWan()
     theirs = upstream(unstaged(vae.state_dict(), resnets=3), VAE)
@@ -140,6 +140,8 @@ def test_a_pth_file_that_was_cut_off_is_refused(copy: Path, file: str):
 
 def test_nothing_in_a_pth_file_is_run(copy: Path):
     class Runs:
+        """Makes a folder when it is unpickled."""
+
         def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
             return (os.mkdir, (str(copy / "ran"),))
 

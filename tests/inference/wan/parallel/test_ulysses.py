@@ -23,6 +23,8 @@ pytestmark = [
 
 @dataclass
 class Cluster:
+    """The results that the ranks of one cluster have left, one mapping per rank."""
+
     ranks: int
     results: list[dict[str, torch.Tensor]]
 
@@ -34,7 +36,7 @@ class Cluster:
 def cluster(
     request: pytest.FixtureRequest, checkpoint: Path, wan: Wan, tmp_path_factory: pytest.TempPathFactory
 ) -> Cluster:
-    """What the ranks of one cluster left behind, each by itself; they also go on from what one rank left half-way."""
+    """The results of each rank of one cluster; its ranks also resume from a snapshot that one rank alone has left."""
     folder = tmp_path_factory.mktemp("ranks")
     torch.set_num_threads(1)  # as the ranks have it
     for name, (asked, size) in JOBS.items():
@@ -44,7 +46,7 @@ def cluster(
 
 @pytest.mark.parametrize("name", JOBS)
 def test_by_every_plan_the_latents_are_those_of_one_rank_bit_for_bit(name: str, cluster: Cluster, wan: Wan) -> None:
-    """Again, too, with the weights kept apart, after all the other plans, a job that was left and one that failed."""
+    """Repeat with sharded weights after all other plans, after a job that was left, and after one that failed."""
     asked, size = JOBS[name]
     alone = latents(wan, asked, image(*size))
     for ending in ("", " again") if name in names(cluster.ranks, " again") else ("",):

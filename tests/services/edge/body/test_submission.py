@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 from msgspec import UNSET
 
-from contracts.job import PROMPT_RULE, JobRequest, prompt_weight
+from contracts.job import JobRequest
+from contracts.prompt import PROMPT_RULE, prompt_weight
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid
 
