@@ -43,7 +43,7 @@ test *arguments: setup
 [group('test')]
 [no-exit-message]
 unit *arguments: setup
-    @exec {{ python }} -m pytest -m unit --numprocesses 2 --dist worksteal "$@"
+    @exec {{ python }} -m pytest -m unit --numprocesses 2 --dist loadfile "$@"
 
 # Only the tests of the whole road, from HTTP to mp4
 [group('test')]

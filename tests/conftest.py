@@ -15,6 +15,7 @@ from tests.kit.broker import Broker, provision_settings  # noqa: E402
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{unit.MARK}: needs no broker, process, torch or browser; set by itself")
+    config.addinivalue_line("markers", "slow: takes a second or more, and is no unit test whatever it needs")
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -29,7 +30,9 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        if unit.is_unit_file(item.path) and unit.is_unit_test(item.fixturenames):  # type: ignore[attr-defined]
+        fixtures: list[str] = getattr(item, "fixturenames", [])
+        slow = item.get_closest_marker("slow") is not None
+        if not slow and unit.is_unit_file(item.path) and unit.is_unit_test(fixtures):
             item.add_marker(unit.MARK)
 
 

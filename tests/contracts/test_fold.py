@@ -1,3 +1,4 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
@@ -34,6 +35,7 @@ def logs(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
     return events, draw(st.permutations([*events, *again]))
 
 
+@pytest.mark.slow
 @given(logs())
 @settings(max_examples=1000, deadline=None)
 def test_any_order_and_repetition_of_a_jobs_events_folds_to_the_same_status(
@@ -43,6 +45,7 @@ def test_any_order_and_repetition_of_a_jobs_events_folds_to_the_same_status(
     assert fold_all(as_it_came) == fold_all(in_order)
 
 
+@pytest.mark.slow
 @given(logs())
 @settings(max_examples=300, deadline=None)
 def test_an_ended_status_never_changes_but_for_its_submission(log: tuple[list[Event], list[Event]]) -> None:
@@ -59,6 +62,7 @@ def test_an_ended_status_never_changes_but_for_its_submission(log: tuple[list[Ev
         status = after
 
 
+@pytest.mark.slow
 @given(logs())
 @settings(max_examples=300, deadline=None)
 def test_progress_never_falls_within_an_attempt_and_is_whole_only_with_success(
