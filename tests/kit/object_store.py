@@ -19,6 +19,8 @@ START_WITHIN_S = 30
 
 
 class ObjectStore:
+    """An S3-compatible server that is running elsewhere: makes buckets, and stores on them."""
+
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.variables = {
