@@ -18,6 +18,8 @@ from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
 from tests.services.edge.spooled import fetch, lowest_free_descriptor, normalise
 
+pytestmark = pytest.mark.slow  # many wait for a deadline
+
 PATIENCE_S = 1.0
 POLICY = UrlPolicy((), frozenset())
 
