@@ -39,16 +39,11 @@ setup:
 test *arguments: setup
     @exec {{ python }} -m pytest --numprocesses 2 --dist loadfile "$@"
 
-# Tests that need no broker, no torch and no ranks: seconds
+# More than half of all tests in seconds: those that need no broker, process, torch or browser
 [group('test')]
 [no-exit-message]
 unit *arguments: setup
-    @exec {{ python }} -m pytest --numprocesses 0 tests/test_pages.py tests/simulation tests/contracts/process/test_env.py \
-        tests/contracts/test_bounds.py tests/contracts/test_cluster.py tests/contracts/test_events.py \
-        tests/contracts/test_fold.py tests/contracts/test_job.py tests/contracts/test_plan.py \
-        tests/services/edge/body/test_submission.py tests/services/edge/image/test_address.py \
-        tests/services/edge/image/test_data_uri.py tests/services/edge/image/test_host_form.py \
-        tests/services/edge/resources "$@"
+    @exec {{ python }} -m pytest -m unit --numprocesses 2 --dist loadfile "$@"
 
 # Only the tests of the whole road, from HTTP to mp4
 [group('test')]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 from tests.kit.pages import blocks, pages, tracked
 
 README_LINES_MAX = 150

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 
 FOLDERS = ("contracts", "services", "inference", "ops")
 FILE_LINES_MAX = 200

@@ -18,7 +18,8 @@ from tests.attacks.attack import Attack, attack, names
 from tests.attacks.pressure import STANDS
 from tests.attacks.target import Target, target
 from tests.attacks.witness import Witness
-from tests.conftest import REPOSITORY, environment
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
 
 PEAK_MB_MAX = 400.0
 GAP_S_MAX = 1.0

@@ -13,8 +13,9 @@ import aiohttp
 
 from contracts.broker import bus
 from ops import provision
-from tests.conftest import Broker, eventually, provision_settings
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge, submit
+from tests.kit.waiting import eventually
 
 UNFINISHED_MAX = 100_000
 END_WITHIN_S = 60.0

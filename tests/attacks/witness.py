@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from tests.services.edge.conftest import PROMPT, picture
+from tests.kit.edge import PROMPT, picture
 
 EVERY_S = 0.05
 SUBMIT_EVERY_S = 1.0

@@ -1,7 +1,7 @@
 from playwright.async_api import expect
 
 from services.edge.docs.openapi import document
-from tests.browser.conftest import Visit
+from tests.kit.visit import Visit
 
 OPERATIONS = sum(len(item) for item in document()["paths"].values())
 

@@ -7,8 +7,8 @@ from playwright.async_api import Page
 from contracts.broker import Bus
 from contracts.job import FPS, video_name, video_url
 from inference.leader.mp4 import write_mp4
-from tests.browser.conftest import Visit
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.edge import Edge, submit
+from tests.kit.visit import Visit
 from tests.services.edge.test_edge import end_succeeded
 
 FRAMES = 5 * FPS + 1

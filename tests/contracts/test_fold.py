@@ -1,76 +1,15 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from contracts.events import (
     Event,
-    JobCancelled,
-    JobFailed,
-    JobReleased,
-    JobStarted,
-    JobSubmitted,
-    JobSucceeded,
     StageStarted,
-    StepCompleted,
 )
 from contracts.fold import fold, fold_all
-from contracts.job import Job
 from contracts.status import JobStatus
-
-ID = "0123456789abcdef" * 2
-JOB = Job(prompt="a boat at sea", num_frames=25, seed=7)
-
-
-def submitted(at: float = 100.0) -> JobSubmitted:
-    return JobSubmitted(job_id=ID, created_at=at, job=JOB)
-
-
-def started(
-    attempt: int, at: float, from_step: int = 0, progress: float = 0.0, cropped: float | None = None
-) -> JobStarted:
-    return JobStarted(
-        job_id=ID, at=at, attempt=attempt, instance="i", width=256, height=144, num_frames=25,
-        resumed_from_step=from_step, progress=progress, cropped=cropped,
-    )  # fmt: skip
-
-
-def stage(attempt: int, at: float, progress: float) -> StageStarted:
-    return StageStarted(job_id=ID, at=at, attempt=attempt, stage="decode", progress=progress)
-
-
-def step(attempt: int, at: float, step: int, progress: float) -> StepCompleted:
-    return StepCompleted(job_id=ID, at=at, attempt=attempt, step=step, steps=20, progress=progress)
-
-
-def released(attempt: int, at: float) -> JobReleased:
-    return JobReleased(job_id=ID, at=at, attempt=attempt, instance="i")
-
-
-def succeeded(attempt: int, at: float) -> JobSucceeded:
-    return JobSucceeded(
-        job_id=ID,
-        at=at,
-        attempt=attempt,
-        instance="i",
-        video_url=f"/videos/{ID}.mp4",
-        video_path=f"generated_videos/{ID}.mp4",
-        width=256,
-        height=144,
-        num_frames=25,
-        duration=1.5625,
-        size_bytes=1000,
-        sha256="0" * 64,
-        seed=7,
-    )
-
-
-def failed(attempt: int, at: float) -> JobFailed:
-    return JobFailed(job_id=ID, at=at, attempt=attempt, instance="i", reason="no room")
-
-
-def cancelled(at: float) -> JobCancelled:
-    return JobCancelled(job_id=ID, at=at)
-
+from tests.kit.builders import ID, cancelled, failed, released, stage, started, step, submitted, succeeded
 
 _at = st.floats(1, 1e6, allow_nan=False)
 _attempt = st.integers(1, 4)
@@ -96,6 +35,7 @@ def logs(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
     return events, draw(st.permutations([*events, *again]))
 
 
+@pytest.mark.slow
 @given(logs())
 @settings(max_examples=1000, deadline=None)
 def test_any_order_and_repetition_of_a_jobs_events_folds_to_the_same_status(
@@ -105,6 +45,7 @@ def test_any_order_and_repetition_of_a_jobs_events_folds_to_the_same_status(
     assert fold_all(as_it_came) == fold_all(in_order)
 
 
+@pytest.mark.slow
 @given(logs())
 @settings(max_examples=300, deadline=None)
 def test_an_ended_status_never_changes_but_for_its_submission(log: tuple[list[Event], list[Event]]) -> None:
@@ -121,6 +62,7 @@ def test_an_ended_status_never_changes_but_for_its_submission(log: tuple[list[Ev
         status = after
 
 
+@pytest.mark.slow
 @given(logs())
 @settings(max_examples=300, deadline=None)
 def test_progress_never_falls_within_an_attempt_and_is_whole_only_with_success(

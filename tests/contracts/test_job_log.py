@@ -9,7 +9,7 @@ from contracts import subjects, wire
 from contracts.broker import Bus, Expect, WrongSequence
 from contracts.events import EndingUnknown, JobDeclined, JobStarted, SubmissionUnknown
 from contracts.job_log import JobLog
-from tests.contracts.test_fold import ID, cancelled, failed, started, submitted, succeeded
+from tests.kit.builders import ID, cancelled, failed, started, submitted, succeeded
 
 
 async def test_the_first_ending_wins_and_the_second_publisher_is_told_so(link: Bus) -> None:

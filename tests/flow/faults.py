@@ -12,9 +12,10 @@ from contracts import subjects
 from contracts.broker import Bus
 from contracts.status import ENDED
 from inference.pocket.build import build
-from tests.conftest import Process, eventually
-from tests.flow.conftest import MODEL, RANKS, Road
-from tests.services.edge.conftest import post
+from tests.kit.edge import post
+from tests.kit.process import Process
+from tests.kit.road import MODEL, RANKS, Road
+from tests.kit.waiting import eventually
 
 ACK_WAIT_S = 3
 FAULT_S = 3.0 * ACK_WAIT_S

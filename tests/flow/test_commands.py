@@ -14,10 +14,12 @@ import pytest
 
 from inference.pocket.build import build
 from ops.local.ports import free_ports
-from tests.conftest import REPOSITORY, environment, eventually
-from tests.flow.conftest import MODEL, RANKS, SIZE
+from tests.kit.edge import picture, post
+from tests.kit.machine import REPOSITORY
 from tests.kit.pages import blocks, example
-from tests.services.edge.conftest import picture, post
+from tests.kit.process import environment
+from tests.kit.road import MODEL, RANKS, SIZE
+from tests.kit.waiting import eventually
 
 COMMANDS = 5
 VARIABLES = 8

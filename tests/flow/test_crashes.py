@@ -12,10 +12,10 @@ import pytest
 from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import JobReleased, JobStarted
-from tests.conftest import eventually
-from tests.flow.conftest import LONG, Road
 from tests.flow.faults import WITHIN_S, family, faulty, faulty_road, kept, log_of, ranks_of
 from tests.flow.faulty_rank import Fault
+from tests.kit.road import LONG, Road
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -16,11 +16,12 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.job import input_name, video_name
-from tests.conftest import Process, eventually
-from tests.flow.conftest import LONG, RANKS, Road
 from tests.flow.faults import WITHIN_S, at_stage, cancel, faulty, faulty_road, is_queued, log_of
 from tests.flow.faulty_rank import Fault
-from tests.services.edge.conftest import Edge
+from tests.kit.edge import Edge
+from tests.kit.process import Process
+from tests.kit.road import LONG, RANKS, Road
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -8,9 +8,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import subjects
 from contracts.broker import Bus
-from tests.conftest import eventually
-from tests.flow.conftest import LONG, RANKS, Road
-from tests.services.edge.conftest import post
+from tests.kit.edge import post
+from tests.kit.road import LONG, RANKS, Road
+from tests.kit.waiting import eventually
 
 
 async def seen(road: Road, client: aiohttp.ClientSession, link: Bus) -> dict[str, Any]:

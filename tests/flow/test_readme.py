@@ -13,9 +13,11 @@ import av
 from contracts import subjects
 from contracts.broker import Bus
 from services.edge.body import submission
-from tests.conftest import REPOSITORY, environment, eventually
-from tests.flow.conftest import Road
+from tests.kit.machine import REPOSITORY
 from tests.kit.pages import example
+from tests.kit.process import environment
+from tests.kit.road import Road
+from tests.kit.waiting import eventually
 
 EXAMPLE_WITHIN_S = 100
 SUBSCRIBER_LINES_MAX = 10

@@ -11,10 +11,10 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import AnyEvent, JobStarted, JobSucceeded, StepCompleted
 from inference.pocket.build import build
-from tests.conftest import eventually
-from tests.flow.conftest import LONG, MODEL, Road
 from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty, kept
 from tests.flow.faulty_rank import LAST_STEP, Fault
+from tests.kit.road import LONG, MODEL, Road
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 

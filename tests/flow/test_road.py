@@ -16,10 +16,11 @@ from contracts.job import Job, input_name
 from contracts.record import video_record_name
 from contracts.stores import open_store
 from services.edge.docs.openapi import document
-from tests.conftest import all_folded, eventually
-from tests.contracts.test_fold import ID
-from tests.flow.conftest import LONG, Road
-from tests.services.edge.conftest import picture, post
+from tests.kit.broker import all_folded
+from tests.kit.builders import ID
+from tests.kit.edge import picture, post
+from tests.kit.road import LONG, Road
+from tests.kit.waiting import eventually
 
 JOBS = 20
 

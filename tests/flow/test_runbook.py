@@ -13,10 +13,12 @@ import pytest
 from inference.pocket.build import build
 from ops.local.stack import Stack, on_free_ports
 from ops.local.supervisor import running
-from tests.conftest import REPOSITORY, environment, eventually
-from tests.flow.conftest import MODEL, SIZE
+from tests.kit.edge import picture, post
+from tests.kit.machine import REPOSITORY
 from tests.kit.pages import blocks
-from tests.services.edge.conftest import picture, post
+from tests.kit.process import environment
+from tests.kit.road import MODEL, SIZE
+from tests.kit.waiting import eventually
 
 PAGE = "ops/runbook.md"
 BLOCK_WITHIN_S = 120

@@ -12,11 +12,11 @@ from safetensors.torch import load_file, save_file
 from contracts.broker import Bus
 from contracts.job import video_name
 from inference.pocket.build import build
-from tests.conftest import eventually
-from tests.flow.conftest import MODEL, Road
 from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty
 from tests.flow.faulty_rank import Fault
 from tests.flow.test_resume import digest, events, starts
+from tests.kit.road import MODEL, Road
+from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -15,8 +15,9 @@ import aiohttp
 from contracts.broker import bus
 from contracts.job import video_name
 from ops import provision
-from tests.conftest import REPOSITORY, Broker, provision_settings
-from tests.services.edge.conftest import Edge
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge
+from tests.kit.machine import REPOSITORY
 
 SCHEMATHESIS = Path(sys.executable).parent / "schemathesis"
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"

@@ -11,12 +11,16 @@ from uuid import uuid4
 import pytest
 
 from contracts.stores import Store, open_store
-from tests.conftest import environment, eventually, free_port
+from tests.kit.machine import free_port
+from tests.kit.process import environment
+from tests.kit.waiting import eventually
 
 START_WITHIN_S = 30
 
 
 class ObjectStore:
+    """An S3-compatible server that is running elsewhere: makes buckets, and stores on them."""
+
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
         self.variables = {

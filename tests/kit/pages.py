@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 
 
 class Block(NamedTuple):

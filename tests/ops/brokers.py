@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
 
-from tests.conftest import NATS_SERVER, free_port
+from tests.kit.machine import NATS_SERVER, free_port
 
 USER = "{ user: u, password: p }"
 JETSTREAM = "max_mem: 64M, max_file: 4G"

@@ -1,7 +1,7 @@
 """Runs provisioning against a broker that it cannot use."""
 
 from contracts.process.start import EX_CONFIG
-from tests.conftest import completed
+from tests.kit.process import completed
 
 ENDS_WITHIN_S = 30
 

@@ -20,7 +20,7 @@ from ops import broker, rebuild, streams
 from ops.local import demo, liveness, up
 from services.edge.app import Settings as Edge
 from services.state.__main__ import Settings as State
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 
 PAGE = REPOSITORY / "ops" / "configuration.md"
 PROCESSES: dict[str, type[msgspec.Struct]] = {

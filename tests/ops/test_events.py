@@ -7,8 +7,9 @@ from contracts import subjects, wire
 from contracts.broker import Bus, Stored
 from contracts.events import Event, JobFailed
 from ops.events import VALUE_CHARS_MAX, line, log_of
-from tests.conftest import Broker, completed
-from tests.contracts.test_fold import ID, JOB, cancelled, released, stage, started, step, submitted, succeeded
+from tests.kit.broker import Broker
+from tests.kit.builders import ID, JOB, cancelled, released, stage, started, step, submitted, succeeded
+from tests.kit.process import completed
 
 OTHER_ID = "f" * 32
 LOG = [

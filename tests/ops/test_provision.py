@@ -12,7 +12,9 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus, Unavailable, bus
 from ops.provision import Settings, provision, streams, vanished
-from tests.conftest import Broker, Process, completed, eventually, provision_settings
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.process import Process, completed
+from tests.kit.waiting import eventually
 from tests.ops.brokers import JETSTREAM, USER, server
 from tests.ops.refusal import ENDS_WITHIN_S, refusal
 

@@ -15,8 +15,8 @@ from contracts.status import JobStatus
 from contracts.stores import Folder
 from ops import provision
 from ops.rebuild import Rebuilt, in_words, rebuild
-from tests.conftest import Broker, provision_settings
-from tests.contracts.test_fold import cancelled, failed, started, submitted, succeeded
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.builders import cancelled, failed, started, submitted, succeeded
 from tests.ops.test_events import publish
 from tests.services.state.test_materialise import caught_up, state
 

@@ -6,8 +6,8 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.status import JobStatus
 from ops.replay import Replayed, Stuck, replay
-from tests.conftest import eventually
-from tests.contracts.test_fold import ID, started, step, submitted, succeeded
+from tests.kit.builders import ID, started, step, submitted, succeeded
+from tests.kit.waiting import eventually
 from tests.ops.test_events import publish
 from tests.services.state.test_materialise import state, status
 

@@ -6,7 +6,9 @@ import pytest
 
 from contracts.broker.server_version import Server
 from ops.local.http import ask
-from tests.conftest import Process, eventually, free_port
+from tests.kit.machine import free_port
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 from tests.ops.brokers import old_server
 from tests.ops.refusal import refusal
 

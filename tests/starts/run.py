@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ops.local.stack import Stack, on_free_ports
-from tests.conftest import REPOSITORY, UNKNOWN_HOST, environment
+from tests.kit.machine import REPOSITORY, UNKNOWN_HOST
+from tests.kit.process import environment
 
 GIVE_UP_S = 120.0
 SERVES = "WanJet serves"

@@ -9,7 +9,7 @@ import pytest
 
 from ops.local.http import ask
 from ops.local.stack import on_free_ports
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 from tests.starts.run import GIVE_UP_S, SERVES, main, started
 
 PACKAGES = ("contracts", "services", "inference", "ops")

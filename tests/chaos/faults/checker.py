@@ -12,7 +12,7 @@ from contracts.record import record_name
 from contracts.status import JobStatus
 from inference.leader.mp4 import probe
 from tests.chaos.faults.service import BOUND_S, LEFTOVER_S, Doubled, Lost, Service
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 LASTING = ("edge", "state", "broker", "rank 0")
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from contracts.events import JobSucceeded
 from tests.chaos.faults import checker
 from tests.chaos.faults.service import Doubled, Lost, NeedsAHand, Service, running
-from tests.chaos.faults.trials import Reference, Trial, all_trials, undisturbed
+from tests.chaos.faults.trial import Reference, Trial, undisturbed
+from tests.chaos.faults.trials.catalogue import all_trials
 
 TRIAL_S_MAX = 400.0
 MORE_DESCRIPTORS_MAX = 20

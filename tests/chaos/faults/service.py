@@ -22,10 +22,13 @@ from contracts.events import AnyEvent
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
-from tests.chaos.faults.proxy import Proxy
-from tests.conftest import Broker, Process, environment, eventually, free_port, provision_settings
-from tests.flow.conftest import MODEL, RANKS
-from tests.services.edge.conftest import PROMPT, picture, post
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import PROMPT, picture, post
+from tests.kit.machine import free_port
+from tests.kit.process import Process, environment
+from tests.kit.proxy import Proxy
+from tests.kit.road import MODEL, RANKS
+from tests.kit.waiting import eventually
 
 ACK_WAIT_S = 2.0
 LEFTOVER_S = 15.0

@@ -18,10 +18,10 @@ from contracts.record import video_record_name
 from tests.chaos.faults import checker
 from tests.chaos.faults.service import Service, alive
 from tests.chaos.faults.trial import Trial, in_phase, key, undisturbed
-from tests.conftest import eventually
-from tests.contracts.test_fold import succeeded
 from tests.kit import no_links
-from tests.services.edge.conftest import post
+from tests.kit.builders import succeeded
+from tests.kit.edge import post
+from tests.kit.waiting import eventually
 
 DECLINED_WITHIN_S = 60.0
 STARTED_WITHIN_S = 120.0

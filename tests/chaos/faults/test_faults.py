@@ -6,7 +6,7 @@ import pytest
 
 from tests.chaos.faults.run import run
 from tests.chaos.faults.service import running
-from tests.chaos.faults.trials import few_trials
+from tests.chaos.faults.trials.catalogue import few_trials
 
 
 @pytest.mark.timeout(900)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.chaos.faults import checker
 from tests.chaos.faults.service import Service, Submitted
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from inference.pocket.build import build
 from ops.local.stack import Stack, on_free_ports
 from ops.local.supervisor import running
 from ops.local.supervisor_client import processes
-from tests.conftest import eventually
-from tests.flow.conftest import MODEL, RANKS
-from tests.services.edge.conftest import PROMPT, picture, post
+from tests.kit.edge import PROMPT, picture, post
+from tests.kit.road import MODEL, RANKS
+from tests.kit.waiting import eventually
 
 SHORT = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25, "infer_steps": 20, "image_size": "64*48"}
 JOB = {**SHORT, "infer_steps": 100}

@@ -12,7 +12,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from tests.conftest import NATS_SERVER, REPOSITORY, eventually, free_port
+from tests.kit.machine import NATS_SERVER, REPOSITORY, free_port
+from tests.kit.waiting import eventually
 
 NODES = 3
 TOGETHER_WITHIN_S = 60.0

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
-from tests.services.edge.conftest import PROMPT, picture, post
+from tests.kit.edge import PROMPT, picture, post
 
 STATUS_EVERY_S, SUBMIT_EVERY_S, READY_EVERY_S = 0.5, 1.5, 0.5
 ANSWER_WITHIN_S = 30.0

@@ -27,8 +27,10 @@ from ops.local.signals import exit_on_signals
 from tests.chaos.soak.brokers import NODES, Brokers, Node, three_brokers
 from tests.chaos.soak.load import Load, load, readiness
 from tests.chaos.soak.network import HOST, Network, network, unavailable
-from tests.conftest import Process, eventually, free_port
-from tests.flow.conftest import MODEL
+from tests.kit.machine import free_port
+from tests.kit.process import Process
+from tests.kit.road import MODEL
+from tests.kit.waiting import eventually
 
 STEPPING = "leaders step down"
 FAULTS = ("frozen", "isolated", "not heard", "hears nothing", "packets dropped", STEPPING)

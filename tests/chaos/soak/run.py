@@ -26,9 +26,11 @@ from contracts.events import AnyEvent, Ending, JobStarted, JobSubmitted, JobSucc
 from inference.pocket.build import build
 from ops import provision
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
-from tests.conftest import Process, eventually, free_port
-from tests.flow.conftest import MODEL
-from tests.services.edge.conftest import PROMPT, picture, post
+from tests.kit.edge import PROMPT, picture, post
+from tests.kit.machine import free_port
+from tests.kit.process import Process
+from tests.kit.road import MODEL
+from tests.kit.waiting import eventually
 
 EDGES, STATES, CLUSTERS = 2, 2, 3
 ADMITTED = 30

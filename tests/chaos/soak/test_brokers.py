@@ -13,7 +13,7 @@ from ops import provision
 from ops.durability import undurable
 from ops.provision import Settings
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
-from tests.contracts.test_fold import cancelled, failed, submitted, succeeded
+from tests.kit.builders import cancelled, failed, submitted, succeeded
 
 RACES = 100
 

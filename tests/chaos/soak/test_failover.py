@@ -16,7 +16,7 @@ from ops.provision import Settings, provision
 from services.edge.canary import canary
 from tests.chaos.soak.brokers import NODES, Brokers, Node, three_brokers
 from tests.chaos.soak.network import network, unavailable
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 FAULT_S = 12.0
 MESSAGES = 40

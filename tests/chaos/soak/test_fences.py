@@ -20,7 +20,7 @@ from ops import provision
 from ops.provision import Settings
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
 from tests.chaos.soak.partition import stepping_down
-from tests.contracts.test_fold import cancelled, started, succeeded
+from tests.kit.builders import cancelled, started, succeeded
 
 pytestmark = pytest.mark.timeout(300)
 

@@ -11,7 +11,9 @@ from ops import provision
 from tests.chaos.soak.brokers import NODES, three_brokers
 from tests.chaos.soak.load import load, readiness
 from tests.chaos.soak.partition import GRACE_S
-from tests.conftest import Process, eventually, free_port
+from tests.kit.machine import free_port
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 FROZEN_S = 20.0
 NOT_READY_S_MAX = 15.0

@@ -7,7 +7,8 @@ from contracts import subjects
 from contracts.broker import Bus, Expect, Published, StreamFull, SubjectFull, Unavailable, WrongSequence
 from contracts.broker.streams import READ_BATCH
 from ops import durability, provision
-from tests.conftest import Broker, eventually, provision_settings
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.waiting import eventually
 
 NEVER = asyncio.Event
 _ids = (f"{n:032x}" for n in itertools.count(1))

@@ -1,5 +1,5 @@
 from contracts.broker.silence import Silence
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 
 async def test_silence_lasts_from_the_first_question_after_the_last_answer() -> None:

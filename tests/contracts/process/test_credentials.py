@@ -15,8 +15,9 @@ from contracts.process import credentials, env
 from contracts.process.env import BadSetting
 from contracts.process.settings import NatsCreds
 from contracts.process.start import EX_CONFIG
-from tests.conftest import NATS_SERVER, completed, free_port
 from tests.kit.credentials import creds, jwt, user
+from tests.kit.machine import NATS_SERVER, free_port
+from tests.kit.process import completed
 
 A_JWT = "eyJ0eXAiOiJKV1QifQ.eyJzdWIiOiJVQSJ9.c2ln"
 GOOD = user().seed

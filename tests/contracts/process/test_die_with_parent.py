@@ -3,7 +3,8 @@ import sys
 
 import pytest
 
-from tests.conftest import REPOSITORY, environment
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
 
 END_S = 20
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from contracts.process.lifetime import SIGNALS
-from tests.conftest import Process, eventually
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 ENDS_WITHIN_S = 10
 

@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 from contracts.process import log
-from tests.conftest import REPOSITORY, environment
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
 
 
 def test_a_url_is_logged_without_query_credentials_or_body() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from contracts.process.start import EX_CONFIG, left
-from tests.conftest import completed
+from tests.kit.process import completed
 
 SERVICE = """
 from contracts.process import env, start

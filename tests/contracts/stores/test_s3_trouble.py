@@ -11,8 +11,10 @@ from contracts.process.env import BadSetting, read
 from contracts.stores import configured, open_store
 from ops.provision import provision
 from services.state.__main__ import Settings as State
-from tests.conftest import Broker, Process, eventually, provision_settings
 from tests.contracts.stores.answering import answering
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 KEY_ID, KEY, TOKEN = "AKIACANARY", "secret-canary", "token-canary"
 KEYS = {"AWS_ACCESS_KEY_ID": KEY_ID, "AWS_SECRET_ACCESS_KEY": KEY, "AWS_SESSION_TOKEN": TOKEN}

@@ -5,7 +5,7 @@ import pytest
 from contracts.events import Event, JobSubmitted, Logged
 from inference.leader.attempt_history import AttemptHistory
 from inference.leader.attempt_history import history_of as history_in
-from tests.contracts.test_fold import cancelled, released, stage, started, step, submitted
+from tests.kit.builders import cancelled, released, stage, started, step, submitted
 
 HOUR_S = 3600.0
 

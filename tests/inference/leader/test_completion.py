@@ -14,8 +14,9 @@ from contracts.job_log import JobLog
 from contracts.stores import Folder
 from inference.leader.completion import JobCompleter
 from inference.leader.job_checkpoints import JobCheckpoints
-from tests.conftest import Broker, eventually
-from tests.contracts.test_fold import ID, cancelled, succeeded
+from tests.kit.broker import Broker
+from tests.kit.builders import ID, cancelled, succeeded
+from tests.kit.waiting import eventually
 
 CHUNK_BYTES = 64 * 1024
 

@@ -14,7 +14,7 @@ from contracts.job_log import JobLog
 from contracts.stores import Folder
 from inference.leader.completion import JobCompleter
 from inference.leader.job_checkpoints import JobCheckpoints
-from tests.contracts.test_fold import ID, submitted
+from tests.kit.builders import ID, submitted
 
 DELIVERED_WITHIN_S = 30.0
 NEWER = wire.encode(submitted()).replace(b'"seed":7', b'"seed":7,"camera_path":"orbit"')

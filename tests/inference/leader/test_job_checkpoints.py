@@ -12,7 +12,7 @@ from inference.leader.job_checkpoints import JobCheckpoints
 from inference.wan.guidance import Conditioning
 from inference.wan.snapshot import DenoisingSnapshot, decode
 from inference.wan.solvers import Memory
-from tests.contracts.test_fold import ID
+from tests.kit.builders import ID
 
 FINGERPRINT, WEIGHTS = "a fingerprint", "3f1c"
 

@@ -17,8 +17,8 @@ from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
 from inference.leader.limits import Limits
 from inference.leader.planner import AttemptPlanner
-from tests.contracts.test_fold import ID, JOB, submitted
 from tests.contracts.test_plan import cluster
+from tests.kit.builders import ID, JOB, submitted
 
 LIMITS = Limits(task_timeout_s=60, stage_timeout_s=60, stage_floor_s=1, room_bytes=0, max_attempts=3)
 

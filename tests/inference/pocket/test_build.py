@@ -10,7 +10,7 @@ from inference.pocket import POCKET_FOLDER
 from inference.pocket.build import build
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
-from tests.inference.conftest import TINY, go_on, image, job
+from tests.kit.tiny import TINY, go_on, image, job
 
 
 def contents(folder: Path) -> dict[str, bytes]:

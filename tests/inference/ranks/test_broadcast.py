@@ -2,8 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import output_of
 from tests.inference.ranks.votes_of_a_rank import SCRIPTS
+from tests.kit.process import output_of
 
 SCRIPT = Path(__file__).parent / "votes_of_a_rank.py"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from inference.ranks import device
-from tests.conftest import output_of
+from tests.kit.process import output_of
 
 TORCHRUN_S = 100
 NPU_RANK = Path(__file__).parent / "npu_rank.py"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import REPOSITORY, environment, free_port
+from tests.kit.machine import REPOSITORY, free_port
+from tests.kit.process import environment
 
 SCRIPT = Path(__file__).parent / "monitor_of_a_rank.py"
 WITHIN_S = 60

@@ -3,7 +3,7 @@ import torch
 
 from contracts.plan import Plan
 from inference.ranks import out_of_memory
-from tests.inference.conftest import job
+from tests.kit.tiny import job
 
 
 def test_running_out_of_memory_is_told_from_other_errors() -> None:

@@ -17,7 +17,7 @@ from inference.ranks.worker import Failed, Generated, Outcome, serve
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
 from inference.wan.snapshot import DenoisingSnapshot
-from tests.inference.conftest import job
+from tests.kit.tiny import job
 
 ALONE = Plan(cfg_size=1, ulysses_size=1)
 

@@ -25,7 +25,7 @@ from inference.wan.parallel.mesh import Layout, Meshes
 from inference.wan.sharding import set_sharded
 from inference.wan.snapshot import DenoisingSnapshot, Origin, decode, digest, encode_conditions, encode_step
 from inference.wan.vae.codec import SPATIAL_STRIDE
-from tests.inference.conftest import Broken, break_off, calls, go_on, image, job, latents
+from tests.kit.tiny import Broken, break_off, calls, go_on, image, job, latents
 
 CACHED = {"use_attentioncache": True, "start_step": 1, "attentioncache_interval": 3, "end_step": 5, "infer_steps": 7}
 JOBS: dict[str, tuple[Job, tuple[int, int]]] = {

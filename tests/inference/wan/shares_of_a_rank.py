@@ -17,7 +17,7 @@ from inference.wan.load import Wan, load
 from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Meshes
 from inference.wan.sharding import set_sharded
-from tests.inference.conftest import Broken, break_off, image, job, latents
+from tests.kit.tiny import Broken, break_off, image, job, latents
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,7 @@ from diffusers.models.transformers.transformer_wan import WanAttention
 from contracts.job import Job
 from inference.wan.attention_cache import AttentionCache, Rule, rule_for
 from inference.wan.load import Wan
-from tests.inference.conftest import calls, go_on, image, job, latents
+from tests.kit.tiny import calls, go_on, image, job, latents
 
 CACHED = {"use_attentioncache": True, "start_step": 1, "attentioncache_interval": 3, "end_step": 5, "infer_steps": 7}
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from inference.wan.clip_pixels import WholePicture, clip_processor
-from tests.inference.conftest import image
+from tests.kit.tiny import image
 
 A = -0.75
 FP32_MAX = 5e-4  # torch places the taps in fp32, which at a side of 1280 is some 2e-4 of a noisy picture

@@ -14,7 +14,7 @@ from inference.wan.generate import generate, noise_like
 from inference.wan.load import Wan
 from inference.wan.solvers import solver
 from ops.bench.stock import stock_pipeline
-from tests.inference.conftest import calls, go_on, image, job, latents
+from tests.kit.tiny import calls, go_on, image, job, latents
 
 # diffusers' DPM++ asks NumPy for an array of a tensor in a way that NumPy 2 finds old.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")

@@ -10,7 +10,7 @@ from torch import nn
 from inference.wan import fp8, kernels
 from inference.wan.fp8 import Fp8Linear
 from inference.wan.load import Wan, load
-from tests.inference.conftest import image, job, latents
+from tests.kit.tiny import image, job, latents
 
 CPU = torch.device("cpu")
 

@@ -17,7 +17,7 @@ from inference.wan.checkpoint.model_card import WAN21_SIZES, read_card
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
 from inference.wan.residual import IN_FP32
-from tests.inference.conftest import image, job, latents
+from tests.kit.tiny import image, job, latents
 
 CPU = torch.device("cpu")
 WEIGHTS = "diffusion_pytorch_model.safetensors"

@@ -2,7 +2,7 @@ from inference.wan import prompt_cache
 from inference.wan.encode import encode_text
 from inference.wan.load import Wan
 from inference.wan.prompt_cache import PromptCache
-from tests.inference.conftest import calls
+from tests.kit.tiny import calls
 
 
 def test_a_text_is_encoded_once_while_it_is_among_the_recent_ones(wan: Wan) -> None:

@@ -12,7 +12,7 @@ from inference.wan.attention_cache import AttentionCache
 from inference.wan.generate import encode
 from inference.wan.guidance import Conditioning, predict_noise
 from inference.wan.load import Wan, load
-from tests.inference.conftest import image, job, latents
+from tests.kit.tiny import image, job, latents
 
 CPU = torch.device("cpu")
 

@@ -9,9 +9,9 @@ import torch
 
 from inference.wan.load import Wan, load
 from inference.wan.sharding import set_sharded
-from tests.inference.conftest import image, job, latents
-from tests.inference.wan.ranks import run_ranks
 from tests.inference.wan.shares_of_a_rank import own_bytes
+from tests.kit.tiny import image, job, latents
+from tests.kit.torchrun import run_ranks
 
 MODULE = "tests.inference.wan.shares_of_a_rank"
 FP32_PASSES = (

@@ -22,8 +22,8 @@ from inference.wan.snapshot import (
     encode_conditions,
     encode_step,
 )
-from tests.inference.conftest import go_on, halves, image, job
 from tests.inference.wan.latents_of_a_rank import CACHED
+from tests.kit.tiny import go_on, halves, image, job
 
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
 

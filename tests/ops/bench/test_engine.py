@@ -14,7 +14,7 @@ from inference.wan.encode import TEXT_TOKENS
 from ops.bench import flops
 from ops.bench.engine import Report, main
 from ops.bench.report.row import Aim, Row, Series
-from tests.conftest import output_of
+from tests.kit.process import output_of
 
 SMALLEST = (
     "--shape=tiny", "--size=64*48", "--frames=5", "--steps=3", "--count=1", "--ranks=2", "--film-size=64*48",

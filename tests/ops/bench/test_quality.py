@@ -10,7 +10,7 @@ from inference.pocket.build import build
 from ops.bench.quality import ALONE_VARIANTS, SHARED_VARIANTS, Variant, attention_share, cache, measure
 from ops.bench.report.likeness import DB_MAX, QualityRow, ssim, table
 from ops.bench.report.quality_plot import plot
-from tests.inference.conftest import TINY, image, job
+from tests.kit.tiny import TINY, image, job
 
 BY_NAME = {variant.name: variant for variant in ALONE_VARIANTS}
 PROMPTS = ("pan to the left", "zoom in slowly")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from ops.local.stack import Stack
 from ops.local.supervisor_client import processes
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 BUSY = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'while True: pass'])"
 """A Python program that starts a child which computes without end."""

@@ -4,7 +4,7 @@ import pytest
 
 from ops.local.arguments import DRAWN, USAGE, WRONG_USAGE_EXIT, Arguments, parse_arguments
 from ops.local.sample_image import PROMPT, sample
-from tests.conftest import completed
+from tests.kit.process import completed
 
 
 @pytest.fixture

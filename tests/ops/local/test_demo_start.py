@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.conftest import REPOSITORY, completed, environment
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import completed, environment
 
 
 def picture(width: int, height: int, kind: str = "PNG") -> bytes:

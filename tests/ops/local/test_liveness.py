@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Process, eventually, free_port
+from tests.kit.machine import free_port
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 SERVER = """
 import http.server, pathlib, sys

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from contracts.process.start import EX_CONFIG, left
-from tests.conftest import REPOSITORY, UNKNOWN_HOST, completed, environment
+from tests.kit.machine import REPOSITORY, UNKNOWN_HOST
+from tests.kit.process import completed, environment
 
 
 def test_a_rank_that_refuses_gives_the_cluster_its_exit_code_and_its_sentence(tmp_path: Path) -> None:

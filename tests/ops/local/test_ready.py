@@ -20,7 +20,9 @@ from ops.local.stack import Stack, on_free_ports
 from ops.local.supervisor import running
 from ops.local.work import work
 from services.edge.http.hosts import is_served
-from tests.conftest import REPOSITORY, environment, eventually
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
+from tests.kit.waiting import eventually
 from tests.ops.local.pids import BUSY
 
 READY = (200, b'{"status": "ready"}')

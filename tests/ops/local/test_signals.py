@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-from tests.conftest import REPOSITORY
+from tests.kit.machine import REPOSITORY
 
 
 def test_a_second_ctrl_c_does_not_cut_the_end_short() -> None:

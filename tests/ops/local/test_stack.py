@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ops.local.stack import Stack, on_free_ports
-from tests.conftest import NATS_SERVER, REPOSITORY
+from tests.kit.machine import NATS_SERVER, REPOSITORY
 from tests.ops.local.odd_names import ODD
 
 

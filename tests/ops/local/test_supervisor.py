@@ -19,7 +19,8 @@ from ops.local.preflight import check_ports
 from ops.local.stack import CannotStart, Stack, on_free_ports
 from ops.local.supervisor import CONF, STOP_WITHIN_S, running
 from ops.local.supervisor_client import processes
-from tests.conftest import REPOSITORY, eventually
+from tests.kit.machine import REPOSITORY
+from tests.kit.waiting import eventually
 from tests.ops.local.odd_names import ODD
 from tests.ops.local.pids import alive, pids_of
 

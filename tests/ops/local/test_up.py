@@ -11,7 +11,9 @@ import pytest
 
 from ops.local.preflight import check_ports
 from ops.local.stack import Stack, on_free_ports
-from tests.conftest import REPOSITORY, environment, eventually
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
+from tests.kit.waiting import eventually
 from tests.ops.local.pids import alive, pids_of
 
 JUST = Path(sys.executable).parent / "just"

@@ -3,7 +3,7 @@ import subprocess
 import sys
 
 from ops.local.work import work
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 from tests.ops.local.pids import BUSY
 
 

@@ -11,7 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import REPOSITORY, Broker, environment
+from tests.kit.broker import Broker
+from tests.kit.machine import REPOSITORY
+from tests.kit.process import environment
 
 AVAILABLE = os.geteuid() == 0 and shutil.which("unshare") is not None
 

@@ -18,9 +18,9 @@ import msgspec
 from contracts import subjects
 from contracts.broker import bus
 from ops import provision
-from tests.conftest import Broker
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge, submit
 from tests.services.edge.apart import run_apart
-from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, cases, serve_case
 
 FORBIDDEN = ("127.0.0.1", "::1", "169.254.169.254", "10.0.0.5")

@@ -16,9 +16,10 @@ import aiohttp
 
 from contracts.broker import bus
 from ops import provision
-from tests.conftest import Broker, eventually
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge, submit
+from tests.kit.waiting import eventually
 from tests.services.edge.apart import run_apart
-from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.corpus import PUBLIC, Internet, serve_case
 from tests.services.edge.name_server import SILENT, NameServer
 from tests.services.edge.namespace import NAME_SERVER, prepare_network

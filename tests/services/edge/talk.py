@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tests.conftest import Broker
-from tests.services.edge.conftest import Edge
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge
 
 SHORT_S = 0.6
 """The time limits of an `Impatient` edge."""

@@ -14,8 +14,9 @@ import pytest
 
 from contracts.broker import Bus
 from contracts.job import video_name
-from tests.conftest import Broker, eventually
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge, submit
+from tests.kit.waiting import eventually
 from tests.services.edge.talk import (
     ONE_HOST,
     Impatient,

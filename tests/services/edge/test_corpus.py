@@ -9,8 +9,8 @@ import pytest
 
 from contracts import subjects
 from contracts.broker import Bus
+from tests.kit.edge import Edge, picture
 from tests.services.edge.apart import AVAILABLE, seen_apart
-from tests.services.edge.conftest import Edge, picture
 from tests.services.edge.corpus import Case, cases
 
 NAMESPACE_WITHIN_S = 100

@@ -17,8 +17,11 @@ from contracts.events import JobFailed, JobStarted, JobSucceeded
 from contracts.job import input_name, video_name, video_path, video_url
 from contracts.plan import Plan
 from ops import provision
-from tests.conftest import PLANTED, Broker, eventually, free_port, provision_settings
-from tests.services.edge.conftest import Edge, picture, post, submit
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge, picture, post, submit
+from tests.kit.machine import free_port
+from tests.kit.process import PLANTED
+from tests.kit.waiting import eventually
 
 BUSY = "服务器繁忙，请稍后重试"
 

@@ -11,10 +11,12 @@ import aiohttp
 
 from contracts import subjects, wire
 from contracts.broker import Bus
-from tests.conftest import Broker, Process, all_folded, eventually
 from tests.contracts.test_bounds import ABSURD, HEARTBEAT, MESSAGES, NOT_NUMBERS, STATUS, numbers, with_value
-from tests.contracts.test_fold import ID, submitted
-from tests.services.edge.conftest import Edge, post, submit
+from tests.kit.broker import Broker, all_folded
+from tests.kit.builders import ID, submitted
+from tests.kit.edge import Edge, post, submit
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 LITERALS = (*map(str, ABSURD), *NOT_NUMBERS)
 GAP_S_MAX = 1.0

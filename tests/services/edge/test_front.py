@@ -15,8 +15,10 @@ from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
 from services.edge.app import KEEP_ALIVE_S, Settings
 from services.edge.http.origins import is_allowed
-from tests.conftest import completed, eventually, free_port
-from tests.services.edge.conftest import PROMPT, Edge, picture
+from tests.kit.edge import PROMPT, Edge, picture
+from tests.kit.machine import free_port
+from tests.kit.process import completed
+from tests.kit.waiting import eventually
 
 GETS = (
     "/livez",

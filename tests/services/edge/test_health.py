@@ -12,9 +12,10 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import Bus
 from ops import provision
-from tests.conftest import Broker, eventually, provision_settings
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge
+from tests.kit.waiting import eventually
 from tests.ops.brokers import JETSTREAM, USER, old_server, server
-from tests.services.edge.conftest import Edge
 
 AT_ONCE_S = 3.0
 """Less than the time for which an unhealthy edge waits where it does not know why."""

@@ -112,6 +112,7 @@ def test_a_byte_order_mark_is_skipped() -> None:
         parse(b"\xef\xbb\xbf" + GOOD + b',"size":1}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "filling",
     [b"\\ud83d", b"\\\\", b"\\ud83d\\ude00", b"\\n", "猫".encode(), b"\\ud83d\\u0041", b"\n"],

@@ -20,9 +20,9 @@ from contracts.stores import Folder
 from ops import provision
 from services.edge.errors import NotFound
 from services.edge.jobs import Jobs
-from tests.conftest import Broker, provision_settings
-from tests.contracts.test_fold import ID, submitted, succeeded
-from tests.services.edge.conftest import PROMPT, Edge, picture, post, submit
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.builders import ID, submitted, succeeded
+from tests.kit.edge import PROMPT, Edge, picture, post, submit
 
 AT_ONCE = 8
 

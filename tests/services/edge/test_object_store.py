@@ -6,8 +6,8 @@ import pytest
 from contracts.broker import Bus
 from contracts.job import input_name, video_name
 from contracts.stores import open_store
+from tests.kit.edge import Edge, submit
 from tests.kit.object_store import ObjectStore, object_store
-from tests.services.edge.conftest import Edge, submit
 from tests.services.edge.test_edge import end_succeeded
 
 __all__ = ["object_store"]

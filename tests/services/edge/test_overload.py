@@ -7,7 +7,7 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus
 from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX
-from tests.services.edge.conftest import PROMPT, Edge, submit
+from tests.kit.edge import PROMPT, Edge, submit
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ from contracts import subjects
 from contracts.broker import Bus, Unavailable, bus
 from ops import provision
 from services.edge.canary import FAILING_AFTER_S, canary
-from tests.conftest import Broker, eventually, provision_settings
-from tests.services.edge.conftest import Edge
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge
+from tests.kit.waiting import eventually
 
 SLOW_S = 4.0
 

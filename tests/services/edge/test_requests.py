@@ -12,8 +12,8 @@ import pytest
 from contracts.process import log
 from services.edge.error_handlers import on_damaged
 from services.edge.errors import Damaged
-from tests.conftest import eventually
-from tests.services.edge.conftest import PROMPT, Edge, picture, post
+from tests.kit.edge import PROMPT, Edge, picture, post
+from tests.kit.waiting import eventually
 
 JSON = {"Content-Type": "application/json"}
 

@@ -15,7 +15,7 @@ from services.edge import retry_after
 from services.edge.jobs import Jobs
 from services.edge.payloads import RETRY_AFTER_S
 from services.edge.retry_after import NOBODY_WORKS_S, RETRY_AFTER_S_MAX, RETRY_AFTER_S_MIN, RetryAfter
-from tests.services.edge.conftest import PROMPT, Edge, picture, submit
+from tests.kit.edge import PROMPT, Edge, picture, submit
 from tests.services.edge.test_edge import cluster
 
 RUNNING, ENDED = "a" * 32, "b" * 32

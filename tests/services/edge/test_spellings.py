@@ -7,8 +7,8 @@ import aiohttp
 
 from contracts import subjects
 from contracts.broker import Bus
+from tests.kit.edge import PROMPT, Edge, picture
 from tests.services.edge.body.test_bodies import noise
-from tests.services.edge.conftest import PROMPT, Edge, picture
 
 
 async def send(client: aiohttp.ClientSession, edge: Edge, body: str, key: str | None = None) -> tuple[int, str]:

@@ -10,8 +10,10 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import Bus
 from ops import provision
-from tests.conftest import Broker, Process, eventually, provision_settings
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.broker import Broker, provision_settings
+from tests.kit.edge import Edge, submit
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 JOBS = 200
 AT_ONCE = 8

@@ -12,9 +12,11 @@ import pytest
 
 from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
-from tests.conftest import Broker, completed, eventually
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge, submit
 from tests.kit.no_links import below, no_links
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.process import completed
+from tests.kit.waiting import eventually
 
 __all__ = ["no_links"]
 

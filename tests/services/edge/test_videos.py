@@ -12,7 +12,7 @@ from contracts.record import Record, record_name
 from contracts.stores import Folder
 from services.edge.errors import Damaged, NoSuchPart
 from services.edge.videos import Videos
-from tests.contracts.test_fold import ID, succeeded
+from tests.kit.builders import ID, succeeded
 
 SIZE = 1000
 CONTENT = bytes(n % 251 for n in range(SIZE))

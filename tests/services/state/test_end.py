@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from contracts.broker import Bus
-from tests.conftest import Broker, Process, eventually
+from tests.kit.broker import Broker
+from tests.kit.process import Process
+from tests.kit.waiting import eventually
 
 ENDS_WITHIN_S = 10
 

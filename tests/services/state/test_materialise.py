@@ -16,8 +16,9 @@ from contracts.status import JobStatus
 from contracts.stores import Folder
 from services.state.materialise import materialise
 from services.state.records import Records
-from tests.conftest import all_folded, eventually
-from tests.contracts.test_fold import ID, cancelled, failed, released, started, step, submitted, succeeded
+from tests.kit.broker import all_folded
+from tests.kit.builders import ID, cancelled, failed, released, started, step, submitted, succeeded
+from tests.kit.waiting import eventually
 
 RETENTION_S = 100.0
 NOWHERE = Path("/proc/nowhere")  # a store that fails: folding goes on without records

@@ -13,8 +13,8 @@ from contracts.stores import Folder
 from ops import provision
 from services.state.reconcile import reconcile
 from services.state.records import Records
-from tests.conftest import Broker
-from tests.contracts.test_fold import ID, cancelled, failed, submitted, succeeded
+from tests.kit.broker import Broker
+from tests.kit.builders import ID, cancelled, failed, submitted, succeeded
 
 OTHER = "f" * 32
 

@@ -14,7 +14,7 @@ from contracts.record import WITHOUT_VIDEO, Record, record_name
 from contracts.stores import Folder
 from services.state.records import Records
 from services.state.retention import Retention
-from tests.contracts.test_fold import ID, cancelled, failed, started, submitted, succeeded
+from tests.kit.builders import ID, cancelled, failed, started, submitted, succeeded
 from tests.services.state.test_materialise import caught_up, publish, state
 from tests.services.state.test_retention import LIMITS, made_old
 

@@ -14,7 +14,7 @@ from contracts.record import WITHOUT_VIDEO, video_record_name
 from contracts.stores import Folder
 from services.state.records import Records
 from services.state.retention import Limits, Retention
-from tests.contracts.test_fold import ID, cancelled, failed, succeeded
+from tests.kit.builders import ID, cancelled, failed, succeeded
 
 OLD_S, DAY_S = 10_000.0, 86_400.0
 LIMITS = Limits(videos_bytes_max=250, young_s=600, leftover_s=3600)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from inference.pocket.evaluation.evaluate import SIZE
 from inference.pocket.evaluation.showcase import USAGE, WRONG_USAGE_EXIT, main, opened
-from tests.conftest import completed
+from tests.kit.process import completed
 
 
 def jpeg(width: int = 400, height: int = 300, **options: object) -> bytes:

@@ -13,7 +13,7 @@ from inference.pocket.training.recipe import Finish
 from inference.pocket.training.run import TrainingRun
 from inference.pocket.training.stage import Schedule, losses
 from inference.wan.checkpoint.open import open_checkpoint
-from tests.inference.pocket.conftest import SECONDS, SMALL
+from tests.kit.short_training import SECONDS, SMALL
 
 TINY = Finish(
     pictures=3,

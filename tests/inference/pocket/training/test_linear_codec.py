@@ -10,7 +10,7 @@ from inference.pocket.build import new_vae
 from inference.pocket.training.linear_codec import LinearCodec, whiten
 from inference.pocket.training.vae_init import initialise_from
 from inference.pocket.whole_clip import whole_clips
-from tests.inference.pocket.conftest import SMALL
+from tests.kit.short_training import SMALL
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.load import load
 from inference.wan.pixels import values
-from tests.inference.pocket.conftest import SECONDS, SMALL, learn
+from tests.kit.short_training import SECONDS, SMALL, learn
 
 FIRST_STEPS = 3
 

@@ -24,8 +24,8 @@ from inference.wan.checkpoint.original_names import TRANSFORMER, VAE
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
-from tests.inference.conftest import go_on, image, job
 from tests.inference.wan.original import unstaged, upstream, write_original
+from tests.kit.tiny import go_on, image, job
 
 CPU = torch.device("cpu")
 INDEX = "diffusion_pytorch_model.safetensors.index.json"

@@ -8,9 +8,9 @@ import torch
 
 from inference.wan.generate import generate
 from inference.wan.load import Wan
-from tests.inference.conftest import TINY, go_on, halves, image, job, latents
 from tests.inference.wan.latents_of_a_rank import BANDED, JOBS, leave_in, names, plans
-from tests.inference.wan.ranks import TORCHRUN_S, run_ranks
+from tests.kit.tiny import TINY, go_on, halves, image, job, latents
+from tests.kit.torchrun import TORCHRUN_S, run_ranks
 
 MODULE = "tests.inference.wan.latents_of_a_rank"
 

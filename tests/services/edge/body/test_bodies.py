@@ -26,8 +26,9 @@ from services.edge.body.idempotency import repeatable
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid, Overloaded
 from services.edge.resources.spool import MEMORY_BYTES_MAX
-from tests.conftest import completed, eventually
-from tests.services.edge.conftest import PROMPT, Edge, picture, post, submit
+from tests.kit.edge import PROMPT, Edge, picture, post, submit
+from tests.kit.process import completed
+from tests.kit.waiting import eventually
 
 FIELDS = {"prompt": PROMPT, "num_frames": 25, "infer_steps": 20}
 

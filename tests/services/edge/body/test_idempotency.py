@@ -11,8 +11,9 @@ from contracts.broker import Bus
 from contracts.job import JobRequest
 from services.edge.body.idempotency import KEY_CHARS_MAX, key_in, repeatable
 from services.edge.errors import Invalid
-from tests.conftest import PLANTED, Broker
-from tests.services.edge.conftest import PROMPT, Edge, picture, post
+from tests.kit.broker import Broker
+from tests.kit.edge import PROMPT, Edge, picture, post
+from tests.kit.process import PLANTED
 
 BODY: dict[str, Any] = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25}
 REQUEST = JobRequest(prompt=PROMPT, image_url="data:")

@@ -21,7 +21,7 @@ from services.edge.docs.field_docs import MEANINGS
 from services.edge.docs.openapi import document
 from services.edge.docs.pages import POLICY
 from services.edge.errors import Invalid
-from tests.services.edge.conftest import PROMPT, Edge, picture
+from tests.kit.edge import PROMPT, Edge, picture
 
 DOCUMENT = document()
 REQUEST = DOCUMENT["components"]["schemas"]["JobRequest"]

@@ -9,8 +9,9 @@ from contracts.process import env
 from contracts.process.env import BadSetting
 from services.edge.app import Settings
 from services.edge.http.hosts import is_served
-from tests.conftest import Broker, eventually
-from tests.services.edge.conftest import Edge
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge
+from tests.kit.waiting import eventually
 
 ALLOWED = ("Wanjet.Example", "*.example.com", "[::1]", "127.0.0.1", "with-port.example:8088", "dot.example.")
 

@@ -12,8 +12,9 @@ import pytest
 
 from contracts.broker import Bus
 from contracts.job import video_name
-from tests.conftest import Broker, eventually
-from tests.services.edge.conftest import Edge
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge
+from tests.kit.waiting import eventually
 from tests.services.edge.corpus import Case, cases
 from tests.services.edge.talk import (
     ONE_HOST,

@@ -8,7 +8,10 @@ import pytest
 
 from contracts.process.env import BadSetting
 from services.edge.http.listening import listening
-from tests.conftest import Broker, Process, completed, eventually, free_port
+from tests.kit.broker import Broker
+from tests.kit.machine import free_port
+from tests.kit.process import Process, completed
+from tests.kit.waiting import eventually
 
 
 def has_ipv6() -> bool:

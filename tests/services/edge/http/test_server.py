@@ -11,8 +11,10 @@ from aiohttp import web
 
 from contracts import subjects
 from contracts.broker import Bus
-from tests.conftest import Broker, eventually, free_port
-from tests.services.edge.conftest import Edge, submit
+from tests.kit.broker import Broker
+from tests.kit.edge import Edge, submit
+from tests.kit.machine import free_port
+from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG
 from tests.services.edge.talk import (
     CUT_WITHIN_S,

@@ -14,9 +14,11 @@ from services.edge.image.about import project
 from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, ImageFetcher
 from services.edge.image.url_policy import Forbidden, UrlPolicy, customer_of
 from services.edge.resources.spool import Disk, Spool
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
 from tests.services.edge.spooled import fetch, lowest_free_descriptor, normalise
+
+pytestmark = pytest.mark.slow  # many wait for a deadline
 
 PATIENCE_S = 1.0
 POLICY = UrlPolicy((), frozenset())

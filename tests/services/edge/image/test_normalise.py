@@ -18,7 +18,7 @@ from services.edge.image.data_uri import DATA_URI_CHARS_MAX
 from services.edge.image.decode import IMAGE_BYTES_MAX
 from services.edge.image.normalise import CHILDREN_MAX, LARGE_BYTES_MIN, Normaliser
 from services.edge.resources.spool import Disk, Spool
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 from tests.services.edge import dear
 from tests.services.edge.corpus import HOSTILE, Case, cases
 from tests.services.edge.spooled import lowest_free_descriptor, normalise

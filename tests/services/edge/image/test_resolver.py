@@ -10,7 +10,7 @@ import pytest
 from services.edge.errors import Overloaded
 from services.edge.image import resolver
 from services.edge.image.resolver import ZONE_SHARE, ZONE_WAITING_MAX, Resolver, zone
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 from tests.services.edge.apart import AVAILABLE, seen_apart
 from tests.services.edge.name_server import SILENT, NameServer
 

@@ -5,7 +5,7 @@ import pytest
 
 from services.edge.errors import Overloaded
 from services.edge.resources.spool import MEMORY_BYTES_MAX, Disk, Spool
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 
 def open_files() -> int:

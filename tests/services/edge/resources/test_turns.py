@@ -5,7 +5,7 @@ import pytest
 
 from services.edge.errors import Overloaded
 from services.edge.resources.turns import Turns
-from tests.conftest import eventually
+from tests.kit.waiting import eventually
 
 
 def turns(**changes: float) -> Turns:

@@ -100,6 +100,7 @@ def test_text_in_a_png_is_skipped_whatever_its_size(kind: str) -> None:
     assert made.error(words(kind)).max() == 0
 
 
+@pytest.mark.slow
 def test_a_text_that_would_unpack_to_gigabytes_is_not_unpacked() -> None:
     packing = zlib.compressobj(9)
     bomb = b"".join(packing.compress(bytes(64 * MIB)) for _ in range(32)) + packing.flush()

@@ -1,4 +1,4 @@
-"""Between one of our processes and the broker: a TCP connection that can be cut, held up or reset. Knows no NATS."""
+"""A TCP proxy between a process of ours and the broker: tests cut, delay or reset its connections."""
 
 import asyncio
 import socket
@@ -15,6 +15,8 @@ Mode = Literal["pass", "drop", "half", "delay"]
 
 
 class Proxy:
+    """A TCP proxy before the broker, with one fault at a time. Listens from `start` to `stop`."""
+
     def __init__(self, broker_port: int) -> None:
         self._broker_port = broker_port
         self._server: asyncio.Server | None = None

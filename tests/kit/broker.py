@@ -1,0 +1,85 @@
+"""A real nats-server for tests: start and kill one, provision it, ask how far its log has been read."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import msgspec
+
+from contracts import subjects
+from contracts.broker import Bus
+from ops import provision
+from tests.kit.machine import NATS_SERVER, REPOSITORY, free_port
+
+
+class Broker:
+    """A real nats-server with the configuration of production, on free ports.
+
+    Can be killed and started again on the same store; whoever starts a broker kills it.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.port, self.monitor_port = free_port(), free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.monitor_url = f"http://127.0.0.1:{self.monitor_port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of a process that is to speak to this broker."""
+        return {"NATS_URL": self.url, "NATS_MONITOR_URLS": self.monitor_url}
+
+    @property
+    def command(self) -> list[str]:
+        return [str(NATS_SERVER), "-c", "ops/nats/nats-server.conf"]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {}
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            self.command,
+            cwd=REPOSITORY,
+            env={
+                **self.variables,
+                "NATS_LISTEN": f"127.0.0.1:{self.port}",
+                "NATS_MONITOR": f"127.0.0.1:{self.monitor_port}",
+                "NATS_STORE": str(self.store),
+            },
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def send(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> None:
+        assert self._process is not None
+        self._process.wait()
+
+
+def provision_settings(broker: Broker, **changes: object) -> provision.Settings:
+    settings = provision.Settings(nats_url=broker.url, nats_monitor_urls=(broker.monitor_url,))
+    return msgspec.structs.replace(settings, **changes)
+
+
+async def all_folded(link: Bus) -> bool:
+    """Return whether the state service has read and acknowledged the whole log."""
+    consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+    return consumer.num_pending == 0 and consumer.num_ack_pending == 0

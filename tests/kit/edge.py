@@ -1,0 +1,67 @@
+"""A real edge on a free port, and the requests that tests make of it."""
+
+import base64
+import io
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from PIL import Image
+
+from tests.kit.broker import Broker
+from tests.kit.machine import free_port
+from tests.kit.process import PLANTED, Process
+from tests.kit.waiting import eventually
+
+PROMPT = f"a small boat sails over a calm sea, {PLANTED}"
+
+
+def picture(width: int = 64, height: int = 48, *, color: str = "teal") -> str:
+    """Return a PNG of one colour as a `data:` URI."""
+    file = io.BytesIO()
+    Image.new("RGB", (width, height), color).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+class Edge(Process):
+    """A real edge on a free port, with folders of its own as its stores. Whoever starts an edge stops it."""
+
+    def __init__(self, folder: Path, broker: Broker, **variables: str) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.videos, self.scratch = folder / "videos", folder / "scratch"
+        super().__init__(
+            ["-m", "services.edge"],
+            folder / f"edge-{self.port}.log",
+            SERVER_HOST="127.0.0.1",
+            SERVER_PORT=str(self.port),
+            **{
+                **broker.environment,
+                "VIDEO_STORE_URL": str(self.videos),
+                "SCRATCH_STORE_URL": str(self.scratch),
+                **variables,
+            },
+        )
+
+    async def ready(self, client: aiohttp.ClientSession) -> None:
+        async def answers() -> bool:
+            assert self.alive, self.text
+            try:
+                async with client.get(f"{self.url}/readyz") as answer:
+                    return answer.status == 200
+            except aiohttp.ClientError:
+                return False
+
+        await eventually(answers, within_s=60)
+
+
+async def post(
+    client: aiohttp.ClientSession, url: str, body: Any, headers: dict[str, str] | None = None
+) -> tuple[int, Any]:
+    async with client.post(url, json=body, headers=headers) as answer:
+        return answer.status, await answer.json()
+
+
+async def submit(client: aiohttp.ClientSession, edge: Edge, **fields: Any) -> tuple[int, Any]:
+    body = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25, "infer_steps": 20, **fields}
+    return await post(client, f"{edge.url}/video/submit", body)
