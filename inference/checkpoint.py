@@ -1,7 +1,7 @@
 """Say what a checkpoint folder is and whether it runs here: `python -m inference.checkpoint FOLDER`.
 
-Opens the folder by the same lines as a cluster does, in seconds, and reads no weight. Needs neither broker nor ranks.
-Prints the facts and exits with 0, or prints the one sentence why the folder cannot be used and exits with 1.
+Opens the folder by the same code as a cluster, in seconds, and reads no weight. Needs neither broker nor ranks. Prints
+the facts and exits with 0, or prints in one sentence why the folder cannot be used and exits with 1.
 """
 
 import argparse
@@ -29,6 +29,7 @@ PLACES_IN_WORDS = {"accelerator": "in bfloat16 on an accelerator", "cpu": "in fl
 
 
 def main(arguments: list[str]) -> int:
+    """Print the facts of the folder in `arguments`, and return the exit code."""
     parser = argparse.ArgumentParser(prog="just checkpoint", description="Say what a checkpoint folder is.")
     parser.add_argument("folder", type=Path, help="what MODEL_CKPT_DIR would be")
     folder: Path = parser.parse_args(arguments).folder
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
 
 
 def facts(folder: Path, checkpoint: Checkpoint, card: ModelCard) -> Iterator[tuple[str, str]]:
-    """Return what there is to know of a folder that can be used, as labels and texts."""
+    """Yield the facts of a folder that can be used, each as a label and a text."""
     device = choose(0).type
     config = checkpoint.transformer.empty().config
     heads: int = config["num_attention_heads"]
@@ -69,7 +70,7 @@ def _shift(size: str, card: ModelCard) -> str:
 
 
 def _part(name: str, part: Component) -> str:
-    """The types and bytes of its files, and what it takes once it is loaded, on one rank that holds it whole."""
+    """Return the types and bytes of a component's files, and its bytes once loaded whole on one rank."""
     stored = list(part.used.values())
     in_files = f"{_gb(sum(tensor.nbytes for tensor in stored))} of {_types({tensor.dtype for tensor in stored})}"
     if name not in LARGE:

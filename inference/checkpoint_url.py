@@ -1,4 +1,7 @@
-"""Addresses that are given where a folder is expected, such as that of a model's page. Pure; fetches nothing."""
+"""Recognise an address that is given as `MODEL_CKPT_DIR` where a folder is expected. Pure: fetches nothing.
+
+Such as the URL of a model's page. `early` and the opening of checkpoints refuse the address by the sentence returned.
+"""
 
 import re
 from pathlib import Path
@@ -13,7 +16,7 @@ _MODEL = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
 
 
 def not_fetched(path: Path) -> str | None:
-    """Return the sentence for a path that was meant as an address; None for any other path.
+    """Return the sentence that refuses a path which is an address; None for any other path.
 
     A `Path` has lost the second slash of `https://`. User, password and query of the address are not shown.
     """

@@ -1,6 +1,6 @@
-"""What can be said of a cluster's settings without torch, whose import takes seconds: wrong ones end the start at once.
+"""Check a cluster's settings without torch, whose import takes seconds, so that wrong ones end the start at once.
 
-All of it is checked again, and more, once the libraries are there (`inference.launch`).
+`inference.__main__` calls `check` first. `inference.launch` checks the same again, and more, once torch is imported.
 """
 
 import json
@@ -20,14 +20,14 @@ ATTENTION_BACKENDS = (
     "flash", "flash_4_hub", "flash_hub", "flash_varlen", "flash_varlen_hub", "flex", "native", "sage",
     "sage_blackwell_hub", "sage_hub", "sage_varlen", "xformers",
 )  # fmt: skip
-"""diffusers' names; a test compares them with its enum."""
+"""The names in diffusers; a test compares them with its enum."""
 
 _CONFIGS = (("transformer/config.json", "num_attention_heads"), ("config.json", "num_heads"))
-"""Where each layout says how many attention heads the transformer has."""
+"""The file and the key by which each layout states the transformer's number of attention heads."""
 
 
 def check(settings: Settings) -> None:
-    """Raises `BadSetting` for a kernel that has no such name, a folder that is not there, or an impossible plan."""
+    """Raise `BadSetting` for an unknown attention kernel, a folder that does not exist, or an impossible plan."""
     asked = settings.attention_backend
     if asked and asked not in ATTENTION_BACKENDS:
         may_be = ", ".join(ATTENTION_BACKENDS)
@@ -44,7 +44,7 @@ def check(settings: Settings) -> None:
 
 
 def check_plan(settings: Settings, heads: int) -> None:
-    """Raises `BadSetting` if these ranks cannot share the work of so many attention heads by the plan."""
+    """Raise `BadSetting` if the ranks cannot share so many attention heads by the plan."""
     try:
         own_plan(settings.plan, settings.world_size, heads)
     except ValueError as error:
@@ -52,7 +52,7 @@ def check_plan(settings: Settings, heads: int) -> None:
 
 
 def _heads(folder: Path) -> int | None:
-    """Return the number of attention heads that a checkpoint states; None if it does not say so as it should."""
+    """Return the number of attention heads that a checkpoint states; None if it states none that can be read."""
     for name, key in _CONFIGS:
         try:
             config: Any = json.loads((folder / name).read_bytes())

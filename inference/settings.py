@@ -1,4 +1,4 @@
-"""Settings of a rank. Imports no torch, so that a wrong value ends a start before the libraries are loaded."""
+"""The settings of a rank. Imports no torch, so that a wrong value ends a start before torch is loaded."""
 
 import socket
 from pathlib import Path
@@ -16,7 +16,7 @@ STAGE_FLOOR_S = 60.0
 
 
 class Settings(Struct, frozen=True):
-    """What an operator sets of a cluster, and what torchrun sets of a rank (the first three)."""
+    """The settings of a cluster, as the operator sets them; torchrun sets the first three for each rank."""
 
     rank: Annotated[int, Meta(ge=0, le=RANKS_MAX - 1)] = 0
     local_rank: Annotated[int, Meta(ge=0, le=RANKS_MAX - 1)] = 0
@@ -41,7 +41,7 @@ class Settings(Struct, frozen=True):
     offload_text_encoder: bool = False
 
     def contradictions(self) -> list[str]:
-        """Return a sentence if a floor was set that is above the limit; the floor's default gives way to it."""
+        """Return a sentence if the floor was set above the limit; the default floor gives way to the limit."""
         floor, limit = self.stage_timeout_floor, self.stage_timeout
         if floor <= limit or floor == STAGE_FLOOR_S:
             return []

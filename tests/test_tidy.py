@@ -13,7 +13,9 @@ from tests.kit.machine import REPOSITORY
 FOLDERS = ("contracts", "services", "inference", "ops")
 FILE_LINES_MAX = 200
 FUNCTION_LINES_MAX = 40
-LONGER_FILES: dict[str, str] = {}
+LONGER_FILES = {
+    "services/edge/http/limited_protocol.py": "one state machine of a connection, whose flags every part of it reads",
+}
 """Files that may be longer, each with its reason."""
 LONGER_FUNCTIONS: dict[str, str] = {}
 """Functions that may be longer, as `file:name`, each with its reason."""

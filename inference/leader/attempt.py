@@ -53,6 +53,9 @@ class Attempt:
         if run.snapshot is not None:
             self.progress.resume("denoise", run.resumed_from_step / run.job.infer_steps)
         self.begun = False
+        """Whether the attempt has had its turn at the ranks; from then on a release is published."""
+        self.on_ranks = False
+        """Whether the ranks work on the job now."""
         self.leave_reason: LeaveReason | None = None
         self.failure: FailureReport | None = None
         self.snapshot: DenoisingSnapshot | None = None

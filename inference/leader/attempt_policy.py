@@ -12,7 +12,7 @@ from inference.leader.attempt_history import AttemptHistory
 
 
 class JobFacts(Struct, frozen=True, kw_only=True):
-    """What the decision is made from.
+    """The facts of a job from which the next move is decided.
 
     `last_start` is the log's sequence of the last `started`, 0 if the job was never started. `has_input` says whether
     the input image is in the store, `video_exists` whether the whole video is. `checkpoint_step` counts the steps of

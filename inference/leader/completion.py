@@ -1,7 +1,8 @@
-"""Ends an attempt: an event in the log, then the message and the files that only the job needed. Knows no rank.
+"""End an attempt: publish the ending, then acknowledge the message and delete the files that only the job needed.
 
-An ending is published before the message is acknowledged, and refused by the broker if another was first. Files go only
-by an ending that was decoded.
+`AttemptRunner` and `Leader` call it. An ending is published before the message is acknowledged, and the log refuses it
+if the job has one (compare-and-set): the first ending stands. Files are deleted only after an ending that this version
+can read.
 """
 
 import asyncio
@@ -34,10 +35,15 @@ from inference.leader.mp4 import probe
 
 RELEASE_WITHIN_S = 5.0
 DECLINED_AGAIN_AFTER_S = 10.0
-"""How long a job that this version does not know is left to others before it is delivered again."""
+"""How long a job that this version does not know is left to other clusters before it is delivered again."""
 
 
 class JobCompleter:
+    """Completes the jobs of one cluster; one for the life of the process.
+
+    Every method raises `Unavailable` if the broker does not answer in time, and `OSError` if a store fails.
+    """
+
     def __init__(
         self, job_log: JobLog, *, videos: Store, scratch: Store, checkpoints: JobCheckpoints, instance: str
     ) -> None:
@@ -45,7 +51,7 @@ class JobCompleter:
         self._checkpoints = checkpoints
 
     async def succeed(self, attempt: Attempt) -> None:
-        """Publish the success of a job whose video is stored. The video goes again if the job has ended otherwise."""
+        """Publish the success of a job whose video is stored. If the job has ended otherwise, the video is deleted."""
         name = video_name(attempt.job_id)
         async with self._videos.local(name) as path:
             size_bytes, sha256 = await asyncio.to_thread(_digest, path)
@@ -72,9 +78,9 @@ class JobCompleter:
         await self.acknowledge_and_clean_up(attempt.delivery, winner)
 
     async def _write_record(self, record: Record) -> None:
-        """Beside the video, before anybody may know of it; in place of what an attempt before this one has left.
+        """Write the record beside the video before the ending is published, replacing an earlier attempt's record.
 
-        Where there is no room for it, state writes it later.
+        If the store has no room for it, the state service writes the record later.
         """
         name, content = record_name(record.ending), wire.encode_record(record)
         try:
@@ -83,7 +89,7 @@ class JobCompleter:
             log.get().warning("record_put_off", error=repr(error))
 
     async def fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
-        """End the job as failed; `reason` is safe to show, `attempt` 0 if none had begun."""
+        """End the job as failed. `reason` is safe to show; `attempt` is 0 if no attempt had begun."""
         ending = JobFailed(
             job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=clipped(reason)
         )
@@ -93,7 +99,7 @@ class JobCompleter:
         """Leave a job that this version does not know to a newer cluster, and fail it if none comes.
 
         The first cluster to decline the job notes it in the log; once that is `patience_s` ago the job ends. Until then
-        its message comes again now and then, to whichever cluster asks.
+        its message is delivered again at intervals, to any cluster.
         """
         declined_at = await self._log.declined_at(job_id)
         if declined_at is None:
@@ -107,42 +113,42 @@ class JobCompleter:
         await delivery.hand_back(after_s=min(DECLINED_AGAIN_AFTER_S, patience_s))
 
     async def release(self, attempt: Attempt) -> None:
-        """No ending: the job goes to the next one who asks, and this attempt does not count."""
+        """Hand the job back to the queue without an ending; this attempt does not count against the job."""
         released = JobReleased(job_id=attempt.job_id, at=time.time(), attempt=attempt.number, instance=self._instance)
         await self._log.append(released, within_s=RELEASE_WITHIN_S)
         await attempt.hand_back()
         log.get().info("job_released")
 
     async def publish_ending(self, ending: Ending) -> AnyEnding:
-        """Publish an ending, and return the one that the job has: ours, or the one that was first."""
+        """Publish an ending, and return the ending that the job has: this one, or the one that was first."""
         winner = await self._log.end(ending)
         facts = {"reason": winner.reason} if isinstance(winner, JobFailed) else {}
         log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending, **facts)
         return winner
 
     async def acknowledge_and_clean_up(self, delivery: Delivery, ending: AnyEnding) -> None:
-        """Take the job from the queue, now that its ending is stored, and remove the files that it needs no longer.
+        """Take the job from the queue, now that its ending is stored, and delete the files that it needs no longer.
 
-        A job that was cancelled or has failed has no video: one that this attempt has stored meanwhile goes. An ending
-        that this version cannot read takes no file away: how the job ended is not known here.
+        If the job was cancelled or has failed, a video that this attempt has stored meanwhile is deleted. If this
+        version cannot read the ending, no file is deleted: how the job ended is not known here.
         """
         if isinstance(ending, JobFailed | JobCancelled):
-            with suppress(ValueError):  # an id that is no file name has no file
+            with suppress(ValueError):  # an id that is not a file name has no file
                 await self._videos.delete(video_record_name(ending.job_id))
                 await self._videos.delete(video_name(ending.job_id))
         await delivery.acknowledge()
         if isinstance(ending, EndingUnknown):
             log.get().warning("files_kept", why="the ending cannot be read")
             return
-        with suppress(wire.Undecodable, ValueError):  # likewise
+        with suppress(wire.Undecodable, ValueError):  # a message that cannot be read names no input
             head = wire.decode_head(delivery.data)
             await self._scratch.delete(input_name(ending.job_id, head.input_tag))
-        with suppress(OSError, ValueError):  # what stays is left to the sweeper
+        with suppress(OSError, ValueError):  # the sweeper deletes what is left
             await self._checkpoints.remove(ending.job_id)
 
 
 def _digest(path: Path) -> tuple[int, str]:
-    """Size in bytes and SHA-256 of a file."""
+    """Return the size in bytes and the SHA-256 of a file."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         return file.tell(), sha256

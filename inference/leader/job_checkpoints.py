@@ -1,8 +1,9 @@
-"""A running job's checkpoint in the scratch store: two files, of which one is written once. Knows no event.
+"""A running job's checkpoint in the scratch store: its snapshots as files, of which the newest counts.
 
-`checkpoints/<id>-<attempt>-conditions.safetensors` is what stays the same through all steps of an attempt, and
-`checkpoints/<id>-<attempt>-<step>-<hash>.safetensors` the rest, of which the newest counts. The hash is the beginning
-of its SHA-256.
+`Outbox` writes snapshots, the planner reads the latest, `JobCompleter` removes them. A snapshot is two files:
+`checkpoints/<id>-<attempt>-conditions.safetensors` holds what stays the same through all steps of an attempt and is
+written once; `checkpoints/<id>-<attempt>-<step>-<hash>.safetensors` holds the rest. The hash is the beginning of the
+second file's SHA-256.
 """
 
 import asyncio
@@ -14,8 +15,7 @@ from contracts.job import CHECKPOINTS, job_id_in
 from contracts.process import log
 from contracts.stores import Store, overwrite
 from inference.ranks.commands import EncodedSnapshot
-from inference.wan import snapshot
-from inference.wan.snapshot import DenoisingSnapshot, Origin, Unusable
+from inference.wan.snapshot import DenoisingSnapshot, Origin, Unusable, check, digest, encode_conditions, encode_step
 
 HASH_CHARS = 16
 
@@ -25,7 +25,7 @@ _FILE = re.compile(
 
 
 class _File(NamedTuple):
-    """One of a job's; without a hash it is an attempt's conditions. Of states the larger one is the newer one."""
+    """A file of a job's checkpoint: an attempt's conditions if `hash` is empty, else a state. Larger means newer."""
 
     step: int
     attempt: int
@@ -33,8 +33,8 @@ class _File(NamedTuple):
     name: str
 
 
-class _Kept(NamedTuple):
-    """Whose conditions were written last, and their digest."""
+class _Written(NamedTuple):
+    """The attempt whose conditions were written last, and their digest."""
 
     job_id: str
     attempt: int
@@ -42,41 +42,42 @@ class _Kept(NamedTuple):
 
 
 class JobCheckpoints:
-    """Every method raises `OSError` where the store fails."""
+    """The checkpoints of all jobs, by the model's `weights`. Every method raises `OSError` if the store fails."""
 
     def __init__(self, scratch: Store, weights: str) -> None:
         self._scratch, self._weights = scratch, weights
-        self._kept: _Kept | None = None
+        self._written: _Written | None = None
 
-    async def write(self, job_id: str, attempt: int, job_fingerprint: str, state: DenoisingSnapshot) -> None:
-        """Keep this state, durably, and then let go of those before it; never of a later attempt's."""
+    async def write(self, job_id: str, attempt: int, job_fingerprint: str, snapshot: DenoisingSnapshot) -> None:
+        """Write a snapshot durably, then delete those before it, but never a later attempt's."""
         began = time.monotonic()
         origin = Origin(job_fingerprint, self._weights)
-        conditions_digest = await self._keep_conditions(job_id, attempt, origin, state)
-        content = await asyncio.to_thread(snapshot.encode_step, state, origin, conditions_digest)
-        hash_of_it = snapshot.digest(content)[:HASH_CHARS]
-        name = f"{CHECKPOINTS}/{job_id}-{attempt}-{state.step}-{hash_of_it}.safetensors"
+        conditions_digest = await self._write_conditions(job_id, attempt, origin, snapshot)
+        content = await asyncio.to_thread(encode_step, snapshot, origin, conditions_digest)
+        hash_of_it = digest(content)[:HASH_CHARS]
+        name = f"{CHECKPOINTS}/{job_id}-{attempt}-{snapshot.step}-{hash_of_it}.safetensors"
         await self._scratch.write(name, content)
         for file in await self._files(job_id):
             outdated = file.attempt < attempt or (file.attempt == attempt and file.hash)
             if outdated and file.name != name:
                 await self._scratch.delete(file.name)
         seconds = round(time.monotonic() - began, 3)
-        log.get().info("checkpoint_kept", step=state.step, bytes=len(content), seconds=seconds)
+        log.get().info("checkpoint_kept", step=snapshot.step, bytes=len(content), seconds=seconds)
 
-    async def _keep_conditions(self, job_id: str, attempt: int, origin: Origin, state: DenoisingSnapshot) -> str:
-        """Their digest; they are written with the attempt's first checkpoint alone.
+    async def _write_conditions(self, job_id: str, attempt: int, origin: Origin, snapshot: DenoisingSnapshot) -> str:
+        """Write the attempt's conditions unless it has written them already, and return their digest.
 
-        A broker that lost an attempt's start counts the next one alike: what lies there may be of the one before.
+        An existing file is overwritten: if the broker lost a `started`, two attempts have the same number, and the file
+        may be the first one's.
         """
-        if self._kept is None or self._kept[:2] != (job_id, attempt):
-            conditions = await asyncio.to_thread(snapshot.encode_conditions, state.given, origin)
+        if self._written is None or self._written[:2] != (job_id, attempt):
+            conditions = await asyncio.to_thread(encode_conditions, snapshot.given, origin)
             await overwrite(self._scratch, _conditions_name(job_id, attempt), conditions)
-            self._kept = _Kept(job_id, attempt, snapshot.digest(conditions))
-        return self._kept.digest
+            self._written = _Written(job_id, attempt, digest(conditions))
+        return self._written.digest
 
     async def latest(self, job_id: str, job_fingerprint: str) -> EncodedSnapshot | None:
-        """What the job can go on from. One that cannot be used is reported, and counts as none."""
+        """Return the job's newest usable snapshot, or None. An unusable snapshot is logged and passed over."""
         for file in await self._files(job_id):
             if not file.hash or (content := await self._scratch.read(file.name)) is None:
                 continue
@@ -90,11 +91,12 @@ class JobCheckpoints:
         return None
 
     async def remove(self, job_id: str) -> None:
+        """Delete all files of the job's checkpoint."""
         for file in await self._files(job_id):
             await self._scratch.delete(file.name)
 
     async def _files(self, job_id: str) -> list[_File]:
-        """Newest first."""
+        """Return the files of the job's checkpoint, newest first."""
         names = [file.name for file in await self._scratch.files(CHECKPOINTS) if job_id_in(file.name) == job_id]
         found = [(match, name) for name in names if (match := _FILE.fullmatch(name)) is not None]
         files = [_File(int(match[2] or 0), int(match[1]), match[3] or "", name) for match, name in found]
@@ -106,7 +108,7 @@ def _conditions_name(job_id: str, attempt: int) -> str:
 
 
 def _check(file: _File, conditions: bytes, content: bytes, origin: Origin) -> int:
-    """The steps that these have done. Raises `Unusable`."""
-    if snapshot.digest(content)[:HASH_CHARS] != file.hash:
+    """Return the number of steps that the snapshot has done. Raises `Unusable`."""
+    if digest(content)[:HASH_CHARS] != file.hash:
         raise Unusable("damaged")
-    return snapshot.check(conditions, content, origin)
+    return check(conditions, content, origin)

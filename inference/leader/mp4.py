@@ -1,4 +1,4 @@
-"""A video tensor into an mp4 file, and the facts of such a file. Knows no job and no store."""
+"""Encode a video tensor as an mp4 file, and read the facts of such a file. Every rank 0 writes its videos by it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from contracts.job import FPS
 from inference.wan.pixels import rgb
 
 ENCODER_THREADS = 2  # the ranks beside this one need the cores
-CRF = "18"  # hardly to be told from lossless
+CRF = "18"  # hard to tell from lossless
 PRESET = "veryfast"  # a third of medium's time for files of the same size
 
 
@@ -65,7 +65,7 @@ def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
 
 
 def probe(path: Path) -> VideoFacts:
-    """What the file itself says; raises `ValueError` where it is no video, and `OSError` where it cannot be read."""
+    """Read the facts from the file. Raises `ValueError` if the file is no video, `OSError` if it cannot be read."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         if stream.duration is None or stream.time_base is None:

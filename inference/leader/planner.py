@@ -1,4 +1,9 @@
-"""What the next attempt at a job would be, and the word in the log that it is ours. Knows no rank and no ending."""
+"""Prepare the next attempt at a job, and claim the job for it in the log.
+
+`Leader` calls `prepare` with the message of a job; in come its log, its picture, its checkpoint and its video, out goes
+a `PreparedAttempt` with the ranks' command. `AttemptRunner` then calls `claim`, which publishes `started` by
+compare-and-set: of two clusters that prepared the same attempt, one gets the job.
+"""
 
 import asyncio
 import hashlib
@@ -14,43 +19,30 @@ from contracts import wire
 from contracts.broker import Expect
 from contracts.cluster import ClusterStatus, objections, plan_of
 from contracts.events import JobStarted, JobSubmitted
-from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size, video_name
-from contracts.job_log import JobLog, logged
+from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size
+from contracts.job_log import JobLog
 from contracts.process import log
-from contracts.record import video_record_name
 from contracts.stores import Store
 from inference.leader.attempt_history import history_of
 from inference.leader.attempt_policy import Fail, JobFacts, decide
 from inference.leader.job_checkpoints import JobCheckpoints
-from inference.leader.mp4 import probe
+from inference.leader.job_videos import JobVideos
+from inference.leader.last_start import last_start
+from inference.leader.limits import Limits
 from inference.ranks.commands import EncodedSnapshot, Run
 
 UNREADABLE = "the job could not be read"
 UNKNOWN_CHARS_MAX = 500
 
 
-class Limits(Struct, frozen=True):
-    """What a job may use up: seconds over all its attempts, and attempts that were not handed back.
-
-    A stage, or one step of `denoise`, may take `stage_timeout_s` before the ranks count as hanging; less where it was
-    measured before, but at least `stage_floor_s`. None is begun without `room_bytes` free where the videos are.
-    """
-
-    task_timeout_s: float
-    stage_timeout_s: float
-    stage_floor_s: float
-    room_bytes: int
-    max_attempts: int
-
-
 class CannotRun(Exception):
-    """The job cannot be run, here or anywhere; the text is safe to show."""
+    """No cluster can run the job; the text is safe to show."""
 
 
 class Unknown(Exception):
-    """A newer edge has accepted the job: it has a field or a value that this version does not know.
+    """The job has a field or a value that this version does not know, because a newer edge has accepted it.
 
-    Not hopeless, since a newer cluster can run it. The text says which, and is safe to show.
+    A newer cluster can run it. The text names the field or value, and is safe to show.
     """
 
 
@@ -73,11 +65,16 @@ class PreparedAttempt(Struct, frozen=True):
 
 
 class AttemptPlanner:
+    """Prepares and claims attempts for one cluster; one for the life of the process.
+
+    Every method raises `Unavailable` if the broker does not answer in time, and `OSError` if a store fails.
+    """
+
     def __init__(
         self,
         job_log: JobLog,
         *,
-        videos: Store,
+        videos: JobVideos,
         scratch: Store,
         checkpoints: JobCheckpoints,
         cluster: ClusterStatus,
@@ -87,18 +84,18 @@ class AttemptPlanner:
         self._cluster, self._limits = cluster, limits
 
     async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
-        """Return what the next attempt at the job would be. Raises `CannotRun` or `Unknown`."""
+        """Return the next attempt at the job of a message with this `data`. Raises `CannotRun` or `Unknown`."""
         began = time.monotonic()
         submitted = _submitted(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
         job_fingerprint = _fingerprint(submitted.job, png or b"", self._cluster.weights)
-        video_exists = png is not None and await self.is_video_made(job_id, job_fingerprint)
-        last = await self._log.last_start(job_id)
-        history = history_of([*await self._log.events(job_id), *logged([] if last is None else [last])])
+        video_exists = png is not None and await self._videos.exists(job_id, job_fingerprint)
+        last = await last_start(self._log, job_id)
+        history = history_of([*await self._log.events(job_id), *last.events])
         snapshot = None if video_exists else await self._checkpoints.latest(job_id, job_fingerprint)
         facts = JobFacts(
             history=history,
-            last_start=0 if last is None else last.sequence,
+            last_start=last.sequence,
             has_input=png is not None,
             video_exists=video_exists,
             checkpoint_step=0 if snapshot is None else snapshot.step,
@@ -121,7 +118,7 @@ class AttemptPlanner:
         )
 
     async def claim(self, prepared: PreparedAttempt, progress: float) -> bool:
-        """Publish `started` as the next attempt. False if another cluster was first: the job is theirs."""
+        """Publish `started` for the attempt; return False if another cluster was first and has the job."""
         run = prepared.run
         started = JobStarted(
             job_id=run.job_id,
@@ -138,30 +135,12 @@ class AttemptPlanner:
         )
         return await self._log.append(started, expect=prepared.expect)
 
-    async def is_video_made(self, job_id: str, job_fingerprint: str) -> bool:
-        """Return whether the job's video is stored and carries this fingerprint.
-
-        A video with another fingerprint may be stored: an attempt under other weights died before its ending, or an
-        earlier job had the same id, because its idempotency key was used again after the log forgot the job. That video
-        stays until the new one is ready: the attempt that made it may only be slow, and about to end the job.
-        """
-        try:
-            async with self._videos.local(video_name(job_id)) as path:
-                return (await asyncio.to_thread(probe, path)).fingerprint == job_fingerprint
-        except (FileNotFoundError, ValueError):  # ValueError: no video at all
-            return False
-
-    async def remove_video(self, job_id: str) -> None:
-        """Make way for the job's video, if another is in its place; that one's record goes first."""
-        log.get().warning("stale_video_removed")
-        await self._videos.delete(video_record_name(job_id))
-        await self._videos.delete(video_name(job_id))
-
 
 def _submitted(job_id: str, data: bytes) -> JobSubmitted:
-    """Decode the job in a message. Raises `CannotRun` if it is none, or another's, and `Unknown` if it is a newer one.
+    """Decode the job in a message.
 
-    A field that is not known counts as a value that is not: to run the job without it would make another video.
+    Raises `CannotRun` if the bytes are no job or belong to another job, and `Unknown` if a newer version wrote them. An
+    unknown field is refused like an unknown value: to run the job without that field would make another video.
     """
     try:
         head, unknown = wire.decode_head(data), wire.unknown_fields(data)
@@ -180,16 +159,19 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
 
 
 def _fingerprint(job: Job, png: bytes, weights: str) -> str:
-    """What the video is made of, and by which weights, as a digest that its file carries."""
+    """Return the SHA-256 of all that the video is made of: the job, its picture and the weights."""
     return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
 def _prepare(
     submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, snapshot: EncodedSnapshot | None
 ) -> tuple[Run, float]:
-    """The command for a job, its picture scaled to cover the video's size and cropped at the centre; and what share."""
+    """Return the ranks' command for a job, and the share of the picture that is cut off.
+
+    The picture is scaled to cover the video's size and cropped at the centre. Raises `CannotRun` if it is damaged.
+    """
     job, job_id = submitted.job, submitted.job_id
-    plan = plan_of(job, cluster) or cluster.plan  # none where a video is adopted that this cluster could not make
+    plan = plan_of(job, cluster) or cluster.plan  # None if a video is adopted that this cluster could not make
     try:
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
@@ -198,7 +180,7 @@ def _prepare(
     size = job.image_size or cluster.default_size
     if size == AUTO:
         size = nearest_size(cluster.sizes, cluster.default_size, *picture.size)
-        job = replace(job, image_size=size)  # what else goes by the size, as the shift does, goes by this one
+        job = replace(job, image_size=size)  # the shift, which depends on the size, depends on this one
     width, height = output_size(size, job.keep_aspect, *picture.size)
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     rgb = fitted.tobytes()

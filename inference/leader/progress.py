@@ -1,4 +1,8 @@
-"""How far a job is, as a number: steps done and stages, weighted by the time that they were measured to take. Pure."""
+"""Compute a job's progress as a number: its stages and steps, weighted by the time that they were measured to take.
+
+Each `Attempt` has a `Progress`, fed with its boundaries; all share the cluster's `Pace`. The same times say how long a
+stage may take before the ranks count as hanging.
+"""
 
 import time
 from collections.abc import Hashable
@@ -12,36 +16,37 @@ BEFORE_THE_END = 0.99  # 1.0 is for a job whose video can be read
 # the pocket model on two cores. Only the ratios matter.
 FIRST_GUESS_S: dict[Stage, float] = {"encode": 1.8e-6, "denoise": 1.1e-7, "decode": 3.3e-6, "store": 2.0e-7}
 
-
 LIMIT_TIMES = 10.0
-"""How much longer than ever before a stage or step may take."""
+"""How many times its longest measured time a stage or step may take."""
 WORKS_MAX = 256
 
 Work = tuple[Hashable, ...]
-"""What makes a stage or step take as long as another one: stage, sides, frames, passes, and how the ranks share it."""
+"""All that the time of a stage or step depends on: stage, sides, frames, passes, and how the ranks share the job."""
 
 
 class Pace:
-    """What a cluster has learnt of its own speed; one for its life."""
+    """The measured speed of a cluster; one for the life of the process."""
 
     def __init__(self) -> None:
         self._seconds_per_unit = dict(FIRST_GUESS_S)
         self._longest_s: dict[Work, float] = {}
 
     def took(self, work: Work, seconds: float) -> None:
-        """A stage, or a step of one, has taken so long from one sign of life to the next."""
+        """Note the seconds that a stage, or a step of it, took from one boundary to the next."""
         self._longest_s[work] = max(seconds, self._longest_s.pop(work, 0.0))
         while len(self._longest_s) > WORKS_MAX:
             del self._longest_s[next(iter(self._longest_s))]
 
     def longest_s(self, work: Work) -> float | None:
-        """The longest that such work has taken; None where there was none. A first time may compile for minutes."""
+        """Return the longest time of such work, None if it was never done. The first time may compile for minutes."""
         return self._longest_s.get(work)
 
     def expected_s(self, stage: Stage, job: Job, pixels: int) -> float:
+        """Return the seconds that the stage is expected to take for a video of so many pixels over all frames."""
         return self._seconds_per_unit[stage] * _units(stage, job, pixels)
 
     def learn(self, stage: Stage, job: Job, pixels: int, seconds: float) -> None:
+        """Note the seconds that the whole stage took; the next estimate goes by them."""
         self._seconds_per_unit[stage] = seconds / _units(stage, job, pixels)
 
 
@@ -53,7 +58,7 @@ def _units(stage: Stage, job: Job, pixels: int) -> float:
 
 
 class Progress:
-    """One attempt at one job: fed with its boundaries, it tells how far the attempt is and never falls."""
+    """The progress of one attempt from 0 to 1, by its boundaries; it never falls."""
 
     def __init__(self, pace: Pace, job: Job, *, width: int, height: int, ranks: Hashable = None) -> None:
         self._pace, self._job = pace, job
@@ -65,24 +70,24 @@ class Progress:
         self._began = time.monotonic()
         self.stage: Stage = STAGES[0]
         self._entered_at = 0.0
-        """Which fraction of the stage was done when this attempt came to it."""
+        """The fraction of the stage that was done when this attempt came to it."""
         self.value = 0.0
         self.moved = self._began
-        """When it last moved, on the monotonic clock."""
+        """When the attempt last moved, on the monotonic clock."""
 
     def resume(self, stage: Stage, fraction: float) -> None:
-        """The attempt goes on from here."""
+        """Set where the attempt goes on from: a fraction (0 to 1) of a stage."""
         self.stage, self._entered_at = stage, fraction
         self.at(stage, fraction)
 
     def begin(self) -> None:
-        """The attempt has waited until now, and moves from here on."""
+        """Note that the attempt has waited for the ranks until now, and moves from here on."""
         self._began = self.moved = time.monotonic()
 
     def at(self, stage: Stage, fraction: float) -> float:
-        """The value at this much (0 to 1) of a stage; entering a stage teaches how long the one before took."""
+        """Return the progress at this fraction (0 to 1) of a stage. Entering a stage measures the stage before it."""
         now = time.monotonic()
-        if stage != self.stage or fraction > self._entered_at:  # not where it only begins or goes on
+        if stage != self.stage or fraction > self._entered_at:  # not as the attempt begins or resumes
             self._pace.took((self.stage, *self._shape), now - self.moved)
         self.moved = now
         if stage != self.stage:
@@ -93,16 +98,19 @@ class Progress:
         return self.value
 
     def limit_s(self, floor_s: float, cap_s: float) -> float:
-        """How long it may stay where it is before something is wrong: what was measured, many times over."""
+        """Return the seconds without movement allowed now: `LIMIT_TIMES` the longest measured time of such work.
+
+        The result lies between `floor_s` and `cap_s`; it is `cap_s` for work that was never measured.
+        """
         longest_s = self._pace.longest_s((self.stage, *self._shape))
         return cap_s if longest_s is None else min(cap_s, max(floor_s, LIMIT_TIMES * longest_s))
 
     def end(self) -> None:
-        """The last stage is done: learn how long it took."""
+        """Note that the last stage is done, which measures it."""
         self._learn(time.monotonic())
 
     def _learn(self, now: float) -> None:
-        """How long all of the stage takes, from the part of it that this attempt has done."""
+        """Estimate the time of the whole stage from the part of it that this attempt has done."""
         if self._entered_at < 1:
             seconds = (now - self._began) / (1 - self._entered_at)
             self._pace.learn(self.stage, self._job, self._pixels, seconds)

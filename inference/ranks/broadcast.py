@@ -32,7 +32,7 @@ class FailureAgreed(Exception):
 
 
 class RankZeroHooks(Protocol):
-    """What rank 0 adds to the group: the source of commands, and the listener to the progress of a job."""
+    """The half of the group that only rank 0 has: the source of commands, and the listener to the progress of a job."""
 
     def next_command(self) -> Command:
         """Return the command to broadcast."""

@@ -1,4 +1,8 @@
-"""The device of this process, and its process group. Knows no model and no vendor."""
+"""Choose the device of this process, and join its process group.
+
+`inference.launch` calls it once at the start of a rank. Devices are named by torch's own interface for accelerators, so
+that no line depends on a vendor.
+"""
 
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -13,19 +17,22 @@ CONTROL_TIMEOUT_S = 600  # how long a collective waits for the slowest rank befo
 
 
 def choose(local_rank: int) -> torch.device:
-    """The accelerator with this number, or the CPU where there is none."""
+    """Return the accelerator with this number, or the CPU if the machine has no accelerator."""
     accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return torch.device("cpu") if accelerator is None else torch.device(accelerator.type, local_rank)
 
 
 def make_current(device: torch.device) -> None:
-    """Make it this thread's device: torch keeps the choice for each thread by itself."""
+    """Make `device` the current device of this thread: torch keeps the choice for each thread separately."""
     if device.type != "cpu":
         torch.accelerator.set_device_index(device)
 
 
 def backend(device: torch.device) -> str:
-    """gloo for what lies in main memory, so that control never waits in a device's queue; the device's own beside."""
+    """Return the backends of the process group: gloo for main memory, and the device's own for the device.
+
+    Control tensors lie in main memory, so that they never wait in a device's queue.
+    """
     if device.type == "cpu":
         return "cpu:gloo"
     return f"cpu:gloo,{device.type}:{dist.get_default_backend_for_device(device.type)}"
@@ -33,9 +40,9 @@ def backend(device: torch.device) -> str:
 
 @contextmanager
 def join_group(device: torch.device) -> Generator[Store]:
-    """Be a rank of the group that torchrun's environment describes, for as long as the block lasts.
+    """Join the group that torchrun's environment describes, as a rank, for the length of the block.
 
-    Yields the key-value store that the ranks share, which is torchrun's and outlives each of them.
+    Yields torchrun's key-value store, which the ranks share and which outlives each of them.
     """
     timeout = timedelta(seconds=CONTROL_TIMEOUT_S)
     store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))

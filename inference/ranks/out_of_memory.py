@@ -1,4 +1,7 @@
-"""When memory runs out: how to tell it from other errors, what would help, and how to give back what was held."""
+"""Recognise that memory ran out, advise what would need less, and release what a failed job held.
+
+`worker` calls it on every rank, and the leader for the stage `store`.
+"""
 
 import gc
 
@@ -9,28 +12,28 @@ from contracts.job import Job
 from contracts.plan import Plan
 
 GATHER = "gather"
-"""What logs call the time before the first stage, when a job's weights are gathered."""
+"""The name in logs of the time before the first stage, when a job's weights are gathered."""
 
 IN_WORDS = ("can't allocate memory", "out of memory")  # the CPU's allocator and torch_npu's raise plain RuntimeErrors
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether this error says that the device, or the process, has no memory left."""
+    """Return whether the error says that the device, or the process, has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in IN_WORDS)
 
 
 def in_words(stage: Stage | None) -> str:
-    """Name the stage in a sentence; None is what comes before the first one."""
+    """Return the stage's name for a sentence; None is the gathering of the weights, before the first stage."""
     return "the gathering of the weights" if stage is None else f"the stage {stage}"
 
 
 def advice(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
-    """Say where memory ran out, and which changes to the job need less there, the cheapest first.
+    """Return a sentence that says where memory ran out, and which changes to the job need less there, cheapest first.
 
-    Weights that a job wants gathered stay so through all of its stages. Before the first one, while they are gathered,
-    nothing else of the job is there.
+    It is safe to show. Weights that a job wants gathered stay gathered through all of its stages. While they are
+    gathered (`stage` None), memory holds nothing else of the job. `ranks` is the number of ranks.
     """
     shared = ranks > 1
     vae = ("vae_parallel", shared and not plan.vae_parallel)
@@ -53,7 +56,7 @@ def advice(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
 
 
 def release(device: torch.device) -> None:
-    """Let go of what only broken-off work held, here and in the device's allocator."""
+    """Release what only a failed job held: in this process, and in the device's allocator."""
     gc.collect()
     if device.type != "cpu":
         torch.accelerator.empty_cache()

@@ -1,7 +1,8 @@
-"""A job between two of its steps: all that the rest of it depends on, and the same as bytes. Knows no file and no rank.
+"""A snapshot of a job between two steps: all that its remaining steps depend on, as tensors and as bytes.
 
-What depends on the plan is not in it (nor the attention cache: there is a snapshot only where the next step computes),
-so that a job goes on by any plan, on any number of ranks.
+`generate` makes and resumes snapshots, `job_checkpoints` stores their bytes. A snapshot holds nothing that depends on
+the plan, so a job goes on by any plan, on any number of ranks. It holds no attention cache either: a snapshot is made
+only if the next step computes its attention anew.
 """
 
 import hashlib
@@ -24,7 +25,7 @@ HEADER_BYTES_MAX = 100 * 1024  # there are a dozen tensors
 
 @dataclass(frozen=True)
 class DenoisingSnapshot:
-    """`step` steps are done, at least one; `latents_BCTHW` are what came of them."""
+    """The state after `step` steps, at least one: the latents, the solver's memory and the conditioning of the job."""
 
     step: int
     latents_BCTHW: torch.Tensor
@@ -32,7 +33,7 @@ class DenoisingSnapshot:
     given: Conditioning
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "DenoisingSnapshot":
-        """On that device, and what text and picture say in that type: the one of the transformer there."""
+        """Copy to `device`; also cast the text and image embeddings to `dtype`, the transformer's."""
 
         def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device)
@@ -52,14 +53,14 @@ class DenoisingSnapshot:
 
 
 class Origin(Struct, frozen=True):
-    """Whose snapshot it is: `job_fingerprint` tells a job with its picture from any other, `weights` a model."""
+    """The owner of a snapshot: `job_fingerprint` tells a job with its picture from any other, `weights` a model."""
 
     job_fingerprint: str = msgspec.field(name="recipe")
     weights: str
 
 
 class Unusable(Exception):
-    """These bytes are no snapshot of this job; the text says why."""
+    """The bytes are no snapshot of this job; the text says why."""
 
     def __init__(self, why: Literal["damaged", "foreign", "of another format"]) -> None:
         super().__init__(why)
@@ -67,7 +68,7 @@ class Unusable(Exception):
 
 
 class _Facts(Struct, frozen=True):
-    """What stands in the header, beside the tensors; `conditions` is the SHA-256 of those bytes."""
+    """The header beside the tensors; `conditions` is the SHA-256 of the file of conditions."""
 
     format: int
     origin: Origin
@@ -78,13 +79,13 @@ class _Facts(Struct, frozen=True):
 
 
 def encode_conditions(given: Conditioning, origin: Origin) -> bytes:
-    """What stays the same through all steps, as safetensors."""
+    """Return what stays the same through all steps, as the bytes of a safetensors file."""
     tensors = {name: tensor for name, tensor in vars(given).items() if tensor is not None}
     return _saved(tensors, _Facts(FORMAT, origin))
 
 
 def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: str) -> bytes:
-    """What a step changes, as safetensors, bound to the conditions that it belongs to, by their `digest`."""
+    """Return what a step changes, as the bytes of a safetensors file, bound to its conditions by their `digest`."""
     tensors = {"latents": snapshot.latents_BCTHW, **dict(_remembered(snapshot.memory))}
     outputs, counts = len(snapshot.memory.outputs), snapshot.memory.counts
     facts = _Facts(FORMAT, origin, snapshot.step, counts, outputs, conditions_digest)
@@ -92,7 +93,10 @@ def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: 
 
 
 def check(conditions: bytes, step: bytes, origin: Origin) -> int:
-    """The number of steps that these have done. Raises `Unusable` where they do not belong together, or to another."""
+    """Return the number of steps done in a snapshot.
+
+    Raises `Unusable` if its two files do not belong together or to `origin`.
+    """
     facts = _facts(step)
     for each in (facts, _facts(conditions)):
         if each.origin != origin:
@@ -103,7 +107,7 @@ def check(conditions: bytes, step: bytes, origin: Origin) -> int:
 
 
 def decode(conditions: bytes, step: bytes) -> DenoisingSnapshot:
-    """On the CPU. Raises `Unusable`."""
+    """Return the snapshot in the bytes of its two files, on the CPU. Raises `Unusable`."""
     facts, given, changed = _facts(step), _loaded(conditions), _loaded(step)
     try:
         return DenoisingSnapshot(
@@ -126,6 +130,7 @@ def decode(conditions: bytes, step: bytes) -> DenoisingSnapshot:
 
 
 def digest(content: bytes) -> str:
+    """Return the SHA-256 of a file, as hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -141,7 +146,7 @@ def _saved(tensors: dict[str, torch.Tensor], facts: _Facts) -> bytes:
     apart: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         shared = any(tensor.data_ptr() == other.data_ptr() for other in apart.values())
-        apart[name] = tensor.clone() if shared else tensor.contiguous()  # safetensors takes no two of one memory
+        apart[name] = tensor.clone() if shared else tensor.contiguous()  # safetensors refuses two tensors in one memory
     return save(apart, metadata={"wanjet": msgspec.json.encode(facts).decode()})
 
 
@@ -153,19 +158,25 @@ def _loaded(content: bytes) -> dict[str, torch.Tensor]:
 
 
 class _Metadata(Struct):
+    """The metadata of a safetensors file, whose values are strings: ours is JSON."""
+
     wanjet: str
 
 
 class _Header(Struct):
+    """The header of a safetensors file, beside its tensors."""
+
     metadata: _Metadata = msgspec.field(name="__metadata__")
 
 
 class _Format(Struct):
+    """The one field that every version of the metadata has."""
+
     format: int
 
 
 def _facts(content: bytes) -> _Facts:
-    """Source of the layout: 8 bytes of length, little-endian, then JSON (safetensors' README)."""
+    """Read a file's header: 8 bytes of length, little-endian, then JSON (safetensors' README). Raises `Unusable`."""
     length = int.from_bytes(content[:8], "little")
     try:
         header = msgspec.json.decode(content[8 : 8 + min(length, HEADER_BYTES_MAX)], type=_Header)

@@ -31,7 +31,7 @@ Say = Callable[[str], None]
 
 
 class Missing(Struct, frozen=True):
-    """What the stack still waits for, and the name of the process whose log says why."""
+    """The thing that the stack still waits for, and the name of the process whose log says why."""
 
     what: str
     process: str

@@ -46,7 +46,7 @@ ROUTERS = [ROUTES, PROBES, DOCS]
 
 
 class Settings(Struct, frozen=True):
-    """What an operator sets of an edge."""
+    """Settings of an edge."""
 
     server_host: Host = "0.0.0.0"  # noqa: S104  # the documented default: it serves other machines
     server_port: Port = 8088
@@ -73,32 +73,8 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
 
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
-        allowed = networks(settings.outbound_allowed_networks)
-        videos, scratch = (
-            configured.video_store(settings.video_store_url),
-            configured.scratch_store(settings.scratch_store_url),
-        )
-        async with (
-            bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
-            canary(broker, uuid.uuid4().hex) as canary_of_this,
-            ImageFetcher(
-                allowed_networks=allowed,
-                allowed_ports=frozenset(settings.outbound_allowed_ports),
-                contact=settings.outbound_contact,
-            ) as fetcher,
-        ):
-            litestar.state.edge = Edge(
-                broker=broker,
-                canary=canary_of_this,
-                jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
-                bodies=Bodies(settings.bodies_bytes_max),
-                fetcher=fetcher,
-                normaliser=Normaliser(),
-                videos=Videos(videos),
-                began=time.monotonic(),
-                origins=settings.allowed_origins,
-                draining=draining,
-            )
+        async with _opened(settings, lost, draining) as edge:
+            litestar.state.edge = edge
             yield
 
     routes = Litestar(
@@ -111,6 +87,34 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     )
     served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(routes)))
     return traced(served, draining)
+
+
+@asynccontextmanager
+async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> AsyncGenerator[Edge, None]:
+    """Open what the routes work with, in order, and close it in the reverse order."""
+    videos = configured.video_store(settings.video_store_url)
+    scratch = configured.scratch_store(settings.scratch_store_url)
+    async with (
+        bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
+        canary(broker, uuid.uuid4().hex) as canary_of_this,
+        ImageFetcher(
+            allowed_networks=networks(settings.outbound_allowed_networks),
+            allowed_ports=frozenset(settings.outbound_allowed_ports),
+            contact=settings.outbound_contact,
+        ) as fetcher,
+    ):
+        yield Edge(
+            broker=broker,
+            canary=canary_of_this,
+            jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
+            bodies=Bodies(settings.bodies_bytes_max),
+            fetcher=fetcher,
+            normaliser=Normaliser(),
+            videos=Videos(videos),
+            began=time.monotonic(),
+            origins=settings.allowed_origins,
+            draining=draining,
+        )
 
 
 def _edge(state: State) -> Edge:

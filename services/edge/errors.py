@@ -8,7 +8,10 @@ from contracts.status import State
 
 
 class Busy(Exception):
-    """As many unfinished jobs exist as may; nothing was stored. `retry_after_s` is when a place may be free."""
+    """The limit of unfinished jobs is reached, and nothing was stored.
+
+    `retry_after_s` estimates the seconds until a place is free.
+    """
 
     def __init__(self, unfinished: int, allowed: int, retry_after_s: int) -> None:
         full = f"{unfinished} of {allowed} allowed unfinished jobs exist"

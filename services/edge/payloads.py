@@ -68,7 +68,7 @@ class UnavailableBody(Struct, frozen=True, omit_defaults=True):
 
 
 class BusyBody(Struct, frozen=True):
-    """As many unfinished jobs exist as may: 429. `detail` is for clients of the original API."""
+    """Body of a 429: the limit of unfinished jobs is reached. `detail` is for clients of the original API."""
 
     error: str
     message: str

@@ -25,7 +25,7 @@ start."""
 
 
 class Settings(Struct, frozen=True):
-    """What an operator sets of the state service."""
+    """Settings of the state service."""
 
     nats_url: NatsUrl = "nats://127.0.0.1:4222"
     nats_creds: NatsCreds = None

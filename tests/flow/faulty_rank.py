@@ -15,8 +15,9 @@ from PIL import Image
 from contracts.events import Stage
 from contracts.job import Job
 from inference.__main__ import launch
-from inference.leader import leader
+from inference.leader import attempt_runner, leader
 from inference.leader.attempt import Attempt
+from inference.leader.attempt_runner import AttemptRunner
 from inference.leader.completion import JobCompleter
 from inference.leader.mp4 import write_mp4
 from inference.ranks import worker
@@ -127,16 +128,16 @@ def run_out_of_memory(*_: object) -> None:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-class FaultyLeader(leader.Leader):
-    async def _store(self, attempt: Attempt, video_CTHW: torch.Tensor) -> None:  # noqa: N803
+class FaultyRunner(AttemptRunner):
+    async def _store(self, video_CTHW: torch.Tensor) -> None:  # noqa: N803
         def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, fingerprint: str) -> None:
-            time.sleep(SECONDS if attempt.job.seed == Fault.SLOW_STORE else 0)
-            if attempt.job.seed == Fault.NO_MEMORY_STORE:
+            time.sleep(SECONDS if self.attempt.job.seed == Fault.SLOW_STORE else 0)
+            if self.attempt.job.seed == Fault.NO_MEMORY_STORE:
                 run_out_of_memory()
             write_mp4(video, path, on_frame, fingerprint=fingerprint)
 
-        leader.write_mp4 = slowly
-        await super()._store(attempt, video_CTHW)
+        attempt_runner.write_mp4 = slowly
+        await super()._store(video_CTHW)
 
 
 class FaultyCompleter(JobCompleter):
@@ -148,7 +149,7 @@ class FaultyCompleter(JobCompleter):
 
 if __name__ == "__main__":
     worker.generate = faulty_generate
-    launch.Leader = FaultyLeader
+    leader.AttemptRunner = FaultyRunner
     leader.JobCompleter = FaultyCompleter
-    leader.AGREE_WITHIN_S = 3
+    attempt_runner.AGREE_WITHIN_S = 3
     launch.main()

@@ -65,7 +65,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 class Took(NamedTuple):
-    """What a step took on average; `peak_bytes` counts only this side's own weights among those on the accelerator."""
+    """Averages over the measured steps; `peak_bytes` counts only this side's own weights among those there."""
 
     step_s: float
     peak_bytes: float

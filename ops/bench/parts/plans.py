@@ -51,7 +51,7 @@ def measure(setup: Setup, _store: Store) -> Iterator[Row]:
 
 @dataclass(frozen=True)
 class Ranks:
-    """This rank's view of the group. `plain`: the unsharded model. `shared`: the FSDP2-sharded model.
+    """View that one rank has of the group. `plain`: the unsharded model. `shared`: the FSDP2-sharded model.
 
     `given` is the encoded picture and prompt; `count` is the number of ranks.
     """

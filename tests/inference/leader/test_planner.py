@@ -14,7 +14,9 @@ from contracts.job import input_name
 from contracts.job_log import JobLog
 from contracts.stores import Folder
 from inference.leader.job_checkpoints import JobCheckpoints
-from inference.leader.planner import AttemptPlanner, Limits
+from inference.leader.job_videos import JobVideos
+from inference.leader.limits import Limits
+from inference.leader.planner import AttemptPlanner
 from tests.contracts.test_plan import cluster
 from tests.kit.builders import ID, JOB, submitted
 
@@ -45,7 +47,7 @@ async def test_the_size_that_auto_means_is_decided_when_the_job_runs_and_the_log
     here = replace(cluster("one", 2), sizes=["256*144", "144*256"], default_size="256*144")
     planner = AttemptPlanner(
         JobLog(link, "x"),
-        videos=store,
+        videos=JobVideos(store),
         scratch=store,
         checkpoints=JobCheckpoints(store, "tiny"),
         cluster=here,

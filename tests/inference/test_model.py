@@ -2,7 +2,8 @@ import pytest
 
 from contracts.plan import Plan
 from contracts.process import env
-from inference.launch import Settings, choose_plan
+from inference.model import choose_plan
+from inference.settings import Settings
 from inference.wan.load import Wan
 
 

@@ -1,0 +1,200 @@
+"""Run one attempt at a job: claim the job, have the ranks generate its video, store the video, publish the ending.
+
+`Leader` makes an `AttemptRunner` for each message that it reads, and runs it in a task of its own. `started` is
+published before any work and refused by the log if another cluster was first: a job may be delivered twice
+(at-least-once), and is still done once.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from msgspec import structs
+
+from contracts.broker import Unavailable
+from contracts.job_log import JobLog
+from contracts.process import lifetime, log
+from contracts.stores import described
+from inference.leader.attempt import Attempt, LeaveReason
+from inference.leader.bridge import ThreadBridge
+from inference.leader.completion import JobCompleter
+from inference.leader.job_checkpoints import JobCheckpoints
+from inference.leader.job_videos import JobVideos, no_room_for_video
+from inference.leader.lease import Lease
+from inference.leader.limits import Limits
+from inference.leader.mp4 import write_mp4
+from inference.leader.outbox import Outbox
+from inference.leader.planner import AttemptPlanner
+from inference.ranks.monitor import GroupMonitor
+from inference.ranks.worker import Failed, Generated, Left, Outcome
+
+AGREE_WITHIN_S = 10.0
+"""How long the other ranks may take to their next boundary after one has failed, before they count as hanging."""
+SAVE_WITHIN_S = 10.0
+
+
+@dataclass(frozen=True)
+class RunnerContext:
+    """The parts that all attempts of this process share; made once for its whole life.
+
+    The attempt on which the ranks work holds the lock `ranks`. `world_size` is the number of ranks.
+    """
+
+    job_log: JobLog
+    planner: AttemptPlanner
+    completer: JobCompleter
+    checkpoints: JobCheckpoints
+    videos: JobVideos
+    bridge: ThreadBridge
+    monitor: GroupMonitor
+    limits: Limits
+    world_size: int
+    ranks: asyncio.Lock
+
+
+class AttemptRunner:
+    """Runs `attempt` once; made when its message is read, done when its ending is published or left to others."""
+
+    def __init__(self, attempt: Attempt, context: RunnerContext, *, ack_wait_s: float) -> None:
+        self.attempt = attempt
+        self._context, self._completer = context, context.completer
+        bridge, job_log = context.bridge, context.job_log
+        self.lease = Lease(
+            attempt, job_log, bridge=bridge, monitor=context.monitor, limits=context.limits, ack_wait_s=ack_wait_s
+        )
+        self._outbox = Outbox(attempt, self.lease, job_log, context.checkpoints, bridge)
+
+    async def run(self) -> None:
+        """Run the attempt to its end, keeping its lease meanwhile.
+
+        If the broker or a store fails, the message stays unacknowledged: the job is delivered again, here or elsewhere.
+        """
+        attempt = self.attempt
+        beside = (self.lease.keep, self._outbox.publish_reports, self._outbox.save_snapshots, self._fail_if_ranks_hang)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for companion in beside:
+                    tasks.create_task(companion())
+                try:
+                    async with self._context.ranks:
+                        outcome = await self._generate()
+                    await self._conclude(outcome)
+                finally:
+                    attempt.finish()
+        except* (Unavailable, OSError) as away:
+            log.get().warning("job_put_off", error=described(away.exceptions[0]))
+
+    async def _generate(self) -> Outcome | None:
+        """Claim the job and have the ranks generate its video; return None if its video exists already."""
+        attempt, bridge = self.attempt, self._context.bridge
+        if attempt.leave_reason is not None:
+            return Left()
+        attempt.begin()
+        prepared = attempt.prepared
+        if not await self._context.planner.claim(prepared, attempt.progress.value):
+            attempt.leave(LeaveReason.TAKEN_OVER)
+        if attempt.leave_reason is not None:
+            return Left()
+        if prepared.video_exists:
+            return None
+        run = prepared.run
+        plan = structs.asdict(run.plan)
+        log.get().info("job_started", width=run.width, height=run.height, from_step=run.resumed_from_step, **plan)
+        loop = asyncio.get_running_loop()
+        time_is_up = loop.call_later(prepared.left_s, self.lease.leave, LeaveReason.TIMED_OUT)
+        attempt.on_ranks = True
+        try:
+            return await bridge.run(run, attempt.boundary, attempt.failure_reported, attempt.snapshot_ready)
+        finally:
+            time_is_up.cancel()
+            attempt.on_ranks = False
+            attempt.ranks_done.set()
+
+    async def _conclude(self, outcome: Outcome | None) -> None:
+        """End the attempt as it came out of the ranks."""
+        await lifetime.wait(self.attempt.snapshot_saved, within_s=SAVE_WITHIN_S)
+        match outcome:
+            case Generated(video_CTHW):
+                await self._store(video_CTHW)
+            case Failed(reason):
+                await self._fail(reason)
+            case Left():
+                await self._conclude_left()
+            case None:
+                log.get().info("video_adopted")
+                await self._completer.succeed(self.attempt)
+
+    async def _store(self, video_CTHW: torch.Tensor) -> None:
+        """Store the video and publish the job's success, or its failure if no room is left for the video."""
+        try:
+            await self._write_video(video_CTHW)
+        except (OSError, RuntimeError, MemoryError) as error:
+            run = self.attempt.prepared.run
+            if (reason := no_room_for_video(error, run.job, run.plan, self._context.world_size)) is None:
+                raise
+            log.get().error("video_not_stored", error=repr(error))
+            await self._fail(reason)
+            return
+        await (self._conclude_left() if self.attempt.job_lost else self._completer.succeed(self.attempt))
+
+    async def _write_video(self, video_CTHW: torch.Tensor) -> None:
+        """Encode the mp4 as a draft, and make it the job's video unless the job is lost meanwhile."""
+        attempt, videos = self.attempt, self._context.videos
+        job_id, job_fingerprint = attempt.job_id, attempt.prepared.job_fingerprint
+        loop = asyncio.get_running_loop()
+
+        def encode(draft: Path) -> None:
+            def on_frame(done: int) -> None:
+                loop.call_soon_threadsafe(attempt.progress.at, "store", done / video_CTHW.shape[1])
+
+            write_mp4(video_CTHW, draft, on_frame, fingerprint=job_fingerprint)
+
+        with videos.draft(job_id) as draft:
+            await asyncio.to_thread(encode, draft)
+            attempt.mark("store")
+            attempt.progress.end()
+            with suppress(Unavailable):  # without a broker it is safe to publish the file: the next attempt adopts it
+                await self.lease.confirm()
+            if attempt.job_lost:
+                return
+            if not await videos.publish(draft, job_id, job_fingerprint, still_ours=self.lease.still_ours):
+                log.get().warning("video_adopted")
+
+    async def _conclude_left(self) -> None:
+        """End an attempt that was left, by its reason."""
+        attempt = self.attempt
+        match attempt.leave_reason:
+            case LeaveReason.TOLD_TO_STOP:
+                await (self._completer.release(attempt) if attempt.begun else attempt.hand_back())
+            case LeaveReason.TIMED_OUT:
+                limit_s = self._context.limits.task_timeout_s
+                await self._fail(f"it ran longer than the {limit_s:g} s that a job may")
+            case LeaveReason.ENDED:
+                if (ending := await self._context.job_log.ending(attempt.job_id)) is not None:
+                    await self._completer.acknowledge_and_clean_up(attempt.delivery, ending)
+            case reason:  # TAKEN_OVER: another cluster has the job; CUT_OFF: the broker, once back, says who has it
+                log.get().warning("job_left", why=reason and reason.value)
+
+    async def _fail(self, reason: str) -> None:
+        """End the job as failed; `reason` is safe to show."""
+        await self._completer.fail(self.attempt.delivery, self.attempt.job_id, self.attempt.number, reason)
+
+    async def _fail_if_ranks_hang(self) -> None:
+        """Fail the job and abort the group if a rank has failed and the others do not reach the next vote in time.
+
+        They hang in a collective, so the group must be restarted. If ranks are dead, the attempt counts as one whose
+        cluster died: the job is not failed.
+        """
+        attempt, monitor = self.attempt, self._context.monitor
+        first = await lifetime.first_of(attempt.rank_failed, attempt.ranks_done, attempt.finished)
+        if first is not attempt.rank_failed:
+            return
+        if await lifetime.wait(attempt.ranks_done, within_s=AGREE_WITHIN_S) or attempt.failure is None:
+            return
+        try:
+            if monitor.all_alive:
+                await self._fail(attempt.failure.reason)
+        finally:
+            monitor.abort_group("a rank failed inside a collective")

@@ -1,0 +1,70 @@
+"""The stored mp4 files of jobs: whether a job's video exists already, and how a new one takes its place.
+
+The planner asks whether an earlier attempt has stored the video, `AttemptRunner` stores it. A file carries the
+fingerprint of the job, the picture and the weights that it was made of.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from contracts.job import Job, video_name
+from contracts.plan import Plan
+from contracts.process import log
+from contracts.record import video_record_name
+from contracts.stores import Store, no_room
+from inference.leader.mp4 import probe
+from inference.ranks import out_of_memory
+
+STORAGE_FULL = "storage_full"  # the first word of a reason, for programs
+
+
+class JobVideos:
+    """The videos of all jobs in the store. Every method raises `OSError` if the store fails."""
+
+    def __init__(self, videos: Store) -> None:
+        self._videos = videos
+
+    async def exists(self, job_id: str, job_fingerprint: str) -> bool:
+        """Return whether the job's video is stored and carries this fingerprint.
+
+        A video with another fingerprint may be stored: an attempt under other weights died before its ending, or an
+        earlier job had the same id, because its idempotency key was used again after the log forgot the job. That video
+        stays until the new one is ready: the attempt that made it may only be slow, and about to end the job.
+        """
+        try:
+            async with self._videos.local(video_name(job_id)) as path:
+                return (await asyncio.to_thread(probe, path)).fingerprint == job_fingerprint
+        except (FileNotFoundError, ValueError):  # ValueError: the file is no video
+            return False
+
+    def draft(self, job_id: str) -> AbstractContextManager[Path]:
+        """Yield a path to write the job's video to; it is removed at the end of the block."""
+        return self._videos.draft(video_name(job_id))
+
+    async def publish(
+        self, draft: Path, job_id: str, job_fingerprint: str, *, still_ours: Callable[[], Awaitable[bool]]
+    ) -> bool:
+        """Make the draft the job's video; return False if the video that is stored stays.
+
+        A stored video with another fingerprint is replaced only after `still_ours` has asked the log, because the job
+        may have ended with that video. The exceptions of `still_ours` pass through.
+        """
+        if await self._videos.publish(draft, video_name(job_id)):
+            return True
+        if await self.exists(job_id, job_fingerprint) or not await still_ours():
+            return False
+        log.get().warning("stale_video_removed")
+        await self._videos.delete(video_record_name(job_id))
+        await self._videos.delete(video_name(job_id))
+        return await self._videos.publish(draft, video_name(job_id))
+
+
+def no_room_for_video(error: Exception, job: Job, plan: Plan, ranks: int) -> str | None:
+    """Return why a video cannot be stored, safe to show, if a disk or the memory is full; None for another error."""
+    if isinstance(error, OSError) and no_room(error):
+        return f"{STORAGE_FULL}: there is no room for the video"
+    if out_of_memory.is_out_of_memory(error):
+        return out_of_memory.advice("store", job, plan, ranks)
+    return None

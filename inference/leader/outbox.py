@@ -1,0 +1,64 @@
+"""What an attempt sends while its ranks work: its reports to the log, its snapshots to the scratch store.
+
+`AttemptRunner` makes one for each attempt. The two run beside the ranks' work, which waits for neither: what cannot be
+sent in time is lost.
+"""
+
+from contracts.broker import Unavailable
+from contracts.job_log import JobLog
+from contracts.process import log
+from inference.leader.attempt import Attempt, LeaveReason
+from inference.leader.bridge import ThreadBridge
+from inference.leader.job_checkpoints import JobCheckpoints
+from inference.leader.lease import Lease
+
+REPORT_WITHIN_S = 5.0
+
+
+class Outbox:
+    """One attempt's reports and snapshots on their way; both tasks end once the attempt is finished."""
+
+    def __init__(
+        self, attempt: Attempt, lease: Lease, job_log: JobLog, checkpoints: JobCheckpoints, bridge: ThreadBridge
+    ) -> None:
+        self._attempt, self._lease = attempt, lease
+        self._log, self._checkpoints, self._bridge = job_log, checkpoints, bridge
+
+    async def publish_reports(self) -> None:
+        """Publish what the attempt reports. A report that cannot be published in time is lost; an ending never is.
+
+        If the lease is not fresh, this process may have slept while another cluster took over the job: the log is asked
+        before each report.
+        """
+        attempt = self._attempt
+        while not attempt.finished.is_set():
+            await attempt.reports_waiting.wait()
+            attempt.reports_waiting.clear()
+            while attempt.reports and not attempt.finished.is_set():
+                report = attempt.reports.popleft()
+                try:
+                    if not self._lease.is_fresh:
+                        await self._lease.confirm()
+                    if not attempt.job_lost:
+                        await self._log.append(report, within_s=REPORT_WITHIN_S)
+                except Unavailable as error:
+                    log.get().warning("report_lost", error=str(error))
+
+    async def save_snapshots(self) -> None:
+        """Save the job's snapshots as its checkpoint. A snapshot that cannot be saved is lost, and the job goes on."""
+        attempt = self._attempt
+        while not attempt.finished.is_set():
+            await attempt.snapshot_waiting.wait()
+            attempt.snapshot_waiting.clear()
+            snapshot, attempt.snapshot = attempt.snapshot, None
+            if snapshot is None:
+                continue
+            try:
+                if attempt.leave_reason not in (LeaveReason.ENDED, LeaveReason.TAKEN_OVER):
+                    job_fingerprint = attempt.prepared.job_fingerprint
+                    await self._checkpoints.write(attempt.job_id, attempt.number, job_fingerprint, snapshot)
+            except OSError as error:
+                log.get().warning("checkpoint_not_kept", step=snapshot.step, error=repr(error))
+            finally:
+                attempt.snapshot_saved.set()
+                self._bridge.snapshot_saved()
