@@ -36,8 +36,8 @@ from inference.ranks.worker import Failed, Generated, Left, Outcome
 from inference.wan.guidance import Conditioning
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Memory
-from tests.contracts.test_fold import ID, submitted
 from tests.contracts.test_plan import cluster
+from tests.kit.builders import ID, submitted
 
 LIMITS = Limits(task_timeout_s=60, stage_timeout_s=60, stage_floor_s=1, room_bytes=0, max_attempts=3)
 CLUSTER = replace(cluster("one", 2), sizes=["64*48"], default_size="64*48")

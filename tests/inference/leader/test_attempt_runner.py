@@ -16,8 +16,8 @@ from inference.leader.bridge import ThreadBridge
 from inference.ranks.commands import Run
 from inference.ranks.monitor import FailureReport
 from inference.ranks.worker import Failed, Outcome
-from tests.contracts.test_fold import ID, cancelled, started
 from tests.inference.leader.scripted import LIMITS, RankZero, generate, step_until_left
+from tests.kit.builders import ID, cancelled, started
 from tests.kit.waiting import eventually
 
 HANG_S = 5.0

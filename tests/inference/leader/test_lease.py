@@ -11,9 +11,9 @@ from inference.leader.attempt import Attempt, LeaveReason
 from inference.leader.lease import Lease
 from inference.leader.outbox import Outbox
 from ops import provision
-from tests.contracts.test_fold import ID, cancelled, started
 from tests.inference.leader.scripted import LIMITS, RankZero, snapshot
 from tests.kit.broker import Broker, provision_settings
+from tests.kit.builders import ID, cancelled, started
 from tests.kit.waiting import eventually
 
 SHORT_S = 0.3
