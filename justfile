@@ -1,7 +1,7 @@
 # What people run. Each recipe sets up what it needs; `just` alone lists them.
-# `exec` puts the command in the place of the shell, which would not pass on the signal that `just` passes to it;
-# `ops.local.die_with_parent` has the kernel pass one on where `just` is killed, and holds Ctrl-C back while Python starts; it needs no
-# packages itself (-IS).
+# `exec` puts the command in the place of the shell, which would not pass on the signal that `just` passes to it.
+# `ops.local.die_with_parent` has the kernel pass a signal on if `just` is killed, and holds Ctrl-C back while Python
+# starts; it needs no packages itself (-IS).
 
 set positional-arguments := true
 
