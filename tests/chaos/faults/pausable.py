@@ -70,10 +70,10 @@ def state() -> None:
 
     apply: Callable[..., Any] = materialise._apply  # pyright: ignore[reportPrivateUsage]
 
-    async def held_apply(broker: Any, records: Any, delivery: Any, retention_s: float) -> None:
+    async def held_apply(broker: Any, job_log: Any, records: Any, delivery: Any, retention_s: float) -> None:
         if subjects.is_ending(delivery.subject):
             await reach("not folded")
-        await apply(broker, records, delivery, retention_s)
+        await apply(broker, job_log, records, delivery, retention_s)
 
     materialise._apply = held_apply  # pyright: ignore[reportPrivateUsage]
     runpy.run_module("services.state", run_name="__main__")
