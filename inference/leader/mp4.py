@@ -15,6 +15,8 @@ from inference.wan.pixels import rgb
 ENCODER_THREADS = 2  # the ranks beside this one need the cores
 CRF = "18"  # hard to tell from lossless
 PRESET = "veryfast"  # a third of medium's time for files of the same size
+X264 = "mbtree=0"
+"""x264's macroblock tree gives other files for the same frames on processors with AVX-512, up to one time in ten."""
 
 
 class VideoFacts(Struct, frozen=True):
@@ -45,7 +47,7 @@ def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], No
 
 
 def _encode(video_CTHW: torch.Tensor, container: OutputContainer, on_frame: Callable[[int], None]) -> None:
-    stream = container.add_stream("libx264", rate=FPS, options={"crf": CRF, "preset": PRESET})
+    stream = container.add_stream("libx264", rate=FPS, options={"crf": CRF, "preset": PRESET, "x264-params": X264})
     stream.height, stream.width = video_CTHW.shape[2:]
     stream.pix_fmt = "yuv420p"
     stream.codec_context.thread_count = ENCODER_THREADS
