@@ -15,6 +15,7 @@ from services.state.reconcile import reconcile
 from services.state.records import Records
 from tests.kit.broker import Broker
 from tests.kit.builders import ID, cancelled, failed, submitted, succeeded
+from tests.kit.waiting import eventually
 
 OTHER = "f" * 32
 
@@ -31,6 +32,8 @@ async def enqueue(link: Bus, job_id: str) -> bytes:
 
 
 async def lose_the_copy(link: Bus, job_id: str) -> None:
+    """Delete the broker's copy of a submission from the log, once the broker has stored it there."""
+    await eventually(lambda: link.read(subjects.EVENTS_STREAM, subjects.submission_of(job_id)))
     await link.admin.purge_stream(subjects.EVENTS_STREAM, subject=subjects.submission_of(job_id))
 
 
