@@ -164,10 +164,8 @@ async def internet() -> AsyncGenerator[Internet, None]:
             servers.append(await asyncio.start_server(serve_case(web), PUBLIC, web.port))
     for host in CANARIES:
         servers.append(await asyncio.start_server(canary, host, web.port))
-        try:
+        with suppress(OSError):  # not permitted, or taken by another run of these tests
             servers.append(await asyncio.start_server(canary, host, 80))
-        except PermissionError:
-            continue
     try:
         yield web
     finally:
