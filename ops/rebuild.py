@@ -29,7 +29,7 @@ class Settings(Struct, frozen=True):
 
 
 class Rebuilt(Struct, frozen=True):
-    """How many jobs were restored, how many the log knew already, and the names of the records that cannot be read."""
+    """The result of a rebuild: jobs restored, jobs that the log knew already, and names of unreadable records."""
 
     restored: int
     known: int

@@ -24,7 +24,7 @@ class Stuck(Exception):
 
 
 class Replayed(Struct, frozen=True):
-    """How many events the log has, and how many statuses they were folded into."""
+    """The result of a replay: the number of events in the log, and of the statuses that they were folded into."""
 
     events: int
     statuses: int

@@ -21,7 +21,7 @@ LONGER_FUNCTIONS: dict[str, str] = {}
 """Functions that may be longer, as `file:name`, each with its reason."""
 HEADLESS = re.compile(
     r"(of|what|by|it|its|they|that|those|this|these|where|who|whose|which|as|from|for|with|without|in|on|at|so|there"
-    r"|because|since|after|before|but|and|or|until|only|other|others|than|then|here|now)\b",
+    r"|one|all|every|whether|how|because|since|after|before|but|and|or|until|only|other|others|than|then|here|now)\b",
     re.IGNORECASE,
 )
 """How a docstring may not open: its first word is a verb in the imperative, or the noun that is returned."""

@@ -30,12 +30,15 @@ class LeaveReason(StrEnum):
 
     @property
     def job_lost(self) -> bool:
-        """Whether the job has, or may have, an ending or another cluster at work on it: publish nothing more of it."""
+        """Return whether the job has, or may have, an ending or another cluster at work on it.
+
+        A lost job is not this attempt's any more: nothing about the job may be published.
+        """
         return self in (LeaveReason.ENDED, LeaveReason.TAKEN_OVER, LeaveReason.CUT_OFF)
 
     @property
     def save_first(self) -> bool:
-        """Whether to save a snapshot before leaving, because another attempt is to go on from this step."""
+        """Return whether to save a snapshot before leaving, because another attempt is to go on from this step."""
         return self in (LeaveReason.TOLD_TO_STOP, LeaveReason.CUT_OFF)
 
 
@@ -146,7 +149,7 @@ class Attempt:
 
     @property
     def job_lost(self) -> bool:
-        """Whether the attempt is left for a reason by which the job is no longer its own."""
+        """Return whether the attempt is left for a reason by which the job is no longer its own."""
         return self.leave_reason is not None and self.leave_reason.job_lost
 
     def confirm(self) -> None:

@@ -20,7 +20,10 @@ RENEWALS_AN_ACK_WAIT = 3
 
 
 class Lease:
-    """One attempt's lease. The broker delivers the job again `ack_wait_s` after the last renewal."""
+    """The lease of an attempt, which lives until the attempt is finished.
+
+    The broker delivers the job again `ack_wait_s` after the last renewal.
+    """
 
     def __init__(
         self,
@@ -59,7 +62,7 @@ class Lease:
 
     @property
     def is_fresh(self) -> bool:
-        """Whether the log has confirmed the lease within the last `ack_wait_s`."""
+        """Return whether the log has confirmed the lease within the last `ack_wait_s`."""
         return self._attempt.unconfirmed_for_s() <= self._ack_wait_s
 
     async def confirm(self) -> None:

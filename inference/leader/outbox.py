@@ -16,7 +16,7 @@ REPORT_WITHIN_S = 5.0
 
 
 class Outbox:
-    """One attempt's reports and snapshots on their way; both tasks end once the attempt is finished."""
+    """Publishes the reports of an attempt and saves its snapshots; both tasks end once the attempt is finished."""
 
     def __init__(
         self, attempt: Attempt, lease: Lease, job_log: JobLog, checkpoints: JobCheckpoints, bridge: ThreadBridge

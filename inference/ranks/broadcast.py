@@ -24,11 +24,11 @@ RANK_ZERO = 0
 
 
 class LeaveAgreed(Exception):
-    """Every rank leaves the job at this boundary, as rank 0 voted; rank 0 knows why."""
+    """Raised on every rank alike if rank 0 votes to leave the job at a boundary. Rank 0 alone knows the reason."""
 
 
 class FailureAgreed(Exception):
-    """Every rank ends the job at this boundary, because a rank cannot go on with it. The text is safe to show."""
+    """Raised on every rank alike if a rank cannot go on with the job. The text says why, and is safe to show."""
 
 
 class RankZeroHooks(Protocol):
@@ -48,7 +48,7 @@ class RankZeroHooks(Protocol):
 
 
 class Group:
-    """All ranks of the cluster, as one of them sees it; for the life of the process. `hooks` on rank 0 alone."""
+    """The ranks of the cluster as they act together; made once on each rank. Rank 0 alone gives `hooks`."""
 
     def __init__(self, hooks: RankZeroHooks | None, monitor: GroupMonitor) -> None:
         self._hooks, self._monitor = hooks, monitor

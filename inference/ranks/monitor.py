@@ -35,7 +35,7 @@ class FailureReport(Struct, frozen=True):
 
 
 class GroupMonitor:
-    """One rank's view of all ranks.
+    """Failure detector of a rank for all ranks, from start to end of its `running` block.
 
     `on_failure` is called with the report of a failing rank, and `on_abort` with the reason once the group ends, both
     in the monitor's thread. After `on_abort` the process lives for `LAST_ACTS_S` at most.
@@ -87,7 +87,7 @@ class GroupMonitor:
 
     @property
     def all_alive(self) -> bool:
-        """Whether the heartbeat of no rank is late, as far as this rank knows."""
+        """Return whether the heartbeats of all ranks are on time, as far as this rank knows."""
         return max(self._silent_polls.values()) < LATE_BEATS
 
     # -- the monitor's thread --------------------------------------------------------------------------------------

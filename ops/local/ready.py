@@ -100,7 +100,7 @@ def wait_until_ready(stack: Stack, supervisord: subprocess.Popen[bytes], say: Sa
 
 
 class _Cluster(Struct):
-    """One cluster in the answer to `/health`; `started_at` is in seconds of Unix time."""
+    """A cluster in the answer to `/health`; `started_at` is in seconds of Unix time."""
 
     started_at: float
 

@@ -16,7 +16,7 @@ ANSWER_WITHIN_S = 5.0
 
 
 class Process(Struct, frozen=True):
-    """One process as supervisord sees it; `pid` is 0 while the process does not run."""
+    """A process as supervisord sees it; `pid` is 0 while the process does not run."""
 
     name: str
     statename: str

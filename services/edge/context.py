@@ -14,7 +14,7 @@ from services.edge.videos import Videos
 
 @dataclass(frozen=True)
 class Edge:
-    """One edge. Everything in it is open for as long as the app's lifetime lasts.
+    """The parts that the routes of an edge work with, all open for as long as the app's lifetime lasts.
 
     `began` is the start of the edge by the monotonic clock, in seconds. `origins` are the foreign origins whose pages
     may send requests. `draining` is set once the edge is stopping.

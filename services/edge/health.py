@@ -37,7 +37,7 @@ class Resources(Struct, frozen=True):
 
 
 class System(Struct, frozen=True):
-    """All clusters together, and the age of this edge in seconds. `rank` is for clients of the original API."""
+    """The sum of all clusters, and the age of this edge in seconds. `rank` is for clients of the original API."""
 
     world_size: int
     uptime: float

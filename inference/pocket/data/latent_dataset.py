@@ -124,7 +124,7 @@ class Batch:
 
 
 class LatentDataset:
-    """All latents of one folder, in the device's memory: some hundred megabytes. Lives for one stage of training."""
+    """Holds the latents of a folder in the device's memory, some hundred megabytes, for one stage of training."""
 
     def __init__(self, folder: Path, mean: torch.Tensor, std: torch.Tensor, device: torch.device) -> None:
         files = _files(folder)

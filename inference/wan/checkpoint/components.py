@@ -33,7 +33,7 @@ FLOATS = {torch.float64, torch.float32, torch.float16, torch.bfloat16}
 
 @dataclass(frozen=True)
 class Component:
-    """One component of a checkpoint, unread: `build` makes its module, `stored` are its tensors in the files.
+    """A component of a checkpoint, unread: `build` makes its module, `stored` are its tensors in the files.
 
     The keys of `stored` are the module's parameter names, passed through `canonical`. Names that match the pattern
     `unused` belong to a larger model with which the component was saved, and are ignored.

@@ -41,7 +41,7 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Stored:
-    """One tensor of a file, unread. `items(first, last)` reads a range of its numbers, flat, into new memory."""
+    """A tensor of a file, unread. `items(first, last)` reads a range of its numbers, flat, into new memory."""
 
     file: Path
     shape: tuple[int, ...]
@@ -73,7 +73,7 @@ class Stored:
 
 
 class _HeaderEntry(Struct, frozen=True):
-    """One tensor in the header of a safetensors file."""
+    """The entry of a tensor in the header of a safetensors file."""
 
     dtype: str
     shape: tuple[int, ...]

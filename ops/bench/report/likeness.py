@@ -16,7 +16,7 @@ HEAD = ("variant", "set against", "PSNR, dB", "lowest", "SSIM", "attention compu
 
 
 class Likeness(Struct, frozen=True):
-    """How like the exact video one video is."""
+    """The likeness of a video to the exact video."""
 
     psnr_db: float
     ssim: float

@@ -24,7 +24,7 @@ class Series(Struct, frozen=True):
 
 
 class Verdict(StrEnum):
-    """Whether a row meets its aim: by its median, by a quartile alone, or by neither; `NO_AIM` if it has none."""
+    """The verdict on a row: its aim is met by the median, by a quartile alone, or by neither, or the row has no aim."""
 
     NO_AIM = ""
     MET = "yes"

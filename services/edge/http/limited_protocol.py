@@ -38,9 +38,9 @@ class _Refused(Exception):
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """One connection, a member of its `Crowd`.
+    """A connection to a client, and a member of its `Crowd`.
 
-    It lives from `connection_made` to `connection_lost`; a refusal makes the connection deaf to what follows.
+    The object lives from `connection_made` to `connection_lost`; a refusal makes the connection deaf to what follows.
     """
 
     _flow: HeldFlow

@@ -45,7 +45,10 @@ class Disk:
 
 
 class Spool:
-    """One sequence of bytes, for the length of its block. A full disk or a lack of descriptors raises `Overloaded`."""
+    """A sequence of bytes, kept for the length of a `with` block.
+
+    A full disk or a lack of descriptors raises `Overloaded`.
+    """
 
     def __init__(self, disk: Disk) -> None:
         self._disk = disk
