@@ -51,6 +51,15 @@ def is_port(text: str) -> bool:
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= PORT_MAX
 
 
+def is_ip(text: str) -> bool:
+    """Return whether a text is an IP address, and not a name that must be looked up."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_network(text: str) -> bool:
     """Return whether a text is an IP network without bits beyond its prefix."""
     try:

@@ -12,44 +12,15 @@ from ops import provision
 from tests.kit.machine import NATS_SERVER, REPOSITORY, free_port
 
 
-class Broker:
-    """A real nats-server with the configuration of production, on free ports.
+class NatsServer:
+    """A process of nats-server, which can be killed and started again. Subclasses start the process."""
 
-    Can be killed and started again on the same store; whoever starts a broker kills it.
-    """
+    _process: subprocess.Popen[bytes] | None = None
 
-    def __init__(self, store: Path) -> None:
-        self.store = store
-        self.port, self.monitor_port = free_port(), free_port()
-        self.url = f"nats://127.0.0.1:{self.port}"
-        self.monitor_url = f"http://127.0.0.1:{self.monitor_port}"
-        self._process: subprocess.Popen[bytes] | None = None
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """The environment variables of a process that is to speak to this broker."""
-        return {"NATS_URL": self.url, "NATS_MONITOR_URLS": self.monitor_url}
-
-    @property
-    def command(self) -> list[str]:
-        return [str(NATS_SERVER), "-c", "ops/nats/nats-server.conf"]
-
-    @property
-    def variables(self) -> dict[str, str]:
-        return {}
-
-    def start(self) -> None:
+    def launch(self, command: list[str], variables: dict[str, str]) -> None:
+        """Start the process with these environment variables alone."""
         self._process = subprocess.Popen(
-            self.command,
-            cwd=REPOSITORY,
-            env={
-                **self.variables,
-                "NATS_LISTEN": f"127.0.0.1:{self.port}",
-                "NATS_MONITOR": f"127.0.0.1:{self.monitor_port}",
-                "NATS_STORE": str(self.store),
-            },
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            command, cwd=REPOSITORY, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
 
     @property
@@ -72,6 +43,40 @@ class Broker:
     def wait(self) -> None:
         assert self._process is not None
         self._process.wait()
+
+
+class Broker(NatsServer):
+    """A real nats-server with the configuration of production, on free ports.
+
+    Can be killed and started again on the same store; whoever starts a broker kills it.
+    """
+
+    def __init__(self, store: Path) -> None:
+        self.store = store
+        self.port, self.monitor_port = free_port(), free_port()
+        self.url = f"nats://127.0.0.1:{self.port}"
+        self.monitor_url = f"http://127.0.0.1:{self.monitor_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables of a process that is to speak to this broker."""
+        return {"NATS_URL": self.url, "NATS_MONITOR_URLS": self.monitor_url}
+
+    @property
+    def command(self) -> list[str]:
+        return [str(NATS_SERVER), "-c", "ops/nats/nats-server.conf"]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return {}
+
+    def start(self) -> None:
+        ours = {
+            "NATS_LISTEN": f"127.0.0.1:{self.port}",
+            "NATS_MONITOR": f"127.0.0.1:{self.monitor_port}",
+            "NATS_STORE": str(self.store),
+        }
+        self.launch(self.command, {**self.variables, **ours})
 
 
 def provision_settings(broker: Broker, **changes: object) -> provision.Settings:

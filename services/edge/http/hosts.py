@@ -4,12 +4,11 @@
 """
 
 import re
-from ipaddress import ip_address
 from typing import Annotated
 
 from msgspec import Meta
 
-from contracts.process.settings import is_host, is_port
+from contracts.process.settings import is_host, is_ip, is_port
 from contracts.words import form
 
 ANY, BELOW = "*", "*."
@@ -26,17 +25,8 @@ def is_pattern(text: str) -> bool:
     if port and not is_port(port):
         return False
     if text.startswith(BELOW):
-        return is_host(host) and not _is_ip(host)
-    return _is_ip(host[1:-1]) if host.startswith("[") else is_host(host)
-
-
-def _is_ip(text: str) -> bool:
-    """Return whether a text is an IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+        return is_host(host) and not is_ip(host)
+    return is_ip(host[1:-1]) if host.startswith("[") else is_host(host)
 
 
 HostPattern = Annotated[

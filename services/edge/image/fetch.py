@@ -19,13 +19,14 @@ import aiohttp
 from yarl import URL
 
 from contracts.process import log
+from contracts.process.settings import is_ip
 from services.edge.errors import ImageRefused, Overloaded
 from services.edge.image.about import user_agent
 from services.edge.image.address import URL_CHARS_MAX, BadForm, Parts, parts_of
 from services.edge.image.answer import REDIRECTS, add_body, target_of
 from services.edge.image.pinned_addresses import ADDRESSES, PinnedResolver
 from services.edge.image.resolver import Resolver
-from services.edge.image.url_policy import Forbidden, Network, UrlPolicy, customer_of, is_address
+from services.edge.image.url_policy import Forbidden, Network, UrlPolicy, customer_of
 from services.edge.resources.spool import Spool
 from services.edge.resources.turns import Turns
 
@@ -137,7 +138,7 @@ class ImageFetcher:
 
     async def _look_up(self, host: str) -> list[str]:
         """Return the addresses of a host that may be connected to, at least one. Raises `Forbidden` or `OSError`."""
-        if is_address(host):
+        if is_ip(host):
             return [host]  # which was checked with the URL
         assert self._lookup is not None  # noqa: S101  # set when the block began
         try:

@@ -6,6 +6,7 @@ checked, and every address again at the moment of connecting, so that no second 
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
+from contracts.process.settings import is_ip
 from services.edge.image.address import Parts, parts_of
 
 PORTS = frozenset({80, 443})
@@ -62,7 +63,7 @@ class UrlPolicy:
         parts = parts_of(url)
         if parts.port not in self._ports:
             raise Forbidden(f"port {parts.port}", PORTS_SETTING)
-        if is_address(parts.hostname):
+        if is_ip(parts.hostname):
             self.check_address(parts.hostname)
         elif _is_single_label(parts.hostname) and not self._networks:
             raise Forbidden(f"host {parts.hostname!r}", NETWORKS_SETTING)
@@ -124,15 +125,6 @@ def _is_single_label(host: str) -> bool:
 def networks(texts: tuple[str, ...]) -> tuple[Network, ...]:
     """Return the networks in an operator's texts. Raises `ValueError` for a text that is not a network."""
     return tuple(ip_network(text) for text in texts)
-
-
-def is_address(host: str) -> bool:
-    """Return whether a host is an address, and not a name that must be looked up."""
-    try:
-        ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def customer_of(text: str) -> str:

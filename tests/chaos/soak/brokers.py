@@ -3,7 +3,6 @@
 import asyncio
 import json
 import signal
-import subprocess
 import urllib.request
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
@@ -12,7 +11,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from tests.kit.machine import NATS_SERVER, REPOSITORY, free_port
+from tests.kit.broker import NatsServer
+from tests.kit.machine import NATS_SERVER, free_port
 from tests.kit.waiting import eventually
 
 NODES = 3
@@ -36,13 +36,12 @@ def on_loopback() -> list[Place]:
     return [Place(address(), address(), address()) for _ in range(NODES)]
 
 
-class Node:
+class Node(NatsServer):
     """One of them, which can be frozen, or killed and started again."""
 
     def __init__(self, name: str, folder: Path, place: Place, routes: list[str]) -> None:
         self.name, self.place = name, place
         self.url, self.monitor_url = f"nats://{place.client}", f"http://{place.monitor}"
-        self._process: subprocess.Popen[bytes] | None = None
         self._environment = {
             "NATS_NAME": name,
             "NATS_LISTEN": place.client,
@@ -53,37 +52,16 @@ class Node:
         }
 
     def start(self) -> None:
-        self._process = subprocess.Popen(
-            [*self.place.prefix, NATS_SERVER, "-c", "ops/nats/cluster.conf"],
-            cwd=REPOSITORY,
-            env=self._environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-
-    @property
-    def alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None
-        return self._process.pid
-
-    def kill(self) -> None:
-        assert self._process is not None
-        self._process.kill()
-        self._process.wait()
+        self.launch([*self.place.prefix, NATS_SERVER, "-c", "ops/nats/cluster.conf"], self._environment)
 
     @contextmanager
     def frozen(self) -> Generator[None, None, None]:
         """SIGSTOP for the length of the block: its sockets stay open, and nobody answers there."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
+        self.send(signal.SIGSTOP)
         try:
             yield
         finally:
-            self._process.send_signal(signal.SIGCONT)
+            self.send(signal.SIGCONT)
 
     def says(self, what: str) -> dict[str, Any]:
         """The monitor's answer; nothing where it does not answer."""
