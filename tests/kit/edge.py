@@ -44,15 +44,21 @@ class Edge(Process):
         )
 
     async def ready(self, client: aiohttp.ClientSession) -> None:
-        async def answers() -> bool:
-            assert self.alive, self.text
-            try:
-                async with client.get(f"{self.url}/readyz") as answer:
-                    return answer.status == 200
-            except aiohttp.ClientError:
-                return False
+        """Wait until a submission would be taken."""
 
-        await eventually(answers, within_s=60)
+        async def ready() -> bool:
+            assert self.alive, self.text
+            return await self.answers(client, "/readyz")
+
+        await eventually(ready, within_s=60)
+
+    async def answers(self, client: aiohttp.ClientSession, path: str) -> bool:
+        """Return whether the edge answers at this path, and with 200."""
+        try:
+            async with client.get(self.url + path) as answer:
+                return answer.status == 200
+        except aiohttp.ClientError:
+            return False
 
 
 async def post(

@@ -115,3 +115,12 @@ def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a process of ours: `variables`, and the few of this process's that it may inherit."""
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
     return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
+
+
+def environ(folder: Path) -> dict[str, str]:
+    """Return the environment of the process with this folder below /proc; empty if the process is gone."""
+    try:
+        pairs = (folder / "environ").read_text(errors="replace").split("\0") if folder.name.isdigit() else []
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        return {}
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

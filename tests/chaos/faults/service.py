@@ -25,7 +25,7 @@ from ops import provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.machine import free_port
-from tests.kit.process import Process, environment
+from tests.kit.process import Process, environ, environment
 from tests.kit.proxy import Proxy
 from tests.kit.road import MODEL, RANKS
 from tests.kit.waiting import eventually
@@ -336,14 +336,6 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except (FileNotFoundError, ProcessLookupError):
         return False
-
-
-def environ(folder: Path) -> dict[str, str]:
-    try:
-        pairs = (folder / "environ").read_text(errors="replace").split("\0") if folder.name.isdigit() else []
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        return {}
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 @asynccontextmanager

@@ -30,6 +30,7 @@ from ops.local.stack import Stack, on_free_ports
 from ops.local.supervisor import running
 from ops.local.supervisor_client import processes
 from tests.kit.edge import PROMPT, picture, post
+from tests.kit.process import environ
 from tests.kit.road import MODEL, RANKS
 from tests.kit.waiting import eventually
 
@@ -107,14 +108,6 @@ class Trial:
             return self.ranks()[name.split()[1]]
         wanted = "inference" if name == "torchrun" else name
         return next(process.pid for process in processes(self.stack.socket) if process.name == wanted)
-
-
-def environ(folder: Path) -> dict[str, str]:
-    try:
-        pairs = (folder / "environ").read_text(errors="replace").split("\0") if folder.name.isdigit() else []
-    except (FileNotFoundError, PermissionError, ProcessLookupError):
-        return {}
-    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 async def kill(trial: Trial, name: str, job_takes_s: float) -> tuple[float, int]:

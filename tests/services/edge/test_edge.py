@@ -374,14 +374,7 @@ async def test_an_edge_may_start_before_its_broker(
     broker.kill()
     edge = edges()
 
-    async def alive() -> bool:
-        try:
-            async with client.get(f"{edge.url}/livez") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    await eventually(alive, within_s=20)
+    await eventually(lambda: edge.answers(client, "/livez"), within_s=20)
     async with client.get(f"{edge.url}/readyz") as answer:
         assert answer.status == 503
     broker.start()

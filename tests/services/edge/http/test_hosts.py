@@ -103,14 +103,7 @@ async def test_an_edge_serves_its_allowed_hosts_alone_and_probes_by_any_name(
     broker.kill()  # hosts are judged before anything is asked of it
     edge = edges(ALLOWED_HOSTS="wanjet.example, *.example.com")
 
-    async def alive() -> bool:
-        try:
-            async with client.get(f"{edge.url}/livez") as answer:
-                return answer.status == 200
-        except aiohttp.ClientError:
-            return False
-
-    await eventually(alive, within_s=20)
+    await eventually(lambda: edge.answers(client, "/livez"), within_s=20)
     for host in ("wanjet.example", "WANJET.EXAMPLE:8088", "a.example.com"):
         assert ask(edge, "/nowhere", host)[0] == 404
     for path in ("/nowhere", "/", "/health", "/video/status/x", "/livez/x", "//livez"):
