@@ -10,6 +10,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
 import uvloop
 from torch.distributed.distributed_c10d import Store
@@ -37,8 +38,11 @@ LOOP_ENDS_WITHIN_S = 10.0
 GB = 1e9
 
 
-def main() -> None:
-    """Run a rank from its start to its end. Raises `BadSetting` for settings by which it cannot start."""
+def main(on_running: Callable[[], None] = lambda: None) -> None:
+    """Run a rank from its start to its end. Raises `BadSetting` for settings by which it cannot start.
+
+    Rank 0 calls `on_running` once every rank has loaded the model and watches the others.
+    """
     settings = env.read(Settings)
     (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
     die_with_parent()
@@ -55,7 +59,7 @@ def main() -> None:
             kernels.warm_up(wan)
         meshes = Meshes(where.type, settings.world_size)
         if settings.rank == 0:
-            uvloop.run(run_rank_zero(settings, wan, meshes, plan, store))
+            uvloop.run(run_rank_zero(settings, wan, meshes, plan, store, on_running=on_running))
         else:
             run_other_rank(settings, wan, meshes, store)
     log.get().info("rank_stopped")
@@ -72,7 +76,9 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
             raise
 
 
-async def run_rank_zero(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store) -> None:
+async def run_rank_zero(
+    settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store, *, on_running: Callable[[], None]
+) -> None:
     """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop."""
     stop = lifetime.stop_on_signals()
     bridge = ThreadBridge(settings.checkpoint_interval)
@@ -80,6 +86,7 @@ async def run_rank_zero(settings: Settings, wan: Wan, meshes: Meshes, plan: Plan
         store, settings.rank, settings.world_size, on_failure=bridge.failure_reported, on_abort=bridge.group_aborts
     )
     with monitor.running():
+        on_running()
         loop_ended = start_loop(wan, meshes, bridge, monitor)
         try:
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:

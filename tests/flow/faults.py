@@ -42,15 +42,16 @@ def faulty(road: Road, **variables: str) -> Process:
 
 
 @asynccontextmanager
-async def kept(road: Road) -> AsyncGenerator[list[float], None]:
-    """A supervisor for the cluster, as in production; yields the moments at which it had to start it again."""
-    restarts: list[float] = []
+async def kept(road: Road) -> AsyncGenerator[list[str], None]:
+    """A supervisor for the cluster, as in production; yields a list which then has an entry for each start anew."""
+    restarts: list[str] = []
     over = asyncio.Event()
+    before = groups_started_again(road.cluster)
 
     async def keep() -> None:
         while not over.is_set():
             if not road.cluster.alive:
-                restarts.append(asyncio.get_running_loop().time())
+                restarts.append("process")
                 road.cluster.start()
             await asyncio.sleep(0.1)
 
@@ -58,6 +59,11 @@ async def kept(road: Road) -> AsyncGenerator[list[float], None]:
         tasks.create_task(keep())
         yield restarts
         over.set()
+    restarts += ["group"] * (groups_started_again(road.cluster) - before)
+
+
+def groups_started_again(cluster: Process) -> int:
+    return sum(line.get("event") == "group_starts_again" for line in cluster.lines)
 
 
 async def cancel(road: Road, client: aiohttp.ClientSession, job_id: str) -> tuple[int, Any]:
@@ -92,4 +98,7 @@ def family(pid: int) -> list[int]:
 
 
 def ranks_of(cluster: Process) -> list[int]:
-    return family(cluster.pid)[1 : 1 + RANKS]
+    """The pids of the ranks, which are the children of torchrun's agent, the cluster's only one."""
+    _, _, *ranks = family(cluster.pid)
+    assert len(ranks) == RANKS
+    return ranks

@@ -1,8 +1,9 @@
-"""A rank as in production, but for the fault that a job's seed asks for: `torchrun … -m tests.flow.faulty_rank`."""
+"""A cluster as in production, but for the faults that jobs ask for: `python -m tests.flow.faulty_rank RANKS`."""
 
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Callable
 from enum import IntEnum
@@ -14,7 +15,7 @@ from PIL import Image
 
 from contracts.events import Stage
 from contracts.job import Job
-from inference.__main__ import launch
+from inference import cluster, launch
 from inference.leader import attempt_runner, leader
 from inference.leader.attempt import Attempt
 from inference.leader.attempt_runner import AttemptRunner
@@ -152,4 +153,6 @@ if __name__ == "__main__":
     leader.AttemptRunner = FaultyRunner
     leader.JobCompleter = FaultyCompleter
     attempt_runner.AGREE_WITHIN_S = 3
-    launch.main()
+    ranks = int(sys.argv[1])
+    cluster.prepare(ranks)
+    sys.exit(cluster.run(ranks, launch.main))

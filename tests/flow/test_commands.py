@@ -51,7 +51,7 @@ class Five:
     def start(self) -> None:
         """Start each command in a shell of its own, as somebody who copies it."""
         for command in self.commands:
-            line = command.replace("--nproc-per-node=8", f"--nproc-per-node={RANKS}")
+            line = command.replace("inference.cluster 8", f"inference.cluster {RANKS}")
             line = line.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
             with (self.folder / "log").open("ab") as log:
                 self.running.append(

@@ -267,9 +267,9 @@ async def test_a_video_that_has_no_room_fails_its_job_and_the_next_fits_when_the
     if await run("unshare", "-Urm", "true") != 0:
         pytest.skip("this system lets nobody make a file system of their own")
     await asyncio.to_thread(road.cluster.stop)
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "-m", "inference"]
+    ours = ["-m", "inference.cluster", str(RANKS)]
     road.cluster = Process(
-        ["-c", IN_A_SMALL_STORE, *torchrun], road.folder / "small.log", **road.variables, MIN_FREE_SPACE="0"
+        ["-c", IN_A_SMALL_STORE, *ours], road.folder / "small.log", **road.variables, MIN_FREE_SPACE="0"
     )
     road.start(road.cluster)
     big = await road.submit(client, image_size="128*96")

@@ -72,7 +72,7 @@ async def test_a_job_killed_half_way_begins_anew_under_other_weights(
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
     log = await events(link, job_id)
     assert [start.resumed_from_step for start in starts(log)] == [0, 0]
-    assert [line["why"] for line in road.cluster.lines if line.get("event") == "checkpoint_unusable"] == ["foreign"]
+    assert {line["why"] for line in road.cluster.lines if line.get("event") == "checkpoint_unusable"} == {"foreign"}
     assert digest(log) == await video_of_the_weights_there(road, client, link, Fault.DIES_ONCE)
 
 

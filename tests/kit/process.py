@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,18 @@ def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a process of ours: `variables`, and the few of this process's that it may inherit."""
     inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
     return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
+
+
+def cluster_parts(variable: str, value: str) -> dict[str, int]:
+    """Return the pids of `rank 0`, `rank 1`, … and `torchrun` (their agent) of the cluster that has this variable."""
+    found: dict[str, int] = {}
+    for folder in Path("/proc").iterdir():
+        if environ(folder).get(variable) == value:
+            with suppress(OSError):
+                name = (folder / "comm").read_text().strip()
+                if name == "torchrun" or name.startswith("rank "):
+                    found[name] = int(folder.name)
+    return found
 
 
 def environ(folder: Path) -> dict[str, str]:

@@ -50,10 +50,9 @@ class Road:
         self.cluster = self.new_cluster()
         self._started: list[Process] = []
 
-    def new_cluster(self, module: str = "inference", **variables: str) -> Process:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
+    def new_cluster(self, module: str = "inference.cluster", **variables: str) -> Process:
         log = self.folder / f"cluster-{os.urandom(3).hex()}.log"
-        return Process([*torchrun, "-m", module], log, **{**self.variables, **variables})
+        return Process(["-m", module, str(RANKS)], log, **{**self.variables, **variables})
 
     def start(self, *processes: Process) -> None:
         for process in processes:

@@ -79,14 +79,15 @@ def state() -> None:
     runpy.run_module("services.state", run_name="__main__")
 
 
-def rank() -> None:
+def cluster() -> None:
     from contracts.events import AnyEnding, Ending, JobSucceeded, Stage  # noqa: PLC0415
-    from inference.__main__ import launch as ours  # noqa: PLC0415
+    from inference import cluster, launch  # noqa: PLC0415
     from inference.leader import leader  # noqa: PLC0415
     from inference.leader.attempt import Attempt  # noqa: PLC0415
     from inference.leader.bridge import ThreadBridge  # noqa: PLC0415
     from inference.leader.completion import JobCompleter  # noqa: PLC0415
     from inference.leader.planner import AttemptPlanner, PreparedAttempt  # noqa: PLC0415
+    from tests.kit.road import RANKS  # noqa: PLC0415
 
     class HeldLeader(leader.Leader):
         async def _next(self, stop: asyncio.Event) -> Attempt | None:
@@ -116,8 +117,9 @@ def rank() -> None:
             return winner
 
     leader.AttemptPlanner, leader.JobCompleter = HeldPlanner, HeldCompleter
-    ours.Leader, ours.ThreadBridge = HeldLeader, HeldBridge
-    ours.main()
+    launch.Leader, launch.ThreadBridge = HeldLeader, HeldBridge
+    cluster.prepare(RANKS)
+    sys.exit(cluster.run(RANKS, launch.main))
 
 
 def shift_the_clock(file: Path) -> None:
@@ -135,5 +137,5 @@ def shift_the_clock(file: Path) -> None:
 
 if __name__ == "__main__":
     role = sys.argv.pop()
-    shift_the_clock(_folder() / f"clock {'cluster' if role == 'rank' else role}")
-    {"edge": edge, "state": state, "rank": rank}[role]()
+    shift_the_clock(_folder() / f"clock {role}")
+    {"edge": edge, "state": state, "cluster": cluster}[role]()

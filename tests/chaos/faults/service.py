@@ -25,7 +25,7 @@ from ops import provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.machine import free_port
-from tests.kit.process import Process, environ, environment
+from tests.kit.process import Process, cluster_parts, environment
 from tests.kit.proxy import Proxy
 from tests.kit.road import MODEL, RANKS
 from tests.kit.waiting import eventually
@@ -45,7 +45,7 @@ PHASES = (
     "not acknowledged", "not folded",
 )  # fmt: skip
 ROLES = ("edge", "state", "cluster")
-KILLABLE = ("edge", "state", "rank 0", "rank 1", "torchrun", "broker")
+KILLABLE = ("edge", "state", "rank 0", "rank 1", "torchrun", "launcher", "broker")
 
 
 @dataclass
@@ -132,8 +132,6 @@ class Service:
         await self.at_rest()
 
     def process(self, role: str, **variables: str) -> Process:
-        torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "-m"]
-        arguments = ["-m", *(torchrun if role == "cluster" else []), "tests.chaos.faults.pausable"]
         shared = {
             "NATS_URL": f"nats://127.0.0.1:{self.proxies[role].port}",
             "VIDEO_STORE_URL": str(self.videos),
@@ -151,8 +149,9 @@ class Service:
             "MAX_ATTEMPTS": "10",
             "MIN_FREE_SPACE": "0",
         }
-        name = "rank" if role == "cluster" else role
-        return Process([*arguments, name], self.folder / f"{role}.log", **{**shared, **variables})
+        return Process(
+            ["-m", "tests.chaos.faults.pausable", role], self.folder / f"{role}.log", **{**shared, **variables}
+        )
 
     async def provision(self) -> None:
         settings = provision_settings(self.broker, max_concurrent_tasks=20, ack_wait=ACK_WAIT_S)
@@ -194,7 +193,11 @@ class Service:
         """Everything runs, there are as many ranks as there should be, and a job would be taken."""
 
         async def well() -> bool:
-            return len(self.ranks()) == RANKS and await self.get("/readyz") == 200 and await self.clusters() == 1
+            return (
+                len(self.cluster_parts()) == 1 + RANKS
+                and await self.get("/readyz") == 200
+                and await self.clusters() == 1
+            )
 
         try:
             await eventually(well, within_s=BOUND_S)
@@ -223,23 +226,18 @@ class Service:
 
     # -- processes -------------------------------------------------------------------------------------------------
 
-    def ranks(self) -> dict[str, int]:
-        """The pids of the ranks, wherever they hang."""
-        found: dict[str, int] = {}
-        for folder in Path("/proc").iterdir():
-            variables = environ(folder)
-            if variables.get("HELD_FOLDER") == str(self.held) and "LOCAL_RANK" in variables:
-                found[variables["RANK"]] = int(folder.name)
-        return found
+    def cluster_parts(self) -> dict[str, int]:
+        """The pids of the ranks and of torchrun's agent, wherever they hang."""
+        return cluster_parts("HELD_FOLDER", str(self.held))
 
     def pids(self, name: str) -> list[int]:
         """Of a process, or of all of a cluster."""
         match name:
-            case "rank 0" | "rank 1":
-                return [self.ranks()[name.split()[1]]]
+            case "rank 0" | "rank 1" | "torchrun":
+                return [self.cluster_parts()[name]]
             case "cluster":
-                return [self.processes["cluster"].pid, *self.ranks().values()]
-            case "torchrun":
+                return [self.processes["cluster"].pid, *self.cluster_parts().values()]
+            case "launcher":
                 return [self.processes["cluster"].pid]
             case "broker":
                 return [self.broker.pid]

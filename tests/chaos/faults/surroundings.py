@@ -73,7 +73,7 @@ async def killed(service: Service) -> None:
     for pid in service.pids("cluster") if service.processes["cluster"].alive else ():
         if alive(pid):
             os.kill(pid, signal.SIGKILL)
-    await eventually(lambda: not service.ranks() and not service.processes["cluster"].alive)
+    await eventually(lambda: not service.cluster_parts() and not service.processes["cluster"].alive)
 
 
 def fine_tuned(folder: Path, target: Path) -> Path:

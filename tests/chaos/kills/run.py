@@ -30,7 +30,7 @@ from ops.local.stack import Stack, on_free_ports
 from ops.local.supervisor import running
 from ops.local.supervisor_client import processes
 from tests.kit.edge import PROMPT, picture, post
-from tests.kit.process import environ
+from tests.kit.process import cluster_parts
 from tests.kit.road import MODEL, RANKS
 from tests.kit.waiting import eventually
 
@@ -39,7 +39,7 @@ JOB = {**SHORT, "infer_steps": 100}
 ACK_WAIT_S = 5.0
 LEFTOVER_S = 20.0
 PATIENCE_S = 300.0
-PROCESSES = ("rank 0", "rank 1", "torchrun", "edge", "state", "broker")
+PROCESSES = ("rank 0", "rank 1", "torchrun", "launcher", "edge", "state", "broker")
 
 
 class Trial:
@@ -83,7 +83,7 @@ class Trial:
 
         async def well() -> bool:
             up = [process for process in processes(self.stack.socket) if process.statename == "RUNNING"]
-            if len(up) != 4 or len(self.ranks()) != RANKS:
+            if len(up) != 4 or len(self.cluster_parts()) != 1 + RANKS:
                 return False
             try:
                 async with self.client.get(f"{self.stack.url}/health") as answer:
@@ -93,20 +93,14 @@ class Trial:
 
         await eventually(well, within_s=PATIENCE_S)
 
-    def ranks(self) -> dict[str, int]:
-        """The pids of the ranks of this stack, by rank, wherever they hang."""
-        found: dict[str, int] = {}
-        for folder in Path("/proc").iterdir():
-            variables = environ(folder)
-            if variables.get("WANJET_FOLDER") == str(self.stack.folder) and "LOCAL_RANK" in variables:
-                assert variables["RANK"] not in found, "an orphan is left"
-                found[variables["RANK"]] = int(folder.name)
-        return found
+    def cluster_parts(self) -> dict[str, int]:
+        """The pids of the ranks and of torchrun's agent of this stack, wherever they hang."""
+        return cluster_parts("WANJET_FOLDER", str(self.stack.folder))
 
     def pid(self, name: str) -> int:
-        if name.startswith("rank"):
-            return self.ranks()[name.split()[1]]
-        wanted = "inference" if name == "torchrun" else name
+        if name.startswith("rank") or name == "torchrun":
+            return self.cluster_parts()[name]
+        wanted = "inference" if name == "launcher" else name
         return next(process.pid for process in processes(self.stack.socket) if process.name == wanted)
 
 

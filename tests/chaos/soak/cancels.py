@@ -74,10 +74,9 @@ class Drill:
             "TMPDIR": str(folder),
             "CLEANUP_INTERVAL": "3600",  # so that it tidies up nothing behind the others
         }
-        torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "inference"]
         self.processes = [
             Process(["-m", "services.state"], folder / "state.log", **shared),
-            Process(torchrun, folder / "cluster.log", **shared),
+            Process(["-m", "inference.cluster", "1"], folder / "cluster.log", **shared),
             *(
                 Process(
                     ["-m", "services.edge"],

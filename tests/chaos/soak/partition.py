@@ -95,9 +95,8 @@ class Fleet:
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(folder),
         }
-        torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "inference")
         self._state = self._process("state", "services.state")
-        self._cluster = self._process("cluster", *torchrun)
+        self._cluster = self._process("cluster", "inference.cluster", "1")
         self._edges: dict[str, Process] = {}
         self.urls: dict[str, str] = {}
 

@@ -71,14 +71,16 @@ class Fleet:
         def process(name: str, *arguments: str, **variables: str) -> Process:
             return Process(["-m", *arguments], folder / f"{name}.log", **{**shared, **variables})
 
-        torchrun = ("torch.distributed.run", "--standalone", "--nproc-per-node=1", "-m", "inference")
         self.lasting: dict[str, Lasting] = {
             **{
                 f"edge {n}": process(f"edge-{n}", "services.edge", SERVER_HOST="127.0.0.1", SERVER_PORT=str(port))
                 for n, port in enumerate(self.ports)
             },
             **{f"state {n}": process(f"state-{n}", "services.state") for n in range(STATES)},
-            **{f"cluster {n}": process(f"cluster-{n}", *torchrun, CLUSTER_NAME=f"c{n}") for n in range(CLUSTERS)},
+            **{
+                f"cluster {n}": process(f"cluster-{n}", "inference.cluster", "1", CLUSTER_NAME=f"c{n}")
+                for n in range(CLUSTERS)
+            },
             **{f"broker {node.name}": node for node in brokers.nodes},
         }
         self.killed: Counter[str] = Counter()

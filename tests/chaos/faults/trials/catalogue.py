@@ -33,7 +33,7 @@ SLEEPERS = ("cluster", "rank 1", "broker", "state", "edge")
 
 def all_trials() -> Iterator[Trial]:
     yield from (kill(name, phase) for name in KILLABLE for phase in PHASES)
-    yield from (terminate(name, phase) for name in ("edge", "state", "torchrun", "broker") for phase in PHASES)
+    yield from (terminate(name, phase) for name in ("edge", "state", "launcher", "broker") for phase in PHASES)
     yield from (sleep(name, phase) for name in SLEEPERS for phase in ("waiting", "denoising", "no ending"))
     yield from (
         broker_away(seconds, phase) for seconds in AWAY_S for phase in ("not answered", "denoising", "no ending")

@@ -108,7 +108,7 @@ def flipped_checkpoint(part: str) -> Trial:
             told = service.processes["cluster"].text.count("checkpoint_unusable")
             for pid in service.pids("cluster"):
                 os.kill(pid, signal.SIGKILL)
-            await eventually(lambda: not service.ranks())
+            await eventually(lambda: not service.cluster_parts())
             files = list(service.scratch.glob("checkpoints/*"))
             chosen = next(file for file in files if ("conditions" in file.name) == (part == "conditions"))
             flip(chosen)
