@@ -37,7 +37,7 @@ setup:
 [group('test')]
 [no-exit-message]
 test *arguments: setup
-    @exec {{ python }} -m pytest --numprocesses 2 --dist loadfile "$@"
+    @exec {{ python }} -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder "$@"
 
 # More than half of all tests in seconds: those that need no broker, process, torch or browser
 [group('test')]

@@ -35,6 +35,8 @@ _forked = get_context("fork")
 
 
 class _Arguments(Struct, frozen=True):
+    """The arguments of the command."""
+
     ranks: Ranks
 
 

@@ -27,13 +27,25 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return True if collection_path.match("test_*.py") and not unit.is_unit_file(collection_path) else None
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Mark the unit tests, and put the files first whose tests may take longest, so that all workers end together."""
     for item in items:
         fixtures: list[str] = getattr(item, "fixturenames", [])
         slow = item.get_closest_marker("slow") is not None
         if not slow and unit.is_unit_file(item.path) and unit.is_unit_test(fixtures):
             item.add_marker(unit.MARK)
+    yield  # other plugins choose among them, and shuffle files and tests
+    longest_s: dict[Path, float] = {}
+    for item in items:
+        longest_s[item.path] = max(longest_s.get(item.path, 0), _may_take_s(item))
+    items.sort(key=lambda item: -longest_s[item.path])
+
+
+def _may_take_s(item: pytest.Item) -> float:
+    """Return the time limit that a test states in seconds; without one 1, and 0 for a unit test."""
+    limit = item.get_closest_marker("timeout")
+    return float(limit.args[0]) if limit else 0 if item.get_closest_marker(unit.MARK) else 1
 
 
 @pytest.fixture

@@ -153,6 +153,9 @@ if __name__ == "__main__":
     leader.AttemptRunner = FaultyRunner
     leader.JobCompleter = FaultyCompleter
     attempt_runner.AGREE_WITHIN_S = 3
-    ranks = int(sys.argv[1])
-    cluster.prepare(ranks)
-    sys.exit(cluster.run(ranks, launch.main))
+    if "RANK" in os.environ:  # torchrun's
+        launch.main()
+    else:
+        ranks = int(sys.argv[1])
+        cluster.prepare(ranks)
+        sys.exit(cluster.run(ranks, launch.main))

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from contracts.broker import Bus
 from contracts.job import video_name
 from inference.pocket.build import build
-from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty
+from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty_once
 from tests.flow.faulty_rank import Fault
 from tests.flow.test_resume import digest, events, starts
 from tests.kit.road import MODEL, Road
@@ -29,7 +29,7 @@ def road(tmp_path: Path) -> Generator[Road, None, None]:
     build(tmp_path / "other", MODEL)
     fine_tune(tmp_path / "other")
     road.broker.start()
-    road.cluster = faulty(road, CHECKPOINT_INTERVAL="0")
+    road.cluster = faulty_once(road, CHECKPOINT_INTERVAL="0")
     try:
         road.run("-m", "ops.provision", ACK_WAIT=str(ACK_WAIT_S))
         road.start(road.state, road.cluster, road.edge)

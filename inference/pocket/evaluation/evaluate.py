@@ -54,14 +54,20 @@ class Case:
 
 
 def evaluate_case(
-    wan: Wan, picture_HWC: torch.Tensor, motion: Motion, text: str, *, size: tuple[int, int] = SIZE
+    wan: Wan,
+    picture_HWC: torch.Tensor,
+    motion: Motion,
+    text: str,
+    *,
+    size: tuple[int, int] = SIZE,
+    frames: int = JOB.num_frames,
 ) -> Case:
-    """Generate a video from the picture's centre and compare it with the motion over the whole picture.
+    """Generate `frames` frames from the picture's centre and compare them with the motion of the whole picture.
 
     `picture_HWC` in uint8 is larger than `size` (width, height). The model sees only its centre.
     """
     image = centre_crop(picture_HWC, size)
-    job = msgspec.structs.replace(JOB, prompt=text)
+    job = msgspec.structs.replace(JOB, prompt=text, num_frames=frames)
     video_CTHW = generate(wan, job, image, lambda _stage, _step: None)
     truth_CHW = values(image)
     return Case(

@@ -34,7 +34,7 @@ def cases(wan: Wan) -> list[Case]:
     rng = Random(3)
     asked = [Motion(kind) for kind in ("still", *PANS, *ZOOMS_AND_TURNS)]
     return [
-        evaluate_case(wan, drawn, motion, f"a drawing, {prompt(motion, rng)}")
+        evaluate_case(wan, drawn, motion, f"a drawing, {prompt(motion, rng)}", frames=FRAMES)
         for drawn, motion in zip(drawings(len(asked)), asked, strict=True)
     ]
 
