@@ -84,6 +84,7 @@ def main(arguments: list[str]) -> int:
 def prepare(ranks: int) -> None:
     """Set up the log, and the variables by which torch is imported here for all ranks. Call it before that."""
     log.configure(SERVICE)
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's, which would start threads here
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asks NVML for cards: CUDA would not survive a fork
     if ranks > 1:
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # as torchrun does: the ranks share the cores

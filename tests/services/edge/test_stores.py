@@ -112,7 +112,10 @@ async def test_an_edge_out_of_descriptors_does_not_call_its_stores_full(
     try:
 
         async def out_of_them() -> str:
-            code, body = await get(client, edge, "readyz")
+            try:
+                code, body = await get(client, edge, "readyz")
+            except aiohttp.ClientConnectionError:  # an edge may end a connection to have room for another
+                return ""
             return body["message"] if code == 503 else ""
 
         assert "out of file descriptors (EMFILE)" in await eventually(out_of_them)
