@@ -52,7 +52,7 @@ class Bodies:
         """Return a new spool, whose block the caller enters."""
         return Spool(self.disk)
 
-    async def read(self, pieces: AsyncIterator[bytes], body: Spool, text: Spool) -> Submission:
+    async def read_submission(self, pieces: AsyncIterator[bytes], body: Spool, text: Spool) -> Submission:
         """Return the submission in these pieces. `body` holds the body, and `text` the `data:` URI in a large one.
 
         Raises `Invalid` or `Overloaded`.

@@ -32,7 +32,7 @@ class Identity(Struct, frozen=True):
     fingerprint: str | None = None
 
 
-def fresh() -> Identity:
+def new_identity() -> Identity:
     """Return the identity of a submission without a key."""
     return Identity(uuid.uuid4().hex)
 
@@ -48,7 +48,7 @@ def key_in(header: str) -> str:
     return key
 
 
-def repeatable(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
+def keyed_identity(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
     """Return the id of the job that a key means, and a fingerprint of the request, taken before a seed is drawn.
 
     Both are HMACs: neither the key nor a guessable prompt can be read out of them. `inline`, the image's `data:` URI if

@@ -17,8 +17,8 @@ def job_paths() -> Json:
     """Return the paths of the routes in `routes`, and what each one is answered with."""
     return {
         "/video/submit": {"post": _submit()},
-        "/video/status": {"post": _status()},
-        "/video/status/{id}": {"get": _status_at()},
+        "/video/status": {"post": _status_post()},
+        "/video/status/{id}": {"get": _status_get()},
         "/video/cancel": {"post": _cancel()},
         "/videos/{id}.mp4": {"get": _video_get(), "head": _video_head()},
     }
@@ -68,7 +68,7 @@ def _links() -> Json:
     }
 
 
-def _status() -> Json:
+def _status_post() -> Json:
     return {
         **operation("jobStatus", "jobs", "How a job stands", "Known from the moment of the 202 on."),
         "requestBody": body(Ask, {"ask": {"requestId": JOB_ID}}, SMALL_BODY_BYTES_MAX),
@@ -79,7 +79,7 @@ def _status() -> Json:
     }
 
 
-def _status_at() -> Json:
+def _status_get() -> Json:
     return {
         **operation("jobStatusAt", "jobs", "How a job stands, by its own address"),
         "parameters": [path("id", _ID, JOB_ID)],

@@ -135,7 +135,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request, or refuse its head."""
-        if (refusal := self._wrong_head(self._pieces.take_line())) is not None:
+        if (refusal := self._refusal_of_head(self._pieces.take_line())) is not None:
             self._refuse(refusal)
             raise _Refused
         super().on_headers_complete()
@@ -159,7 +159,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._input.stop()
         super().on_message_complete()
 
-    def _wrong_head(self, line: bytes) -> Refusal | None:
+    def _refusal_of_head(self, line: bytes) -> Refusal | None:
         """Return the refusal of a request with this request line, or None. Puts the target into origin form."""
         assert self.parser is not None  # noqa: S101  # the parser calls this
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self._limits.head_bytes_max:

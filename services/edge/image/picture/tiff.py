@@ -49,7 +49,7 @@ def essence(data: bytes) -> Essence:
         raise Refused("this is a TIFF of several pages")
     entries = [entry for entry in pages[0] if _tag(entry, form) in _NEEDED and _is_sound(entry, form, data)]
     _check_pixels(entries, form, data)
-    greys = tiff_samples.greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
+    greys = tiff_samples.checked_greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
     if greys != GREYS:  # the decoder returns the samples unscaled, and reads 12 bits only where black is zero
         entries = [
             _black_is_zero(form) if _tag(entry, form) == tiff_samples.PHOTOMETRIC else entry for entry in entries

@@ -38,7 +38,7 @@ _PLAIN, _SEPARATE = 1, 2
 """No compression; one plane after the other."""
 
 
-def greys(values: Values, *, is_big_endian: bool = False) -> tuple[int, int]:
+def checked_greys(values: Values, *, is_big_endian: bool = False) -> tuple[int, int]:
     """Return the samples of black and of white, which matter for a grey of more than 8 bits.
 
     Raises `Refused` for samples that are not read.
