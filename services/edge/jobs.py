@@ -172,7 +172,7 @@ class Jobs:
         return await self._statuses.known(job_id)
 
     async def cancel(self, job_id: str) -> None:
-        """End the job as cancelled, for good, and delete its files; repeatable. Raises `NotFound`, `AlreadyFinished`."""
+        """End the job as cancelled, for good, and delete its files. Raises `NotFound` or `AlreadyFinished`."""
         status = await self._statuses.current(job_id)
         if not status.ended:
             ending = JobCancelled(job_id=job_id, at=time.time())

@@ -62,7 +62,8 @@ _NOTE_OF = {_plain(name): note for note, names in _NOTES.items() for name in nam
 def no_field(name: str, shown: str) -> str:
     """Return the sentence that refuses an unknown field, with a suggestion if there is one.
 
-    `name` is the field as it was sent, and `shown` the same cut to what an answer may echo.
+    `name` is the field as it was sent, and `shown` the same cut to what an answer may echo. A name longer than
+    `NAME_CHARS_MAX` gets no suggestion.
     """
     if len(name) > NAME_CHARS_MAX or (meant := _nearest(name)) is None:
         return f"{shown} is not a field"
