@@ -26,7 +26,10 @@ def target_of(base: Parts, answer: aiohttp.ClientResponse) -> str:
 
 
 async def add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:
-    """Add the body of an answer to the picture, at most 20 MB. Raises `ImageRefused`."""
+    """Add the body of an answer to the picture, at most 20 MB. Raises `ImageRefused` if it has no sound body, or more.
+
+    Also raises `Overloaded`, and aiohttp's errors.
+    """
     if answer.status not in PICTURES:
         raise ImageRefused(f"its server answered {answer.status}")
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":

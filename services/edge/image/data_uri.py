@@ -61,10 +61,10 @@ def _without_fragment(body: bytes) -> bytes:
 
 
 def _percent_decoded(body: bytes) -> bytes:
-    """Return the body with each %XX decoded; every other percent sign stays. Raises `BadDataUri`.
+    """Return the body with each %XX decoded; every other percent sign stays, up to `STRAYS_MAX` of them.
 
-    The body is rewritten as quoted-printable (`=XX`) and decoded in one pass, which is cheap even for millions of
-    percent signs.
+    Raises `BadDataUri` for more. The body is rewritten as quoted-printable (`=XX`) and decoded in one pass, which is
+    cheap even for millions of percent signs.
     """
     if b"%" not in body:
         return body

@@ -14,7 +14,7 @@ _EXIF, _HIDDEN = b"Exif", b"skip"
 
 
 def essence(data: bytes, form: str) -> Essence:
-    """Return the essence of an AVIF or a HEIC (`form` is Pillow's name)."""
+    """Return the essence of an AVIF or a HEIC (`form` is Pillow's name); without metadata, the file as it is."""
     span = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"meta"), None)
     if span is None:
         return Essence(data=data, format=form)
@@ -32,7 +32,7 @@ def _profile(meta: bytes) -> bytes | None:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each box of one level: its kind, and the begin and end of its content."""
+    """Yield each box between two places: its kind, and the begin and end of its content. Stop at a malformed box."""
     for _ in range(BOXES_MAX):
         if at + 8 > end:
             return
