@@ -133,7 +133,7 @@ def _host_and_port(authority: str, default: int) -> tuple[str, int]:
 
 
 def _encoded(text: str, safe: str) -> str:
-    """Return a path or a query percent-encoded, but for `safe` characters. Bytes that are not UTF-8 keep their values."""
+    """Return a path or a query percent-encoded, but for `safe` characters. Bytes outside UTF-8 keep their values."""
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
 
 

@@ -137,7 +137,7 @@ class ImageFetcher:
         raise ImageRefused(f"it redirects more than {REDIRECTS_MAX} times")
 
     async def _look_up(self, host: str) -> list[str]:
-        """Return a host's allowed addresses, at least one. Raises `Forbidden`, `Overloaded`, or `OSError` if none is."""
+        """Return a host's allowed addresses, at least one. Raises `Forbidden`, `Overloaded`, or `OSError` for none."""
         if is_ip(host):
             return [host]  # which was checked with the URL
         assert self._lookup is not None  # noqa: S101  # set when the block began

@@ -64,7 +64,7 @@ def of_gamma(gamma: float, chromaticities: Sequence[float]) -> bytes | None:
 def matrix_profile(primaries: tuple[Pair, Pair, Pair], white: Pair, gamma: float | None) -> bytes:
     """Return an RGB profile as a file. `primaries` are red, green and blue.
 
-    `gamma` is that of decoding, such as 2.2; without it the curve is sRGB's. Raises `ValueError` for impossible colours.
+    `gamma` is that of decoding, such as 2.2; without it, the curve is sRGB's. Raises `ValueError` for impossible ones.
     """
     white_xyz = _xyz_of(white)
     corners = [_xyz_of(pair) for pair in primaries]
