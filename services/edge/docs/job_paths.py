@@ -25,7 +25,7 @@ def job_paths() -> Json:
 
 
 def _submit_post() -> Json:
-    """Return the operation that submits a job."""
+    """Return the OpenAPI operation that submits a job."""
     meaning = "Accepted means stored. The picture is fetched and checked first: a bad one is refused with the reason."
     unknown = UnavailableBody("UNAVAILABLE", "no answer in time, so it is unknown whether the job was accepted", JOB_ID)
     accepted = answer("The job is accepted.", accepted=Accepted(JOB_ID), headers=("Location", "Idempotent-Replayed"))
@@ -71,7 +71,7 @@ def _links() -> Json:
 
 
 def _status_post() -> Json:
-    """Return the operation that asks for a status by an id in the body."""
+    """Return the OpenAPI operation that asks for a status by an id in the body."""
     return {
         **operation("jobStatus", "jobs", "How a job stands", "Known from the moment of the 202 on."),
         "requestBody": body(Ask, {"ask": {"requestId": JOB_ID}}, SMALL_BODY_BYTES_MAX),
@@ -83,7 +83,7 @@ def _status_post() -> Json:
 
 
 def _status_get() -> Json:
-    """Return the operation that asks for a status by an id in the path."""
+    """Return the OpenAPI operation that asks for a status by an id in the path."""
     return {
         **operation("jobStatusAt", "jobs", "How a job stands, by its own address"),
         "parameters": [path("id", _ID, JOB_ID)],
@@ -95,7 +95,7 @@ def _status_get() -> Json:
 
 
 def _cancel_post() -> Json:
-    """Return the operation that cancels a job."""
+    """Return the OpenAPI operation that cancels a job."""
     meaning = "From the answer on the job is cancelled for good and no video will appear. Asked again: the same answer."
     return {
         **operation("cancelJob", "jobs", "Cancel a job, waiting or running", meaning),
@@ -108,7 +108,7 @@ def _cancel_post() -> Json:
 
 
 def _video_get() -> Json:
-    """Return the operation that gets a video or a part of it."""
+    """Return the OpenAPI operation that gets a video or a part of it."""
     video: Json = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
     return {
         **operation("video", "videos", "A succeeded job's video", "One range at a time, by which players seek."),
@@ -118,7 +118,7 @@ def _video_get() -> Json:
 
 
 def _video_head() -> Json:
-    """Return the operation that asks for the headers of a video."""
+    """Return the OpenAPI operation that asks for the headers of a video."""
     return {
         **operation("videoHead", "videos", "What GET would answer, without the video"),
         "parameters": _video_parameters(),

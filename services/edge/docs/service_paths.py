@@ -27,7 +27,7 @@ def service_paths() -> Json:
 
 
 def _livez_get() -> Json:
-    """Return the operation of `/livez`."""
+    """Return the OpenAPI operation of `/livez`."""
     return {
         **operation("livez", "operation", "Whether the process turns"),
         "responses": {"200": word("It does.", "alive")},
@@ -35,7 +35,7 @@ def _livez_get() -> Json:
 
 
 def _readyz_get() -> Json:
-    """Return the operation of `/readyz`."""
+    """Return the OpenAPI operation of `/readyz`."""
     why = ErrorBody("UNAVAILABLE", "the broker does not answer, or is not provisioned")
     return {
         **operation("readyz", "operation", "Whether a submission could be accepted now"),
@@ -44,7 +44,7 @@ def _readyz_get() -> Json:
 
 
 def _health_get() -> Json:
-    """Return the operation of `/health`."""
+    """Return the OpenAPI operation of `/health`."""
     return {
         **operation("health", "operation", "The whole service, for people and dashboards"),
         "responses": {
@@ -56,7 +56,7 @@ def _health_get() -> Json:
 
 
 def _metrics_get() -> Json:
-    """Return the operation of `/metrics`, with an example in each of its three formats."""
+    """Return the OpenAPI operation of `/metrics`, with an example in each of its three formats."""
     numbers = answer("The numbers of now.", numbers=health.metrics(HEALTHY))
     for kind, openmetrics in (("text/plain", False), ("application/openmetrics-text", True)):
         text = prometheus(HEALTHY, openmetrics=openmetrics).decode()
@@ -69,7 +69,7 @@ def _metrics_get() -> Json:
 
 
 def _docs_get() -> Json:
-    """Return the operation of `/docs`, the page."""
+    """Return the OpenAPI operation of `/docs`, the page."""
     return {
         **operation("docs", "documentation", "This contract, to read and to try"),
         "responses": _shipped(("text/html", _TEXT)),
@@ -77,7 +77,7 @@ def _docs_get() -> Json:
 
 
 def _root_get() -> Json:
-    """Return the operation of `/`, which redirects to the page."""
+    """Return the OpenAPI operation of `/`, which redirects to the page."""
     headers = headers_of("Location")
     return {
         **operation("welcome", "documentation", "A way to this page"),
@@ -86,7 +86,7 @@ def _root_get() -> Json:
 
 
 def _openapi_get(name: str) -> Json:
-    """Return the operation of this name for a path of the OpenAPI document."""
+    """Return the OpenAPI operation of this name for a path of the OpenAPI document."""
     return {
         **operation(name, "documentation", "This contract, for programs"),
         "responses": _shipped(("application/json", {"type": "object"})),
@@ -94,7 +94,7 @@ def _openapi_get(name: str) -> Json:
 
 
 def _docs_file_get() -> Json:
-    """Return the operation for a file that the page is made of."""
+    """Return the OpenAPI operation for a file that the page is made of."""
     return {
         **operation("docsFile", "documentation", "What the page is made of"),
         "parameters": [

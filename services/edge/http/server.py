@@ -39,7 +39,10 @@ NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
 
 class Server(uvicorn.Server):
-    """The HTTP server of one edge, from `serve` until its shutdown is over."""
+    """The HTTP server of one edge, from `serve` until its shutdown is over.
+
+    `serve` gets the open sockets for `host` and `port`. A connection without a request is kept for `keep_alive_s`.
+    """
 
     def __init__(
         self,

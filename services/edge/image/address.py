@@ -68,7 +68,10 @@ def trimmed(url: str) -> str:
 
 
 def parts_of(written: str) -> Parts:
-    """Return the parts of an `http` or `https` URL. Raises `BadForm`."""
+    """Return the parts of an `http` or `https` URL as they are sent, percent-encoded and without dots in the path.
+
+    Raises `BadForm`, also for more than `URL_CHARS_MAX` characters, a user name, or an attempt to smuggle a line.
+    """
     url = trimmed(written)
     if (scheme := _SCHEME.match(url)) is None:
         raise BadForm(_beginning(url))
@@ -156,7 +159,7 @@ def _without_dots(path: str) -> str:
 
 
 def _beginning(text: str) -> str:
-    """Return the objection to a URL that does not begin with a scheme that is fetched."""
+    """Return the sentence that refuses a URL which does not begin with a scheme that is fetched; its start is cut."""
     shown = text[:ECHO_CHARS_MAX] + ("…" if len(text) > ECHO_CHARS_MAX else "")
     if not text.strip():
         return f"it is empty; {MUST_BEGIN}"

@@ -26,9 +26,9 @@ def target_of(base: Parts, answer: aiohttp.ClientResponse) -> str:
 
 
 async def add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:
-    """Add the body of an answer to the picture, at most 20 MB. Raises `ImageRefused` if it has no sound body, or more.
+    """Add the body of an answer to the picture, at most `IMAGE_BYTES_MAX`.
 
-    Also raises `Overloaded`, and aiohttp's errors.
+    Raises `ImageRefused` for more, a status not in `PICTURES` or a compressed body, `Overloaded`, or aiohttp's errors.
     """
     if answer.status not in PICTURES:
         raise ImageRefused(f"its server answered {answer.status}")

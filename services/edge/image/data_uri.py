@@ -38,7 +38,7 @@ def is_inline(url: str) -> bool:
 
 
 def decode_data_uri(uri: bytes) -> bytes:
-    """Return the bytes in a `data:` URI, perhaps none. Raises `BadDataUri`."""
+    """Return the bytes in a `data:` URI, perhaps none. Raises `BadDataUri` if it is too long, headless or damaged."""
     if len(uri) > DATA_URI_CHARS_MAX:
         raise BadDataUri(f"a data: URI may have {DATA_URI_CHARS_MAX // 1024**2} MB")
     beginning = _BEGINNING_IN_BYTES.match(uri)

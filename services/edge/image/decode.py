@@ -55,7 +55,7 @@ def main(picture: int, png: int, *, is_inline: bool) -> int:
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=PNG_BYTES_MAX)
     try:
         with os.fdopen(png, "wb") as file:
-            normalise(read(picture, is_inline=is_inline), file, wait)
+            normalise(read(picture, is_inline=is_inline), file, wait_for_start)
     except Refused as refusal:
         sys.stderr.write(str(refusal))
         return REFUSED_EXIT
@@ -77,7 +77,7 @@ def read(descriptor: int, *, is_inline: bool) -> bytes:
     return data
 
 
-def wait(pixels: int) -> None:
+def wait_for_start(pixels: int) -> None:
     """Print the cost of decoding in pixels, and wait for a line on standard input; if it ends first, exit with 0."""
     sys.stdout.write(f"{pixels}\n")
     sys.stdout.flush()
@@ -95,7 +95,7 @@ def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> N
     try:
         essence = kinds.essence_of(data)
         del data
-        may_begin(check(essence))
+        may_begin(checked_cost(essence))
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS = PIXELS_MAX
         picture = decoded(essence)
@@ -125,7 +125,7 @@ def opened(essence: Essence) -> Image.Image:
     return Image.open(io.BytesIO(essence.data), formats=(essence.format,))
 
 
-def check(essence: Essence) -> int:
+def checked_cost(essence: Essence) -> int:
     """Return the cost of decoding, in pixels. Raises `Refused` for size, scans or frames, or Pillow's own errors."""
     Image.MAX_IMAGE_PIXELS = PIXELS_MAX if essence.format in ALLOCATED_WHEN_OPENED else None
     picture = opened(essence)

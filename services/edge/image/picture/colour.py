@@ -68,7 +68,10 @@ def _seen(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
 
 
 class _Conversion:
-    """Converts pictures from a profile's colours to sRGB. One for each picture that needs it."""
+    """Converts pictures from a profile's colours to sRGB. One for each picture that needs it.
+
+    `space` is Pillow's mode for the profile's colours. A broken profile raises nearly anything.
+    """
 
     def __init__(self, profile: bytes, space: str) -> None:
         from PIL import ImageCms  # noqa: PLC0415  # most pictures have no profile

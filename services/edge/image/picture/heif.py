@@ -24,7 +24,7 @@ def essence(data: bytes, form: str) -> Essence:
 
 
 def _profile(meta: bytes) -> bytes | None:
-    """Return the profile of the primary picture's code points; None if the decoder finds an ICC profile itself."""
+    """Return the ICC profile of the picture's code points; None for sRGB or none, or if the decoder finds one."""
     at = meta.find(b"colrnclx")
     if at < 0 or b"colrprof" in meta or b"colrrICC" in meta or at + 12 > len(meta):
         return None

@@ -60,7 +60,7 @@ def essence(data: bytes) -> Essence:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield each segment before the end marker: its kind, its bytes, and the compressed data behind it, if a scan's.
+    """Yield each segment up to the end marker: its kind, its bytes, and the compressed data behind it, if a scan's.
 
     A kind is the marker's second byte; the bytes begin with the marker. Raises `Refused` for too many segments, or too
     much filling between them.

@@ -34,7 +34,7 @@ class _Head(NamedTuple):
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a PNG. Raises `Refused` for an animated file, one of too many chunks, or one by Xcode."""
+    """Return the essence of a PNG. Raises `Refused` for an animated file, too many chunks, or Xcode's own form."""
     kept: list[bytes | memoryview] = [MAGIC]
     said: dict[bytes, bytes] = {}
     head, has_pixels, animation = _Head(), False, Animation()
