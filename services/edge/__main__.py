@@ -20,7 +20,8 @@ THREADS_END_WITHIN_S = 1.0
 async def serve(settings: Settings, limits: HttpLimits | None = None) -> bool:
     """Serve until a signal comes, and return True, or until the broker is lost for good, and return False.
 
-    Tests give other limits than production's.
+    The process is ended by force `END_WITHIN_S` after the signal, and `THREADS_END_WITHIN_S` after the return. Raises
+    `BadSetting` if it cannot listen. Tests give other limits than production's.
     """
     lost, draining = asyncio.Event(), asyncio.Event()
     connections_max = connections_for(raise_files_limit())

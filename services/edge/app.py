@@ -91,7 +91,7 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
 
 @asynccontextmanager
 async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> AsyncGenerator[Edge, None]:
-    """Open what the routes work with, in order, and close it in the reverse order."""
+    """Open what the routes work with, in order, and close it in reverse; `lost` and `draining` are as in `app`."""
     videos = configured.video_store(settings.video_store_url)
     scratch = configured.scratch_store(settings.scratch_store_url)
     async with (

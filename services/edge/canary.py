@@ -30,7 +30,7 @@ STREAMS = (
 
 
 class Canary:
-    """The canary of one edge. It is published for as long as the block of `canary` lasts."""
+    """The canary of one edge, whose id is `instance`. It is published for as long as the block of `canary` lasts."""
 
     def __init__(self, broker: Bus, instance: str) -> None:
         self._broker = broker
@@ -63,7 +63,10 @@ class Canary:
         return None
 
     async def publish_until(self, stop: asyncio.Event) -> None:
-        """Publish a canary every `EVERY_S`, until `stop`. A single slow write is retried, and is no failure yet."""
+        """Publish a canary every `EVERY_S`, and look for the streams, until `stop`: `objection` goes by the results.
+
+        A single slow write is retried, and is no failure yet.
+        """
         while not stop.is_set():
             with suppress(Unavailable, Refused):
                 await self._broker.publish(self._subject, b"", within_s=PUBLISH_WITHIN_S)
@@ -72,7 +75,7 @@ class Canary:
             await lifetime.wait(stop, within_s=EVERY_S)
 
     async def _look_for_streams(self) -> None:
-        """Note whether provisioning has made the streams. If the broker does not answer, the last answer stands."""
+        """Note whether all `STREAMS` exist, for `objection`. If the broker does not answer, the last answer stands."""
         try:
             await asyncio.gather(*(self._broker.stream(name, within_s=INFO_WITHIN_S) for name in STREAMS))
             self._provisioned = True
@@ -93,7 +96,7 @@ class Canary:
 
 @asynccontextmanager
 async def canary(broker: Bus, instance: str) -> AsyncGenerator[Canary, None]:
-    """Publish a canary for the length of the block, and give the block the `Canary`."""
+    """Publish a canary for the length of the block, and give the block the `Canary`. `instance` is this edge's id."""
     stop = asyncio.Event()
     made = Canary(broker, instance)
     async with asyncio.TaskGroup() as tasks:

@@ -132,7 +132,7 @@ _HTTP: dict[int, tuple[str, str | None]] = {
 
 
 def on_http(request: _Request, error: HTTPException) -> _Response:
-    """Answer what Litestar itself refuses: unknown paths, wrong methods, bodies over the limit."""
+    """Answer what Litestar itself refuses: unknown paths, wrong methods, bodies over the limit. Its 5xx: `on_ours`."""
     if error.status_code >= 500:
         return on_ours(request, error)
     name, text = _HTTP.get(error.status_code, ("BAD_REQUEST", None))

@@ -97,16 +97,20 @@ class Metrics(Struct, frozen=True, kw_only=True):
 
 
 def unhealthy(began: float, reason: str) -> Health:
-    """Return the health of a service whose broker does not answer, so that nothing else is known."""
+    """Return the health of a service whose broker does not answer, so that nothing else is known.
+
+    `began` is the start of this edge by the monotonic clock, and `reason` a sentence that is safe to show.
+    """
     return Health(status="unhealthy", reasons=[reason], timestamp=time.time(), uptime=_since(began))
 
 
 async def health(
     broker: Bus, clusters: list[ClusterStatus], troubles: list[Trouble], began: float, objection: str | None
 ) -> Health:
-    """Return the health of the service. `objection` is why the broker takes no submission now; None if it does.
+    """Return the health of a service whose broker answers: "healthy", or "degraded" with the reasons.
 
-    `began` is the start of this edge by the monotonic clock. Raises `NotFoundError`, `APIError` or `Unavailable`.
+    `objection` is why the broker takes no submission now, or None; `troubles` are the faults of stores. `began` is
+    the start of this edge by the monotonic clock. Raises `NotFoundError`, `APIError` or `Unavailable`.
     """
     queue = await broker.stream(subjects.JOBS_STREAM)
     state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
@@ -167,5 +171,5 @@ def metrics(health: Health) -> Metrics:
 
 
 def _since(began: float) -> float:
-    """Return the seconds since a time of the monotonic clock."""
+    """Return the seconds since a time of the monotonic clock, to a millisecond."""
     return round(time.monotonic() - began, 3)

@@ -17,32 +17,42 @@ from services.edge.errors import NotFound
 
 
 class JobStatuses:
-    """Reads statuses. `retention_s` is how long after its ending a job is shown. One for the process."""
+    """Reads statuses. One for the process. Every method raises `Unavailable` if the broker does not answer in time.
+
+    `retention_s` is how long after its ending a job is shown that the bucket lacks.
+    """
 
     def __init__(self, broker: Bus, job_log: JobLog, *, retention_s: float) -> None:
         self._broker, self._log, self._retention_s = broker, job_log, retention_s
 
     async def current(self, job_id: str) -> JobStatus:
-        """Return the status of a job. Raises `NotFound` for one that is unknown or ended over `retention_s` ago."""
+        """Return the status of a job; of a job whose status is still in the bucket, however long ago it ended.
+
+        Raises `NotFound` for a job that is unknown, or that the bucket lacks and that ended over `retention_s` ago.
+        """
         in_bucket = await self._in_bucket(job_id)
-        status = await self._beyond(in_bucket, job_id)
+        status = await self._completed_from_log_and_queue(in_bucket, job_id)
         if status is None or (status.ended and in_bucket is None and await self._ended_too_long_ago(job_id)):
             raise NotFound("no such job, or it ended too long ago")
         return status
 
     async def _ended_too_long_ago(self, job_id: str) -> bool:
-        """Return whether the broker stored the ending longer ago than `retention_s`, by the broker's own clock."""
+        """Return whether the broker stored the job's ending over `retention_s` ago, by the broker's own clock.
+
+        False for a job whose ending is not in the log.
+        """
         stored = await self._log.stored_ending(job_id, leader=False)
         return stored is not None and stored.at + self._retention_s < await self._log.now()
 
     async def known(self, job_id: str) -> JobStatus | None:
         """Return the status of a job however long ago it ended, or None if neither bucket, log nor queue has it."""
-        return await self._beyond(await self._in_bucket(job_id), job_id)
+        return await self._completed_from_log_and_queue(await self._in_bucket(job_id), job_id)
 
-    async def _beyond(self, status: JobStatus | None, job_id: str) -> JobStatus | None:
-        """Return the status with what the bucket lacks: from the log, then the last ending, then the queue.
+    async def _completed_from_log_and_queue(self, status: JobStatus | None, job_id: str) -> JobStatus | None:
+        """Return the bucket's `status`, which may be None, with what it lacks; None if the job is unknown everywhere.
 
-        Asked in this order, because a job is in the queue before it is in the log, and in the log before the bucket.
+        A missing status comes from the log's events, then a missing ending from the log, then a missing submission from
+        the queue. The order matters: a job is in the queue before it is in the log, and in the log before the bucket.
         """
         if status is None:
             status = fold_all(logged.event for logged in await self._log.events(job_id))
@@ -55,7 +65,7 @@ class JobStatuses:
         return status
 
     async def _in_bucket(self, job_id: str) -> JobStatus | None:
-        """Return the status in the bucket; None if there is none, or if this version cannot read it."""
+        """Return the status in the bucket; None if there is none, or (logged) if this version cannot read it."""
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         try:
             return None if stored is None else wire.status_in(stored)

@@ -25,7 +25,7 @@ from contracts.process import log
 from contracts.record import video_record_name
 from contracts.status import JobStatus
 from contracts.stores import Store, Trouble
-from services.edge.body.idempotency import Identity, fresh, repeatable
+from services.edge.body.idempotency import Identity, keyed_identity, new_identity
 from services.edge.errors import AlreadyFinished, Busy, KeyReused, OutcomeUnknown
 from services.edge.job_status import JobStatuses
 from services.edge.resources.spool import Spool
@@ -38,7 +38,8 @@ INPUT_TAG_BYTES = 4
 class Jobs:
     """The jobs of the service as one edge sees them. One for the process.
 
-    `retention_s` is how long after its ending a job's status is shown.
+    `retention_s` is how long after its ending a job's status is shown. Methods raise `Unavailable` if the broker does
+    not answer in time, and `OSError` if a store fails.
     """
 
     def __init__(self, broker: Bus, videos: Store, scratch: Store, *, retention_s: float) -> None:
@@ -58,10 +59,7 @@ class Jobs:
         return found
 
     async def check_for_room(self) -> None:
-        """Raise `Busy` or `Unavailable` if a job would be refused now: backpressure before the work on its image.
-
-        The broker itself decides when the job is published.
-        """
+        """Raise `Busy` for a full queue, `Unavailable` for a store at fault; the broker decides anew at `publish`."""
         for trouble in await self.troubles():
             raise Unavailable(str(trouble))
         queue = await self._broker.stream(subjects.JOBS_STREAM)
@@ -69,32 +67,32 @@ class Jobs:
             raise await self._busy(queue)
 
     async def _busy(self, queue: StreamInfo) -> Busy:
-        """Return the refusal for a full queue, with an estimate when a place may be free."""
+        """Return, not raise, the refusal for a full queue, with an estimate when a place may be free."""
         allowed = queue.config.max_msgs or 0
         # A job may have ended since the broker refused this one; even so the refusal says that the queue is full.
         return Busy(max(queue.state.messages, allowed), allowed, await self._retry_after.seconds())
 
     async def troubles(self) -> list[Trouble]:
-        """Return the faults for which an input could not be stored now, or the video later."""
+        """Return the faults for which an input could not be stored now, or the video later; empty if there are none."""
         found = await asyncio.gather(self._scratch.trouble(), self._videos.trouble())
         return [trouble for trouble in found if trouble is not None]
 
     async def identify(self, key: str | None, request: JobRequest, inline: Spool | None = None) -> Identity:
         """Return the job that a submission means: a new one, or under a key always the same one.
 
-        `inline` is the image's `data:` URI, if that was taken out of the request. Raises `Unavailable`.
+        `inline` is the image's `data:` URI, if that was taken out of the request.
         """
         if key is None:
-            return fresh()
+            return new_identity()
         stored = await self._broker.get(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET)
         if stored is None:
             raise Unavailable("no secret to derive ids from: the broker is not provisioned")
-        return await asyncio.to_thread(repeatable, stored.data, key, request, inline)
+        return await asyncio.to_thread(keyed_identity, stored.data, key, request, inline)
 
     async def is_repeat(self, identity: Identity) -> bool:
-        """Return whether the same request was accepted before under the same key.
+        """Return whether the same request was accepted before under the same key; False without a key.
 
-        Raises `KeyReused` if another request was accepted under the key.
+        Raises `KeyReused` if another request was accepted under the key, or one that cannot be read.
         """
         if identity.fingerprint is None:
             return False
@@ -109,10 +107,9 @@ class Jobs:
     async def publish(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
         """Store the input and publish the job. Return False if another submission of the same id was accepted first.
 
-        Each submission under a key has an input file of its own, which is deleted again if the job is not accepted.
-        Only if the outcome is unknown does the file stay: the job may have been accepted with it.
-
-        Raises `Busy` or `OutcomeUnknown`.
+        A seed is drawn if the request has none. Each submission under a key has an input file of its own, which is
+        deleted again if the job is not accepted, but stays if the outcome is unknown: the job may need it.
+        Raises `Busy`, or `OutcomeUnknown` in place of `Unavailable`.
         """
         job_id, job = identity.job_id, accept(request, seed=secrets.randbelow(SEED_MAX + 1))
         submitted = JobSubmitted(
@@ -124,14 +121,17 @@ class Jobs:
         )
         name = input_name(job_id, submitted.input_tag)
         await self._scratch.write(name, png)
-        if await self._is_accepted(submitted, name):
+        if await self._enqueue(submitted, input_file=name):
             log.get().info("job_accepted", job_id=job_id, num_frames=job.num_frames, steps=job.infer_steps)
             return True
         await self._scratch.delete(name)
         return False
 
-    async def _is_accepted(self, submitted: JobSubmitted, name: str) -> bool:
-        """Publish the job, and return whether this submission is the one that was accepted under its id."""
+    async def _enqueue(self, submitted: JobSubmitted, *, input_file: str) -> bool:
+        """Publish the job, and return whether this submission is the one that was accepted under its id.
+
+        Raises `OutcomeUnknown`, or `Busy`, for which the input file is deleted first.
+        """
         job_id = submitted.job_id
         try:
             if await self._log.queue.add(submitted, within_s=PUBLISH_WITHIN_S):
@@ -139,7 +139,7 @@ class Jobs:
         except SubjectFull:
             pass
         except StreamFull as error:
-            await self._scratch.delete(name)
+            await self._scratch.delete(input_file)
             raise await self._busy(await self._broker.stream(subjects.JOBS_STREAM)) from error
         except Unavailable as error:
             log.get().warning("submission_unanswered", job_id=job_id, error=str(error))
@@ -147,7 +147,7 @@ class Jobs:
         return await self._is_ours(submitted)
 
     async def _is_ours(self, submitted: JobSubmitted) -> bool:
-        """Return whether the accepted submission is this one, stored by an earlier try whose answer was lost."""
+        """Return whether the accepted submission is this one, stored by an earlier try. Raises `OutcomeUnknown`."""
         try:
             return await self._log.submission(submitted.job_id) == submitted
         except wire.Undecodable:
@@ -156,7 +156,10 @@ class Jobs:
             raise OutcomeUnknown(submitted.job_id) from error
 
     async def status(self, job_id: str) -> JobStatus:
-        """Return the status of a job, even while the state service lags or is away. Raises `NotFound`."""
+        """Return the status of a job, even while the state service lags or is away. Raises `NotFound`.
+
+        A job in the queue has its `queue_position`. `video_url` is None if the video's file is gone.
+        """
         status = await self._statuses.current(job_id)
         if status.results is not None and not await self._videos.exists(video_name(job_id)):
             return replace(status, results=replace(status.results, video_url=None))
@@ -165,11 +168,11 @@ class Jobs:
         return replace(status, queue_position=await self._log.queue.position(job_id))
 
     async def known(self, job_id: str) -> JobStatus | None:
-        """Return the status of a job however long ago it ended, or None if nothing has it."""
+        """Return the status of a job however long ago it ended; None if neither bucket, log nor queue has it."""
         return await self._statuses.known(job_id)
 
     async def cancel(self, job_id: str) -> None:
-        """End the job as cancelled, for good. Raises `NotFound` or `AlreadyFinished`."""
+        """End the job as cancelled, for good, and delete its files. Raises `NotFound` or `AlreadyFinished`."""
         status = await self._statuses.current(job_id)
         if not status.ended:
             ending = JobCancelled(job_id=job_id, at=time.time())

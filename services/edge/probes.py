@@ -62,7 +62,10 @@ async def metrics(request: _Request, edge: Edge) -> Response[Any]:
 
 
 async def _health(edge: Edge) -> health.Health:
-    """Return the health of the service. A broker that cannot answer is not asked: each question would time out."""
+    """Return the health of the service; "unhealthy", and no error, if the broker does not answer in `HEALTH_WITHIN_S`.
+
+    A broker that is known to be away is not asked: each question would time out.
+    """
     objection = edge.canary.objection
     if objection is not None and (edge.canary.lasting is not None or not edge.broker.connected):
         return health.unhealthy(edge.began, objection)

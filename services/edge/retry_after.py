@@ -31,14 +31,18 @@ RETRY_AFTER_S_MIN, RETRY_AFTER_S_MAX = 2, 600
 
 
 class RetryAfter:
-    """Keeps the latest estimate for `KEPT_S`. One for the process."""
+    """Keeps the latest estimate for `KEPT_S`. One for the process. `clusters` looks up the live clusters."""
 
     def __init__(self, broker: Bus, log: JobLog, clusters: Callable[[], Awaitable[list[ClusterStatus]]]) -> None:
         self._broker, self._log, self._clusters = broker, log, clusters
         self._kept_until, self._seconds = 0.0, RETRY_AFTER_S
 
     async def seconds(self) -> int:
-        """Return in how many seconds a place may be free; `RETRY_AFTER_S` if nothing is known."""
+        """Return in how many whole seconds a place may be free, between `RETRY_AFTER_S_MIN` and `RETRY_AFTER_S_MAX`.
+
+        The broker is asked if the estimate is older than `KEPT_S`. If no answer comes within `ESTIMATED_WITHIN_S`, the
+        last estimate stands, and `RETRY_AFTER_S` before the first one.
+        """
         if time.monotonic() < self._kept_until:
             return self._seconds
         self._kept_until = time.monotonic() + KEPT_S  # set first, so that no other request asks too
@@ -49,7 +53,11 @@ class RetryAfter:
         return self._seconds
 
     async def _estimated(self) -> float:
-        """Return the seconds until the first of the running jobs ends."""
+        """Return the seconds until the first of up to `RUNNING_ASKED_MAX` running jobs ends.
+
+        Without clusters that is `NOBODY_WORKS_S`. If the end of no job is known, it is the time of a whole job, or
+        `RETRY_AFTER_S`. Raises `Unavailable` or `APIError`.
+        """
         clusters = await self._clusters()
         if not clusters:
             return NOBODY_WORKS_S
@@ -60,7 +68,11 @@ class RetryAfter:
         return min(known, default=RETRY_AFTER_S if usual_s is None else usual_s)
 
     async def _left_s(self, job_id: str, usual_s: float | None) -> float | None:
-        """Return the seconds until a running job ends; None if that is unknown. `usual_s` is a whole job's time."""
+        """Return the seconds until a running job ends; None if it has ended, or if too little is known.
+
+        `usual_s` is the time of a whole job, or None: it is returned for a job whose start or status cannot be read,
+        and less what is done for one that is below `MEASURED_PROGRESS_MIN`.
+        """
         started = await self._log.last_start(job_id)
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         if started is None or stored is None:
@@ -78,7 +90,7 @@ class RetryAfter:
         return None if usual_s is None else max(0.0, usual_s * (1 - start.progress) - running_s)
 
     async def _usual_s(self) -> float | None:
-        """Return the seconds that the latest successful attempt took; None if no attempt has been measured."""
+        """Return the seconds that the latest successful attempt took; None if none is in the log, or has no times."""
         stored = await self._log.last_success()
         if stored is None:
             return None

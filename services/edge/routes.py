@@ -23,7 +23,7 @@ from services.edge.errors import Gone, Invalid, NotFound
 from services.edge.http.middleware import VIDEOS
 from services.edge.http.sender import check_sender
 from services.edge.payloads import SMALL_BODY_BYTES_MAX, Accepted, Ask, Cancelled
-from services.edge.submit import submit as accept
+from services.edge.submit import accept_submission
 
 AN_ID = "a job's id is 32 lower-case hex characters, as the submission was answered with"
 
@@ -33,9 +33,12 @@ _VIDEO = re.compile(r"([0-9a-f]{32})\.mp4")
 
 @post("/video/submit", status_code=202, request_max_body_size=SUBMISSION_BYTES_MAX)
 async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
-    """Accept a job, and answer with its id."""
+    """Accept a job, and answer 202 with its id, and `Idempotent-Replayed` if its key made the job before.
+
+    Raises what `check_sender` and `accept_submission` raise.
+    """
     check_sender(request, edge.origins)
-    receipt = await accept(edge, request.stream(), request.headers.get("idempotency-key"))
+    receipt = await accept_submission(edge, request.stream(), request.headers.get("idempotency-key"))
     headers = {"Location": f"/video/status/{receipt.job_id}"}
     if receipt.is_replay:
         headers["Idempotent-Replayed"] = "true"
@@ -44,13 +47,13 @@ async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
 
 @post("/video/status", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
 async def status(request: _Request, edge: Edge) -> JobStatus:
-    """Answer with the status of the job that the body names."""
+    """Answer with the status of the job that the body names. Raises `Invalid` or `NotFound`."""
     return await edge.jobs.status(await _asked_id(request, edge))
 
 
 @get("/video/status/{job_id:str}")
 async def status_at(job_id: str, edge: Edge) -> JobStatus:
-    """Answer with the status of the job that the path names."""
+    """Answer with the status of the job that the path names. Raises `Invalid` or `NotFound`."""
     if not is_job_id(job_id):
         raise Invalid([Objection("id", f"id was {job_id[:ECHO_CHARS_MAX]}; {AN_ID}")])
     log.note(job_id=job_id)
@@ -59,14 +62,17 @@ async def status_at(job_id: str, edge: Edge) -> JobStatus:
 
 @post("/video/cancel", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
 async def cancel(request: _Request, edge: Edge) -> Cancelled:
-    """Cancel the job that the body names."""
+    """Cancel the job that the body names, for good. Raises `Invalid`, `NotFound` or `AlreadyFinished`."""
     await edge.jobs.cancel(await _asked_id(request, edge))
     return Cancelled()
 
 
 @route(VIDEOS + "{name:str}", http_method=["GET", "HEAD"])
 async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
-    """Answer with a job's video, or a part of it."""
+    """Answer with a job's video, or a part of it; `name` is the job's id and `.mp4`.
+
+    Raises `NotFound`, `Gone` for the removed video of a job that succeeded, or `Damaged` or `NoSuchPart`.
+    """
     if (match := _VIDEO.fullmatch(name)) is None:
         raise NotFound("no such video")
     log.note(job_id=match[1])

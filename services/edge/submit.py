@@ -30,15 +30,15 @@ class Receipt(Struct, frozen=True):
     is_replay: bool = False
 
 
-async def submit(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | None) -> Receipt:
+async def accept_submission(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | None) -> Receipt:
     """Turn a request's body into an accepted job. `key_header` is its `Idempotency-Key` header, or None.
 
     The steps: parse, identify, is it a repeat, objections, room, image, publish. Each one may end the submission.
 
-    Raises `Invalid`, `ImageRefused`, `KeyReused`, `Busy`, `Overloaded`, `OutcomeUnknown` or `Unavailable`.
+    Raises `Invalid`, `ImageRefused`, `KeyReused`, `Busy`, `Overloaded`, `OutcomeUnknown`, `Unavailable` or `OSError`.
     """
     with edge.bodies.spool() as body, edge.bodies.spool() as uri, edge.bodies.spool() as png:
-        submission = await edge.bodies.read(pieces, body, uri)
+        submission = await edge.bodies.read_submission(pieces, body, uri)
         key = None if key_header is None else key_in(key_header)
         identity = await edge.jobs.identify(key, submission.request, submission.inline)
         log.note(job_id=identity.job_id)
@@ -49,19 +49,20 @@ async def submit(edge: Edge, pieces: AsyncIterator[bytes], key_header: str | Non
             raise Invalid(wrong)
         await _write_image(edge, submission, png, before_work=edge.jobs.check_for_room)
         async with edge.bodies.memory.claim(png.size_bytes):
-            with png.mapped() as pixels:
-                request = _sized(submission.request, clusters, pixels)
-                is_first = await edge.jobs.publish(request, pixels, identity)
+            with png.mapped() as png_bytes:
+                request = _with_auto_size_resolved(submission.request, clusters, png_bytes)
+                is_first = await edge.jobs.publish(request, png_bytes, identity)
         # Another submission of the same id was published meanwhile: is it the same request?
         is_replay = not is_first and await edge.jobs.is_repeat(identity)
         return Receipt(identity.job_id, is_replay=is_replay)
 
 
 async def _write_image(edge: Edge, submission: Submission, png: Spool, *, before_work: BeforeRequest) -> None:
-    """Write the image of a submission to `png`.
+    """Fetch the image of a submission, unless its URL holds it, and write it to `png`, normalised. Drop the original.
 
     `before_work` is awaited as late as possible, right before the image is fetched or decoded. A fetch has its turn by
-    then, however long that took, so that nothing is fetched for a job that would be refused.
+    then, however long that took, so that nothing is fetched for a job that would be refused. Raises `ImageRefused`,
+    `Overloaded`, and what `before_work` raises.
     """
     url = submission.request.image_url
     with edge.bodies.spool() as source:
@@ -76,7 +77,7 @@ async def _write_image(edge: Edge, submission: Submission, png: Spool, *, before
         image.close()
 
 
-def _sized(request: JobRequest, clusters: list[ClusterStatus], png: mmap) -> JobRequest:
-    """Return the request with the size that `auto` means for its image, if all clusters would mean the same."""
-    size = size_for_all(clusters, *png_size(png)) if request.image_size == AUTO else None
+def _with_auto_size_resolved(request: JobRequest, clusters: list[ClusterStatus], png_bytes: mmap) -> JobRequest:
+    """Return the request with the size that `auto` means for its image; as it is if clusters would differ in it."""
+    size = size_for_all(clusters, *png_size(png_bytes)) if request.image_size == AUTO else None
     return request if size is None else replace(request, image_size=size)

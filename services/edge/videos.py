@@ -37,6 +37,8 @@ class Videos:
     async def serve(self, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
         """Return the answer with a job's video: the whole (200), one range (206), or none if unchanged (304).
 
+        To HEAD the answer has no body. `headers` are the request's, with names in lower case; a `Range` that is not one
+        range of bytes counts as none. The first answer waits until the whole file has been hashed.
         Raises `Damaged`, `NoSuchPart` or `FileNotFoundError`.
         """
         name = video_name(job_id)
@@ -63,7 +65,10 @@ class Videos:
         )
 
     async def _check(self, job_id: str, file: File) -> None:
-        """Compare a video with its record, by size and SHA-256. Raises `Damaged`."""
+        """Compare a video with its record, by size and SHA-256, and note its ETag as checked. Raises `Damaged`.
+
+        A video without a readable record passes.
+        """
         made = await self._as_made(job_id)
         if made is not None:
             if file.size_bytes != made.size_bytes:
@@ -75,7 +80,7 @@ class Videos:
         self._checked[job_id] = file.etag
 
     async def _as_made(self, job_id: str) -> JobSucceeded | None:
-        """Return the record of a video's making; None if there is no record, or none that can be read."""
+        """Return the record of a video's making; None if there is no record, or none that can be read (logged)."""
         content = await self._store.read(video_record_name(job_id))
         try:
             ending = None if content is None else wire.decode_record(content).ending
@@ -93,12 +98,15 @@ class Videos:
 
 
 def _counts(headers: dict[str, str], etag: str) -> bool:
-    """Return whether the headers ask for a range of the file with this ETag."""
+    """Return whether the headers ask for a range, and by `If-Range` for one of the file with this quoted ETag."""
     return "range" in headers and headers.get("if-range", etag) == etag
 
 
 def _part(asked: str, whole: range) -> range | None:
-    """Return the bytes that a `Range` header asks for: empty if beyond the end, None if malformed or several ranges."""
+    """Return the bytes of the `whole` that a `Range` header asks for: empty if beyond the end, None to ignore it.
+
+    A header is ignored that is malformed or has several ranges.
+    """
     match = _RANGE.fullmatch(asked.strip())
     if match is None or match[0] == "bytes=-":
         return None

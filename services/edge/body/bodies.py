@@ -42,7 +42,7 @@ class Submission:
 
 
 class Bodies:
-    """Reads bodies. One for the process. `memory` and `disk` are what all bodies and images share."""
+    """Reads bodies. One for the process. `memory`, of `bytes_max`, and `disk` are what all bodies and images share."""
 
     def __init__(self, bytes_max: int = BODIES_BYTES_MAX) -> None:
         self.memory = Budget(bytes_max, within_s=SHARE_WITHIN_S)
@@ -52,17 +52,18 @@ class Bodies:
         """Return a new spool, whose block the caller enters."""
         return Spool(self.disk)
 
-    async def read(self, pieces: AsyncIterator[bytes], body: Spool, text: Spool) -> Submission:
-        """Return the submission in these pieces. `body` holds the body, and `text` the `data:` URI in a large one.
+    async def read_submission(self, pieces: AsyncIterator[bytes], body: Spool, text: Spool) -> Submission:
+        """Return the submission in these pieces of a body.
 
-        Raises `Invalid` or `Overloaded`.
+        `body` and `text` are empty spools: `body` takes the body, and `text` the `data:` URI in a large one. A large
+        body waits for memory, and is dropped once it is parsed. Raises `Invalid` or `Overloaded`.
         """
         async for piece in pieces:
             await body.add(piece)
         if (few := body.in_memory) is not None:
             return Submission(parse(few))
         async with self.memory.claim(READER_BYTES + COPIES * body.size_bytes):
-            answer = await _read(body, text)
+            answer = await _parsed_by_child(body, text)
         body.close()
         if answer.request is None:
             raise Invalid(answer.objections)
@@ -72,8 +73,11 @@ class Bodies:
         return Submission(answer.request, text)
 
 
-async def _read(body: Spool, text: Spool) -> body_reader.Answer:
-    """Have a child parse the body, and return the child's answer. Raises `Invalid` or `Overloaded`."""
+async def _parsed_by_child(body: Spool, text: Spool) -> body_reader.Answer:
+    """Have a child parse the body, and return the child's answer. An inline image goes to the file of `text`.
+
+    Raises `Invalid` for a body that takes too much computing, or `Overloaded`, also after `READ_WITHIN_S`.
+    """
     descriptors = ((await body.file()).fileno(), (await text.file()).fileno())
     async with child("services.edge.body.body_reader", *map(str, descriptors), files=descriptors) as process:
         try:

@@ -34,7 +34,10 @@ class Answer(Struct, frozen=True):
 
 
 def main(body: int, text: int) -> None:
-    """Parse the body in one descriptor, within limits, and print the answer."""
+    """Parse the body in the descriptor `body`, and print an `Answer` as JSON. Limits this process for good.
+
+    An inline image goes to the descriptor `text`.
+    """
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=TEXT_BYTES_MAX)
     try:
         answer = read(body, text)
@@ -46,7 +49,10 @@ def main(body: int, text: int) -> None:
 
 
 def read(body: int, text: int) -> Answer:
-    """Parse the body in one descriptor, and write an inline image to the other one. Raises `Invalid`."""
+    """Parse the body in the descriptor `body`, and write the `data:` URI of an inline image to the descriptor `text`.
+
+    Raises `Invalid`.
+    """
     request = parse(mmap.mmap(body, 0, access=mmap.ACCESS_READ))
     if not is_inline(request.image_url):
         return Answer(request)

@@ -4,7 +4,6 @@ A table has the names that other services use for the same field; misspelled nam
 """
 
 import re
-from collections.abc import Iterable
 from difflib import get_close_matches
 
 from contracts.job import FPS, JobRequest
@@ -63,18 +62,19 @@ _NOTE_OF = {_plain(name): note for note, names in _NOTES.items() for name in nam
 def no_field(name: str, shown: str) -> str:
     """Return the sentence that refuses an unknown field, with a suggestion if there is one.
 
-    `name` is the field as it was sent, and `shown` the same cut to what an answer may echo.
+    `name` is the field as it was sent, and `shown` the same cut to what an answer may echo. A name longer than
+    `NAME_CHARS_MAX` gets no suggestion.
     """
-    if len(name) > NAME_CHARS_MAX or (meant := nearest(name)) is None:
+    if len(name) > NAME_CHARS_MAX or (meant := _nearest(name)) is None:
         return f"{shown} is not a field"
     note = _NOTE_OF.get(_plain(name))
     return f"{shown} is not a field; did you mean {meant}?" + (f" ({note})" if note else "")
 
 
-def nearest(name: str, fields: Iterable[str] = _MEANT) -> str | None:
-    """Return the known field to which this name is nearest; None if the name is like none of `fields`."""
+def _nearest(name: str) -> str | None:
+    """Return the known field whose name, or name elsewhere, is this one or similar; None if none is."""
     plain = _plain(name)
     if plain in _MEANT:
         return _MEANT[plain]
-    found = get_close_matches(plain, fields, n=1, cutoff=SIMILARITY_MIN)
+    found = get_close_matches(plain, _MEANT, n=1, cutoff=SIMILARITY_MIN)
     return _MEANT[found[0]] if found else None

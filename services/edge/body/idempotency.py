@@ -32,8 +32,8 @@ class Identity(Struct, frozen=True):
     fingerprint: str | None = None
 
 
-def fresh() -> Identity:
-    """Return the identity of a submission without a key."""
+def new_identity() -> Identity:
+    """Return a random identity, for a submission without a key."""
     return Identity(uuid.uuid4().hex)
 
 
@@ -48,11 +48,11 @@ def key_in(header: str) -> str:
     return key
 
 
-def repeatable(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
+def keyed_identity(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
     """Return the id of the job that a key means, and a fingerprint of the request, taken before a seed is drawn.
 
     Both are HMACs: neither the key nor a guessable prompt can be read out of them. `inline`, the image's `data:` URI if
-    it was taken out of the request, counts as if it still stood there.
+    it was taken out of the request, counts as if it still stood there; it has its file.
     """
     job_id = _keyed(secret, b"key", [key.encode()])[: 2 * JOB_ID_BYTES]
     text = msgspec.json.encode(request)

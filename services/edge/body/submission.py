@@ -38,13 +38,13 @@ _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
 def _is_whole(kind: msgspec.inspect.Type) -> bool:
-    """Return whether a field takes a whole number."""
+    """Return whether a field of this type takes a whole number."""
     kinds = kind.types if isinstance(kind, msgspec.inspect.UnionType) else (kind,)
     return any(isinstance(each, msgspec.inspect.IntType) for each in kinds)
 
 
 def _members(name: str, *, closed: bool) -> type[Struct]:
-    """Return a struct that holds the known fields undecoded. A `closed` one refuses unknown fields."""
+    """Return a struct type of this name for the known fields, undecoded. A `closed` one refuses unknown fields."""
     members = [(field, Raw | UnsetType, UNSET) for field in _FIELDS]
     return msgspec.defstruct(name, members, forbid_unknown_fields=closed)
 
@@ -67,7 +67,10 @@ WHOLE_FLOAT_MAX = 2**53
 
 
 def parse(body: bytes | mmap) -> JobRequest:
-    """Return the request in a JSON body; a field that is null counts as left out. Raises `Invalid`."""
+    """Return the request in a JSON body; a field that is null counts as left out.
+
+    Raises `Invalid` with all faulty fields, or for a body that is no JSON object in UTF-8.
+    """
     try:
         return _parsed(body)
     except NotJson as error:
@@ -125,7 +128,10 @@ def _converted(name: str, kind: Any, raw: Raw) -> object:
 
 
 def _value(name: str, raw: Raw) -> object:
-    """Return a member's value, with aliases resolved. Raises an exception of `_UNREADABLE`."""
+    """Return a member's value: a prompt stripped, a solver's alias resolved, a whole float (20.0) as an `int`.
+
+    Raises an exception of `_UNREADABLE`, also for a value over `VALUE_BYTES_MAX` that is no inline image.
+    """
     text = memoryview(raw)
     if len(text) > VALUE_BYTES_MAX and not (name == PICTURE and _INLINE.match(text)):
         raise msgspec.ValidationError
@@ -151,7 +157,7 @@ def _shown(name: str, raw: Raw) -> str:
 
 
 def _contradictions(request: JobRequest) -> list[Objection]:
-    """Return objections to fields that are valid one by one but not together."""
+    """Return objections to fields that are valid one by one but not together; empty if there are none."""
     wrong: list[Objection] = []
     if request.start_step >= request.end_step:
         wrong.append(

@@ -40,9 +40,10 @@ _OPENING = re.compile(rb"\s*+\{")
 
 
 def unknown_fields(text: Body) -> list[Objection]:
-    """Return objections to the unknown fields of a well-formed object.
+    """Return objections to the unknown fields of a JSON object in UTF-8, with suggestions; empty if all are known.
 
-    The first `UNKNOWN_NAMED_MAX` fields are named, the others counted. An object nested too deep is an objection too.
+    Each of the first `UNKNOWN_NAMED_MAX` names has one, cut to `ECHO_CHARS_MAX`; one to `body` counts the others. At a
+    value that nests deeper than `LEVELS_MAX` the search ends, with an objection to `body`.
     """
     named: dict[bytes, Objection] = {}
     more, stopped_at = 0, 0
@@ -68,7 +69,7 @@ def unknown_fields(text: Body) -> list[Objection]:
 
 
 def _first_member(text: Body) -> int:
-    """Return the place of the first member of an object."""
+    """Return the place of the first member, in bytes, of a text that is a JSON object."""
     opening = _OPENING.match(text)
     assert opening is not None  # noqa: S101  # it was decoded as an object
     return opening.end()

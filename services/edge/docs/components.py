@@ -75,7 +75,7 @@ def components() -> Json:
 
 
 def refusals(*statuses: int) -> Json:
-    """Return references to the answers of these statuses."""
+    """Return references to the refusals of these statuses, by status."""
     return {str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses}
 
 

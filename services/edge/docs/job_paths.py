@@ -14,17 +14,18 @@ _TEXT = {"type": "string"}
 
 
 def job_paths() -> Json:
-    """Return the paths of the routes in `routes`, and what each one is answered with."""
+    """Return the path items of the routes in `routes`, by path: each method's parameters, bodies and answers."""
     return {
-        "/video/submit": {"post": _submit()},
-        "/video/status": {"post": _status()},
-        "/video/status/{id}": {"get": _status_at()},
-        "/video/cancel": {"post": _cancel()},
+        "/video/submit": {"post": _submit_post()},
+        "/video/status": {"post": _status_post()},
+        "/video/status/{id}": {"get": _status_get()},
+        "/video/cancel": {"post": _cancel_post()},
         "/videos/{id}.mp4": {"get": _video_get(), "head": _video_head()},
     }
 
 
-def _submit() -> Json:
+def _submit_post() -> Json:
+    """Return the OpenAPI operation that submits a job."""
     meaning = "Accepted means stored. The picture is fetched and checked first: a bad one is refused with the reason."
     unknown = UnavailableBody("UNAVAILABLE", "no answer in time, so it is unknown whether the job was accepted", JOB_ID)
     accepted = answer("The job is accepted.", accepted=Accepted(JOB_ID), headers=("Location", "Idempotent-Replayed"))
@@ -49,6 +50,7 @@ def _submit() -> Json:
 
 
 def _idempotency_key() -> Json:
+    """Return the parameter for the header `Idempotency-Key`."""
     meaning = (
         "A key of the client's own, quoted or bare. The same key with the same request means the same job and never "
         "a second one: the repeat is answered 202 with the same id. With another request it is refused with 422. "
@@ -59,7 +61,7 @@ def _idempotency_key() -> Json:
 
 
 def _links() -> Json:
-    """Return the operations that take the id in the answer to a submission."""
+    """Return the OpenAPI links of the answer 202: how the id in it becomes a parameter or the body of what follows."""
     job_id = "$response.body#/requestId"
     return {
         "its status": {"operationId": "jobStatusAt", "parameters": {"id": job_id}},
@@ -68,7 +70,8 @@ def _links() -> Json:
     }
 
 
-def _status() -> Json:
+def _status_post() -> Json:
+    """Return the OpenAPI operation that asks for a status by an id in the body."""
     return {
         **operation("jobStatus", "jobs", "How a job stands", "Known from the moment of the 202 on."),
         "requestBody": body(Ask, {"ask": {"requestId": JOB_ID}}, SMALL_BODY_BYTES_MAX),
@@ -79,7 +82,8 @@ def _status() -> Json:
     }
 
 
-def _status_at() -> Json:
+def _status_get() -> Json:
+    """Return the OpenAPI operation that asks for a status by an id in the path."""
     return {
         **operation("jobStatusAt", "jobs", "How a job stands, by its own address"),
         "parameters": [path("id", _ID, JOB_ID)],
@@ -90,7 +94,8 @@ def _status_at() -> Json:
     }
 
 
-def _cancel() -> Json:
+def _cancel_post() -> Json:
+    """Return the OpenAPI operation that cancels a job."""
     meaning = "From the answer on the job is cancelled for good and no video will appear. Asked again: the same answer."
     return {
         **operation("cancelJob", "jobs", "Cancel a job, waiting or running", meaning),
@@ -103,6 +108,7 @@ def _cancel() -> Json:
 
 
 def _video_get() -> Json:
+    """Return the OpenAPI operation that gets a video or a part of it."""
     video: Json = {"content": {"video/mp4": {"schema": {"type": "string", "format": "binary"}}}}
     return {
         **operation("video", "videos", "A succeeded job's video", "One range at a time, by which players seek."),
@@ -112,6 +118,7 @@ def _video_get() -> Json:
 
 
 def _video_head() -> Json:
+    """Return the OpenAPI operation that asks for the headers of a video."""
     return {
         **operation("videoHead", "videos", "What GET would answer, without the video"),
         "parameters": _video_parameters(),
@@ -120,6 +127,7 @@ def _video_head() -> Json:
 
 
 def _video_parameters() -> list[Json]:
+    """Return the parameters of both operations on a video: the id, `Range`, `If-Range`, `If-None-Match`."""
     etag = '"23cace-18a0f5"'
     return [
         path("id", _ID, JOB_ID),
@@ -130,7 +138,7 @@ def _video_parameters() -> list[Json]:
 
 
 def _video_answers(video: Json) -> Json:
-    """Return the answers with a video. `video` is their content, empty for HEAD."""
+    """Return the answers 200, 206 and 304, by status. `video` has the `content` of the first two, empty for HEAD."""
     always = ("ETag", "Accept-Ranges", "Cache-Control")
     part = headers_of(*always, "Content-Length", "Content-Range")
     return {

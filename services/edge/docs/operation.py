@@ -26,7 +26,7 @@ def body(struct: type[Struct], examples: dict[str, Json], max_bytes: int) -> Jso
 
 
 def answer(meaning: str, *, headers: tuple[str, ...] = (), **examples: Struct) -> Json:
-    """Return an answer in JSON whose schema is that of its examples, all of one struct."""
+    """Return an answer in JSON with its examples, at least one, all of one struct, whose schema is the answer's."""
     values = {name: msgspec.to_builtins(example) for name, example in examples.items()}
     shape = ref(type(next(iter(examples.values()))))
     content = {"application/json": {"schema": shape, "examples": _named(values)}}
@@ -34,7 +34,7 @@ def answer(meaning: str, *, headers: tuple[str, ...] = (), **examples: Struct) -
 
 
 def word(meaning: str, status: str) -> Json:
-    """Return an answer that is always the same: a status."""
+    """Return an answer in JSON that is always the same: `{"status": status}`."""
     schema = {"type": "object", "properties": {"status": {"const": status}}, "required": ["status"]}
     content = {"application/json": {"schema": schema, "examples": _named({status: {"status": status}})}}
     return {"description": meaning, "headers": headers_of(), "content": content}
@@ -52,7 +52,7 @@ def header(name: str, meaning: str, schema: Json, example: str | None = None) ->
 
 
 def path(name: str, schema: Json, example: str) -> Json:
-    """Return a part of the path as a parameter."""
+    """Return a parameter that is a part of the path."""
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
 
 

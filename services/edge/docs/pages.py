@@ -58,7 +58,7 @@ def _file(kind: str, content: bytes) -> _File:
 
 
 def _read(name: str) -> bytes:
-    """Return the content of a file in `files/`."""
+    """Return the content of a file in `files/`. Raises `FileNotFoundError`."""
     return files("services.edge.docs").joinpath("files", name).read_bytes()
 
 
@@ -86,7 +86,7 @@ async def openapi(request: _Request) -> Response[Any]:
 
 @get("/docs/{name:str}")
 async def shipped(request: _Request, name: str) -> Response[Any]:
-    """Answer with a file that the page is made of. Raises `NotFound`."""
+    """Answer with a file that the page is made of. Raises `NotFound` for any other name."""
     if name not in _SHIPPED:
         raise NotFound("no such page")
     return _SHIPPED[name].answer(request)

@@ -34,7 +34,10 @@ def ref(struct: type[Struct]) -> Json:
 
 
 def _described(struct: type[Struct], schema: Json) -> Json:
-    """Return the schema with its fields' meanings, and without the struct's docstring, which is for developers."""
+    """Return a struct's schema with its fields' meanings, as it is submitted or answered.
+
+    The struct's docstring, which is for developers, is left out.
+    """
     properties: dict[str, Json] = schema["properties"]
     for name, meaning in MEANINGS[struct].items():
         properties[name] = {**_portable(properties[name]), "description": meaning}
@@ -60,7 +63,10 @@ def _portable(schema: Json) -> Json:
 
 
 def _as_submitted(schema: Json) -> Json:
-    """Return the schema of a submission with what the parser accepts beyond the struct: `data:`, aliases, null."""
+    """Return the schema of a submission with what the parser accepts beyond the struct: `data:`, aliases, null.
+
+    The schema's own properties are changed in place.
+    """
     properties: dict[str, Json] = schema["properties"]
     properties["image_url"]["maxLength"] = DATA_URI_CHARS_MAX
     properties["sample_solver"]["enum"] = [*properties["sample_solver"]["enum"], *SOLVER_ALIASES]
@@ -81,7 +87,7 @@ def _or_null(schema: Json) -> Json:
 
 
 def _as_answered(schema: Json) -> Json:
-    """Return the schema of an answer: every field is required, and none has a default."""
+    """Return the schema of an answer: every field is required. Defaults are removed from its properties in place."""
     properties: dict[str, Json] = schema["properties"]
     for one in properties.values():
         one.pop("default", None)

@@ -12,28 +12,30 @@ _TEXT = {"type": "string"}
 
 
 def service_paths() -> Json:
-    """Return the paths of the routes in `probes` and `docs.pages`, and what each one is answered with."""
+    """Return the path items of the routes in `probes` and `docs.pages`, by path: parameters and answers."""
     return {
-        "/livez": {"get": _livez()},
-        "/readyz": {"get": _readyz()},
-        "/health": {"get": _health()},
-        "/metrics": {"get": _metrics()},
-        "/": {"get": _welcome()},
-        "/docs": {"get": _docs()},
-        "/docs/openapi.json": {"get": _docs_openapi("openapi")},
-        "/openapi.json": {"get": _docs_openapi("openapiAtTheRoot")},
-        "/docs/{name}": {"get": _docs_file()},
+        "/livez": {"get": _livez_get()},
+        "/readyz": {"get": _readyz_get()},
+        "/health": {"get": _health_get()},
+        "/metrics": {"get": _metrics_get()},
+        "/": {"get": _root_get()},
+        "/docs": {"get": _docs_get()},
+        "/docs/openapi.json": {"get": _openapi_get("openapi")},
+        "/openapi.json": {"get": _openapi_get("openapiAtTheRoot")},
+        "/docs/{name}": {"get": _docs_file_get()},
     }
 
 
-def _livez() -> Json:
+def _livez_get() -> Json:
+    """Return the OpenAPI operation of `/livez`."""
     return {
         **operation("livez", "operation", "Whether the process turns"),
         "responses": {"200": word("It does.", "alive")},
     }
 
 
-def _readyz() -> Json:
+def _readyz_get() -> Json:
+    """Return the OpenAPI operation of `/readyz`."""
     why = ErrorBody("UNAVAILABLE", "the broker does not answer, or is not provisioned")
     return {
         **operation("readyz", "operation", "Whether a submission could be accepted now"),
@@ -41,7 +43,8 @@ def _readyz() -> Json:
     }
 
 
-def _health() -> Json:
+def _health_get() -> Json:
+    """Return the OpenAPI operation of `/health`."""
     return {
         **operation("health", "operation", "The whole service, for people and dashboards"),
         "responses": {
@@ -52,7 +55,8 @@ def _health() -> Json:
     }
 
 
-def _metrics() -> Json:
+def _metrics_get() -> Json:
+    """Return the OpenAPI operation of `/metrics`, with an example in each of its three formats."""
     numbers = answer("The numbers of now.", numbers=health.metrics(HEALTHY))
     for kind, openmetrics in (("text/plain", False), ("application/openmetrics-text", True)):
         text = prometheus(HEALTHY, openmetrics=openmetrics).decode()
@@ -64,14 +68,16 @@ def _metrics() -> Json:
     }
 
 
-def _docs() -> Json:
+def _docs_get() -> Json:
+    """Return the OpenAPI operation of `/docs`, the page."""
     return {
         **operation("docs", "documentation", "This contract, to read and to try"),
         "responses": _shipped(("text/html", _TEXT)),
     }
 
 
-def _welcome() -> Json:
+def _root_get() -> Json:
+    """Return the OpenAPI operation of `/`, which redirects to the page."""
     headers = headers_of("Location")
     return {
         **operation("welcome", "documentation", "A way to this page"),
@@ -79,14 +85,16 @@ def _welcome() -> Json:
     }
 
 
-def _docs_openapi(name: str) -> Json:
+def _openapi_get(name: str) -> Json:
+    """Return the OpenAPI operation of this name for a path of the OpenAPI document."""
     return {
         **operation(name, "documentation", "This contract, for programs"),
         "responses": _shipped(("application/json", {"type": "object"})),
     }
 
 
-def _docs_file() -> Json:
+def _docs_file_get() -> Json:
+    """Return the OpenAPI operation for a file that the page is made of."""
     return {
         **operation("docsFile", "documentation", "What the page is made of"),
         "parameters": [
@@ -97,7 +105,7 @@ def _docs_file() -> Json:
 
 
 def _shipped(*contents: tuple[str, Json]) -> Json:
-    """Return the answers with a file, for each of its content types and their schemas."""
+    """Return the answers 200 and 304, by status, of a file of one of these content types, each with its schema."""
     headers = headers_of("ETag", "Cache-Control", "Content-Security-Policy", "X-Content-Type-Options")
     content = {kind: {"schema": schema} for kind, schema in contents}
     return {

@@ -17,17 +17,17 @@ class Clock:
         return self._handle is not None
 
     def set(self, within_s: float) -> None:
-        """Let the time be over in so many seconds, whatever was set before."""
+        """Let the time be over in so many seconds from now, in place of any time that was set before."""
         self.stop()
         self._handle = self._loop.call_later(within_s, self._ring)
 
     def stop(self) -> None:
-        """Take the time back."""
+        """Take back the time that was set, if one was."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _ring(self) -> None:
-        """Note that the time is over, and call."""
+        """Note that the time is over, and call `when_over`."""
         self._handle = None
         self._when_over()

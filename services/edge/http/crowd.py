@@ -65,14 +65,14 @@ class Crowd:
         self._since: dict[Stage, dict[Member, float]] = {stage: {} for stage in Stage}
 
     def admit(self, member: Member) -> None:
-        """Take in a new connection. Without room, drop the connection that makes way; if none can, the new one."""
+        """Take in a new connection. Without room, reset the connection that makes way; if none can, the new one."""
         if len(self._stages) < self._max + self._probes or self._make_way():
             self.place(member, Stage.HEAD)
         else:
             member.drop()
 
     def place(self, member: Member, stage: Stage) -> None:
-        """Note that a connection is in this stage now."""
+        """Note that a connection is in this stage, from now on unless it was in it before. Takes in an unknown one."""
         before = self._stages.get(member)
         if before is stage:
             return
@@ -82,17 +82,17 @@ class Crowd:
         self._since[stage][member] = self._loop.time()
 
     def leave(self, member: Member) -> None:
-        """Forget a connection, if it is known."""
+        """Forget a connection and its upload, if they are known."""
         self.uploads.end(member)
         if (stage := self._stages.pop(member, None)) is not None:
             del self._since[stage][member]
 
     def has_room(self) -> bool:
-        """Return whether one more request, not a probe, may be answered. May drop an unread answer for it."""
+        """Return whether one more request, not a probe, may be answered. May reset a `DEAF` connection for it."""
         return sum(len(self._since[stage]) for stage in BUSY) < self._max or self._drop_deaf()
 
     def _make_way(self) -> bool:
-        """Drop the connection that makes way, and return whether there was one."""
+        """Reset the connection that makes way, and return whether there was one."""
         for stage in MAKING_WAY:
             if (oldest := next(iter(self._since[stage]), None)) is not None:
                 self._drop(oldest)
@@ -100,7 +100,7 @@ class Crowd:
         return self._drop_deaf()
 
     def _drop_deaf(self) -> bool:
-        """Drop the connection that has left an answer unread for longest, if for `DEAF_S`, and return whether."""
+        """Reset the connection with the longest unread answer, if for `DEAF_S`, and return whether there was one."""
         member, since = next(iter(self._since[Stage.DEAF].items()), (None, 0.0))
         if member is None or self._loop.time() - since < DEAF_S:
             return False
@@ -118,13 +118,13 @@ def probes_beside(connections: int) -> int:
 
 
 def connections_for(files_max: int) -> int:
-    """Return how many connections this number of descriptors allows, those for probes not counted."""
+    """Return how many connections, up to `CONNECTIONS_MAX`, this many descriptors allow, beside those for probes."""
     roomy = files_max - FILES_KEPT - probes_beside(CONNECTIONS_MAX)
     return min(CONNECTIONS_MAX, max(files_max // 4, roomy))
 
 
 def raise_files_limit() -> int:
-    """Raise this process's limit of descriptors as far as the process itself may, and return the limit."""
+    """Raise this process's limit of descriptors to its hard limit, for good, and return it; `sys.maxsize` for none."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     return sys.maxsize if most == resource.RLIM_INFINITY else most

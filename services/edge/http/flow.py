@@ -9,6 +9,6 @@ class HeldFlow(FlowControl):
     is_held = False
 
     def resume_reading(self) -> None:
-        """Resume reading, unless bytes wait to be parsed."""
+        """Resume reading, unless `is_held`."""
         if not self.is_held:
             super().resume_reading()

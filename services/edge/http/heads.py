@@ -27,7 +27,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 
 def fault(request_line: bytes, headers: Headers) -> Refusal | None:
-    """Return why a request with this line and these headers is refused, or None. Header names are in lower case."""
+    """Return the refusal of a request with this line and these headers (names in lower case), or None."""
     protocol = request_line.rpartition(b" ")[2]
     names = [name for name, _ in headers]
     codings = [value.strip(b" \t").lower() for name, value in headers if name == b"transfer-encoding"]
@@ -48,7 +48,7 @@ def fault(request_line: bytes, headers: Headers) -> Refusal | None:
 
 
 def body_length(headers: Headers) -> int | None:
-    """Return the length of a request's body in bytes, which the parser checks; None if the body comes in chunks."""
+    """Return the length of a request's body in bytes, which the parser checks: 0 for none, None for chunks."""
     sizes = [value.strip(b" \t") for name, value in headers if name in BODY_HEADERS]
     if not sizes:
         return 0
@@ -58,8 +58,8 @@ def body_length(headers: Headers) -> int | None:
 def origin_form(target: bytes) -> tuple[bytes | None, bytes]:
     """Return the authority in a request target, or None, and the target without the authority.
 
-    A target in absolute form names the host, whatever the Host header says (RFC 9112, 3.2.2). Raises `ValueError` for
-    a target with another scheme, with credentials, or in no known form.
+    A target in absolute form names the host, whatever the Host header says (RFC 9112, 3.2.2). Raises `ValueError`, safe
+    to show, for a target with another scheme, with credentials, or in no known form.
     """
     if target.startswith(b"/") or target == b"*":
         return None, target

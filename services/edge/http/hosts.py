@@ -50,7 +50,7 @@ def _bare(text: str) -> str:
 
 
 def _matches(host: str, pattern: str) -> bool:
-    """Return whether a bare host matches one allowed pattern."""
+    """Return whether a bare host matches an allowed pattern other than `*`."""
     if not pattern.startswith("*."):
         return host == _bare(pattern)
     parent = _bare(pattern[2:])

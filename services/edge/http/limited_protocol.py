@@ -65,7 +65,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._crowd, self._limits, self._pieces = crowd, limits, Pieces()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Begin the connection: set the time for its first head, and join the crowd."""
+        """Begin the connection: set the time for its first head, and join the crowd, which may reset it or another."""
         super().connection_made(transport)
         self.flow = self._flow = HeldFlow(transport)
         self._input, self._output = Clock(self.loop, self._end_silence), Clock(self.loop, transport.abort)
@@ -73,7 +73,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._crowd.admit(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """End the connection: stop its clocks and the route that answers, and leave the crowd."""
+        """End the connection, lost for whatever reason: stop its clocks and its route, and leave the crowd."""
         self._crowd.leave(self)
         self._input.stop()
         self._output.stop()
@@ -89,7 +89,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._parse()
 
     def _parse(self) -> None:
-        """Parse the input, until `pipelined_max` requests wait for their answers."""
+        """Parse the waiting input, until `pipelined_max` requests wait for their answers: then pause reading."""
         while self._pieces.waiting and len(self.pipeline) < self._limits.pipelined_max and not self._is_refused:
             self._parse_piece(self._pieces.next(of_head=not self._in_body))
         if self._is_refused:
@@ -125,7 +125,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     # Callbacks of the parser, which stops if one of them raises.
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header of the head. Trailers are dropped."""
+        """Take a header of the head. Trailers are dropped. Raises `_Refused` after `headers_max` headers."""
         if self._in_body:
             return  # a trailer, which may not become a header (RFC 9110, 6.5.1)
         if len(self.headers) >= self._limits.headers_max:
@@ -134,8 +134,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """Begin a request, or refuse its head."""
-        if (refusal := self._wrong_head(self._pieces.take_line())) is not None:
+        """Begin a request, or refuse its head and raise `_Refused`."""
+        if (refusal := self._refusal_of_head(self._pieces.take_line())) is not None:
             self._refuse(refusal)
             raise _Refused
         super().on_headers_complete()
@@ -159,8 +159,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._input.stop()
         super().on_message_complete()
 
-    def _wrong_head(self, line: bytes) -> Refusal | None:
-        """Return the refusal of a request with this request line, or None. Puts the target into origin form."""
+    def _refusal_of_head(self, line: bytes) -> Refusal | None:
+        """Return the refusal of the request whose head was parsed, or None. `line` is its request line.
+
+        Puts the target into origin form, the host of an absolute one into the headers, and notes whether it is a probe.
+        May end another connection or another upload to make room.
+        """
         assert self.parser is not None  # noqa: S101  # the parser calls this
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > self._limits.head_bytes_max:
             return TOO_LARGE
@@ -193,7 +197,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self._refuse(MALFORMED)
 
     def _refuse(self, refusal: Refusal) -> None:
-        """Answer with the refusal, and drop all further input.
+        """Answer with the refusal, unless one was sent or the connection is closing, and drop all further input.
 
         Close without an answer if an earlier one is still to come: the client would take the refusal for that one.
         """
@@ -208,7 +212,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._answer(refusal)
 
     def _answer(self, refusal: Refusal) -> None:
-        """Send a refusal as the last answer of the connection, and linger until the client has read it."""
+        """Send a refusal as the last answer of the connection, which then lingers for up to `linger_s`."""
         self._unset_keepalive_if_required()
         self._abandon()  # the request may wait for the rest of a body that does not come
         self.transport.write(refusal.encode())
@@ -223,7 +227,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._running.message_event.set()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, or close."""
+        """Go on with the next request, or with the end of a connection that is closing."""
         super().on_response_complete()
         if self.transport.is_closing():
             self._output.set(self._limits.unread_within_s)
@@ -280,7 +284,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return self.flow.read_paused
 
     def end_upload(self) -> None:
-        """Refuse an upload that is too slow."""
+        """Answer 408 to an upload that is too slow, and close."""
         self._refuse(TOO_SLOW)
 
     def drop(self) -> None:
@@ -306,7 +310,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def _end_silence(self) -> None:
-        """Reset a connection whose client has not sent for too long."""
+        """Reset the connection, whose client has not sent for too long, unless reading is paused: then wait anew."""
         if self.flow.read_paused:  # the edge does not read, so the client is not to blame
             self._input.set(self._limits.body_silence_s_max)
         else:

@@ -44,7 +44,7 @@ def _listening_at(family: int, address: tuple[object, ...], *, both: bool) -> so
 
 
 def _sentence(host: str, port: int, error: Exception) -> str:
-    """Return why the edge cannot listen there, and the setting that is to be changed."""
+    """Return the sentence for an operator: why the edge cannot listen there, and which setting to change."""
     number = error.errno if isinstance(error, OSError) and not isinstance(error, socket.gaierror) else None
     variable = "SERVER_PORT" if number in _OF_THE_PORT else "SERVER_HOST"
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -25,7 +25,10 @@ BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
 def only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
-    """Answer 400 to a request whose `Host` is not allowed. Probes come by address, and pass whatever their host."""
+    """Return the app with an answer 400 to requests whose `Host` is not allowed (patterns as in `hosts.is_served`).
+
+    Probes come by address, and pass whatever their host.
+    """
     refusal = ASGIResponse(
         body=msgspec.json.encode(ErrorBody("BAD_REQUEST", "this host is not served here")),
         status_code=400,
@@ -44,7 +47,10 @@ def only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
 
 
 def head_as_get(inner: ASGIApp) -> ASGIApp:
-    """Answer HEAD as GET (RFC 9110, 9.3.2). uvicorn, which knows the method from its own scope, leaves the body out."""
+    """Return the app with HEAD answered as GET (RFC 9110, 9.3.2), except below `VIDEOS`.
+
+    uvicorn, which knows the method from its own scope, leaves the body out.
+    """
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].startswith(VIDEOS):
@@ -62,9 +68,10 @@ class _ClientLeft(BaseException):
 
 
 def traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
-    """Give each request an id, put the id into the answer and into every log line, and log one line a request.
+    """Return the app with an id for each request, in its answer and in every log line, and one log line a request.
 
     No log line holds a body, a query or a header. Once `draining` is set, each answer is the last of its connection.
+    A request whose client left before its body was whole ends without an answer.
     """
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:

@@ -56,9 +56,9 @@ def is_allowed(origin: str, allowed: tuple[str, ...]) -> bool:
     return match is not None and match["port"] != ANY and any(each == ANY or _matches(match, each) for each in allowed)
 
 
-def _matches(origin: re.Match[str], each: str) -> bool:
-    """Return whether an origin matches one allowed pattern."""
-    pattern = _ORIGIN.fullmatch(each.lower())
+def _matches(origin: re.Match[str], allowed: str) -> bool:
+    """Return whether an origin, as a match of `_ORIGIN`, matches one allowed pattern other than `*`."""
+    pattern = _ORIGIN.fullmatch(allowed.lower())
     if pattern is None or pattern["scheme"] != origin["scheme"]:
         return False
     if pattern["port"] != ANY and _port(pattern) != _port(origin):
@@ -67,12 +67,15 @@ def _matches(origin: re.Match[str], each: str) -> bool:
 
 
 def _port(origin: re.Match[str]) -> str | None:
-    """Return the port of an origin, its scheme's own if it names none."""
+    """Return the port of an origin; its scheme's own if it names none, and None if that is unknown."""
     return origin["port"] or DEFAULT_PORTS.get(origin["scheme"])
 
 
 def shared(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
-    """Return the app with answers that pages of the allowed origins can read; without such origins, the app itself."""
+    """Return the app with preflights answered, and answers that pages of the allowed origins can read.
+
+    Without allowed origins, return the app itself.
+    """
     if not allowed:
         return inner
 
@@ -103,7 +106,7 @@ def shared(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
 
 
 async def _answer_preflight(send: Send, added: list[tuple[bytes, bytes]]) -> None:
-    """Answer 204 with the methods and headers that a page may use."""
+    """Send 204 with the methods and headers that a page may use, and the `added` headers."""
     headers = [
         *added,
         (b"vary", b"Access-Control-Request-Method, Access-Control-Request-Headers"),

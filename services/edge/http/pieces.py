@@ -28,12 +28,15 @@ class Pieces:
         return _BLANK in self.waiting if length is None else len(self.waiting) >= length
 
     def take_line(self) -> bytes:
-        """Return the request line of the head that is whole now, and begin to look for the next one."""
+        """Return the request line of the head that is whole now, and forget it, to look for the next one."""
         line, self._line = self._line.partition(b"\r\n")[0], b""
         return line
 
     def next(self, *, of_head: bool) -> bytes:
-        """Take the next piece from the waiting bytes, and return it. `of_head` says that no body is being read."""
+        """Take a piece off `waiting`, and return it: the bytes up to where a request may end, or all that wait.
+
+        `of_head` says that no body is being read.
+        """
         piece, self.waiting = self.waiting[: (end := self._end())], self.waiting[end:]
         if self.body_left:
             self.body_left -= len(piece)
@@ -45,7 +48,7 @@ class Pieces:
         return piece
 
     def _end(self) -> int:
-        """Return the length of the next piece in bytes."""
+        """Return the length of the next piece in bytes, which may exceed what waits of a body of known length."""
         if self.body_left:
             return self.body_left
         at_seam = (self._last + self.waiting[: len(_BLANK) - 1]).find(_BLANK)

@@ -41,7 +41,7 @@ class Reader(asyncio.BufferedProtocol):
 
 
 def reading(protocol: Callable[..., LimitedHttpProtocol]) -> Callable[..., Reader]:
-    """Return a factory of readers, for `uvicorn.Config(http=…)`, from one of protocols."""
+    """Return a factory of readers, for `uvicorn.Config(http=…)`, from a factory of protocols."""
 
     def make(*arguments: Any, **named: Any) -> Reader:
         return Reader(protocol(*arguments, **named))

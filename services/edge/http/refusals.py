@@ -34,7 +34,7 @@ def bad(message: str) -> Refusal:
 
 
 def _try_again(error: str, message: str) -> Refusal:
-    """Return a refusal with the status 503 and a `Retry-After`."""
+    """Return a refusal with the status 503, a message that asks to try again, and a `Retry-After`."""
     return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{message}; try again", error, RETRY_AFTER_S)
 
 

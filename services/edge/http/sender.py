@@ -17,9 +17,9 @@ FOREIGN_SITES = ("cross-site", "same-site")
 
 
 def check_sender(request: Request[Any, Any, Any], origins: tuple[str, ...]) -> None:
-    """Refuse a request that is not JSON, or that a foreign web page can have made behind its user's back.
+    """Refuse a request that a foreign web page can have made behind its user's back, or that is not plain JSON.
 
-    `origins` are the foreign origins that are allowed. Raises `HTTPException` with the status 403 or 415.
+    `origins` are the foreign origins that are allowed. Raises `HTTPException`: 403 for the first, 415 for the second.
     """
     is_foreign = request.headers.get("sec-fetch-site") in FOREIGN_SITES
     if is_foreign and not is_allowed(request.headers.get("origin", ""), origins):

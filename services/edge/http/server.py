@@ -39,7 +39,10 @@ NOSNIFF = ("X-Content-Type-Options", "nosniff")
 
 
 class Server(uvicorn.Server):
-    """The HTTP server of one edge, from `serve` until its shutdown is over."""
+    """The HTTP server of one edge, from `serve` until its shutdown is over.
+
+    `serve` gets the open sockets for `host` and `port`. A connection without a request is kept for `keep_alive_s`.
+    """
 
     def __init__(
         self,
@@ -73,7 +76,7 @@ class Server(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
-        """Listen on the sockets, each by several descriptors."""
+        """Start the app, and listen on the sockets, each by `ACCEPTED_AT_ONCE` descriptors."""
         await super().startup(sockets)
         opened = [each for listener in self.servers for each in listener.sockets]
         for each in opened:
@@ -82,7 +85,7 @@ class Server(uvicorn.Server):
                 self.servers.append(await self._listener(socket(fileno=os.dup(each.fileno()))))
 
     async def _listener(self, opened: socket) -> asyncio.Server:
-        """Return a server that listens on an opened socket, with connections as uvicorn makes them."""
+        """Return a server that listens on a bound socket, with connections as uvicorn makes them. Raises `OSError`."""
         make = cast("Callable[..., asyncio.Protocol]", self.config.http_protocol_class)
 
         def connection() -> asyncio.Protocol:  # as uvicorn makes it
@@ -91,7 +94,10 @@ class Server(uvicorn.Server):
         return await asyncio.get_running_loop().create_server(connection, sock=opened, backlog=BACKLOG)
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:  # noqa: ARG002  # the listeners have them
-        """End in the order that the module's docstring gives."""
+        """Stop accepting, let requests end for `DRAIN_S`, cut off the rest, reset connections, and end the app.
+
+        Takes no more than the sum of `DRAIN_S`, `CANCEL_S`, `CLOSE_S` and `LIFETIME_S`.
+        """
         for listener in self.servers:
             listener.close()
         await self._until(lambda: not self.server_state.tasks, within_s=DRAIN_S)
@@ -105,7 +111,7 @@ class Server(uvicorn.Server):
                 await self.lifespan.shutdown()
 
     def _cut(self) -> None:
-        """Cut off all connections and cancel all requests, and log the number of requests."""
+        """Cut off all connections, with a 503 where no answer has begun, cancel all requests, and log their number."""
         cut = [connection.cut() for connection in self._connections()]
         for task in self.server_state.tasks:
             task.cancel()

@@ -33,15 +33,15 @@ class Upload:
     received: int = 0
 
     def speed(self, now: float) -> float:
-        """Return the mean speed since the body began, in bytes a second."""
+        """Return the mean speed since the body began, in bytes a second, with `HEAD_START_BYTES` granted."""
         return (self.received + HEAD_START_BYTES) / max(now - self.began, 0.001)
 
     def mark(self, now: float) -> None:
-        """Begin a window."""
+        """Begin a window at this time."""
         self.marked_at, self.marked = now, self.received
 
     def is_too_slow(self, now: float) -> bool:
-        """Return whether a window is over in which too little came. Begins the next window."""
+        """Return whether a window after the grace is over in which too little came. Begins the next window then."""
         if now - self.began < UPLOAD_GRACE_S:
             self.mark(now)
         if now - self.marked_at < UPLOAD_WINDOW_S:
@@ -76,7 +76,7 @@ class Uploads:
         return uploader in self._of
 
     def begin(self, uploader: Uploader, upload: Upload) -> None:
-        """Count an upload, for which `make_room` has made room."""
+        """Count an upload, for which `make_room` has made room, and judge it once a second from now on."""
         self._of[uploader] = upload
         if self._clock is None:
             self._clock = self._loop.call_later(JUDGED_EVERY_S, self._judge)
@@ -99,7 +99,7 @@ class Uploads:
         return True
 
     def _judge(self) -> None:
-        """End the uploads that are too slow, and judge the others again in `JUDGED_EVERY_S`."""
+        """End the uploads that are too slow, and judge the others again in `JUDGED_EVERY_S`, if any are left."""
         self._clock = None
         now = self._loop.time()
         for one, upload in list(self._of.items()):

@@ -31,7 +31,10 @@ class Project(NamedTuple):
 
 
 def project(file: Path = PROJECT_FILE, package: str = PACKAGE) -> Project:
-    """Return version and URL from `pyproject.toml` in a checkout, and otherwise from the installed package."""
+    """Return version and URL from `pyproject.toml`, if that file exists, and otherwise from the installed package.
+
+    Without either, the version is "0".
+    """
     if file.is_file():
         stated = tomllib.loads(file.read_text(encoding="utf-8"))["project"]
         return Project(stated["version"], stated.get("urls", {}).get("Homepage", ""))

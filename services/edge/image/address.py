@@ -68,7 +68,10 @@ def trimmed(url: str) -> str:
 
 
 def parts_of(written: str) -> Parts:
-    """Return the parts of an `http` or `https` URL. Raises `BadForm`."""
+    """Return the parts of an `http` or `https` URL as they are sent, percent-encoded and without dots in the path.
+
+    Raises `BadForm`, also for more than `URL_CHARS_MAX` characters, a user name, or an attempt to smuggle a line.
+    """
     url = trimmed(written)
     if (scheme := _SCHEME.match(url)) is None:
         raise BadForm(_beginning(url))
@@ -90,7 +93,10 @@ def parts_of(written: str) -> Parts:
 
 
 def joined(base: Parts, written: str) -> str:
-    """Return the URL that a relative one means, unchecked. `urllib` joins by older rules, and loses slashes."""
+    """Return the URL that `written`, relative or whole, means at `base`, unchecked.
+
+    `urllib` joins by older rules, and loses slashes.
+    """
     relative = trimmed(written)
     if (scheme := _ANY_SCHEME.match(relative)) is not None:
         rest = relative[scheme.end() :]
@@ -119,7 +125,7 @@ def _check_for_second_line(text: str) -> None:
 
 
 def _host_and_port(authority: str, default: int) -> tuple[str, int]:
-    """Return the host and the port in an authority. Raises `BadForm`."""
+    """Return the host, as `host_of` has it, and the port in an authority, or the default port. Raises `BadForm`."""
     written = _AUTHORITY.fullmatch(authority)
     digits = ((written and written[2]) or "").lstrip("0")
     if written is None or len(digits) > PORT_DIGITS_MAX or int(digits or 0) > 65535:
@@ -130,7 +136,7 @@ def _host_and_port(authority: str, default: int) -> tuple[str, int]:
 
 
 def _encoded(text: str, safe: str) -> str:
-    """Return a path or a query in ASCII. Bytes of a header that are not UTF-8 keep their values."""
+    """Return a path or a query percent-encoded, but for `safe` characters. Bytes outside UTF-8 keep their values."""
     return quote(text.encode("utf-8", "surrogateescape"), safe=safe)
 
 
@@ -153,7 +159,7 @@ def _without_dots(path: str) -> str:
 
 
 def _beginning(text: str) -> str:
-    """Return the objection to a URL that does not begin with a scheme that is fetched."""
+    """Return the sentence that refuses a URL which does not begin with a scheme that is fetched; its start is cut."""
     shown = text[:ECHO_CHARS_MAX] + ("…" if len(text) > ECHO_CHARS_MAX else "")
     if not text.strip():
         return f"it is empty; {MUST_BEGIN}"

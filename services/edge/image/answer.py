@@ -26,7 +26,10 @@ def target_of(base: Parts, answer: aiohttp.ClientResponse) -> str:
 
 
 async def add_body(answer: aiohttp.ClientResponse, picture: Spool) -> None:
-    """Add the body of an answer to the picture, at most 20 MB. Raises `ImageRefused`."""
+    """Add the body of an answer to the picture, at most `IMAGE_BYTES_MAX`.
+
+    Raises `ImageRefused` for more, a status not in `PICTURES` or a compressed body, `Overloaded`, or aiohttp's errors.
+    """
     if answer.status not in PICTURES:
         raise ImageRefused(f"its server answered {answer.status}")
     if answer.headers.get("Content-Encoding", "identity").lower() != "identity":

@@ -38,7 +38,7 @@ def is_inline(url: str) -> bool:
 
 
 def decode_data_uri(uri: bytes) -> bytes:
-    """Return the bytes in a `data:` URI, perhaps none. Raises `BadDataUri`."""
+    """Return the bytes in a `data:` URI, perhaps none. Raises `BadDataUri` if it is too long, headless or damaged."""
     if len(uri) > DATA_URI_CHARS_MAX:
         raise BadDataUri(f"a data: URI may have {DATA_URI_CHARS_MAX // 1024**2} MB")
     beginning = _BEGINNING_IN_BYTES.match(uri)
@@ -61,10 +61,10 @@ def _without_fragment(body: bytes) -> bytes:
 
 
 def _percent_decoded(body: bytes) -> bytes:
-    """Return the body with each %XX decoded; every other percent sign stays. Raises `BadDataUri`.
+    """Return the body with each %XX decoded; every other percent sign stays, up to `STRAYS_MAX` of them.
 
-    The body is rewritten as quoted-printable (`=XX`) and decoded in one pass, which is cheap even for millions of
-    percent signs.
+    Raises `BadDataUri` for more. The body is rewritten as quoted-printable (`=XX`) and decoded in one pass, which is
+    cheap even for millions of percent signs.
     """
     if b"%" not in body:
         return body

@@ -1,8 +1,6 @@
 """The child that decodes one image: `python -m services.edge.image.decode PICTURE PNG data:|''`, two open descriptors.
 
-`normalise` starts it as a sandbox: whatever a hostile image (a decompression bomb, an exploit) does to a decoder, it
-does to this process alone. The child prints how many pixels it will have to work on, waits for a line on standard
-input, and writes the PNG; or it refuses, with a sentence on standard error and exit code 3.
+`normalise` starts it as a sandbox: a hostile image (a decompression bomb, an exploit) harms this process alone.
 """
 
 import hashlib
@@ -25,7 +23,6 @@ from services.edge.resources.child_limits import limit_this_process
 CPU_S_MAX = 15
 MEMORY_BYTES_MAX = 1280 * 1024**2  # WebP takes 18 bytes a pixel, all others fewer: enough for 50 megapixels
 PNG_BYTES_MAX = 192 * 1024**2
-
 PIXELS_MAX = 50_000_000
 DEAR_PIXELS_MIN = 16_000_000
 SIDE_MIN = 32
@@ -50,11 +47,15 @@ REFUSED_EXIT = 3
 
 
 def main(picture: int, png: int, *, is_inline: bool) -> int:
-    """Decode the image in one descriptor into another, within limits, and return the exit code."""
+    """Decode the image in the descriptor `picture` into a PNG in `png`. Limits this process for good.
+
+    Print the cost in pixels, wait for a line on standard input, decode, close `png`, and return the exit code: 0, or
+    `REFUSED_EXIT` with a sentence on standard error. If standard input ends without a line, exit with 0.
+    """
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=PNG_BYTES_MAX)
     try:
         with os.fdopen(png, "wb") as file:
-            normalise(read(picture, is_inline=is_inline), file, wait)
+            normalise(read(picture, is_inline=is_inline), file, wait_for_start)
     except Refused as refusal:
         sys.stderr.write(str(refusal))
         return REFUSED_EXIT
@@ -65,7 +66,7 @@ def main(picture: int, png: int, *, is_inline: bool) -> int:
 
 
 def read(descriptor: int, *, is_inline: bool) -> bytes:
-    """Return the bytes of the image in a file, which holds them or their `data:` URI. Raises `Refused`."""
+    """Return the bytes of an image from a file of them or, if `is_inline`, of their `data:` URI. Raises `Refused`."""
     data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
     try:
         data = decode_data_uri(data) if is_inline else data
@@ -76,8 +77,8 @@ def read(descriptor: int, *, is_inline: bool) -> bytes:
     return data
 
 
-def wait(pixels: int) -> None:
-    """Print the cost of decoding, and wait until the edge lets it begin. Exit if the edge has left."""
+def wait_for_start(pixels: int) -> None:
+    """Print the cost of decoding in pixels, and wait for a line on standard input; if it ends first, exit with 0."""
     sys.stdout.write(f"{pixels}\n")
     sys.stdout.flush()
     if not sys.stdin.readline():
@@ -87,14 +88,14 @@ def wait(pixels: int) -> None:
 def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> None:
     """Write the one image in these bytes as a PNG in 8-bit sRGB: upright, opaque, without metadata.
 
-    `may_begin` is called with the cost in pixels before a pixel is decoded. Raises `Refused`.
+    `may_begin` gets the cost in pixels before one is decoded. Sets Pillow's limits for good. Raises `Refused`.
     """
     warnings.simplefilter("ignore")  # the checks here judge what Pillow warns of
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
         essence = kinds.essence_of(data)
         del data
-        may_begin(check(essence))
+        may_begin(checked_cost(essence))
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS = PIXELS_MAX
         picture = decoded(essence)
@@ -124,8 +125,8 @@ def opened(essence: Essence) -> Image.Image:
     return Image.open(io.BytesIO(essence.data), formats=(essence.format,))
 
 
-def check(essence: Essence) -> int:
-    """Return the cost of decoding, in pixels. Raises `Refused` for what can be refused before a pixel is decoded."""
+def checked_cost(essence: Essence) -> int:
+    """Return the cost of decoding, in pixels. Raises `Refused` for size, scans or frames, or Pillow's own errors."""
     Image.MAX_IMAGE_PIXELS = PIXELS_MAX if essence.format in ALLOCATED_WHEN_OPENED else None
     picture = opened(essence)
     width, height = picture.size
@@ -152,7 +153,7 @@ def _megapixels(pixels: int) -> str:
 
 
 def decoded(essence: Essence) -> Image.Image:
-    """Return the image with its pixels. Raises `Refused` if pixels are missing at the end of the file."""
+    """Return the image with its pixels. Raises `Refused` if pixels are missing at its end, or Pillow's own errors."""
     if not essence.is_open_ended:
         return _loaded(essence)
     first, second = (essence._replace(data=essence.data + tail) for tail in TAILS)
@@ -185,13 +186,12 @@ def _digest(picture: Image.Image) -> bytes:
     """Return the SHA-256 of the pixels, read in strips to save memory."""
     digest = hashlib.sha256()
     for top in range(0, picture.height, DIGEST_ROWS):
-        bottom = min(top + DIGEST_ROWS, picture.height)
-        digest.update(picture.crop((0, top, picture.width, bottom)).tobytes())
+        digest.update(picture.crop((0, top, picture.width, min(top + DIGEST_ROWS, picture.height))).tobytes())
     return digest.digest()
 
 
 def save(picture: Image.Image, png: BinaryIO) -> None:
-    """Write the pixels of an image as PNG, without any metadata."""
+    """Write the pixels of an image as PNG, without any metadata, which the image loses too."""
     picture.info = {}
     picture.save(png, "PNG", compress_level=PNG_COMPRESS_LEVEL)
 

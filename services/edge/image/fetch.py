@@ -137,7 +137,7 @@ class ImageFetcher:
         raise ImageRefused(f"it redirects more than {REDIRECTS_MAX} times")
 
     async def _look_up(self, host: str) -> list[str]:
-        """Return the addresses of a host that may be connected to, at least one. Raises `Forbidden` or `OSError`."""
+        """Return a host's allowed addresses, at least one. Raises `Forbidden`, `Overloaded`, or `OSError` for none."""
         if is_ip(host):
             return [host]  # which was checked with the URL
         assert self._lookup is not None  # noqa: S101  # set when the block began
@@ -155,7 +155,11 @@ class ImageFetcher:
         return addresses
 
     async def _hop(self, parts: Parts, picture: Spool) -> str | None:
-        """Add the body behind a URL to the picture and return None, or return the URL that it redirects to."""
+        """Add the body behind a URL to the picture and return None, or return the URL that it redirects to, unchecked.
+
+        Connects to `ADDRESSES` alone. Raises what `add_body` and `target_of` raise, and `Forbidden` for a redirect from
+        https to less.
+        """
         async with self._session.get(URL(parts.url, encoded=True), allow_redirects=False) as answer:
             if answer.status not in REDIRECTS:
                 await add_body(answer, picture)
@@ -166,7 +170,10 @@ class ImageFetcher:
             return target
 
     def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        """Return the socket for a connection. Raises `Forbidden`: no later look-up can evade this last check."""
+        """Return the socket for a connection to an address, an entry of `getaddrinfo`. Raises `Forbidden`.
+
+        No later look-up can evade this last check.
+        """
         family, kind, protocol, _, where = address
         self._policy.check_address(where[0])
         return socket.socket(family, kind, protocol)
@@ -176,8 +183,8 @@ class ImageFetcher:
 def _refusing_alike(url: str) -> Generator[None, None, None]:
     """Turn every failure of a fetch into the same `ImageRefused`, whether it was forbidden, unreachable or slow.
 
-    The log says which it was, and names the setting that would allow a forbidden address. A lack of our own, such as
-    descriptors, becomes `Overloaded`.
+    The log says which it was, for the URL without its query, and names the setting that would allow a forbidden
+    address. A lack of our own, such as descriptors, becomes `Overloaded`.
     """
     try:
         yield

@@ -101,7 +101,10 @@ def _ace(label: str, text: str) -> str:
 
 
 def _ipv4(labels: list[str], text: str) -> str:
-    """Return the address of up to four numbers, in decimal, octal or hexadecimal; the last number fills the rest."""
+    """Return the address of up to four numbers, in decimal, octal or hexadecimal; the last number fills the rest.
+
+    Raises `BadForm`, whose sentence shows the whole host, `text`.
+    """
     fault = BadForm(f"its host {_shown(text)} ends in a number, and is no IPv4 address (four numbers from 0 to 255)")
     try:
         *octets, rest = (_number(label) for label in labels)

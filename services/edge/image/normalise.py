@@ -45,7 +45,7 @@ class Normaliser:
         self._within_s = within_s
 
     async def normalise(self, picture: Spool, png: Spool, *, is_inline: bool) -> None:
-        """Write the image to `png` in 8-bit RGB, upright, without metadata.
+        """Write the image to `png`, an empty spool, as a PNG in 8-bit sRGB: upright, opaque, without metadata.
 
         `is_inline` says that `picture` holds a `data:` URI. Raises `ImageRefused` or `Overloaded`.
         """
@@ -62,7 +62,7 @@ class Normaliser:
         png.count_written()
 
     async def _decode(self, process: Process) -> None:
-        """Let the child decode, and wait for its end. Raises `ImageRefused` or `Overloaded`."""
+        """Let the child decode, and wait for its end. Raises `ImageRefused`, or `Overloaded` after `within_s`."""
         try:
             async with asyncio.timeout(self._within_s):
                 _, words = await process.communicate(START)
@@ -78,7 +78,10 @@ def png_size(png: bytes | mmap) -> tuple[int, int]:
 
 
 async def _inspected(process: Process) -> int:
-    """Return the cost of decoding, in pixels, once the child reports it. Raises `ImageRefused` or `Overloaded`."""
+    """Return the cost of decoding, in pixels, once the child reports it.
+
+    Raises `ImageRefused` if the child refuses the image, or `Overloaded`, also after `INSPECT_WITHIN_S`.
+    """
     assert process.stdout is not None  # noqa: S101  # a pipe
     try:
         async with asyncio.timeout(INSPECT_WITHIN_S):
@@ -93,7 +96,10 @@ async def _inspected(process: Process) -> int:
 
 
 def _check_end(process: Process, words: bytes) -> None:
-    """Raise `ImageRefused` or `Overloaded` if the child has failed. `words` is its standard error."""
+    """Raise if the child has failed: `Overloaded` if it was killed or broke, `ImageRefused` for any other failure.
+
+    `words` is its standard error.
+    """
     if process.returncode == REFUSED_EXIT:
         raise ImageRefused(words.decode().strip())
     if used_up_its_cpu(process):

@@ -22,7 +22,7 @@ class PinnedResolver(AbstractResolver):
         port: int = 0,
         family: socket.AddressFamily = socket.AF_UNSPEC,  # noqa: ARG002  # both, always
     ) -> list[ResolveResult]:
-        """Return the pinned addresses as aiohttp takes them."""
+        """Return the running task's `ADDRESSES` as aiohttp takes them. Raises `LookupError` if none were set."""
         return [
             ResolveResult(
                 hostname=host,

@@ -49,7 +49,10 @@ class Resolver:
         await self._resolver.close()
 
     async def look_up(self, host: str) -> list[str]:
-        """Return all addresses of a name. Raises `Overloaded`, or `OSError` if there is none or no answer."""
+        """Return all addresses of a name, IPv4 and IPv6. Raises `Overloaded`, or `OSError` if there is none.
+
+        No answer within `LOOK_UP_WITHIN_S`, beside the wait for a turn, is a `TimeoutError`, which is an `OSError`.
+        """
         async with self._turns.turn(zone(host)):
             try:
                 async with asyncio.timeout(LOOK_UP_WITHIN_S):

@@ -42,7 +42,7 @@ class Budget:
             self._give_back(size_bytes)
 
     async def _wait(self, size_bytes: int) -> None:
-        """Wait until this many bytes were taken for the caller. Raises `Overloaded`."""
+        """Wait until this many bytes were taken for the caller. Raises `Overloaded` after `within_s`."""
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[granted] = size_bytes
         try:

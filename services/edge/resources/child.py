@@ -19,9 +19,10 @@ STDERR_CHARS_MAX = 500
 
 @asynccontextmanager
 async def child(module: str, *arguments: str, files: tuple[int, ...]) -> AsyncGenerator[Process, None]:
-    """Run `python -m module` for the length of the block. The child inherits these descriptors, and no environment.
+    """Run `python -m module` with these arguments, its standard streams as pipes, and kill it when the block ends.
 
-    Raises `Overloaded` if no process can be started.
+    `files` are the descriptors that the child inherits; it has no environment. Raises `Overloaded` if no process can be
+    started.
     """
     try:
         process = await asyncio.create_subprocess_exec(

@@ -14,7 +14,10 @@ KILLED_FIRST = "1000"
 
 
 def limit_this_process(*, cpu_s: int, memory_bytes: int, file_bytes: int) -> None:
-    """Bound CPU time, memory, and the size of written files; let the edge have the CPU first, and be killed last."""
+    """Bound this process for good: CPU seconds (then SIGXCPU), address space, the size of a written file, descriptors.
+
+    The edge gets the CPU first, and this process is the first to be killed when memory is short.
+    """
     os.nice(NICENESS)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)

@@ -82,13 +82,16 @@ class Spool:
         return bytes(self._few) if self._file is None else None
 
     async def add(self, piece: bytes) -> None:
-        """Add a piece. Raises `Overloaded`."""
+        """Add a piece. Beyond `MEMORY_BYTES_MAX` all bytes move to the file. Raises `Overloaded`."""
         self._few += piece
         if len(self._few) > MEMORY_BYTES_MAX:
             await self.file()
 
     async def file(self) -> BinaryIO:
-        """Return the file with all bytes in it, at any position. Raises `Overloaded`."""
+        """Move all bytes to the file, which is made at the first call, and return it. Its position may be anywhere.
+
+        Raises `Overloaded`.
+        """
         async with self._disk.turns:
             few, self._few = self._few, bytearray()
             self._disk.take(len(few))
@@ -113,7 +116,7 @@ class Spool:
             left = left[self._file.write(left) :]
 
     def count_written(self) -> None:
-        """Count the bytes that another process wrote to the file, within its own limits. Raises `Overloaded`."""
+        """Count the bytes that another process wrote to the file, which is there. Raises `Overloaded`."""
         assert self._file is not None  # noqa: S101  # the caller has called `file`
         written = os.fstat(self._file.fileno()).st_size - self._disk_bytes
         self._disk.take(written)
@@ -121,7 +124,7 @@ class Spool:
 
     @contextmanager
     def mapped(self) -> Generator[mmap.mmap, None, None]:
-        """Map the file into memory for the length of the block. Touched pages count as memory of this process."""
+        """Map the file, which is there and not empty, for reading. Touched pages count as memory of this process."""
         assert self._file is not None  # noqa: S101  # the caller has called `file`
         with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as pages:
             yield pages

@@ -27,7 +27,10 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, *owners: str) -> AsyncGenerator[None, None]:
-        """Hold a turn for the length of the block. The turn counts for each of its owners. Raises `Overloaded`."""
+        """Hold a turn for the length of the block. The turn counts for each of its owners.
+
+        Raises `Overloaded` at once if too many wait for one of the owners, or after `within_s`.
+        """
         if self._may_go(owners):
             self._take(owners)
         else:
@@ -46,7 +49,7 @@ class Turns:
         self._taken.update(owners)
 
     async def _wait(self, owners: tuple[str, ...]) -> None:
-        """Wait until a turn was taken for these owners. Raises `Overloaded`."""
+        """Wait until a turn was taken for these owners. Raises `Overloaded`, as `turn` does."""
         waiting = Counter(owner for others in self._waiting.values() for owner in others)
         if any(waiting[owner] >= self._waiting_max for owner in owners):
             raise Overloaded

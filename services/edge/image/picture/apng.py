@@ -19,7 +19,10 @@ class Animation:
         self._is_frame_begun = False
 
     def add(self, kind: bytes, body: bytes | memoryview, size: tuple[int, int], *, has_pixels: bool) -> None:
-        """Take note of a chunk. A frame counts once its control (fcTL) is followed by its data."""
+        """Take note of a chunk. A frame counts once its control (fcTL) is followed by its data.
+
+        `size` is the picture's width and height in pixels; `has_pixels` says that an IDAT came before.
+        """
         if kind == b"acTL" and not has_pixels and self._announced is None and len(body) == _ACTL_BYTES:
             count = int.from_bytes(body[:4])
             self._announced = count if 0 < count < FRAMES_LIMIT else None

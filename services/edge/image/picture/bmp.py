@@ -15,7 +15,10 @@ _EMBEDDED = 0x4D424544
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a BMP. Raises `Refused` for a file with more runs than its pixels can need."""
+    """Return the essence of a BMP. Raises `Refused` for a file with more runs than its pixels can need.
+
+    Raises `struct.error` for a file that ends within its header.
+    """
     if struct.unpack_from("<I", data, FILE_HEADER_BYTES)[0] >= 40:
         width, height, _, _, compression = struct.unpack_from("<iiHHI", data, FILE_HEADER_BYTES + 4)
         if compression in _RUNS and len(data) > RUN_BYTES_MIN + RUN_BYTES_A_PIXEL * abs(width * height):
@@ -24,7 +27,7 @@ def essence(data: bytes) -> Essence:
 
 
 def _profile(data: bytes) -> bytes | None:
-    """Return the ICC profile in a BMP; None if there is none."""
+    """Return the ICC profile in a BMP; None if there is none, or a too large one."""
     if len(data) < FILE_HEADER_BYTES + V5_HEADER_BYTES:
         return None
     if struct.unpack_from("<I", data, FILE_HEADER_BYTES)[0] < V5_HEADER_BYTES:

@@ -20,7 +20,11 @@ _GREYS = ("1", "L", "LA", "La")
 
 
 def srgb(picture: Image.Image, profile: bytes | None, greys: tuple[int, int] = GREYS) -> Image.Image:
-    """Return the picture as 8-bit sRGB. `greys` are the samples of black and white in a grey of more than 8 bits."""
+    """Return the picture as 8-bit sRGB, opaque on white: a new one, or itself if nothing is to be done.
+
+    `profile` is an ICC profile; a broken one counts as none. `greys` are the samples of black and white in a grey of
+    more than 8 bits.
+    """
     convert = _conversion(profile, picture.mode)
     if convert is None and picture.mode == "RGB" and "transparency" not in picture.info:
         return picture
@@ -34,7 +38,7 @@ def srgb(picture: Image.Image, profile: bytes | None, greys: tuple[int, int] = G
 
 
 def _of_8_bits(strip: Image.Image, greys: tuple[int, int]) -> Image.Image:
-    """Return a grey of more bits scaled to 8, with alpha if one of its samples is transparent."""
+    """Return a grey of more bits scaled to 8: "L", or "LA" if the file calls one of its samples transparent."""
     wide, (black, white) = strip.convert("I"), greys
     scale = 255 / (white - black)
     grey = wide.point(lambda sample: sample * scale + (-black * scale)).convert("L")
@@ -47,7 +51,7 @@ def _of_8_bits(strip: Image.Image, greys: tuple[int, int]) -> Image.Image:
 
 
 def _opaque(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
-    """Return the strip with its transparency on white."""
+    """Return the strip in sRGB, with its transparency on white."""
     if not strip.has_transparency_data:
         return _seen(strip, convert)
     layered = strip.convert("RGBA")
@@ -57,14 +61,17 @@ def _opaque(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
 
 
 def _seen(strip: Image.Image, convert: "_Conversion | None") -> Image.Image:
-    """Return the strip in sRGB, with its transparency dropped."""
+    """Return the strip in sRGB by the conversion, if there is one, with its transparency dropped."""
     if convert is None:
         return strip.convert("RGB")
     return convert(strip)
 
 
 class _Conversion:
-    """Converts pictures from a profile's colours to sRGB. One for each picture that needs it."""
+    """Converts pictures from a profile's colours to sRGB. One for each picture that needs it.
+
+    `space` is Pillow's mode for the profile's colours. A broken profile raises nearly anything.
+    """
 
     def __init__(self, profile: bytes, space: str) -> None:
         from PIL import ImageCms  # noqa: PLC0415  # most pictures have no profile
@@ -122,6 +129,6 @@ _TURNS = {
 
 
 def upright(picture: Image.Image, orientation: int) -> Image.Image:
-    """Return the picture turned as its EXIF orientation says."""
+    """Return the picture turned as its EXIF orientation (1 to 8) says; itself if that is upright or unknown."""
     turn = _TURNS.get(orientation)
     return picture if turn is None else picture.transpose(turn)

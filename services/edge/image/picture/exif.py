@@ -13,7 +13,7 @@ _PREFIX = b"Exif\0\0"
 
 
 def orientation(block: bytes) -> int:
-    """Return the orientation in an EXIF block, 1 to 8; 1 if there is no readable one.
+    """Return the orientation in an EXIF block, with or without its prefix: 1 to 8, and 1 if there is no readable one.
 
     The first directory is searched as far as the block goes.
     """

@@ -13,7 +13,7 @@ _CONTROL = b"\x21\xf9\x04"
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a GIF. Raises `Refused` for an animated file, or a file of too many blocks."""
+    """Return the essence of a GIF. Raises `Refused` for an animated file, one of too many blocks, or no head."""
     if len(data) < HEAD_BYTES:
         raise Refused(DAMAGED)
     at = HEAD_BYTES + _table_bytes(data[10])
@@ -46,5 +46,5 @@ def _table_bytes(flags: int) -> int:
 
 
 def _descriptor_bytes(data: bytes, at: int) -> int:
-    """Return the bytes before an image's data: its descriptor, its colours, its code size."""
+    """Return the number of bytes before the data of the image at `at`: its descriptor, its colours, its code size."""
     return 11 + (_table_bytes(data[at + 9]) if at + 9 < len(data) else 0)

@@ -14,7 +14,7 @@ _EXIF, _HIDDEN = b"Exif", b"skip"
 
 
 def essence(data: bytes, form: str) -> Essence:
-    """Return the essence of an AVIF or a HEIC (`form` is Pillow's name)."""
+    """Return the essence of an AVIF or a HEIC (`form` is Pillow's name); without metadata, the file as it is."""
     span = next(((start, end) for kind, start, end in _boxes(data, 0, len(data)) if kind == b"meta"), None)
     if span is None:
         return Essence(data=data, format=form)
@@ -24,7 +24,7 @@ def essence(data: bytes, form: str) -> Essence:
 
 
 def _profile(meta: bytes) -> bytes | None:
-    """Return the profile of the primary picture's code points; None if the decoder finds an ICC profile itself."""
+    """Return the ICC profile of the picture's code points; None for sRGB or none, or if the decoder finds one."""
     at = meta.find(b"colrnclx")
     if at < 0 or b"colrprof" in meta or b"colrrICC" in meta or at + 12 > len(meta):
         return None
@@ -32,7 +32,7 @@ def _profile(meta: bytes) -> bytes | None:
 
 
 def _boxes(data: bytes, at: int, end: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yield each box of one level: its kind, and the begin and end of its content."""
+    """Yield each box between two places: its kind, and the begin and end of its content. Stop at a malformed box."""
     for _ in range(BOXES_MAX):
         if at + 8 > end:
             return

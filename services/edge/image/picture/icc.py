@@ -4,7 +4,9 @@ import struct
 from collections.abc import Sequence
 
 Pair = tuple[float, float]
+"""A chromaticity: x and y of CIE 1931."""
 Row = tuple[float, float, float]
+"""A colour in XYZ, or a row of a matrix."""
 
 D65: Pair = (0.3127, 0.3290)
 D50_XYZ: Row = (0.9642, 1.0, 0.8249)
@@ -41,7 +43,11 @@ def of_code_points(primaries: int, transfer: int) -> bytes | None:
 
 
 def of_gamma(gamma: float, chromaticities: Sequence[float]) -> bytes | None:
-    """Return the profile of a file's gamma and chromaticities (white, red, green, blue); None if they mean sRGB."""
+    """Return the profile of a file's gamma and chromaticities; None if they mean sRGB, or the gamma is not positive.
+
+    `gamma` is that of encoding, such as 1 / 2.2. `chromaticities` are x and y of white, red, green and blue. Raises
+    `ValueError` for impossible colours.
+    """
     pairs = list(zip(chromaticities[::2], chromaticities[1::2], strict=True))
     usual = [D65, *SRGB]
     is_usual = all(
@@ -56,7 +62,10 @@ def of_gamma(gamma: float, chromaticities: Sequence[float]) -> bytes | None:
 
 
 def matrix_profile(primaries: tuple[Pair, Pair, Pair], white: Pair, gamma: float | None) -> bytes:
-    """Return an RGB profile, whose curve is sRGB's if `gamma` is None. Raises `ValueError` for impossible colours."""
+    """Return an RGB profile as a file. `primaries` are red, green and blue.
+
+    `gamma` is that of decoding, such as 2.2; without it, the curve is sRGB's. Raises `ValueError` for impossible ones.
+    """
     white_xyz = _xyz_of(white)
     corners = [_xyz_of(pair) for pair in primaries]
     weights = _solved(corners, white_xyz)
@@ -108,7 +117,7 @@ def _times(rows: tuple[Row, Row, Row], column: Row) -> Row:
 
 
 def _adapted(xyz: Row, white: Row) -> Row:
-    """Return a colour under this white, adapted to D50 (Bradford)."""
+    """Return the XYZ of a colour under this white, adapted to D50 (Bradford)."""
     cone, cone_white, cone_d50 = (_times(_BRADFORD, row) for row in (xyz, white, D50_XYZ))
     moved = [value * to / of for value, to, of in zip(cone, cone_d50, cone_white, strict=True)]
     columns: tuple[Row, Row, Row] = tuple(zip(*_BRADFORD, strict=True))  # pyright: ignore[reportAssignmentType]
@@ -125,7 +134,7 @@ def _xyz_tag(xyz: Row) -> bytes:
 
 
 def _curve(gamma: float | None) -> bytes:
-    """Return a parametric curve: a plain power, or sRGB's curve if `gamma` is None."""
+    """Return a tag with a parametric curve: a plain power, or sRGB's curve if `gamma` is None."""
     kind, values = (3, _SRGB_CURVE) if gamma is None else (0, (gamma,))
     return b"para" + bytes(4) + struct.pack(">HH", kind, 0) + b"".join(_fixed(value) for value in values)
 

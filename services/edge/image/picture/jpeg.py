@@ -29,7 +29,7 @@ _WIDE_BITS = (12, 16)
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a JPEG. Raises `Refused` for a file that is damaged or has too many parts."""
+    """Return the essence of a JPEG. Raises `Refused` for a damaged file, one of too many parts, or of wide samples."""
     kept = [data[:2]]
     turned, passes, coded, kind, parts = None, 0, _Coded(), 0, list[bytes]()
     for kind, segment, scan in _segments(data):
@@ -60,7 +60,11 @@ def essence(data: bytes) -> Essence:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield each segment up to the end marker: its kind, its bytes, and the compressed data of a scan behind it."""
+    """Yield each segment up to the end marker: its kind, its bytes, and the compressed data behind it, if a scan's.
+
+    A kind is the marker's second byte; the bytes begin with the marker. Raises `Refused` for too many segments, or too
+    much filling between them.
+    """
     segments = fill = 0
     at, kind, begin = 2, 0, 2
     while (marker := _MARKER.search(data, at)) is not None and marker.end() < len(data):
@@ -98,7 +102,7 @@ def _profile(parts: list[bytes]) -> bytes | None:
 
 
 def _is_needed(kind: int, body: bytes) -> bool:
-    """Return whether a decoder needs this segment."""
+    """Return whether a decoder needs this segment. `body` is the segment without its marker and length."""
     if kind in _KEPT:
         begin, bytes_min = _KEPT[kind]
         return body.startswith(begin) and len(body) >= bytes_min

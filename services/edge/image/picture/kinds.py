@@ -67,7 +67,10 @@ _HEIC_FILM = frozenset((b"hevc", b"hevx", b"hevm", b"hevs", b"msf1"))
 
 
 def essence_of(data: bytes) -> Essence:
-    """Return the essence of a picture. Raises `Refused`, which names the format of a file that is not read."""
+    """Return the essence of a picture. Raises `Refused`, which names the format of a file that is not read.
+
+    May raise `struct.error` for a damaged file.
+    """
     if not data:
         raise Refused(f"it is empty; {WANTED}")
     for pattern, essence in _READ:
@@ -116,7 +119,7 @@ def _refusal(data: bytes) -> str:
 
 
 def _text(head: bytes) -> str | None:
-    """Return the kind of a text, by its first bytes; None if the bytes are no text."""
+    """Return the kind of a text in words, by its first `SNIFFED_BYTES`; None if the bytes are no text."""
     lower = head.lower()
     if _MARKUP.match(head):
         if b"<svg" in lower:

@@ -34,7 +34,7 @@ class _Head(NamedTuple):
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a PNG. Raises `Refused` for an animated file, or a file of too many chunks."""
+    """Return the essence of a PNG. Raises `Refused` for an animated file, too many chunks, or Xcode's own form."""
     kept: list[bytes | memoryview] = [MAGIC]
     said: dict[bytes, bytes] = {}
     head, has_pixels, animation = _Head(), False, Animation()
@@ -65,14 +65,14 @@ def essence(data: bytes) -> Essence:
 
 
 def _head_with(kind: bytes, body: memoryview, head: _Head) -> _Head:
-    """Return the head with the contents of an IHDR or PLTE chunk."""
+    """Return the head with the contents of an IHDR or PLTE chunk; as it is for an IHDR of a wrong length."""
     if kind == b"PLTE":
         return head._replace(entries=min(len(body) // 3, 2**head.depth))
     return _Head(*struct.unpack_from(">IIBB", body)) if len(body) == IHDR_BYTES else head
 
 
 def _useful(kind: bytes, body: bytes, head: _Head) -> bytes | None:
-    """Return the body of an ancillary chunk; None if the chunk is malformed."""
+    """Return the body of an ancillary chunk as the decoder is to get it; None if the chunk is malformed."""
     if kind == b"tRNS":
         return _transparency(body, head)
     return body if kind == b"eXIf" or png_colours.is_sound(kind, body) else None
@@ -97,7 +97,10 @@ def _transparency(body: bytes, head: _Head) -> bytes | None:
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview, bytes | memoryview]]:
-    """Yield each chunk up to IEND: its type, its body, and all its bytes. A last chunk that is cut off is completed."""
+    """Yield each chunk up to IEND: its type, its body, and all its bytes. A last chunk that is cut off is completed.
+
+    Raises `Refused` for more than `CHUNKS_MAX` chunks.
+    """
     whole, at = memoryview(data), len(MAGIC)
     for _ in range(CHUNKS_MAX):
         if at + 8 > len(data):

@@ -29,7 +29,10 @@ def is_sound(kind: bytes, body: bytes | memoryview) -> bool:
 
 
 def profile(colours: dict[bytes, bytes]) -> bytes | None:
-    """Return the ICC profile of the first of these sound chunks: cICP, iCCP, sRGB, gAMA with cHRM; None for sRGB."""
+    """Return the ICC profile of the first of these chunks: cICP, iCCP, sRGB, gAMA with cHRM; None for sRGB or none.
+
+    `colours` are the bodies of sound chunks by their types.
+    """
     if b"cICP" in colours:
         return icc.of_code_points(*colours[b"cICP"][:2])
     if b"iCCP" in colours and (embedded := _unpacked(colours[b"iCCP"])) is not None:

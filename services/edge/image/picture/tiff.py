@@ -30,7 +30,11 @@ _SIZES_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11:
 
 
 class _Form(NamedTuple):
-    """The formats of numbers in a TIFF or a BigTIFF, for `struct`."""
+    """The formats of numbers in a TIFF or a BigTIFF, for `struct`: byte order, counter of entries, offset.
+
+    An entry of a directory, which functions here take as bytes, has `entry_bytes`; the first directory's offset stands
+    at `first_at`.
+    """
 
     order: str
     counter: str
@@ -40,7 +44,10 @@ class _Form(NamedTuple):
 
 
 def essence(data: bytes) -> Essence:
-    """Return the essence of a TIFF. Raises `Refused` for a file of several pages, or of none."""
+    """Return the essence of a TIFF. Raises `Refused` for a file of several pages or none, or of samples not read here.
+
+    May raise `struct.error` for a damaged file.
+    """
     form = _form_of(data)
     pages = [page for page in _pages(data, form) if not _is_smaller(page, form)]
     if not pages:
@@ -49,7 +56,7 @@ def essence(data: bytes) -> Essence:
         raise Refused("this is a TIFF of several pages")
     entries = [entry for entry in pages[0] if _tag(entry, form) in _NEEDED and _is_sound(entry, form, data)]
     _check_pixels(entries, form, data)
-    greys = tiff_samples.greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
+    greys = tiff_samples.checked_greys(_samples(pages[0], form, data), is_big_endian=form.order == ">")
     if greys != GREYS:  # the decoder returns the samples unscaled, and reads 12 bits only where black is zero
         entries = [
             _black_is_zero(form) if _tag(entry, form) == tiff_samples.PHOTOMETRIC else entry for entry in entries
@@ -65,7 +72,7 @@ def essence(data: bytes) -> Essence:
 
 
 def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
-    """Raise `Refused` if strips or tiles lie beyond the file's end, where the new directory will stand."""
+    """Raise `Refused` for too many strips, or for any beyond the file's end, where the new directory will stand."""
     named = {_tag(entry, form): entry for entry in entries}
     for offsets, counts in _STRIPS:
         if offsets in named and counts in named:
@@ -77,7 +84,10 @@ def _check_pixels(entries: list[bytes], form: _Form, data: bytes) -> None:
 
 
 def _samples(page: list[bytes], form: _Form, data: bytes) -> dict[int, tuple[int, ...]]:
-    """Return the numbers of the tags that describe samples. The decoder does not get the tag of their format."""
+    """Return the numbers of a page's tags that describe samples, by tag.
+
+    The decoder does not get the tag of their format.
+    """
     wanted = [entry for entry in page if _tag(entry, form) in tiff_samples.TAGS and _is_sound(entry, form, data)]
     return {_tag(entry, form): _numbers(entry, form, data) for entry in wanted if _count(entry, form) <= SAMPLES_MAX}
 
@@ -89,7 +99,7 @@ def _black_is_zero(form: _Form) -> bytes:
 
 
 def _numbers(entry: bytes, form: _Form, data: bytes) -> tuple[int, ...]:
-    """Return the whole numbers of an entry, which stand in the entry or elsewhere in the file."""
+    """Return the whole numbers of a sound entry, which stand in the entry or elsewhere in the file."""
     (kind,) = struct.unpack_from(f"{form.order}H", entry, 2)
     count = _count(entry, form)
     where = form.entry_bytes - struct.calcsize(form.order + form.offset)
@@ -110,7 +120,7 @@ def _form_of(data: bytes) -> _Form:
 
 
 def _pages(data: bytes, form: _Form) -> Iterator[list[bytes]]:
-    """Yield the entries of each directory in the chain, as far as the chain can be read."""
+    """Yield the entries of each directory in the chain, as far as it can be read, up to `PAGES_MAX`."""
     at, seen = form.first_at, set[int]()
     while len(seen) < PAGES_MAX:
         try:
@@ -150,7 +160,7 @@ def _is_smaller(page: list[bytes], form: _Form) -> bool:
 
 
 def _is_sound(entry: bytes, form: _Form, data: bytes) -> bool:
-    """Return whether an entry can be read. An orientation must be one of the eight."""
+    """Return whether an entry's kind is known and its values lie within the file. An orientation must be 1 to 8."""
     kind = struct.unpack_from(f"{form.order}H", entry, 2)[0]
     count = _count(entry, form)
     size = _SIZES_BYTES.get(kind, 0) * count

@@ -38,8 +38,8 @@ _PLAIN, _SEPARATE = 1, 2
 """No compression; one plane after the other."""
 
 
-def greys(values: Values, *, is_big_endian: bool = False) -> tuple[int, int]:
-    """Return the samples of black and of white, which matter for a grey of more than 8 bits.
+def checked_greys(values: Values, *, is_big_endian: bool = False) -> tuple[int, int]:
+    """Return the samples of black and of white in a grey of more than 8 bits; `GREYS` for all other pictures.
 
     Raises `Refused` for samples that are not read.
     """
@@ -66,7 +66,7 @@ def _check_kind(values: Values, bits: int, photometric: int) -> None:
 
 
 def _check_layout(values: Values, bits: int, photometric: int, *, is_big_endian: bool) -> None:
-    """Raise `Refused` for samples that the decoder does not unpack, or unpacks wrongly."""
+    """Raise `Refused` for samples, of this many bits, that the decoder does not unpack, or unpacks wrongly."""
     compression = values.get(COMPRESSION, (_PLAIN,))[0]
     if compression not in _COMPRESSIONS:
         raise Refused("this is a TIFF of a compression that is not read here")

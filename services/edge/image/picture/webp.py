@@ -45,5 +45,5 @@ def essence(data: bytes) -> Essence:
 
 
 def _chunk(kind: bytes, length: int, body: bytes) -> bytes:
-    """Return a chunk with its head, padded to an even length."""
+    """Return a chunk with its head, which gives `length`, padded to an even length."""
     return kind + struct.pack("<I", length) + body + b"\0" * (length % 2)

@@ -22,7 +22,7 @@ from contracts.job import input_name
 from contracts.process.start import EX_CONFIG
 from services.edge.body import bodies
 from services.edge.body.bodies import BODIES_BYTES_MIN, SUBMISSION_BYTES_MAX, Bodies, Submission
-from services.edge.body.idempotency import repeatable
+from services.edge.body.idempotency import keyed_identity
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid, Overloaded
 from services.edge.resources.spool import MEMORY_BYTES_MAX
@@ -42,7 +42,7 @@ async def read(body: bytes, use: Callable[[Submission], Any] = lambda asked: ask
     """Return the result of `use` on the submission in a body, while its spools are open."""
     everything = Bodies(**limits)
     with everything.spool() as spool, everything.spool() as text:
-        return use(await everything.read(pieces(body), spool, text))
+        return use(await everything.read_submission(pieces(body), spool, text))
 
 
 def noise() -> str:
@@ -94,8 +94,8 @@ async def test_a_large_picture_is_kept_apart_and_counts_in_the_fingerprint_as_if
         with asked.inline.mapped() as text:
             assert text[:] == uri.encode()
         whole = msgspec.structs.replace(asked.request, image_url=uri)
-        kept_apart = repeatable(b"secret", "key", asked.request, asked.inline)
-        assert kept_apart == repeatable(b"secret", "key", whole)
+        kept_apart = keyed_identity(b"secret", "key", asked.request, asked.inline)
+        assert kept_apart == keyed_identity(b"secret", "key", whole)
 
     for body in (document(image_url=uri), escaped):
         await read(body, check)
@@ -106,9 +106,9 @@ async def test_bodies_wait_for_their_share_of_the_memory_and_not_for_ever(monkey
     everything = Bodies()
     async with everything.memory.claim(10**12):
         with everything.spool() as spool, everything.spool() as text, pytest.raises(Overloaded):
-            await everything.read(pieces(document(image_url=noise())), spool, text)
+            await everything.read_submission(pieces(document(image_url=noise())), spool, text)
         with everything.spool() as spool, everything.spool() as text:
-            assert await everything.read(pieces(document(image_url=picture())), spool, text)
+            assert await everything.read_submission(pieces(document(image_url=picture())), spool, text)
 
 
 def test_one_largest_request_must_fit() -> None:

@@ -9,7 +9,7 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.job import JobRequest
-from services.edge.body.idempotency import KEY_CHARS_MAX, key_in, repeatable
+from services.edge.body.idempotency import KEY_CHARS_MAX, key_in, keyed_identity
 from services.edge.errors import Invalid
 from tests.kit.broker import Broker
 from tests.kit.edge import PROMPT, Edge, picture, post
@@ -44,13 +44,13 @@ def test_a_key_has_1_to_255_characters(header: str) -> None:
 
 
 def test_an_id_depends_on_the_key_alone_and_a_fingerprint_on_the_request_too() -> None:
-    first = repeatable(b"secret", "key", REQUEST)
-    assert first == repeatable(b"secret", "key", REQUEST)
+    first = keyed_identity(b"secret", "key", REQUEST)
+    assert first == keyed_identity(b"secret", "key", REQUEST)
     other = JobRequest(prompt=PROMPT, image_url="data:", seed=1)
-    assert repeatable(b"secret", "key", other).job_id == first.job_id
-    assert repeatable(b"secret", "key", other).fingerprint != first.fingerprint
-    assert repeatable(b"secret", "other", REQUEST).job_id != first.job_id
-    assert repeatable(b"another", "key", REQUEST).job_id != first.job_id
+    assert keyed_identity(b"secret", "key", other).job_id == first.job_id
+    assert keyed_identity(b"secret", "key", other).fingerprint != first.fingerprint
+    assert keyed_identity(b"secret", "other", REQUEST).job_id != first.job_id
+    assert keyed_identity(b"another", "key", REQUEST).job_id != first.job_id
     assert len(first.job_id) == 32
 
 
