@@ -23,6 +23,10 @@ class Fp8Linear(nn.Module):
         self.bias: nn.Parameter | None = linear.bias
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the layer's outputs in the inputs' dtype: … × `out_features`.
+
+        Raises what torch raises if the device cannot multiply 8-bit floats.
+        """
         rows_MK = inputs.reshape(-1, inputs.shape[-1])
         rounded_MK, scale_M1 = quantise(rows_MK)
         # `_scaled_mm` has no public name in torch.

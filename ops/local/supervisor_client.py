@@ -25,7 +25,7 @@ class Process(Struct, frozen=True):
 
 
 def processes(path: Path) -> list[Process]:
-    """Return the processes of the supervisord at this socket, or none while it does not answer."""
+    """Return the processes of the supervisord at this socket, or none if it gives no answer in `ANSWER_WITHIN_S`."""
     try:
         with control(path) as server:
             return msgspec.convert(server.supervisor.getAllProcessInfo(), list[Process])
@@ -34,7 +34,11 @@ def processes(path: Path) -> list[Process]:
 
 
 def control(path: Path) -> xmlrpc.client.ServerProxy:
-    """Return a proxy: `with control(path) as server: server.supervisor.stopProcess("state")`."""
+    """Return a proxy: `with control(path) as server: server.supervisor.stopProcess("state")`.
+
+    Connects at the first call. Calls raise `OSError` if supervisord does not answer, and `xmlrpc.client.Fault` if it
+    refuses.
+    """
     return xmlrpc.client.ServerProxy("http://supervisord", transport=_OverSocket(path))
 
 

@@ -37,7 +37,10 @@ def psnr_db(made: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def drift_px(video_CTHW: torch.Tensor) -> float:
-    """Return the video's mean motion in pixels per frame, by phase correlation of its first and last frame."""
+    """Return the video's mean motion in pixels per frame, by phase correlation of its first and last frame.
+
+    A motion of more than half a side between the two is taken for a smaller one. The video needs two frames.
+    """
     grey_THW = video_CTHW.mean(dim=0)
     _, height, width = grey_THW.shape
     window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)

@@ -85,7 +85,10 @@ LATENTS, MASKED, CONTROLLED = 16, 36, (48, 52)
 
 
 def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
-    """Return the relative that `model_index.json` and `transformer/config.json` describe, or None."""
+    """Return the relative that `model_index.json` and `transformer/config.json` describe, in words, or None.
+
+    None stands for Wan2.1 image-to-video, and for a model that is not known.
+    """
     classes = [index.get("_class_name"), transformer.get("_class_name"), *_named(index.get("transformer"))]
     named = _by_classes(classes) or _by_keys(transformer)
     if named is not None:
@@ -101,13 +104,13 @@ def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> st
 
 
 def in_original(config: Mapping[str, Any]) -> str | None:
-    """Return the relative that Wan-AI's own `config.json` describes, or None."""
+    """Return the relative that Wan-AI's own `config.json` describes, in words, or None as `in_diffusers` does."""
     named = _by_classes([config.get("_class_name")]) or _by_model_type(str(config.get("model_type")).lower())
     return named or _by_keys(config) or _by_channels(config.get("in_dim"))
 
 
 def in_tensors(names: Iterable[str]) -> str | None:
-    """Return the relative to which tensors with these names, as in the files, belong, or None."""
+    """Return the relative to which tensors with these names, as in the files, belong, in words, or None."""
     return next((name for tensor in names for part, name in TENSORS.items() if part in tensor), None)
 
 

@@ -48,6 +48,7 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def _row(what: str, unit: str, by_side: dict[str, list[float]], aim: Aim | None = None) -> Row:
+    """Return the row of ours over stock, from the samples of both sides."""
     ours, stock = (Series(side, by_side[side]) for side in SIDES)
     return Row(part="loop", what=what, unit=unit, over=ours, under=stock, aim=aim)
 

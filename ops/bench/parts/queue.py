@@ -37,7 +37,11 @@ class Between(NamedTuple):
 
 
 def measure(setup: Setup) -> Iterator[Row]:
-    """Yield one row: the gap between two jobs against the encoding of the later job."""
+    """Yield one row: the gap between two jobs against the encoding of the later job.
+
+    Runs a stack of its own, with one job more than `setup.count`. Ends the process if the stack does not start or a job
+    does not end, and raises `ValueError` if a job does not succeed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         stack = _stack(Path(folder), setup)
         with running(stack, say=say):
@@ -91,12 +95,14 @@ def _submit(stack: Stack, number: int) -> str:
 
 
 async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[AnyEvent]]:
+    """Return the events of each job that can be decoded, oldest first."""
     async with broker.connected(broker.Settings(stack.nats_url), name="bench") as bus:
         stored = [await bus.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)) for job_id in job_ids]
     return [list(wire.readable_events(events)) for events in stored]
 
 
 def _wait_for(stack: Stack, job_id: str) -> None:
+    """Return once the job has ended. Ends the process after `demo.JOB_WITHIN_S`."""
     deadline = time.monotonic() + demo.JOB_WITHIN_S
     while not demo.status_of(stack.url, job_id).ended:
         if time.monotonic() > deadline:
