@@ -158,7 +158,7 @@ async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
 
 
 def check_server(broker: Bus, settings: Settings) -> None:
-    """Raise `BadSetting` if the broker is unsuitable or may lose acknowledged messages. Blocks while it asks it."""
+    """Raise `BadSetting` if the broker is unsuitable or may lose acknowledged messages. Blocks while it asks."""
     if (objection := broker.server.objection) is not None:
         raise BadSetting(f"{objection} ({env.shown(settings.nats_url)}, NATS_URL)")
     doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)

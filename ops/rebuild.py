@@ -69,11 +69,12 @@ def in_words(done: Rebuilt) -> str:
 
 
 def _jobs(count: int) -> str:
+    """Return a number of jobs in words: `1 job`, `2 jobs`."""
     return f"{count} {'job' if count == 1 else 'jobs'}"
 
 
 async def main() -> None:
-    """Rebuild the log and print the result. Ends the process with the names of the records that cannot be read."""
+    """Rebuild the log and print the result. Ends the process with the names of records that cannot be read, if any."""
     log.configure("rebuild")
     settings = env.read(Settings)
     async with connected(Broker(settings.nats_url, settings.nats_creds), name="rebuild") as broker:

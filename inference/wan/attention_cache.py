@@ -112,6 +112,7 @@ class _CachingProcessor:
         self.output_BLD: torch.Tensor | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the block's self-attention output, B × L × D, stored or computed by its own processor."""
         if self._cache.reuses:
             assert self.output_BLD is not None
             return self.output_BLD

@@ -49,7 +49,10 @@ def quantise(rows_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def convert(blocks: nn.Module) -> None:
-    """Replace every `nn.Linear` below `blocks` by an `Fp8Linear`, in place."""
+    """Replace every `nn.Linear` below `blocks` by an `Fp8Linear`, in place.
+
+    Only biases are kept: weights are read later.
+    """
     for module in list(blocks.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
@@ -57,4 +60,5 @@ def convert(blocks: nn.Module) -> None:
 
 
 def _frozen(tensor: torch.Tensor) -> nn.Parameter:
+    """Return a parameter of the tensor that requires no gradient."""
     return nn.Parameter(tensor, requires_grad=False)

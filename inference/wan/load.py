@@ -114,6 +114,7 @@ def read(
     progress = LoadingProgress()
 
     def small(component: Component) -> Any:
+        """Return the module of a component with its weights, in fp32 on the device."""
         return read_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
 
     vae: AutoencoderKLWan = small(checkpoint.vae)

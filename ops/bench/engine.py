@@ -89,6 +89,7 @@ def _parser(parts: tuple[str, ...]) -> argparse.ArgumentParser:
 
 
 def _listed(text: str) -> tuple[str, ...]:
+    """Return the words between the commas of an option."""
     return tuple(text.split(","))
 
 
@@ -105,6 +106,7 @@ def _setup(asked: argparse.Namespace) -> Setup:
 
 
 def _machine(here: torch.device) -> dict[str, str | int]:
+    """Return kind and name of the device, the number of cores, and torch's version, for the report."""
     name: Any = platform.machine() if here.type == "cpu" else torch.get_device_module(here).get_device_name(here)
     return {"device": f"{here.type} {name}", "cores": os.cpu_count() or 1, "torch": str(torch.__version__)}
 

@@ -43,9 +43,10 @@ def main(ranks: int, gigabytes: float) -> None:
 
 
 def _round(files: list[Path], folder: Path, ranks: int, *, cached: bool) -> tuple[float, list[dict[str, float]]]:
-    """Return the seconds of `cat`, and of each rank `seconds`, and in bytes `rows` (its weights), `before` and `peak`.
+    """Return the seconds of `cat`, and what each rank printed of its load.
 
-    The last two are of its memory. Unless `cached`, the files are dropped from the page cache before each of the two.
+    That is `seconds`, and in bytes `rows` (its weights), `before` and `peak` (its memory before the load, and the most
+    in it). Unless `cached`, the files are dropped from the page cache before `cat` and before the load.
     """
     _forget(files, really=not cached)
     began = time.monotonic()

@@ -16,6 +16,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def held_bytes(device: torch.device) -> int:
+    """Return the bytes that this process holds on the device now."""
     return _of_process("VmRSS") if device.type == "cpu" else torch.accelerator.memory_allocated(device)
 
 
@@ -28,6 +29,7 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
+    """Return the most bytes that this process has held on the device since `forget_peak`."""
     return _of_process("VmHWM") if device.type == "cpu" else torch.accelerator.max_memory_allocated(device)
 
 
@@ -67,6 +69,6 @@ def _peak_here(run: Callable[[], object], device: torch.device) -> int:
 
 
 def _of_process(field: str) -> int:
-    """Return a size from /proc/self/status in bytes. Raises `StopIteration` if there is no such field."""
+    """Return a size from /proc/self/status, such as `VmRSS`, in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * KIBIBYTE

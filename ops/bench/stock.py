@@ -18,7 +18,7 @@ from inference.wan.vae.codec import SPATIAL_STRIDE
 
 
 def stock_pipeline(wan: Wan, scheduler: Any) -> Any:
-    """Return the pipeline over these weights, without a progress bar."""
+    """Return diffusers' `WanImageToVideoPipeline` over these weights, without a progress bar."""
     components: dict[str, Any] = {
         "tokenizer": wan.tokenizer,
         "text_encoder": wan.text_encoder,
@@ -71,6 +71,7 @@ class Stock:
 
 
 def _as_decoded(video_BCTHW: torch.Tensor, **_: object) -> torch.Tensor:
+    """Return the video unchanged: takes the place of the pipeline's post-processing."""
     return video_BCTHW
 
 

@@ -79,6 +79,7 @@ def _tensor(name: str, shape: tuple[int, ...], device: torch.device) -> Stored:
     """
 
     def draw(first: int, last: int) -> torch.Tensor:
+        """Draw the whole tensor, and return its numbers `first` to `last` - 1, flat."""
         fan_in = math.prod(shape[1:])
         if fan_in == 1:  # a norm's weight, or a bias
             return torch.full((last - first,), 0.0 if name.endswith("bias") else 1.0, device=device)

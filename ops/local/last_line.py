@@ -15,7 +15,7 @@ _LEFT_OUT = ("event", "timestamp", "service", "level", "rank")
 
 
 def last_line(log: Path, *, after: int = 0) -> str:
-    """Return the last line that has letters or digits and no `PROBES`, made readable by `_readable` and safe to print.
+    """Return the last line that has letters or digits and no `PROBES`, safe to print; JSON as its event and fields.
 
     Cut after `SHOWN_CHARS_MAX`. Only the log's last `TAIL_BYTES` are read, and none before the byte `after`, where an
     earlier run ended. Empty if no such line is among them, or if the log cannot be read.

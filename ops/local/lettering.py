@@ -81,7 +81,7 @@ def _fonts(size_px: int) -> Iterator[Font]:
 def _has(font: Font, character: str) -> bool:
     """Return whether the font has a glyph for a character, rather than the box for missing characters.
 
-    A blank, a combining mark or an invisible format character counts as had.
+    True for blanks, combining marks and invisible format characters.
     """
     if character == " " or unicodedata.category(character) in ("Mn", "Cf"):
         return True

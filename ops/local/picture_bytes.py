@@ -107,7 +107,7 @@ def _kind(data: bytes) -> str:
 
 
 def _is_text(beginning: bytes) -> bool:
-    """Return whether the bytes are UTF-8 that can be printed, or that has no control character below the tab."""
+    """Return whether the bytes are UTF-8, and either printable or without control characters below the tab."""
     try:
         return beginning.decode(errors="strict").isprintable() or not set(beginning) & set(range(9))
     except UnicodeDecodeError:
@@ -115,6 +115,7 @@ def _is_text(beginning: bytes) -> bool:
 
 
 def _with_article(kind: str) -> str:
+    """Return the words for a kind with `a` or `an`, if they take one."""
     if kind in ("text", "something else"):
         return kind
     return f"{'an' if kind[0].lower() in 'aeio' or kind in ('SVG', 'MP4 or MOV film') else 'a'} {kind}"

@@ -48,10 +48,10 @@ class Refusal(Struct, frozen=True):
 
 
 def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
-    """Return the JSON body of a submission. The service chooses the size: the one nearest to the picture's aspect.
+    """Return the JSON body of a submission of `FRAMES` frames and `STEPS` steps, in a size near the picture's aspect.
 
-    For the pocket model the guidance is set, too. Raises `ValueError` for a picture or a prompt that the service would
-    refuse.
+    The service chooses the size. For the pocket model the guidance is set, too. Raises `ValueError` for a picture or a
+    prompt that the service would refuse.
     """
     prompt = prompt.strip()
     check_prompt(prompt)

@@ -50,6 +50,7 @@ class _OverSocket(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> HTTPConnection:
+        """Return a new connection to the socket; `host` only fills its `Host` header."""
         connection = _SocketConnection(str(host), self._path)
         self._connection = host, connection  # the parent class closes this
         return connection
@@ -63,6 +64,7 @@ class _SocketConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        """Open the socket. Raises `OSError` if no process listens on it."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ANSWER_WITHIN_S)
         self.sock.connect(str(self._path))

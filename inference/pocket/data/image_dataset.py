@@ -96,5 +96,6 @@ def open_images(
 
 
 def _write(draft: Path, pictures: np.ndarray) -> None:
+    """Write the pictures in numpy's format to exactly this path."""
     with draft.open("wb") as file:  # given a path, numpy would append `.npy`
         np.save(file, pictures)

@@ -63,7 +63,10 @@ def write_latents(folder: Path, views: Views, images: ImageDataset, encoder: Lat
 
 
 def _view(number: int, views: Views, images: ImageDataset, encoder: LatentEncoder) -> dict[str, torch.Tensor]:
-    """Encode one picture along some random motions; return the tensors of its file."""
+    """Encode one picture along some random motions; return the tensors of its file, on the CPU.
+
+    They are `clips`, `condition` and `image` in fp16, and `motions`. The same number gives the same file.
+    """
     rng = torch.Generator().manual_seed(number)
     size = views.sizes[number % len(views.sizes)]
     picture_HWC = images.pictures[number % len(images.pictures)]
@@ -109,10 +112,12 @@ def latent_statistics(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _files(folder: Path) -> list[Path]:
+    """Return the latent files of a folder in the order of their numbers."""
     return sorted(folder.glob("*.safetensors"))
 
 
 def _tensor(file: Path, name: str) -> torch.Tensor:
+    """Return one tensor of a file, on the CPU."""
     with safe_open(file, "pt") as kept:
         return kept.get_tensor(name)
 
@@ -151,7 +156,9 @@ class LatentDataset:
         )
 
     def _size(self, view: int) -> torch.Size:
+        """Return the shape of a view's latents, C × T × H × W."""
         return self._views[view]["condition"].shape
 
     def _normal(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Return latents in fp32, normalised to mean 0 and deviation 1 by the dataset's statistics."""
         return (latents_BCTHW.float() - self._mean) / self._std

@@ -173,6 +173,7 @@ def summary(cases: list[Case]) -> list[str]:
 
 
 def say(line: str) -> None:
+    """Print a line of the command's output at once."""
     print(line, flush=True)  # noqa: T201 - the command's output
 
 

@@ -17,6 +17,7 @@ def recognise_motion(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed:
     size = (width, height)
 
     def likeness(kind: Kind) -> float:
+        """Return the correlation of the video's last frame with the true one, without the pixels that are new."""
         motion = Motion(kind, speed)
         shown_HW = shown_at_first(motion, frames - 1, size)
         true_CHW = clip(picture_HWC, motion, frames, size)[:, -1]

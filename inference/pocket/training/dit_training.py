@@ -131,6 +131,7 @@ def flow_loss(
     _set_cross_attention(transformer, short)
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
+        """Return the loss of a random batch."""
         drawn = latents.draw(batch, rng)
         texts_BLD, bias_BL = pad_texts([prompts.draw(motion, rng) for motion in drawn.motions])
         device = transformer.device

@@ -55,6 +55,7 @@ class LinearCodec(nn.Module):
 
 
 def _strides(conv: nn.Module) -> bool:
+    """Return whether the convolution halves the sides of its input."""
     return cast(nn.Conv2d, conv).stride == (2, 2)
 
 

@@ -33,6 +33,7 @@ class TrainingRun:
 
     @property
     def is_training(self) -> bool:
+        """Return whether the run trains and has not been stopped."""
         return self.trains and not self.stop.is_set()
 
     def stop_on_signals(self) -> None:

@@ -73,6 +73,7 @@ def text_loss(classifier: MotionClassifier, tokenizer: PreTrainedTokenizerBase, 
     """
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
+        """Return the loss of a random batch of prompts."""
         draw = Random(draw_index(2**31, rng))
         texts, motions = zip(*(draw_prompt(draw) for _ in range(batch)), strict=True)
         device = device_of(classifier)

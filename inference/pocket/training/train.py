@@ -50,7 +50,7 @@ def train(run: TrainingRun, recipe: Recipe) -> PocketModel:
 
 
 def _vae(run: TrainingRun, recipe: Recipe, images: ImageDataset) -> AutoencoderKLWan:
-    """Train the VAE: a linear codec, the VAE initialised from it on pictures, then on clips."""
+    """Train the VAE, or load its stages, and return it: a linear codec, the VAE from it on pictures, then on clips."""
     torch.manual_seed(build.SEED)
     vae = build.new_vae(recipe.shape)
     codec = LinearCodec(vae)

@@ -122,6 +122,7 @@ def _check_vae(config: _Vae, file: Path) -> None:
 
 
 def _from_config(kind: Any, folder: Path) -> nn.Module:
+    """Return the module of diffusers' class `kind` that the folder's configuration describes, with random weights."""
     return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
@@ -143,6 +144,7 @@ def _image_processor(folder: Path) -> CLIPImageProcessorPil:
 
 
 def _text_encoder(folder: Path) -> UMT5EncoderModel:
+    """Return the UMT5 encoder that the folder's configuration describes, with random weights."""
     return UMT5EncoderModel(UMT5Config.from_pretrained(folder, local_files_only=True))
 
 
@@ -152,6 +154,7 @@ def umt5_name(name: str) -> str:
 
 
 def _image_encoder(folder: Path) -> CLIPVisionModel:
+    """Return the CLIP vision model that the folder's configuration describes, with random weights."""
     return CLIPVisionModel(CLIPVisionConfig.from_pretrained(folder, local_files_only=True))
 
 

@@ -120,17 +120,21 @@ def _named(component: Any) -> list[Any]:
 
 
 def _by_classes(classes: Iterable[Any]) -> str | None:
+    """Return the relative that one of these class names tells, or None. Empty names are passed over."""
     names = [str(name).lower() for name in classes if name]
     return next((relative for part, relative in CLASSES.items() for name in names if part in name), None)
 
 
 def _by_model_type(text: str) -> str | None:
+    """Return the relative that a `model_type` in lower case tells, or None."""
     return next((relative for pattern, relative in MODEL_TYPES.items() if re.search(pattern, text)), None)
 
 
 def _by_keys(config: Mapping[str, Any]) -> str | None:
+    """Return the relative that a key set in a transformer's configuration tells, or None."""
     return next((relative for key, relative in KEYS.items() if config.get(key)), None)
 
 
 def _by_channels(channels: Any) -> str | None:
+    """Return the relative that the number of input channels tells, or None."""
     return T2V if channels == LATENTS else FUN_CONTROL if channels in CONTROLLED else None

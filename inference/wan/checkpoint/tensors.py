@@ -168,7 +168,7 @@ def read_pickle(file: Path) -> dict[str, Stored]:
 
 
 def _mapped(file: Path, tensor: torch.Tensor) -> Stored:
-    """Return a memory-mapped tensor as a stored one."""
+    """Return a memory-mapped tensor of a file as a stored one."""
     row_items = max(1, math.prod(tensor.shape[1:]))
 
     def items(first: int, last: int) -> torch.Tensor:

@@ -43,7 +43,7 @@ OnStep = Callable[[int], None]
 def measure(setup: Setup) -> Iterator[Row]:
     """Yield the rows of every variant against the stock pipeline, measured by turns.
 
-    Raises torch's limit of recompilations for the rest of the process.
+    Lifts torch's limit of recompilations for the rest of the process.
     """
     here = device.choose(0)
     config.recompile_limit = RECOMPILATIONS_MAX
@@ -104,7 +104,7 @@ class Card:
         return Took(_weighed(steps_s) if "cache" in variant else statistics.fmean(steps_s), most)
 
     def _run(self, variant: str, steps: int) -> tuple[list[float], float]:
-        """Return what `_watched` returns, of a run of the variant with this number of steps."""
+        """Return the seconds of each step but the first of one run, and the peak memory of those steps in bytes."""
         setup = replace(self._setup, steps=steps)
         if variant == STOCK:
             return self._run_stock(setup.job)
@@ -119,7 +119,10 @@ class Card:
             return self._watched(wan, run)
 
     def _run_stock(self, job: Job) -> tuple[list[float], float]:
-        """Return what `_watched` returns, of the stock pipeline up to the latents, with its own attention backend."""
+        """Return the same as `_run`, of the stock pipeline up to the latents, with its own attention backend.
+
+        Ours is set again afterwards.
+        """
         self._plain.transformer.reset_attention_backend()
         with torch.compiler.set_stance("force_eager"):
             measured = self._watched(self._plain, lambda on_step: self._stock.run(job, self._image, on_step, "latent"))

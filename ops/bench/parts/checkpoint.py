@@ -70,6 +70,7 @@ def _measure(setup: Setup, size: str, state: DenoisingSnapshot, folder: Path) ->
         return seconds(steps, square.device)
 
     def beside() -> float:
+        """Return the seconds of the steps beside a write of the checkpoint, with those to copy the state to the CPU."""
         began = now(square.device)
         taken = state.to(torch.device("cpu"))
         writer = threading.Thread(target=lambda: written_s.append(_write(folder, taken)))

@@ -69,12 +69,15 @@ class Ranks:
     def alone(self, run: Callable[[], object]) -> Callable[[], float]:
         """Return a function that has rank 0 run `run` while the others wait, and returns the seconds of that.
 
-        It is a collective, and so is the result of every method here that returns a function: every rank calls it.
+        The function is a collective: every rank calls it.
         """
         return self.together(run if dist.get_rank() == 0 else lambda: None)
 
     def together(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Return a function that has all ranks run `run`, and returns the seconds until the last is done."""
+        """Return a function that has all ranks run `run`, and returns the seconds until the last is done.
+
+        The function is a collective: every rank calls it.
+        """
 
         def until_all_are_done() -> None:
             run()
@@ -87,7 +90,10 @@ class Ranks:
         return timed
 
     def most(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Return a function that has all ranks run `run`, and returns the largest peak above the model, in bytes."""
+        """Return a function that has all ranks run `run`, and returns the largest peak above the model, in bytes.
+
+        The function is a collective: every rank calls it.
+        """
 
         def measured() -> float:
             bytes_taken = torch.tensor(peak_above(run, self.plain.device))
@@ -108,7 +114,8 @@ class Ranks:
 def _denoising(ranks: Ranks) -> Iterator[Row]:
     """Yield denoising by each plan that uses all ranks; the best plan also with `dit_fsdp` and with the cache.
 
-    The best plan is the first of `degrees`. There are no rows if no plan uses all ranks. A collective.
+    The best plan is the first of `degrees`. There are no rows if no plan uses all ranks. A collective: every rank
+    iterates over it.
     """
     job, cached = ranks.setup.job, ranks.setup.cached_job
     possible = degrees(ranks.count, ranks.plain.heads, guided=job.guided)
@@ -133,7 +140,10 @@ def _denoising(ranks: Ranks) -> Iterator[Row]:
 
 
 def _shared(ranks: Ranks, plan: Plan, job: Job) -> Callable[[], float]:
-    """Return a function that has all ranks denoise by the plan, and returns the seconds until the last is done."""
+    """Return a function that has all ranks denoise by the plan, and returns the seconds until the last is done.
+
+    Both are collectives: every rank calls them. The function first shards or gathers the model as the plan says.
+    """
     layout = ranks.layout(plan)
     timed = ranks.together(lambda: _denoise(ranks.shared, job, ranks, layout))
 
@@ -145,11 +155,15 @@ def _shared(ranks: Ranks, plan: Plan, job: Job) -> Callable[[], float]:
 
 
 def _denoise(wan: Wan, job: Job, ranks: Ranks, layout: Layout) -> None:
+    """Denoise the job from the encoded picture and prompt of `ranks`, shared by `layout`; the result is dropped."""
     denoise(wan, job, ranks.conditions, lambda _stage, _step: None, layout)
 
 
 def _rows_of_the_picture(ranks: Ranks) -> Iterator[Row]:
-    """Yield encoding, decoding and the memory of decoding, with `vae_parallel` against one rank. A collective."""
+    """Yield encoding, decoding and the memory of decoding, with `vae_parallel` against one rank.
+
+    A collective: every rank iterates over it.
+    """
     model, setup = ranks.plain.vae, ranks.setup
     image = picture(*parse_size(setup.size))
     latents_BCTHW = ranks.conditions.first_frame_BCTHW[:, -model.config["z_dim"] :]

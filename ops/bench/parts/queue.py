@@ -81,6 +81,7 @@ def _began(events: Sequence[AnyEvent], stage: Stage) -> float:
 
 
 def _stack(folder: Path, setup: Setup) -> Stack:
+    """Return a stack in the folder, on free ports, with one rank and a queue that takes all jobs of the setup."""
     return on_free_ports(
         folder / "stack",
         ranks=1,
@@ -91,6 +92,7 @@ def _stack(folder: Path, setup: Setup) -> Stack:
 
 
 def _submit(stack: Stack, number: int) -> str:
+    """Submit a job whose prompt has this number, and return its id. Ends the process if the service refuses it."""
     return submit(stack.url, request(sample(), f"{PROMPT}, wave {number}"))
 
 

@@ -75,6 +75,7 @@ def table(rows: list[QualityRow]) -> str:
 
 
 def _cells(row: QualityRow) -> tuple[str, ...]:
+    """Return a row's cells under `HEAD`."""
     return (
         row.name,
         f"{row.steps} steps",
