@@ -33,9 +33,9 @@ def predict_noise(
 ) -> torch.Tensor:
     """Return the noise in the latents, in fp32: `uncond + scale · (cond − uncond)` (Ho and Salimans 2022).
 
-    It has the latents' shape, and is `cond` alone if there is no negative prompt. `step`, counted from 0, is for the
-    cache. With a mesh axis `cfg` each of its two ranks predicts one branch and gathers both, and both call this;
-    without, this rank predicts both.
+    Without a negative prompt it is `cond`. `step`, counted from 0, is for the cache. A collective of the mesh axis
+    `cfg`, if there is one: each of its two ranks predicts one branch and gathers both. Without, this rank predicts
+    both.
     """
     inputs_BCTHW = torch.cat([latents_BCTHW, conditions.first_frame_BCTHW], dim=1).to(transformer.dtype)
     timestep_B = timestep.expand(latents_BCTHW.shape[0])
