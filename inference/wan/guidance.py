@@ -41,7 +41,6 @@ def predict_noise(
     timestep_B = timestep.expand(latents_BCTHW.shape[0])
 
     def predict(branch: str, text_BLD: torch.Tensor) -> torch.Tensor:
-        """Return the transformer's prediction for one branch, `cond` or `uncond`, in its dtype: B × C × T × H × W."""
         cache.begin_pass(branch, step)
         return transformer(
             hidden_states=inputs_BCTHW,
