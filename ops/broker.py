@@ -31,8 +31,9 @@ async def connected(
 ) -> AsyncGenerator[Bus, None]:
     """Yield a connection for the length of the block. With an infinite `within_s`, wait for a broker until `stop`.
 
-    Raises `SystemExit` if no broker answers within `within_s`, and `BadSetting` if the broker refuses the credentials
-    or the settings allow no connection.
+    If `stop` is set first, the connection that is yielded may not have reached a broker. Raises `SystemExit` if no
+    broker answers within `within_s`, and `BadSetting` if the broker refuses the credentials or the settings allow no
+    connection.
     """
     stop = stop or asyncio.Event()
     url, creds = settings.nats_url, settings.nats_creds

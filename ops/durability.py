@@ -10,12 +10,15 @@ MONITOR_TIMEOUT_S = 5
 
 
 def undurable(monitor_urls: tuple[str, ...]) -> list[str]:
-    """Return the monitor URLs of the servers that do not say that they fsync before they acknowledge."""
+    """Return the monitor URLs of the servers that do not say that they fsync before they acknowledge.
+
+    A server that does not answer is among them.
+    """
     return [url for url in monitor_urls if not _syncs_always(url)]
 
 
 def _syncs_always(url: str) -> bool:
-    """Return whether a server's /jsz has `sync_always`; False if it does not answer."""
+    """Return whether a server's /jsz has `sync_always`; False if it does not answer within `MONITOR_TIMEOUT_S`."""
     try:
         with urlopen(f"{url.rstrip('/')}/jsz", timeout=MONITOR_TIMEOUT_S) as answer:  # noqa: S310  # operator's URL
             return json.load(answer).get("config", {}).get("sync_always") is True

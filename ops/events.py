@@ -23,7 +23,10 @@ SHOWN_APART = ("job_id", "at", "created_at", "attempt", "job")
 
 
 async def log_of(broker: Bus, job_id: str) -> list[str]:
-    """Return the job's events as readable lines, oldest first; none for an id that the log does not know."""
+    """Return the job's events as readable lines, oldest first; none for an id that the log does not know.
+
+    Raises `Unavailable` if the broker does not answer.
+    """
     try:
         stored = await broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
     except NotFoundError:
@@ -44,6 +47,10 @@ def line(stored: Stored) -> str:
 
 
 def _fields(event: Event) -> str:
+    """Return the event's fields as `name=value` with blanks between them; for a submission those of its job.
+
+    Left out are `SHOWN_APART` and fields that are not set.
+    """
     shown = structs.asdict(event.job if isinstance(event, JobSubmitted) else event)
     return " ".join(
         f"{name}={_value(value)}" for name, value in shown.items() if name not in SHOWN_APART and value is not UNSET
@@ -51,12 +58,13 @@ def _fields(event: Event) -> str:
 
 
 def _value(value: object) -> str:
-    """Return a value by `repr`, which escapes a terminal's control characters, shortened."""
+    """Return a value by `repr`, which escapes a terminal's control characters, cut after `VALUE_CHARS_MAX`."""
     text = repr(value)
     return text if len(text) <= VALUE_CHARS_MAX else text[:VALUE_CHARS_MAX] + "…"
 
 
 def _time(at: float) -> str:
+    """Return a Unix time in this machine's time zone, to the millisecond."""
     return datetime.fromtimestamp(at).astimezone().isoformat(" ", "milliseconds")[:23]
 
 
@@ -70,6 +78,7 @@ async def show(settings: Settings, job_id: str) -> None:
 
 
 def main() -> None:
+    """Print the log of the job that the command line names. Ends the process with the usage if that is no job's id."""
     if len(sys.argv) != 2 or not is_job_id(sys.argv[1]):
         sys.exit("usage: python -m ops.events ID, where ID is the 32 lower-case hex characters of a requestId")
     log.configure("events")

@@ -36,7 +36,10 @@ Edges = dict[str, set[str]]
 
 
 def main(arguments: list[str]) -> None:
-    """Write the SVG to the file that the arguments name, and print a line for each panel."""
+    """Write the SVG to the file that the arguments name, else to `DEFAULT_FILE`, and print a line for each panel.
+
+    Reads the packages of the working directory. Ends the process if `dot` is not installed.
+    """
     if shutil.which("dot") is None:
         sys.exit(NO_DOT)
     file = Path(arguments[0]) if arguments else DEFAULT_FILE
@@ -55,9 +58,10 @@ def main(arguments: list[str]) -> None:
 
 
 def folder_edges(imports: Mapping[str, Iterable[str]], folders: Iterable[str]) -> Edges:
-    """Return the imports between folders. A module belongs to the nearest folder of at most `DEPTH_MAX` names above it.
+    """Return the imports between folders.
 
-    Imports between a folder's own modules and its sub-folders are left out: that folder's panel has them.
+    A module belongs to the nearest of the `folders` of at most `DEPTH_MAX` names. Imports between a folder's own
+    modules and its sub-folders are left out: that folder's panel has them.
     """
     known = {folder for folder in folders if folder.count(".") < DEPTH_MAX}
 
@@ -76,7 +80,10 @@ def folder_edges(imports: Mapping[str, Iterable[str]], folders: Iterable[str]) -
 
 
 def child_edges(imports: Mapping[str, Iterable[str]], folder: str) -> Edges:
-    """Return the imports between the children of a folder: its modules, and its sub-folders with all below them."""
+    """Return the imports between a folder's children: its modules, and its sub-folders with all below them.
+
+    Imports from or to modules outside the folder are left out.
+    """
     prefix = f"{folder}."
 
     def child_of(module: str) -> str:
@@ -91,7 +98,7 @@ def child_edges(imports: Mapping[str, Iterable[str]], folder: str) -> Edges:
 
 
 def reachable(edges: Edges) -> Edges:
-    """Return for each node every node that it imports, directly or through other nodes."""
+    """Return for each node every node that it imports, directly or through others; a node in a cycle reaches itself."""
     found = {node: set(imported) for node, imported in edges.items()}
     for middle, below in found.items():
         for all_below in found.values():
@@ -107,7 +114,7 @@ def in_cycles(edges: Edges) -> set[tuple[str, str]]:
 
 
 def layers(edges: Edges) -> int:
-    """Return the number of nodes on the longest path of imports, without those in cycles."""
+    """Return the number of nodes on the longest path of imports, without those in cycles; 0 if there are no nodes."""
     cycles, depth = in_cycles(edges), dict.fromkeys(edges, 1)
     for _ in edges:
         for node, imported in edges.items():
@@ -128,7 +135,7 @@ def without_implied(edges: Edges) -> Edges:
 
 
 def _panel(title: str, edges: Edges, *, nested: bool = False) -> tuple[str, str]:
-    """Return the title and the drawing of one panel; print its measures."""
+    """Return the title, with the panel's measures, and the panel's drawing as SVG; print the title."""
     cycles, imports = in_cycles(edges), sum(map(len, edges.values()))
     measures = f"{len(edges)} nodes, {layers(edges)} layers, {imports} imports, {len(cycles)} of them in cycles"
     print(f"{title}: {measures}")
@@ -136,7 +143,7 @@ def _panel(title: str, edges: Edges, *, nested: bool = False) -> tuple[str, str]
 
 
 def _dot(edges: Edges, cycles: set[tuple[str, str]], *, nested: bool) -> str:
-    """Return a panel in Graphviz's language; if `nested`, folders of one root stand in a box."""
+    """Return a panel in Graphviz's language, without implied imports; if `nested`, with a box around each root."""
     lines = [STYLE]
     for root in ROOTS:
         names = [node for node in edges if node.partition(".")[0] == root]
@@ -152,6 +159,7 @@ def _dot(edges: Edges, cycles: set[tuple[str, str]], *, nested: bool) -> str:
 
 
 def _label(node: str, *, nested: bool) -> str:
+    """Return the text in a node's box: its full dotted name if `nested`, else the last part."""
     return node if nested else node.rpartition(".")[2]
 
 
@@ -162,7 +170,7 @@ def _drawn(dot: str) -> str:
 
 
 def _sheet(panels: list[tuple[str, str]]) -> str:
-    """Return one SVG with the panels side by side, in rows of at most `ROW_PX`."""
+    """Return one SVG with the panels, pairs of title and SVG, side by side, in rows of at most `ROW_PX`."""
     x = y = row_height = width = 0
     placed: list[str] = []
     for title, svg in panels:

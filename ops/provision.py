@@ -56,7 +56,7 @@ async def provision(broker: Bus, settings: Settings) -> None:
 
 
 async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: str, deadline: float) -> None:
-    """Repeat a request until it is answered. Making a stream, a consumer or the secret twice changes nothing.
+    """Repeat a request with growing pauses until it is answered. The request must be idempotent.
 
     `what` names the request in errors and logs; `deadline` is in the loop's time. Raises as `provision` does.
     """
@@ -84,12 +84,14 @@ async def _insist(broker: Bus, request: Callable[[], Awaitable[object]], what: s
 
 
 async def _make_secret(broker: Bus) -> None:
+    """Store a random secret for idempotency keys, unless the bucket has one. Raises `Unavailable`."""
     with suppress(WrongSequence):  # the first process to write it has made it (compare-and-set)
         secret = secrets.token_bytes(SECRET_BYTES)
         await broker.put(subjects.SECRETS_BUCKET, subjects.IDEMPOTENCY_SECRET, secret, revision=0)
 
 
 async def _make_stream(broker: Bus, config: StreamConfig) -> None:
+    """Create the stream, or update it if it exists; log a changed limit of the queue. Raises `APIError` if refused."""
     try:
         there = await broker.admin.stream_info(config.name or "")
     except NotFoundError:
@@ -101,7 +103,7 @@ async def _make_stream(broker: Bus, config: StreamConfig) -> None:
 
 
 async def vanished(broker: Bus, settings: Settings) -> list[str]:
-    """Return the names of the streams and durables that do not exist. Raises `Unavailable` if the broker is away."""
+    """Return missing streams, and durables missing from other streams. Raises `Unavailable` if the broker is away."""
     names = [config.name or "" for config in streams(settings)]
     missing = [name for name in names if not await _is_there(partial(broker.stream, name, within_s=INFO_WITHIN_S))]
     durables: list[tuple[str, ConsumerConfig]] = [each for each in consumers(settings) if each[0] not in missing]
@@ -112,6 +114,7 @@ async def vanished(broker: Bus, settings: Settings) -> list[str]:
 
 
 async def _is_there(look: Callable[[], Awaitable[object]]) -> bool:
+    """Return False if `look` raises `NotFoundError`, else True; its other errors rise."""
     try:
         await look()
     except NotFoundError:
@@ -120,7 +123,10 @@ async def _is_there(look: Callable[[], Awaitable[object]]) -> bool:
 
 
 async def make_again(broker: Bus, settings: Settings, missing: list[str]) -> None:
-    """Create the missing streams, durables and secret, and change nothing else. A vanished stream lost its durables."""
+    """Create what `vanished` returned, and the secret if its bucket is among that. Raises as `provision` does.
+
+    A vanished stream lost its durables, so these are made too. A stream that is back meanwhile is updated.
+    """
     deadline = asyncio.get_running_loop().time() + GIVE_UP_S
     for config in streams(settings):
         if config.name in missing:
@@ -152,7 +158,7 @@ async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
 
 
 def check_server(broker: Bus, settings: Settings) -> None:
-    """Raise `BadSetting` if this broker is unsuitable, or may lose messages that it has acknowledged."""
+    """Raise `BadSetting` if the broker is unsuitable or may lose acknowledged messages. Blocks while it asks."""
     if (objection := broker.server.objection) is not None:
         raise BadSetting(f"{objection} ({env.shown(settings.nats_url)}, NATS_URL)")
     doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)
@@ -164,6 +170,10 @@ def check_server(broker: Bus, settings: Settings) -> None:
 
 
 async def main(*, watching: bool) -> None:
+    """Provision the broker; with `watching` stay until SIGINT or SIGTERM. Ends the process if no broker answers.
+
+    Raises `BadSetting` if the broker refuses or is unsuitable.
+    """
     settings = env.read(Settings)
     start.configure("provision")
     where = Server(nats_url=settings.nats_url, nats_creds=settings.nats_creds)

@@ -37,7 +37,10 @@ class Rebuilt(Struct, frozen=True):
 
 
 async def rebuild(broker: Bus, videos: Store) -> Rebuilt:
-    """Publish submission and ending of every recorded job that has no ending in the log, each job once."""
+    """Publish submission and ending of every recorded job that has no ending in the log, each job once.
+
+    Raises `OSError` if the store cannot be read, and `Unavailable` if the broker does not answer.
+    """
     restored, known = 0, 0
     unreadable: list[str] = []
     job_log = JobLog(broker, publisher="rebuild")
@@ -66,10 +69,12 @@ def in_words(done: Rebuilt) -> str:
 
 
 def _jobs(count: int) -> str:
+    """Return a number of jobs in words: `1 job`, `2 jobs`."""
     return f"{count} {'job' if count == 1 else 'jobs'}"
 
 
 async def main() -> None:
+    """Rebuild the log and print the result. Ends the process with the names of records that cannot be read, if any."""
     log.configure("rebuild")
     settings = env.read(Settings)
     async with connected(Broker(settings.nats_url, settings.nats_creds), name="rebuild") as broker:

@@ -62,12 +62,15 @@ def check_rights(broker: Bus, what: str) -> None:
 
 
 def as_written(subject: str) -> str:
-    """Return a subject with its capital letters, which nats-py's errors have in lower case."""
+    """Return a subject with the capital letters of WanJet's subjects, which nats-py's errors have in lower case."""
     return ".".join(_TOKENS.get(token, token) for token in subject.split("."))
 
 
 def sentence(error: Exception) -> str:
-    """Return why the broker refused a request, and what would help if that is known."""
+    """Return why the broker refused a request, with advice if the error's code is known.
+
+    For an error that is no `APIError` that is its text.
+    """
     if not isinstance(error, APIError):
         return str(error)
     advice = _ADVICE.get(error.err_code or 0)

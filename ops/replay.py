@@ -34,7 +34,8 @@ async def replay(broker: Bus, *, still_within_s: float = STILL_WITHIN_S) -> Repl
     """Empty the bucket, reset the state service's durable to the log's beginning, and wait until all is folded.
 
     The order matters: a status that is written between the two is folded again, and no status is lost. Raises `Stuck`
-    if nothing is folded for `still_within_s`.
+    if nothing is folded for `still_within_s`, or not all within `FOLDED_WITHIN_S`, and `NotFoundError` if the broker is
+    not provisioned.
     """
     await broker.admin.purge_stream(subjects.bucket_stream(subjects.STATUS_BUCKET))
     await broker.admin.reset_consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, seq=1)
@@ -45,7 +46,7 @@ async def replay(broker: Bus, *, still_within_s: float = STILL_WITHIN_S) -> Repl
 
 
 async def _folded(broker: Bus, still_within_s: float) -> None:
-    """Return once every event is folded and acknowledged. Raises `Stuck`."""
+    """Return once every event is folded and acknowledged. Raises `Stuck` as `replay` does."""
     began = moved = time.monotonic()
     before = -1
     while (left := _left(await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE))) > 0:
@@ -60,10 +61,12 @@ async def _folded(broker: Bus, still_within_s: float) -> None:
 
 
 def _left(consumer: ConsumerInfo) -> int:
+    """Return the number of events not yet delivered, or delivered and not acknowledged."""
     return (consumer.num_pending or 0) + (consumer.num_ack_pending or 0)
 
 
 async def main() -> None:
+    """Replay the log and print the result. Ends the process with a sentence if the log is not folded."""
     log.configure("replay")
     began = time.monotonic()
     async with connected(env.read(Settings), name="replay") as broker:

@@ -59,18 +59,21 @@ class Settings(msgspec.Struct, frozen=True):
 
 def streams(settings: Settings) -> list[StreamConfig]:
     """Return the wanted streams and buckets, in the order to create them; nats-py turns seconds into nanoseconds."""
-    file = StreamConfig(
+    base = StreamConfig(
         storage=StorageType.FILE,
         num_replicas=settings.nats_replicas,
         allow_direct=True,
         max_bytes=settings.stream_bytes_max or UNLIMITED,
     )
-    return [_log(file, settings), _queue(file, settings), _canaries(file), *_buckets(file)]
+    return [_log(base, settings), _queue(base, settings), _canaries(base), *_buckets(base)]
 
 
-def _log(file: StreamConfig, settings: Settings) -> StreamConfig:
-    """Return the stream of events; it republishes each event, so that a cluster hears of a cancellation at once."""
-    return file.evolve(
+def _log(base: StreamConfig, settings: Settings) -> StreamConfig:
+    """Return the stream of events; it republishes each event, so that a cluster hears of a cancellation at once.
+
+    `base` has the fields that all streams share, here and below.
+    """
+    return base.evolve(
         name=subjects.EVENTS_STREAM,
         subjects=[subjects.ALL_EVENTS],
         retention=RetentionPolicy.LIMITS,
@@ -82,9 +85,9 @@ def _log(file: StreamConfig, settings: Settings) -> StreamConfig:
     )
 
 
-def _queue(file: StreamConfig, settings: Settings) -> StreamConfig:
+def _queue(base: StreamConfig, settings: Settings) -> StreamConfig:
     """Return the work queue: one message a job, refused beyond `max_concurrent_tasks`, and copied into the log."""
-    return file.evolve(
+    return base.evolve(
         name=subjects.JOBS_STREAM,
         subjects=[subjects.ALL_JOBS],
         retention=RetentionPolicy.WORK_QUEUE,
@@ -99,9 +102,9 @@ def _queue(file: StreamConfig, settings: Settings) -> StreamConfig:
     )
 
 
-def _canaries(file: StreamConfig) -> StreamConfig:
+def _canaries(base: StreamConfig) -> StreamConfig:
     """Return the stream to which each edge writes its canary, to learn whether the broker stores messages."""
-    return file.evolve(
+    return base.evolve(
         name=subjects.CANARY_STREAM,
         subjects=[subjects.ALL_CANARIES],
         max_age=CANARY_TTL_S,
@@ -111,9 +114,9 @@ def _canaries(file: StreamConfig) -> StreamConfig:
     )
 
 
-def _buckets(file: StreamConfig) -> list[StreamConfig]:
-    """Return the KV buckets: statuses, heartbeats of clusters, the secret, and counters."""
-    bucket = file.evolve(
+def _buckets(base: StreamConfig) -> list[StreamConfig]:
+    """Return the streams behind the KV buckets: statuses, heartbeats of clusters, the secret, and counters."""
+    bucket = base.evolve(
         max_msgs_per_subject=1, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True, max_msg_size=STATUS_BYTES_MAX
     )
 

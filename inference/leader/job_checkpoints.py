@@ -71,7 +71,7 @@ class JobCheckpoints:
         may be the first one's.
         """
         if self._written is None or self._written[:2] != (job_id, attempt):
-            conditions = await asyncio.to_thread(encode_conditions, snapshot.given, origin)
+            conditions = await asyncio.to_thread(encode_conditions, snapshot.conditions, origin)
             await overwrite(self._scratch, _conditions_name(job_id, attempt), conditions)
             self._written = _Written(job_id, attempt, digest(conditions))
         return self._written.digest

@@ -96,10 +96,7 @@ def read(folder: Path) -> PocketModel:
 
 
 def write(folder: Path, make: Callable[[], PocketModel], card: ModelCard) -> None:
-    """Write the model that `make` returns; the folder appears whole or not at all.
-
-    Raises FileExistsError if `folder` exists.
-    """
+    """Write the model that `make` returns, whole or not at all. Raises FileExistsError if `folder` exists."""
     if folder.exists():
         raise FileExistsError(f"{folder} is there already; remove it first")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -157,6 +154,7 @@ def _scheduler() -> UniPCMultistepScheduler:
 
 
 def new_text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel:
+    """Return UMT5's encoder with random weights from torch's global generator, in eval mode."""
     config = UMT5Config(
         vocab_size=vocabulary,
         d_model=shape.text_dim,
@@ -169,6 +167,7 @@ def new_text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel
 
 
 def new_image_encoder(shape: PocketShape) -> CLIPVisionModel:
+    """Return CLIP's vision model with random weights from torch's global generator, in eval mode."""
     config = CLIPVisionConfig(
         hidden_size=shape.image_dim,
         projection_dim=shape.image_dim,
@@ -187,6 +186,7 @@ def new_vae(shape: PocketShape) -> AutoencoderKLWan:
 
 
 def new_transformer(shape: PocketShape) -> WanTransformer3DModel:
+    """Return the transformer with random weights from torch's global generator, in eval mode."""
     return WanTransformer3DModel(
         num_attention_heads=shape.heads,
         attention_head_dim=shape.head_dim,

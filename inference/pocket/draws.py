@@ -17,7 +17,7 @@ def draw_index(count: int, rng: torch.Generator) -> int:
 
 
 def normal(shape: Sequence[int], rng: torch.Generator, device: torch.device) -> torch.Tensor:
-    """Return normal random numbers on `device`.
+    """Return normal random numbers on `device`, in fp32. The same `rng` gives other numbers on another kind of device.
 
     For a GPU, `rng` seeds a generator there, which is far faster than to draw on the CPU and copy.
     """

@@ -6,7 +6,10 @@ from pathlib import Path
 
 
 def write_whole(file: Path, write: Callable[[Path], object]) -> None:
-    """Call `write` with a temporary path, then rename it to `file`: the file appears, or is replaced, atomically."""
+    """Call `write` with a temporary path, then rename it to `file`: the file appears, or is replaced, atomically.
+
+    Makes the folder. Nothing is left if `write` raises.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     draft = file.with_name(f".{file.name}.{os.getpid()}")
     try:

@@ -31,20 +31,29 @@ def whole_clips(vae: AutoencoderKLWan) -> Generator[None]:
 
 
 def encode(vae: AutoencoderKLWan, video_BCTHW: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and log variance of the latents, each B × 16 × (T-1)/4+1 × H/8 × W/8, not normalised."""
+    """Return mean and log variance of the latents, each B × 16 × (T-1)/4+1 × H/8 × W/8, not normalised.
+
+    `video_BCTHW` is in [-1, 1], and T is 4n+1. The VAE must be within `whole_clips`.
+    """
     mean, log_variance = vae.quant_conv(vae.encoder(video_BCTHW)).chunk(2, dim=1)
     return mean, log_variance.clamp(-30, 20)
 
 
 def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Return the video of the latents. It is not clamped to [-1, 1], because a clamp has no gradient."""
+    """Return the video of latents that are not normalised. The VAE must be within `whole_clips`.
+
+    The video is not clamped to [-1, 1], because a clamp has no gradient.
+    """
     return vae.decoder(vae.post_quant_conv(latents_BCTHW))
 
 
 def _resample(
     module: WanResample, clip_BCTHW: torch.Tensor, _cache: object = None, _index: object = None
 ) -> torch.Tensor:
-    """Resample in space and time. The first frame stays one frame; the time convolution applies to the later ones."""
+    """Return the clip resampled in space and time, as the module's mode says.
+
+    The first frame stays one frame; the time convolution applies to the later ones.
+    """
     if module.mode == "upsample3d" and clip_BCTHW.shape[2] > 1:
         later = module.time_conv(clip_BCTHW[:, :, 1:])
         later = later.unflatten(1, (2, -1)).permute(0, 2, 3, 1, 4, 5).flatten(2, 3)
@@ -57,6 +66,7 @@ def _resample(
 
 
 def _convolve(module: WanCausalConv3d, clip_BCTHW: torch.Tensor, _cache: object = None) -> torch.Tensor:
+    """Return the causal convolution of the clip, B × C × T × H × W; earlier frames count as zeros."""
     padding: Any = module._padding  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     if clip_BCTHW.shape[2] > 1 or module.stride[0] > 1 or padding[4] == 0:
         return nn.Conv3d.forward(module, functional.pad(clip_BCTHW, padding))

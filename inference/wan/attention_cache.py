@@ -37,7 +37,10 @@ class Rule:
 
 
 def rule_for(job: Job) -> Rule | None:
-    """Return the job's rule, or None if no step would reuse an output. The last step is always computed."""
+    """Return the job's rule, or None if no step would reuse an output. The last step is always computed.
+
+    For that the rule ends at the last step but one, whatever the job's `end_step`.
+    """
     if not job.use_attentioncache:
         return None
     rule = Rule(job.start_step, job.attentioncache_interval, min(job.end_step, job.infer_steps - 2))
@@ -64,7 +67,11 @@ class AttentionCache:
         return self._other_branches | {place: output for place, output in at_hand.items() if output is not None}
 
     def begin_pass(self, branch: str, step: int) -> None:
-        """Prepare for the next pass: `branch` at `step`. Called before every pass of the transformer."""
+        """Prepare for the next pass, of `branch` at `step`, counted from 0.
+
+        Call it before every pass of the transformer. Outputs are dropped once `step` is past the rule's end. Does
+        nothing without a rule.
+        """
         if self._rule is None:
             return
         self.reuses, self.stores = self._rule.reuses(step), self._rule.stores(step)
@@ -75,7 +82,10 @@ class AttentionCache:
 
     @contextmanager
     def installed(self, transformer: WanTransformer3DModel) -> Generator[None]:
-        """Replace the self-attention processors of the transformer within the block; afterwards drop all outputs."""
+        """Replace the self-attention processors of the transformer within the block; afterwards drop all outputs.
+
+        However the block ends, the transformer then has its own processors again. Without a rule nothing is replaced.
+        """
         attentions: list[Any] = [] if self._rule is None else [block.attn1 for block in transformer.blocks]
         self._blocks = [_CachingProcessor(self, attention.processor) for attention in attentions]
         for attention, block in zip(attentions, self._blocks, strict=True):
@@ -102,6 +112,7 @@ class _CachingProcessor:
         self.output_BLD: torch.Tensor | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """Return the block's self-attention output, B × L × D, stored or computed by its own processor."""
         if self._cache.reuses:
             assert self.output_BLD is not None
             return self.output_BLD

@@ -22,12 +22,13 @@ DEFAULT_NEGATIVE_PROMPT = (
 def encode_text(wan: Wan, text: str) -> torch.Tensor:
     """Return UMT5's embedding, 1 × 512 × D, in the transformer's dtype; from the prompt cache if it is there.
 
-    Positions after the text's end are zero; tokens past 512 are cut off.
+    Positions after the text's end are zero; tokens past 512 are cut off. A collective if the text encoder is sharded.
     """
     return wan.prompt_cache.get(text, lambda text: _encode_text(wan, text))
 
 
 def _encode_text(wan: Wan, text: str) -> torch.Tensor:
+    """Return what `encode_text` returns, computed anew."""
     tokens = wan.tokenizer(
         prompt_clean(text),
         padding="max_length",
@@ -42,6 +43,6 @@ def _encode_text(wan: Wan, text: str) -> torch.Tensor:
 
 
 def encode_image(processor: Processor, encoder: CLIPVisionModel, image: Image.Image) -> torch.Tensor:
-    """Return the output of CLIP's last layer but one: 1 × (patches + 1) × D."""
+    """Return the output of CLIP's last layer but one, on the encoder's device: 1 × (patches + 1) × D."""
     pixels_BCHW = processor(images=image, return_tensors="pt").pixel_values
     return encoder(pixels_BCHW.to(encoder.device, encoder.dtype), output_hidden_states=True).hidden_states[-2]

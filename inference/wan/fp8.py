@@ -23,6 +23,10 @@ class Fp8Linear(nn.Module):
         self.bias: nn.Parameter | None = linear.bias
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the layer's outputs in the inputs' dtype: … × `out_features`.
+
+        Raises what torch raises if the device cannot multiply 8-bit floats.
+        """
         rows_MK = inputs.reshape(-1, inputs.shape[-1])
         rounded_MK, scale_M1 = quantise(rows_MK)
         # `_scaled_mm` has no public name in torch.
@@ -45,7 +49,10 @@ def quantise(rows_MK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def convert(blocks: nn.Module) -> None:
-    """Replace every `nn.Linear` below `blocks` by an `Fp8Linear`, in place."""
+    """Replace every `nn.Linear` below `blocks` by an `Fp8Linear`, in place.
+
+    Only biases are kept: weights are read later.
+    """
     for module in list(blocks.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.Linear):
@@ -53,4 +60,5 @@ def convert(blocks: nn.Module) -> None:
 
 
 def _frozen(tensor: torch.Tensor) -> nn.Parameter:
+    """Return a parameter of the tensor that requires no gradient."""
     return nn.Parameter(tensor, requires_grad=False)

@@ -14,12 +14,12 @@ from contracts.events import Stage
 from contracts.job import Job, shift_of
 from inference.wan.attention_cache import AttentionCache, rule_for
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, encode_image, encode_text
-from inference.wan.guidance import Conditioning, predict_noise
+from inference.wan.guidance import Conditions, predict_noise
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import ALONE, Layout
 from inference.wan.parallel.ulysses import shared_tokens
 from inference.wan.snapshot import DenoisingSnapshot
-from inference.wan.solvers import Scheduler, advance, memory_of, recall, solver, timesteps
+from inference.wan.solvers import Scheduler, advance, memory_of, restore_solver, solver, timesteps
 from inference.wan.vae import codec
 
 Boundary = Callable[[Stage, int], None]
@@ -44,7 +44,7 @@ def generate(
 
     `image` has exactly the video's size. `boundary(stage, step)` is called before each stage with step 0, and after
     every denoising step with the number of steps done; an exception from it ends the job and leaves the model ready for
-    the next. All ranks that share the job by `layout` call this, and all get the video.
+    the next. A collective: all ranks that share the job by `layout` call this, and all get the video.
 
     `offer_snapshot(make_snapshot)` is called before the boundary of every step from which the job can be resumed. To
     resume, pass as `snapshot` the value that `make_snapshot` returned; the stage `encode` is then left out.
@@ -53,23 +53,26 @@ def generate(
     with torch.inference_mode():
         if snapshot is None:
             boundary("encode", 0)
-            given = encode(wan, job, image, layout)
+            conditions = encode(wan, job, image, layout)
         else:
             snapshot = snapshot.to(wan.device, wan.transformer.dtype)
-            given = snapshot.given
+            conditions = snapshot.conditions
         boundary("denoise", 0)
-        latents_BCTHW = denoise(wan, job, given, boundary, layout, snapshot=snapshot, offer_snapshot=offer_snapshot)
+        latents_BCTHW = denoise(
+            wan, job, conditions, boundary, layout, snapshot=snapshot, offer_snapshot=offer_snapshot
+        )
         boundary("decode", 0)
         return codec.decode(wan.vae, latents_BCTHW, layout.rows)
 
 
-def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditioning:
-    """Return the inputs of the transformer that stay the same through all steps.
+def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditions:
+    """Return the inputs of the transformer that stay the same through all steps; `image` has exactly the video's size.
 
-    A negative prompt of `""` is encoded as an empty text; None means the model's own negative prompt.
+    A negative prompt of `""` is encoded as an empty text; None means the model's own negative prompt. A collective of
+    the ranks of `layout`, and of all ranks if the text encoder is sharded.
     """
     negative = DEFAULT_NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt
-    return Conditioning(
+    return Conditions(
         prompt_BLD=encode_text(wan, job.prompt),
         negative_BLD=encode_text(wan, negative) if job.guided else None,
         image_BLD=encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype),
@@ -80,39 +83,46 @@ def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Co
 def denoise(
     wan: Wan,
     job: Job,
-    given: Conditioning,
+    conditions: Conditions,
     boundary: Boundary,
     layout: Layout = ALONE,
     *,
     snapshot: DenoisingSnapshot | None = None,
     offer_snapshot: OfferSnapshot = decline,
 ) -> torch.Tensor:
-    """Return the job's latents after all steps: 1 × 16 × T × H/8 × W/8 in fp32."""
+    """Return the job's latents after all steps: 1 × 16 × T × H/8 × W/8 in fp32.
+
+    `boundary` and `offer_snapshot` are called as `generate` says, after each step; `snapshot` is on the model's device.
+    A collective of the ranks of `layout`, and of all ranks if the transformer is sharded.
+    """
     shift = shift_of(job, job.image_size or wan.card.default_size, wan.card.sample_shift)
     scheduler = solver(job.sample_solver, job.infer_steps, shift, wan.device)
     if snapshot is None:
         done = 0
-        latents_BCTHW = noise_like(given.first_frame_BCTHW, job.seed, channels=wan.vae.config["z_dim"])
+        latents_BCTHW = noise_like(conditions.first_frame_BCTHW, job.seed, channels=wan.vae.config["z_dim"])
     else:
         done, latents_BCTHW = snapshot.step, snapshot.latents_BCTHW
-        recall(scheduler, snapshot.memory, done)
+        restore_solver(scheduler, snapshot.memory, done)
     rule = rule_for(job)
     cache = AttentionCache(rule)
     with shared_tokens(wan.transformer, layout.tokens), cache.installed(wan.transformer):
         for step, timestep in enumerate(timesteps(scheduler)[done:], start=done):
             noise_BCTHW = predict_noise(
-                wan.transformer, latents_BCTHW, timestep, given, job.guidance_scale,
+                wan.transformer, latents_BCTHW, timestep, conditions, job.guidance_scale,
                 step=step, cache=cache, cfg=layout.cfg,
             )  # fmt: skip
             latents_BCTHW = advance(scheduler, noise_BCTHW, timestep, latents_BCTHW)
             if rule is None or not rule.reuses(step + 1):
-                offer_snapshot(partial(_snapshot, step + 1, latents_BCTHW, scheduler, given))
+                offer_snapshot(partial(_snapshot, step + 1, latents_BCTHW, scheduler, conditions))
             boundary("denoise", step + 1)
     return latents_BCTHW
 
 
-def _snapshot(step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, given: Conditioning) -> DenoisingSnapshot:
-    return DenoisingSnapshot(step, latents_BCTHW, memory_of(scheduler), given)
+def _snapshot(
+    step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, conditions: Conditions
+) -> DenoisingSnapshot:
+    """Return the snapshot of the scheduler's state now; it shares the tensors, which the next step replaces."""
+    return DenoisingSnapshot(step, latents_BCTHW, memory_of(scheduler), conditions)
 
 
 def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> torch.Tensor:

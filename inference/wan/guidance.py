@@ -11,7 +11,7 @@ from inference.wan.attention_cache import AttentionCache
 
 
 @dataclass(frozen=True)
-class Conditioning:
+class Conditions:
     """The transformer's inputs beside the noisy latents. `negative_BLD` is None if the job has no guidance."""
 
     prompt_BLD: torch.Tensor
@@ -24,7 +24,7 @@ def predict_noise(
     transformer: WanTransformer3DModel,
     latents_BCTHW: torch.Tensor,
     timestep: torch.Tensor,
-    given: Conditioning,
+    conditions: Conditions,
     scale: float,
     *,
     step: int,
@@ -33,9 +33,11 @@ def predict_noise(
 ) -> torch.Tensor:
     """Return the noise in the latents, in fp32: `uncond + scale · (cond − uncond)` (Ho and Salimans 2022).
 
-    With a mesh axis `cfg` each of its two ranks predicts one branch and gathers both; without, this rank predicts both.
+    Without a negative prompt it is `cond`. `step`, counted from 0, is for the cache. A collective of the mesh axis
+    `cfg`, if there is one: each of its two ranks predicts one branch and gathers both. Without, this rank predicts
+    both.
     """
-    inputs_BCTHW = torch.cat([latents_BCTHW, given.first_frame_BCTHW], dim=1).to(transformer.dtype)
+    inputs_BCTHW = torch.cat([latents_BCTHW, conditions.first_frame_BCTHW], dim=1).to(transformer.dtype)
     timestep_B = timestep.expand(latents_BCTHW.shape[0])
 
     def predict(branch: str, text_BLD: torch.Tensor) -> torch.Tensor:
@@ -44,13 +46,13 @@ def predict_noise(
             hidden_states=inputs_BCTHW,
             timestep=timestep_B,
             encoder_hidden_states=text_BLD,
-            encoder_hidden_states_image=given.image_BLD,
+            encoder_hidden_states_image=conditions.image_BLD,
             return_dict=False,
         )[0]
 
-    if given.negative_BLD is None:
-        return predict("cond", given.prompt_BLD).float()
-    branches = [("cond", given.prompt_BLD), ("uncond", given.negative_BLD)]
+    if conditions.negative_BLD is None:
+        return predict("cond", conditions.prompt_BLD).float()
+    branches = [("cond", conditions.prompt_BLD), ("uncond", conditions.negative_BLD)]
     if cfg is None:
         both = [predict(*branch) for branch in branches]
     else:
@@ -61,7 +63,7 @@ def predict_noise(
 
 
 def _gather(noise_BCTHW: torch.Tensor, cfg: DeviceMesh) -> list[torch.Tensor]:
-    """Return the predictions of both ranks, in rank order. A collective."""
+    """Return the predictions of all ranks of the axis, in rank order. A collective."""
     both = [torch.empty_like(noise_BCTHW, memory_format=torch.contiguous_format) for _ in range(cfg.size())]
     dist.all_gather(both, noise_BCTHW.contiguous(), group=cfg.get_group())
     return both

@@ -46,7 +46,7 @@ class KernelError(Exception):
 def set_attention_backend(wan: Wan, asked: str | None) -> str:
     """Set the transformer's attention backend to `asked`, or to the best that works here; return its name.
 
-    Raises `KernelError` if `asked` does not work on this device.
+    `native` leaves the backend as it is. Raises `KernelError` if `asked`, or without it none, works on this device.
     """
     head_dim: int = wan.transformer.config["attention_head_dim"]
     names = (asked,) if asked else BEST_FIRST.get(wan.device.type, (NATIVE,))
@@ -61,8 +61,9 @@ def set_attention_backend(wan: Wan, asked: str | None) -> str:
 def backend_works(name: str, device: torch.device, head_dim: int) -> bool:
     """Run the attention backend and return whether its results are right; an installed backend may fail or be wrong.
 
-    Tried with the tokens of a picture, an odd number, and with those of the longest video. For the video a CPU
-    computes a few queries only; other devices compute all, which takes a fraction of a second.
+    Tried with the tokens of a picture, an odd number, and with those of the longest video. For the video a CPU computes
+    a few queries only; other devices compute all, which takes a fraction of a second. False, with a log line, whatever
+    the backend raises.
     """
     few = QUERIES_COMPARED
     try:
@@ -80,7 +81,8 @@ def backend_works(name: str, device: torch.device, head_dim: int) -> bool:
 def _is_exact_enough(name: str, device: torch.device, head_dim: int, queries: int, keys: int) -> bool:
     """Return whether the backend agrees with fp32 matrix products, compared at the first and the last queries.
 
-    Values grow along the tokens, so a kernel that leaves out distant tokens changes every result.
+    Values grow along the tokens, so a kernel that leaves out distant tokens changes every result. If memory does not
+    suffice, True for a video and False for a picture. Raises whatever the kernel raises.
     """
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     draws = torch.Generator().manual_seed(0)
@@ -125,7 +127,7 @@ def check_compile(device: torch.device, backend: str | Callable[..., Any] = "ind
 
 
 def compile_blocks(transformer: WanTransformer3DModel, backend: str = "inductor") -> None:
-    """Compile the blocks at their first pass. All share one compiled code; shapes that vary become dynamic."""
+    """Have the blocks compiled at their first pass. All share one compiled code; shapes that vary become dynamic."""
     for block in transformer.blocks:
         block.compile(backend=backend)
 

@@ -68,10 +68,11 @@ def load(
 ) -> Wan:
     """Return the model in `folder` on `device`; with `large_sizes` its card also lists the large sizes.
 
-    Over a `mesh` the transformer and the text encoder are sharded and each rank reads its own rows only; every rank of
-    the mesh calls this. `dtype` is the dtype of these two models, by default the one that suits the device. Raises
-    `CheckpointError` before any weight is read if the folder holds another model, and afterwards if its files were
-    changed while they were read.
+    Over a `mesh` the transformer and the text encoder are sharded and each rank reads its own rows only. A collective:
+    every rank of the mesh calls it. `dtype` is the dtype of these two models, by default the one that suits the device.
+    `offload_text_encoder` keeps the text encoder in main memory; `fp8_linear` quantises the blocks' linear layers.
+    Raises `CheckpointError` before any weight is read if the folder holds another model, and afterwards if its files
+    were changed while they were read.
     """
     checkpoint, card = open_checkpoint(folder), read_card(folder, large_sizes=large_sizes)
     for each in checkpoint.unused:
@@ -101,7 +102,11 @@ def read(
     offload_text_encoder: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
-    """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`."""
+    """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`.
+
+    A collective over a `mesh`. Raises `CheckpointError` if a file has become shorter. Turns transformers' progress bars
+    off for the rest of the process.
+    """
     logging.disable_progress_bar()  # every rank would write its own bar into the log
     # VAE and CLIP are small, and their rounding would be visible: both are in fp32 on every device.
     large_dtype = dtype or large_type(device.type)
@@ -109,6 +114,7 @@ def read(
     progress = LoadingProgress()
 
     def small(component: Component) -> Any:
+        """Return the module of a component with its weights, in fp32 on the device."""
         return read_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
 
     vae: AutoencoderKLWan = small(checkpoint.vae)
@@ -137,7 +143,10 @@ def _transformer(
     *,
     fp8_linear: bool,
 ) -> WanTransformer3DModel:
-    """Return the transformer, sharded if there is a mesh, with its residual stream in fp32."""
+    """Return the transformer, sharded if there is a mesh, with its residual stream in fp32.
+
+    `fp8_linear` quantises the linear layers of its blocks. Raises `CheckpointError` if a file has become shorter.
+    """
     empty = component.empty()
     if fp8_linear:
         fp8.convert(empty.blocks)
@@ -158,7 +167,10 @@ def _text_encoder(
     *,
     offload: bool,
 ) -> UMT5EncoderModel:
-    """Return UMT5's encoder, sharded if there is a mesh, in main memory with `offload`."""
+    """Return UMT5's encoder, sharded if there is a mesh. Raises `CheckpointError` if a file has become shorter.
+
+    With `offload` the weights stay in main memory, and come to `device` for each pass.
+    """
     empty = component.empty()
     if mesh is not None:
         shard(empty, empty.encoder.block, mesh, offload=offload)

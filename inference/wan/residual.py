@@ -32,7 +32,7 @@ def wan_dtype(name: str, large_dtype: torch.dtype) -> torch.dtype:
 
 
 def keep_residuals_in_fp32(transformer: WanTransformer3DModel, dtype: torch.dtype) -> None:
-    """Run the matrix products of the blocks in `dtype` on a residual stream in fp32.
+    """Run the matrix products of the blocks in `dtype` on a residual stream in fp32, for good.
 
     Every addition in diffusers' code has the dtype of its operands, so hooks that cast are enough: to fp32 after the
     patch embedding and before the time embedding, to `dtype` before attention, feed-forward and text embedding. The
@@ -48,16 +48,19 @@ def keep_residuals_in_fp32(transformer: WanTransformer3DModel, dtype: torch.dtyp
             part.register_forward_pre_hook(to_dtype)
 
 
-def _cast_first(dtype: torch.dtype, _module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    values, *rest = given
+def _cast_first(dtype: torch.dtype, _module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a module with the first one cast to `dtype`; a forward pre-hook."""
+    values, *rest = args
     return (values.to(dtype), *rest)
 
 
-def _output_in_fp32(_module: nn.Module, _given: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+def _output_in_fp32(_module: nn.Module, _args: tuple[Any, ...], output: torch.Tensor) -> torch.Tensor:
+    """Return the output of a module in fp32; a forward hook."""
     return output.float()
 
 
-def _text_in_fp32(_module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+def _text_in_fp32(_module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of the condition embedder with the text in fp32; a forward pre-hook."""
     # The time embedding is cast to the dtype of the text.
-    timestep, text_BLD, *rest = given
+    timestep, text_BLD, *rest = args
     return (timestep, text_BLD.float(), *rest)

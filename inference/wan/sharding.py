@@ -23,6 +23,7 @@ def set_sharded(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
 
 
 def _set_sharded(model: nn.Module, *, sharded: bool) -> None:
+    """Shard or gather one model as `set_sharded` says. A collective. Raises `ValueError` as there."""
     if not isinstance(model, FSDPModule):
         if sharded and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             raise ValueError("a model that was loaded whole cannot be kept sharded")

@@ -16,7 +16,7 @@ from msgspec import Struct
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from inference.wan.guidance import Conditioning
+from inference.wan.guidance import Conditions
 from inference.wan.solvers import Memory
 
 FORMAT = 2
@@ -25,29 +25,32 @@ HEADER_BYTES_MAX = 100 * 1024  # there are a dozen tensors
 
 @dataclass(frozen=True)
 class DenoisingSnapshot:
-    """The state after `step` steps, at least one: the latents, the solver's memory and the conditioning of the job."""
+    """The state after `step` steps, at least one: the latents, the solver's memory and the conditions of the job."""
 
     step: int
     latents_BCTHW: torch.Tensor
     memory: Memory
-    given: Conditioning
+    conditions: Conditions
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> "DenoisingSnapshot":
-        """Copy to `device`; also cast the text and image embeddings to `dtype`, the transformer's."""
+        """Return a copy on `device`; with `dtype`, the transformer's, its text and image embeddings are cast to it.
+
+        Tensors that need neither are shared.
+        """
 
         def moved(tensor: torch.Tensor | None) -> torch.Tensor | None:
             return None if tensor is None else tensor.to(device)
 
-        given, memory = self.given, self.memory
+        conditions, memory = self.conditions, self.memory
         return DenoisingSnapshot(
             step=self.step,
             latents_BCTHW=self.latents_BCTHW.to(device),
             memory=Memory(tuple(map(moved, memory.outputs)), moved(memory.last_sample), memory.counts),
-            given=Conditioning(
-                prompt_BLD=given.prompt_BLD.to(device, dtype),
-                negative_BLD=None if given.negative_BLD is None else given.negative_BLD.to(device, dtype),
-                image_BLD=given.image_BLD.to(device, dtype),
-                first_frame_BCTHW=given.first_frame_BCTHW.to(device),
+            conditions=Conditions(
+                prompt_BLD=conditions.prompt_BLD.to(device, dtype),
+                negative_BLD=None if conditions.negative_BLD is None else conditions.negative_BLD.to(device, dtype),
+                image_BLD=conditions.image_BLD.to(device, dtype),
+                first_frame_BCTHW=conditions.first_frame_BCTHW.to(device),
             ),
         )
 
@@ -78,14 +81,17 @@ class _Facts(Struct, frozen=True):
     conditions: str = ""
 
 
-def encode_conditions(given: Conditioning, origin: Origin) -> bytes:
-    """Return what stays the same through all steps, as the bytes of a safetensors file."""
-    tensors = {name: tensor for name, tensor in vars(given).items() if tensor is not None}
+def encode_conditions(conditions: Conditions, origin: Origin) -> bytes:
+    """Return the conditions, which stay the same through all steps, as the bytes of a safetensors file."""
+    tensors = {name: tensor for name, tensor in vars(conditions).items() if tensor is not None}
     return _saved(tensors, _Facts(FORMAT, origin))
 
 
 def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: str) -> bytes:
-    """Return what a step changes, as the bytes of a safetensors file, bound to its conditions by their `digest`."""
+    """Return what a step changes, as the bytes of a safetensors file.
+
+    `conditions_digest`, the `digest` of the file of conditions, binds the two files together.
+    """
     tensors = {"latents": snapshot.latents_BCTHW, **dict(_remembered(snapshot.memory))}
     outputs, counts = len(snapshot.memory.outputs), snapshot.memory.counts
     facts = _Facts(FORMAT, origin, snapshot.step, counts, outputs, conditions_digest)
@@ -93,9 +99,9 @@ def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: 
 
 
 def check(conditions: bytes, step: bytes, origin: Origin) -> int:
-    """Return the number of steps done in a snapshot.
+    """Return the number of steps done in a snapshot, by the bytes of its two files.
 
-    Raises `Unusable` if its two files do not belong together or to `origin`.
+    Raises `Unusable` if they do not belong together or to `origin`, or have no header. Tensors are not decoded.
     """
     facts = _facts(step)
     for each in (facts, _facts(conditions)):
@@ -118,7 +124,7 @@ def decode(conditions: bytes, step: bytes) -> DenoisingSnapshot:
                 last_sample=changed.get("last_sample"),
                 counts=facts.counts,
             ),
-            given=Conditioning(
+            conditions=Conditions(
                 prompt_BLD=given["prompt_BLD"],
                 negative_BLD=given.get("negative_BLD"),
                 image_BLD=given["image_BLD"],
@@ -135,6 +141,7 @@ def digest(content: bytes) -> str:
 
 
 def _remembered(memory: Memory) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the solver's tensors with their names in the file."""
     for at, output in enumerate(memory.outputs):
         if output is not None:
             yield f"outputs.{at}", output
@@ -143,6 +150,7 @@ def _remembered(memory: Memory) -> Iterator[tuple[str, torch.Tensor]]:
 
 
 def _saved(tensors: dict[str, torch.Tensor], facts: _Facts) -> bytes:
+    """Return the tensors and the facts as the bytes of a safetensors file."""
     apart: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         shared = any(tensor.data_ptr() == other.data_ptr() for other in apart.values())
@@ -151,6 +159,7 @@ def _saved(tensors: dict[str, torch.Tensor], facts: _Facts) -> bytes:
 
 
 def _loaded(content: bytes) -> dict[str, torch.Tensor]:
+    """Return the tensors in a safetensors file by name, on the CPU. Raises `Unusable`."""
     try:
         return load(content)
     except SafetensorError as error:

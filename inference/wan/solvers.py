@@ -32,8 +32,9 @@ class Memory:
 def solver(name: Solver, steps: int, shift: float, device: torch.device | None = None) -> Scheduler:
     """Return a scheduler at its first step, with its timesteps on `device`. It has state: make one per job.
 
-    diffusers' own schedules differ from Wan2.1's by up to 0.004 in sigma, and its Euler shifts small sigmas twice, so
-    the sigmas are set here. Source: `wan/utils/fm_solvers.py`, `fm_solvers_unipc.py` of Wan-Video/Wan2.1.
+    `shift` is the time shift of the sigmas. diffusers' own schedules differ from Wan2.1's by up to 0.004 in sigma, and
+    its Euler shifts small sigmas twice, so the sigmas are set here. Source: `wan/utils/fm_solvers.py`,
+    `fm_solvers_unipc.py` of Wan-Video/Wan2.1.
     """
     match name:
         case "unipc":
@@ -53,12 +54,15 @@ def timesteps(scheduler: Scheduler) -> torch.Tensor:
 
 
 def advance(scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents: torch.Tensor) -> torch.Tensor:
-    """Return the latents after one more step. The schedulers' `step` methods agree, but their annotations do not."""
+    """Return the latents after one more step, in their shape, and move the scheduler to the next step.
+
+    `noise` is the prediction at `timestep`. The schedulers' `step` methods agree, but their annotations do not.
+    """
     return scheduler.step(noise, timestep, latents, return_dict=False)[0]
 
 
 def memory_of(scheduler: Any) -> Memory:
-    """Return the scheduler's state, sharing its tensors; `recall` restores it."""
+    """Return the scheduler's state, sharing its tensors; `restore_solver` restores it."""
     return Memory(
         outputs=tuple(getattr(scheduler, "model_outputs", ())),
         last_sample=getattr(scheduler, "last_sample", None),
@@ -66,8 +70,11 @@ def memory_of(scheduler: Any) -> Memory:
     )
 
 
-def recall(scheduler: Any, memory: Memory, step: int) -> None:
-    """Restore a new scheduler to the state `memory`, which another scheduler had after `step` steps, at least one."""
+def restore_solver(scheduler: Any, memory: Memory, step: int) -> None:
+    """Restore a new scheduler to the state `memory`, which another scheduler had after `step` steps, at least one.
+
+    The other one must have had the same settings.
+    """
     scheduler._step_index = step  # noqa: SLF001  # `set_begin_index` would be overwritten at the first step
     for name, count in memory.counts.items():
         setattr(scheduler, name, count)
@@ -82,6 +89,7 @@ def recall(scheduler: Any, memory: Memory, step: int) -> None:
 
 
 def _unipc(steps: int, shift: float, device: torch.device | None) -> UniPCMultistepScheduler:
+    """Return UniPC with Wan2.1's sigmas, as `solver` does."""
     scheduler = UniPCMultistepScheduler(
         num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
@@ -94,6 +102,7 @@ def _unipc(steps: int, shift: float, device: torch.device | None) -> UniPCMultis
 
 
 def _dpm(steps: int, shift: float, device: torch.device | None) -> DPMSolverMultistepScheduler:
+    """Return DPM++ with Wan2.1's sigmas, as `solver` does."""
     scheduler = DPMSolverMultistepScheduler(
         num_train_timesteps=TRAIN_TIMESTEPS, prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=shift
     )
@@ -106,6 +115,7 @@ def _dpm(steps: int, shift: float, device: torch.device | None) -> DPMSolverMult
 
 
 def _euler(steps: int, shift: float, device: torch.device | None) -> FlowMatchEulerDiscreteScheduler:
+    """Return Euler with the sigmas of DPM++, as `solver` does."""
     scheduler = FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=shift)
     scheduler.set_timesteps(steps)
     # Euler's `set_timesteps` would shift given sigmas again. Wan2.1 has no Euler; here it gets the sigmas of DPM++.
@@ -116,6 +126,6 @@ def _euler(steps: int, shift: float, device: torch.device | None) -> FlowMatchEu
 
 
 def _sigmas_from_one(steps: int, shift: float) -> np.ndarray:
-    """Return even steps from 1 towards 0, time-shifted: a larger shift spends more steps on high noise."""
+    """Return `steps` sigmas, even from 1 towards 0, then time-shifted: a larger shift spends more steps on noise."""
     unshifted = np.linspace(1, 0, steps + 1)[:-1]
     return shift * unshifted / (1 + (shift - 1) * unshifted)

@@ -37,7 +37,11 @@ def read_weights(
     device: torch.device,
     progress: LoadingProgress,
 ) -> Any:
-    """Read this rank's rows of all parameters of the empty `model`, in file order, and return the model on `device`."""
+    """Read this rank's rows of all parameters of the empty `model`, in file order, and return the model on `device`.
+
+    `model` may be sharded. `dtype_of` gives a parameter's dtype by its name; weights of an `Fp8Linear` are quantised
+    instead. Raises `CheckpointError` if a file has become shorter.
+    """
     names = {component.canonical(name): name for name, _ in model.named_parameters()}
     new: dict[nn.Parameter, nn.Parameter] = {}
     for stored_name, stored in component.stored.items():
@@ -60,6 +64,7 @@ def read_weights(
 
 
 def _replace(model: nn.Module, new: dict[nn.Parameter, nn.Parameter]) -> None:
+    """Put the new parameter in each place of the old one; every parameter of the model must have a new one."""
     # Matched by identity, so that a parameter used in two places remains one parameter.
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
@@ -67,6 +72,7 @@ def _replace(model: nn.Module, new: dict[nn.Parameter, nn.Parameter]) -> None:
 
 
 def _move_buffers(model: nn.Module, device: torch.device) -> None:
+    """Move the buffers of all modules to the device, in place."""
     for module in model.modules():
         for name, buffer in list(module.named_buffers(recurse=False)):
             setattr(module, name, buffer.to(device))

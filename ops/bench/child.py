@@ -20,7 +20,7 @@ def json_lines(module: str, *arguments: str, threads: int, ranks: int | None = N
     """Return the lines that begin with `{` of the standard output of the module's processes.
 
     `threads` is for each process; with `ranks` torchrun starts so many. Standard error is this process's. Ends this
-    process if the module fails.
+    process if the module fails; raises `subprocess.TimeoutExpired` after `CHILD_S_MAX`.
     """
     torchrun = ["torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}", "-m"]
     done = subprocess.run(

@@ -39,7 +39,10 @@ class Report(Struct, frozen=True):
 
 
 def measure(parts: Sequence[str], setup: Setup) -> Iterator[Row]:
-    """Yield the rows of these parts. One process runs `BY_ITSELF`; then each count of ranks runs `BY_RANKS`."""
+    """Yield the rows of these parts. One process runs `BY_ITSELF`; then each count of ranks runs `BY_RANKS`.
+
+    Ends this process if one of them fails.
+    """
     text = msgspec.json.encode(setup).decode()
     for names, worlds in ((BY_ITSELF, (None,)), (BY_RANKS, setup.ranks)):
         asked = [name for name in names if name in parts]
@@ -49,6 +52,10 @@ def measure(parts: Sequence[str], setup: Setup) -> Iterator[Row]:
 
 
 def main(arguments: Sequence[str]) -> None:
+    """Measure what the command line asks for; print the table, and write table, samples and plot into a folder.
+
+    Ends the process with the usage or a sentence if the arguments are wrong.
+    """
     here = device.choose(0)
     asked = _parser(ON_A_CPU if here.type == "cpu" else ON_A_CARD).parse_args(arguments)
     setup = _setup(asked)
@@ -65,6 +72,10 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def _parser(parts: tuple[str, ...]) -> argparse.ArgumentParser:
+    """Return the parser: `--parts`, by default `parts`; `--out`; `--name`; and an option for each field of `Setup`.
+
+    A field that the command line lacks is None.
+    """
     parser = argparse.ArgumentParser(prog="just bench-engine", description=__doc__)
     of = f"of {', '.join(BY_ITSELF + BY_RANKS)}; here {','.join(parts)}"
     parser.add_argument("--parts", type=_listed, default=parts, help=of)
@@ -78,10 +89,12 @@ def _parser(parts: tuple[str, ...]) -> argparse.ArgumentParser:
 
 
 def _listed(text: str) -> tuple[str, ...]:
+    """Return the words between the commas of an option."""
     return tuple(text.split(","))
 
 
 def _setup(asked: argparse.Namespace) -> Setup:
+    """Return the setup that the arguments ask for. Ends the process if a part is unknown or a value is not allowed."""
     if unknown := set(asked.parts) - {*BY_ITSELF, *BY_RANKS}:
         sys.exit(f"--parts: there is no {', '.join(sorted(unknown))}")
     values = {field: getattr(asked, field) for field in Setup.__struct_fields__}
@@ -93,6 +106,7 @@ def _setup(asked: argparse.Namespace) -> Setup:
 
 
 def _machine(here: torch.device) -> dict[str, str | int]:
+    """Return kind and name of the device, the number of cores, and torch's version, for the report."""
     name: Any = platform.machine() if here.type == "cpu" else torch.get_device_module(here).get_device_name(here)
     return {"device": f"{here.type} {name}", "cores": os.cpu_count() or 1, "torch": str(torch.__version__)}
 

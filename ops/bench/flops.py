@@ -16,9 +16,10 @@ MATRIX_SIDE_OF_A_CARD = 8192
 
 
 def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, picture_tokens: int) -> int:
-    """Return the operations of one pass; a multiply-add counts as two. `latents` are B × C × T × H × W.
+    """Return the operations of one pass; a multiply-add counts as two. `latents` is their shape, B × C × T × H × W.
 
-    Norms, activations and softmax are left out, and so is work done once for all tokens.
+    `config` is the transformer's, as in diffusers. Norms, activations and softmax are left out, and so is work done
+    once for all tokens. The batch is not counted.
     """
     tokens = latents[-3] * latents[-2] * latents[-1] // PATCH_SIDE**2
     dim = config["num_attention_heads"] * config["attention_head_dim"]
@@ -35,7 +36,7 @@ def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, 
 
 
 def matrix_tflops(device: torch.device) -> float:
-    """Return the TFLOP/s of a product of large square matrices, in the data type of the model on this device."""
+    """Return the TFLOP/s of a product of large square matrices: of float32 on a CPU, else of bfloat16."""
     side = MATRIX_SIDE.get(device.type, MATRIX_SIDE_OF_A_CARD)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     left, right = (torch.randn(side, side, dtype=dtype, device=device) for _ in range(2))

@@ -30,6 +30,7 @@ MEBIBYTE = 2**20
 
 
 def main(ranks: int, gigabytes: float) -> None:
+    """Build a random checkpoint of about this size in a temporary folder, measure its load, and print the figures."""
     with tempfile.TemporaryDirectory(prefix="wanjet-bench-") as work:
         folder = Path(work) / "model"
         build(folder, replace(SHAPE, layers=round(gigabytes * 1e9 / LAYER_BYTES)))
@@ -38,11 +39,15 @@ def main(ranks: int, gigabytes: float) -> None:
         print(f"{size / 1e9:.2f} GB in {len(files)} files, {ranks} ranks with 1 thread each, {os.cpu_count()} cores")
         for cached in (False, True):
             rounds = [_round(files, folder, ranks, cached=cached) for _ in range(ROUNDS)]
-            _print("in the page cache" if cached else "from the disk", size, rounds)
+            _print_summary("in the page cache" if cached else "from the disk", size, rounds)
 
 
 def _round(files: list[Path], folder: Path, ranks: int, *, cached: bool) -> tuple[float, list[dict[str, float]]]:
-    """Return the seconds of `cat`, and what each rank printed of its load."""
+    """Return the seconds of `cat`, and what each rank printed of its load.
+
+    That is `seconds`, and in bytes `rows` (its weights), `before` and `peak` (its memory before the load, and the most
+    in it). Unless `cached`, the files are dropped from the page cache before `cat` and before the load.
+    """
     _forget(files, really=not cached)
     began = time.monotonic()
     with Path(os.devnull).open("wb") as nothing:
@@ -59,7 +64,11 @@ def _forget(files: list[Path], *, really: bool) -> None:
             os.posix_fadvise(content.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def _print(where: str, size: int, rounds: list[tuple[float, list[dict[str, float]]]]) -> None:
+def _print_summary(where: str, size_bytes: int, rounds: list[tuple[float, list[dict[str, float]]]]) -> None:
+    """Print what the rounds of `_round` took, and the memory that each rank took in the last of them.
+
+    `where` names the place that the files were read from; `size_bytes` is the size of the checkpoint.
+    """
     cats = [cat_s for cat_s, _ in rounds]
     loads = [max(rank["seconds"] for rank in ranks) for _, ranks in rounds]
     ratio = statistics.median(load_s / cat_s for cat_s, load_s in zip(cats, loads, strict=True))
@@ -67,16 +76,20 @@ def _print(where: str, size: int, rounds: list[tuple[float, list[dict[str, float
     last = rounds[-1][1]
     for name in ("rows", "before", "peak"):
         print(f"  {name:6} MiB a rank: {', '.join(f'{rank[name] / MEBIBYTE:.0f}' for rank in last)}")
-    above = max(rank["peak"] - rank["before"] for rank in last)
-    print(f"  peak above what the imports take: {above / size:.2f} of the checkpoint, {1 / len(last):.2f} is a share")
+    above = max(rank["peak"] - rank["before"] for rank in last) / size_bytes
+    print(f"  peak above what the imports take: {above:.2f} of the checkpoint, {1 / len(last):.2f} is a share")
 
 
 def _spread(seconds: list[float]) -> str:
+    """Return median, least and most as text."""
     return f"{statistics.median(seconds):.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
 
 
 def measure(folder: Path) -> None:
-    """Load the checkpoint as one of torchrun's ranks, and print seconds and bytes as a line of JSON."""
+    """Load the checkpoint as one of torchrun's ranks, and print seconds and bytes as a line of JSON.
+
+    A collective: every rank calls it, once in a process.
+    """
     torch.set_num_threads(1)
     cpu = torch.device("cpu")
     with device.join_group(cpu):

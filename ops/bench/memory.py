@@ -16,6 +16,7 @@ FORK = multiprocessing.get_context("fork")
 
 
 def held_bytes(device: torch.device) -> int:
+    """Return the bytes that this process holds on the device now."""
     return _of_process("VmRSS") if device.type == "cpu" else torch.accelerator.memory_allocated(device)
 
 
@@ -28,13 +29,15 @@ def forget_peak(device: torch.device) -> None:
 
 
 def peak_bytes(device: torch.device) -> int:
+    """Return the most bytes that this process has held on the device since `forget_peak`."""
     return _of_process("VmHWM") if device.type == "cpu" else torch.accelerator.max_memory_allocated(device)
 
 
 def peak_of(run: Callable[[], object], device: torch.device) -> int:
-    """Return the peak memory while `run` runs. On a CPU a forked child runs it before anything else.
+    """Return the peak memory in bytes while `run` runs. On a CPU a forked child runs it before anything else.
 
-    Raises `EOFError` if the child dies.
+    The child's peak includes what this process held at the fork; effects of `run` are lost with the child. Raises
+    `EOFError` if the child dies.
     """
     if device.type != "cpu":
         return _peak_here(run, device)
@@ -48,7 +51,10 @@ def peak_of(run: Callable[[], object], device: torch.device) -> int:
 
 
 def peak_above(run: Callable[[], object], device: torch.device) -> int:
-    """Return the peak memory while `run` runs, less what was held before. Ranks use this: they cannot be forked."""
+    """Return the peak memory in bytes while `run` runs, less what was held before.
+
+    Ranks use this: they cannot be forked.
+    """
     if device.type == "cpu":
         ctypes.CDLL(None).malloc_trim(0)  # else the allocator reuses what earlier runs freed, and the peak misses it
     before = held_bytes(device)
@@ -56,11 +62,13 @@ def peak_above(run: Callable[[], object], device: torch.device) -> int:
 
 
 def _peak_here(run: Callable[[], object], device: torch.device) -> int:
+    """Return the peak memory in bytes while `run` runs in this process."""
     forget_peak(device)
     run()
     return peak_bytes(device)
 
 
 def _of_process(field: str) -> int:
+    """Return a size from /proc/self/status, such as `VmRSS`, in bytes."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(field))
     return int(line.split()[1]) * KIBIBYTE

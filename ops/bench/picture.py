@@ -15,6 +15,9 @@ def picture(width: int, height: int) -> Image.Image:
 
 
 def film(width: int, height: int, frames: int) -> torch.Tensor:
-    """Return a video in the form of the VAE's output: 1 × 3 × frames × height × width in [-1, 1]."""
+    """Return a video in the form of the VAE's output: 1 × 3 × frames × height × width in [-1, 1].
+
+    It is the same for the same arguments.
+    """
     coarse = torch.rand(1, 3, 2 + frames // 16, 6, 10, generator=torch.Generator().manual_seed(SEED))
     return F.interpolate(2 * coarse - 1, size=(frames, height, width), mode="trilinear")

@@ -68,7 +68,7 @@ def cache(start: int, interval: int, end: int, steps: int = STEPS) -> Variant:
 
 
 def tiled(folder: Path) -> Wan:
-    """Load the model with diffusers' tiled VAE, which decodes overlapping squares to save memory."""
+    """Load the model in float32 with diffusers' tiled VAE, which decodes overlapping squares to save memory."""
     wan = load(folder, CPU)
     wan.vae.enable_tiling(TILE_PX, TILE_PX, TILE_STRIDE_PX, TILE_STRIDE_PX)
     return wan
@@ -104,9 +104,10 @@ def measure(
     *,
     meshes: Meshes | None = None,
 ) -> Iterator[QualityRow]:
-    """Yield a row for each variant; consecutive variants with the same `steps` share an exact run.
+    """Yield a row for each variant, over one video for each prompt.
 
-    Variants with a plan need `meshes`, and then every rank calls this. Nothing is timed: `just bench-engine` does that.
+    Consecutive variants with the same `steps` share an exact run. Variants with a plan need `meshes`, and then this is
+    a collective: every rank calls it. Nothing is timed: `just bench-engine` does that.
     """
     plain = load(folder, CPU)
     for steps, of_these_steps in groupby(variants, key=lambda variant: variant.steps):
@@ -130,6 +131,10 @@ def attention_share(job: Job) -> float:
 
 
 def _layout(variant: Variant, meshes: Meshes | None, image: Image.Image) -> Layout:
+    """Return the layout of the variant's plan, `ALONE` without a plan.
+
+    With one this is a collective, and needs `meshes`.
+    """
     if variant.plan is None:
         return ALONE
     assert meshes is not None
@@ -137,10 +142,16 @@ def _layout(variant: Variant, meshes: Meshes | None, image: Image.Image) -> Layo
 
 
 def _video(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> torch.Tensor:
+    """Return the job's decoded video, 3 × frames × height × width in [-1, 1]."""
     return generate(wan, job, image, lambda _stage, _step: None, layout)
 
 
 def main(arguments: list[str]) -> None:
+    """Measure every variant, and write the rows as JSON, table and plot into `RESULTS`; print the table.
+
+    As one of torchrun's ranks measure only the variants with a plan. Variants are left out after `ALONE_S_MAX`; ends
+    the process if the ranks fail.
+    """
     folder = Path(arguments[0]) if arguments else POCKET_FOLDER
     image = ImageOps.fit(landscape(), parse_size(read_card(folder).default_size))
     if "RANK" in os.environ:
@@ -163,6 +174,10 @@ def main(arguments: list[str]) -> None:
 
 
 def _as_a_rank(folder: Path, image: Image.Image) -> None:
+    """Measure `SHARED_VARIANTS` with the first prompt as one of torchrun's ranks; rank 0 prints each row as JSON.
+
+    A collective: every rank calls it. From then on the process computes in one thread, and is killed with its parent.
+    """
     die_with_parent()
     torch.set_num_threads(1)
     with device.join_group(CPU):

@@ -18,7 +18,7 @@ from inference.wan.vae.codec import SPATIAL_STRIDE
 
 
 def stock_pipeline(wan: Wan, scheduler: Any) -> Any:
-    """Return the pipeline over these weights, without a progress bar."""
+    """Return diffusers' `WanImageToVideoPipeline` over these weights, without a progress bar."""
     components: dict[str, Any] = {
         "tokenizer": wan.tokenizer,
         "text_encoder": wan.text_encoder,
@@ -45,7 +45,10 @@ class Stock:
     def run(
         self, job: Job, image: Image.Image, on_step: Callable[[int], None], upto: Literal["latent", "np"] = "np"
     ) -> torch.Tensor:
-        """Return the job's decoded video, or its latents; call `on_step(n)` after n steps."""
+        """Return the job's decoded video, or its latents if `upto` is `latent`; call `on_step(n)` after n steps.
+
+        The video has the size of the image.
+        """
 
         def after_step(_pipeline: object, step: int, _timestep: object, kwargs: dict[str, Any]) -> dict[str, Any]:
             on_step(step + 1)
@@ -68,10 +71,11 @@ class Stock:
 
 
 def _as_decoded(video_BCTHW: torch.Tensor, **_: object) -> torch.Tensor:
+    """Return the video unchanged: takes the place of the pipeline's post-processing."""
     return video_BCTHW
 
 
 def to_mp4(video_BCTHW: torch.Tensor, path: Path) -> None:
-    """Write the video to a file as the documentation of diffusers does it."""
+    """Write the video, whose batch is 1, to a file as the documentation of diffusers does it."""
     processor: Any = VideoProcessor(vae_scale_factor=SPATIAL_STRIDE)  # its annotations are too narrow
     export_to_video(list(processor.postprocess_video(video_BCTHW, output_type="np")[0]), str(path), fps=FPS)

@@ -12,7 +12,10 @@ T = TypeVar("T")
 
 
 def by_turns(sides: Mapping[str, Callable[[], T]], count: int) -> dict[str, list[T]]:
-    """Return each side's results of `count` rounds. Every second round runs the sides in reverse order."""
+    """Return each side's results of `count` rounds, in the order of the rounds. Prints progress.
+
+    Every second round runs the sides in reverse order.
+    """
     took: dict[str, list[T]] = {name: [] for name in sides}
     for turn in range(count):
         for name in list(sides)[:: -1 if turn % 2 else 1]:
@@ -35,7 +38,7 @@ def warmed(sides: Mapping[str, Callable[[], T]]) -> Mapping[str, Callable[[], T]
 
 
 def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that `run` takes, its work on the device included."""
+    """Return the seconds that `run` takes, its work on the device included, and none that was queued there before."""
     began = now(device)
     run()
     return now(device) - began

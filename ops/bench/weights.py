@@ -51,7 +51,10 @@ SHAPES: dict[ShapeName, PocketShape] = {
 
 
 def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None = None, fp8_linear: bool = False) -> Wan:
-    """Return the model in the data types of a loaded checkpoint; with `mesh` its weights are sharded over the ranks."""
+    """Return the model in the data types of a loaded checkpoint; with `mesh` its weights are sharded over the ranks.
+
+    With a mesh it is a collective: every rank calls it.
+    """
     make = builders(shape)
     parts: dict[str, Any] = {
         name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")
@@ -63,13 +66,20 @@ def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None =
 
 
 def _part(build: Callable[[], Any], device: torch.device) -> Component:
+    """Return a component, without a file, whose weights are drawn when they are read."""
     part = Component(Path("drawn"), build, {})
     names = part.empty().named_parameters()
     return replace(part, stored={name: _tensor(name, tuple(like.shape), device) for name, like in names})
 
 
 def _tensor(name: str, shape: tuple[int, ...], device: torch.device) -> Stored:
+    """Return a tensor of this shape that is drawn on the device when it is read: float32, seeded by its name.
+
+    Norms' weights are 1, biases 0, and other weights normal with a variance of 1 / fan-in.
+    """
+
     def draw(first: int, last: int) -> torch.Tensor:
+        """Draw the whole tensor, and return its numbers `first` to `last` - 1, flat."""
         fan_in = math.prod(shape[1:])
         if fan_in == 1:  # a norm's weight, or a bias
             return torch.full((last - first,), 0.0 if name.endswith("bias") else 1.0, device=device)

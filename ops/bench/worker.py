@@ -32,6 +32,11 @@ BY_RANKS: dict[str, Callable[[Setup, Store], Iterator[Row]]] = {
 
 
 def main(text: str, *parts: str) -> None:
+    """Measure the named parts with the setup in the JSON `text`, and print their rows; of several ranks rank 0 prints.
+
+    As torchrun's ranks the parts are those of `BY_RANKS`, and every rank calls this; else those of `BY_ITSELF`. From
+    then on the process is killed with its parent.
+    """
     die_with_parent()
     setup = msgspec.json.decode(text, type=Setup)
     torch.set_num_threads(setup.threads)

@@ -4,7 +4,10 @@ ANY_V4, ANY_V6 = "0.0.0.0", "::"  # noqa: S104  # compared, not bound
 
 
 def split(address: str) -> tuple[str, int]:
-    """Return host and port of `host:port`; the brackets of an IPv6 host are taken off."""
+    """Return host and port of `host:port`; the brackets of an IPv6 host are taken off.
+
+    Raises `ValueError` without a port.
+    """
     host, _, port = address.rpartition(":")
     return host.strip("[]"), int(port)
 
@@ -15,6 +18,9 @@ def join(host: str, port: int) -> str:
 
 
 def reachable(host: str) -> str:
-    """Return the host part of a URL for a client on this machine, if the server listens on `host`."""
+    """Return the host part of a URL for a client on this machine, if the server listens on `host`.
+
+    IPv6 has brackets, and an address that stands for every interface becomes the loopback address.
+    """
     local = {ANY_V4: "127.0.0.1", ANY_V6: "::1"}.get(host, host)
     return f"[{local}]" if ":" in local else local

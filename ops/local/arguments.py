@@ -44,10 +44,11 @@ class Arguments(Struct, frozen=True):
 
 
 def parse_arguments(arguments: Sequence[str]) -> Arguments:
-    """Return the picture and the prompt that the arguments name; the drawn picture and its prompt where one is absent.
+    """Return the picture and the prompt that the arguments name; the drawn picture and `PROMPT` if one is absent.
 
-    Ends the process by `SystemExit`: with 0 after `--help`, with `WRONG_USAGE_EXIT` and the usage if the arguments are
-    not understood, and with a sentence if the picture cannot be read.
+    Picture and prompt may stand in either order. Neither is checked here. Ends the process by `SystemExit`: with 0
+    after `--help`, with `WRONG_USAGE_EXIT` and the usage if the arguments are not understood, and with a sentence if
+    the picture cannot be read.
     """
     if any(argument in HELP for argument in arguments):
         print(USAGE)
@@ -78,7 +79,10 @@ def check_prompt(prompt: str) -> None:
 
 
 def _refuse(arguments: Sequence[str]) -> None:
-    """End the process with the usage, after a line that names the unknown option or shows how to quote the prompt."""
+    """End the process with `WRONG_USAGE_EXIT` and the usage.
+
+    A line before it names the unknown option, or shows how to quote the prompt.
+    """
     unknown = next((argument for argument in arguments if _is_option(argument)), None)
     if unknown is not None:
         message = f"{unknown} is no option"
@@ -91,7 +95,10 @@ def _refuse(arguments: Sequence[str]) -> None:
 
 
 def _is_option(argument: str) -> bool:
-    """Return whether an argument was meant as an option, such as `-x` or `--size=1`, and not as words or as a file."""
+    """Return whether an argument was meant as an option, such as `-x` or `--size=1`, and not as words or as a file.
+
+    Whatever begins with `--` is an option.
+    """
     if argument.startswith("--"):
         return True
     return (
@@ -108,12 +115,12 @@ def _exists(path: str) -> bool:
 
 
 def _is_path(text: str) -> bool:
-    """Return whether a text that names no file was meant as a path."""
+    """Return whether a text that names no file was meant as a path: by its beginning, or an ending such as `.jpg`."""
     return text.startswith(("/", "./", "../", "~")) or re.search(r"\.[A-Za-z][A-Za-z0-9]{1,4}\Z", text) is not None
 
 
 def _is_prompt(text: str) -> bool:
-    """Return whether a text that names no file was meant as words: several, beyond ASCII, or of the vocabulary."""
+    """Return whether a text that names no file was meant as words: several, beyond ASCII, or words for a motion."""
     return " " in text.strip() or not text.isascii() or asks_for_motion(text)
 
 

@@ -18,7 +18,8 @@ CAPTION_LINES_MAX = 12
 def contact_sheet(video: Path, *caption: str) -> Image.Image:
     """Return a picture of twelve frames, evenly spread from the first to the last; large frames are scaled down.
 
-    Each frame has its time in its lower left corner. Each text of the caption begins a line above the frames.
+    Each frame has its time in its lower left corner; frames repeat if there are fewer. Each text of the caption begins
+    a line above the frames. Raises `OSError` or an `av.FFmpegError` if the video cannot be read.
     """
     with av.open(video) as container:
         frames = [(_small(frame), frame.time or 0.0) for frame in container.decode(video=0)]
@@ -34,12 +35,14 @@ def contact_sheet(video: Path, *caption: str) -> Image.Image:
 
 
 def _small(frame: av.VideoFrame) -> Image.Image:
+    """Return the frame as a picture with sides of at most `FRAME_PX_MAX`, its aspect kept."""
     image = cast(Image.Image, frame.to_image())  # pyright: ignore[reportUnknownMemberType]
     image.thumbnail((FRAME_PX_MAX, FRAME_PX_MAX))
     return image
 
 
 def _with_time(frame: Image.Image, seconds: float) -> Image.Image:
+    """Return a copy of the frame with the time in its lower left corner."""
     text, font = f"{seconds:.2f} s", ImageFont.load_default(TIME_PX)
     timed = frame.copy()
     pen = ImageDraw.Draw(timed)
@@ -49,7 +52,10 @@ def _with_time(frame: Image.Image, seconds: float) -> Image.Image:
 
 
 def _caption(texts: tuple[str, ...], width_px: int) -> Image.Image:
-    """Return a picture of the texts, black on white, below each other; its height is 0 if there are no texts."""
+    """Return a picture of the texts, black on white, below each other, cut after `CAPTION_LINES_MAX` lines.
+
+    Its height is 0 if there are no texts.
+    """
     written = [
         (line, font)
         for font, text in (font_for(text, CAPTION_PX) for text in texts)

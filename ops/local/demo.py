@@ -65,7 +65,10 @@ def note_on(prompt: str, model: Model) -> str | None:
 
 
 def follow(url: str, job_id: str) -> JobStatus:
-    """Show the job's progress until it ends, and return its last status. Ends the process after `JOB_WITHIN_S`."""
+    """Show the job's progress until it ends, and return its last status.
+
+    Ends the process if the job has not ended after `JOB_WITHIN_S`, or as `status_of` does.
+    """
     began = time.monotonic()
     line = Line()
     while not (status := status_of(url, job_id)).ended:
@@ -98,7 +101,7 @@ def status_of(url: str, job_id: str) -> JobStatus:
 
 
 def progress(status: JobStatus) -> str:
-    """Return one short line that says how far a job is."""
+    """Return one short line that says how far a job is: percent, and its place in the queue, its stage or ending."""
     percent = f"{100 * status.progress:3.0f} %"
     match status.status:
         case "InQueue":
@@ -119,16 +122,19 @@ class Line:
         self._last = ""
 
     def show(self, text: str) -> None:
+        """Show the text, unless it is the one shown last."""
         if text != self._last:
             print(f"\r\x1b[K{text}" if self._terminal else text, end="" if self._terminal else "\n", flush=True)
             self._last = text
 
     def end(self) -> None:
+        """End the line on a terminal, so that the next print begins a new one."""
         if self._terminal:
             print()
 
 
 def main() -> None:
+    """Run the demo from the command line to the contact sheet. Ends the process with a sentence if a step fails."""
     for stream in (sys.stdout, sys.stderr):
         cast(TextIOWrapper, stream).reconfigure(errors="replace")  # for characters that the locale cannot write
     wanted = parse_arguments(sys.argv[1:])
@@ -159,7 +165,10 @@ def main() -> None:
 
 
 def show(wanted: Arguments, model: Model, ended: JobStatus) -> None:
-    """Draw the contact sheet; print the paths of video and sheet, and the facts. Ends the process if the job failed."""
+    """Draw the contact sheet beside the video; print the facts, and the paths of both.
+
+    Ends the process if the job failed.
+    """
     if ended.status != "Succeed" or ended.results is None:
         raise SystemExit(f"{ended.status}: {ended.reason or 'no reason was given'}")
     made = ended.results

@@ -25,9 +25,9 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
 
 
 def tie_to_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent dies; end now if the parent is dead already.
+    """Have the kernel send SIGTERM to this process when its parent dies; end now if the parent dies during the call.
 
-    Raises `OSError` if the kernel refuses.
+    Does nothing on systems other than Linux. Raises `OSError` if the kernel refuses.
     """
     if sys.platform != "linux":
         return

@@ -11,10 +11,11 @@ BODY_BYTES_MAX = 4 * 1024 * 1024
 
 
 def ask(url: str, body: bytes | None = None, *, host: str | None = None) -> tuple[int, bytes]:
-    """Return status and body of the answer, whatever the status. With a `body` the request is a POST of JSON.
+    """Return status and body of the answer, whatever the status.
 
-    `host` replaces the URL's host in the `Host` header. At most `BODY_BYTES_MAX` of the answer are read. Raises
-    `OSError` if no server answers within `ANSWER_WITHIN_S`, and `http.client.HTTPException` if the answer is not HTTP.
+    With a `body` the request is a POST of JSON, else a GET. `host` replaces the URL's host in the `Host` header. At
+    most `BODY_BYTES_MAX` of the answer are read. Redirects are followed. Raises `OSError` if no server answers within
+    `ANSWER_WITHIN_S`, and `http.client.HTTPException` if the answer is not HTTP.
     """
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     headers = {"Content-Type": "application/json", **({} if host is None else {"Host": host})}

@@ -15,9 +15,10 @@ _LEFT_OUT = ("event", "timestamp", "service", "level", "rank")
 
 
 def last_line(log: Path, *, after: int = 0) -> str:
-    """Return the last line with letters or digits, shortened and safe to print; empty if there is none.
+    """Return the last line that has letters or digits and no `PROBES`, safe to print; JSON as its event and fields.
 
-    Lines before the byte `after` are an earlier run's and do not count.
+    Cut after `SHOWN_CHARS_MAX`. Only the log's last `TAIL_BYTES` are read, and none before the byte `after`, where an
+    earlier run ended. Empty if no such line is among them, or if the log cannot be read.
     """
     try:
         with log.open("rb") as file:
@@ -31,7 +32,10 @@ def last_line(log: Path, *, after: int = 0) -> str:
 
 
 def _readable(line: str) -> str:
-    """Return a line of JSON as its event and `name=value` fields; any other line unchanged."""
+    """Return a line of JSON with an `event` as that event and `name=value` fields, without `_LEFT_OUT`.
+
+    Any other line is returned unchanged.
+    """
     try:
         facts = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.MsgspecError:

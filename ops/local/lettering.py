@@ -19,7 +19,7 @@ NO_CHARACTER = "\U0010ffff"
 
 
 def font_for(text: str, size_px: int) -> tuple[Font, str]:
-    """Return a font, and the text as that font can write it.
+    """Return a font, and the text as that font can write it, with each run of white space as one blank.
 
     Pillow's own font is tried first, then those of the system; the first that has every character is taken. If no font
     has, Pillow's own is taken and missing characters become an ellipsis. If fewer than half of the letters and digits
@@ -34,7 +34,10 @@ def font_for(text: str, size_px: int) -> tuple[Font, str]:
 
 
 def lines(text: str, font: Font, width_px: float) -> list[str]:
-    """Return the text in lines of at most this width, broken between words, or within a word that is too long."""
+    """Return the text in lines of at most this width, broken between words, or within a word that is too long.
+
+    A single character that is wider has a line of its own. A text without words has no lines.
+    """
     made = [""]
     for word in text.split():
         longer = f"{made[-1]} {word}".lstrip()
@@ -50,6 +53,7 @@ def lines(text: str, font: Font, width_px: float) -> list[str]:
 
 
 def _reduced(font: Font, text: str) -> str:
+    """Return the text with its missing characters replaced as `font_for` says."""
     kept = "".join(_nearest(font, character) for character in text)
     while LEFT_OUT * 2 in kept:
         kept = kept.replace(LEFT_OUT * 2, LEFT_OUT)
@@ -59,7 +63,7 @@ def _reduced(font: Font, text: str) -> str:
 
 
 def _nearest(font: Font, character: str) -> str:
-    """Return the character, its letter without accents, or `LEFT_OUT`: the first that the font has."""
+    """Return the character, its letter without accents, or `LEFT_OUT`: the first that the font has, `LEFT_OUT` else."""
     plain = unicodedata.normalize("NFKD", character)[0]
     return next((each for each in (character, plain) if _has(font, each)), LEFT_OUT)
 
@@ -75,13 +79,17 @@ def _fonts(size_px: int) -> Iterator[Font]:
 
 
 def _has(font: Font, character: str) -> bool:
-    """Return whether the font has a glyph for a character, rather than the box for missing characters."""
+    """Return whether the font has a glyph for a character, rather than the box for missing characters.
+
+    True for blanks, combining marks and invisible format characters.
+    """
     if character == " " or unicodedata.category(character) in ("Mn", "Cf"):
         return True
     return _glyph(font, character) != _glyph(font, NO_CHARACTER)
 
 
 def _glyph(font: Font, character: str) -> tuple[tuple[float, ...], bytes]:
+    """Return the bounding box of a character in pixels, and its pixels in grey."""
     box = font.getbbox(character)
     drawn = Image.new("L", (max(1, int(box[2])), max(1, int(box[3]))))
     ImageDraw.Draw(drawn).text((0, 0), character, fill=255, font=font)

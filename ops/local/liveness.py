@@ -32,7 +32,10 @@ class Settings(Struct, frozen=True):
 
 
 def main(url: str, command: Sequence[str], settings: Settings) -> int:
-    """Run the command to its end and return its exit code. SIGTERM is passed on; the command dies with this process."""
+    """Run the command to its end and return its exit code. SIGTERM is passed on; the command dies with this process.
+
+    End the command if `url` does not answer 200 for as long as the settings allow. Call it in the main thread.
+    """
     child = subprocess.Popen([sys.executable, "-m", "ops.local.die_with_parent", *command])
 
     def stop(_number: int, _frame: FrameType | None) -> None:
@@ -50,6 +53,7 @@ def main(url: str, command: Sequence[str], settings: Settings) -> int:
 
 
 def _well(url: str) -> bool:
+    """Return whether the URL answers 200 now."""
     try:
         return ask(url)[0] == HTTPStatus.OK
     except (OSError, HTTPException):
@@ -57,6 +61,7 @@ def _well(url: str) -> bool:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
+    """Send SIGTERM, and SIGKILL after `STOP_WITHIN_S`; return once the child has ended."""
     child.terminate()
     if not _ended(child, within_s=STOP_WITHIN_S):
         child.kill()
@@ -64,6 +69,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> bool:
+    """Wait for the child for up to `within_s`, and return whether it has ended."""
     try:
         child.wait(within_s)
     except subprocess.TimeoutExpired:

@@ -62,7 +62,10 @@ class Picture(Struct, frozen=True):
 
 
 def look(data: bytes) -> Picture:
-    """Return media type and size of the picture. Raises `ValueError` with a sentence for the user if it is unusable."""
+    """Return media type and size of the picture. Raises `ValueError` with a sentence for the user if it is unusable.
+
+    Every pixel is decoded. HEIC registers its decoder with Pillow for the rest of the process.
+    """
     if not data:
         raise ValueError("the picture is empty")
     kind = _kind(data)
@@ -89,7 +92,10 @@ def look(data: bytes) -> Picture:
 
 
 def _kind(data: bytes) -> str:
-    """Return the kind of a file by its first bytes, in words for the user; `something else` if they are unknown."""
+    """Return the kind of a file by its first bytes, in words for the user, such as `PNG` or `web page`.
+
+    Without known bytes it is `text` or `something else`.
+    """
     for kind, at, magic in _MAGIC:
         if data.startswith(magic, at):
             return kind
@@ -101,6 +107,7 @@ def _kind(data: bytes) -> str:
 
 
 def _is_text(beginning: bytes) -> bool:
+    """Return whether the bytes are UTF-8, and either printable or without control characters below the tab."""
     try:
         return beginning.decode(errors="strict").isprintable() or not set(beginning) & set(range(9))
     except UnicodeDecodeError:
@@ -108,18 +115,23 @@ def _is_text(beginning: bytes) -> bool:
 
 
 def _with_article(kind: str) -> str:
+    """Return the words for a kind with `a` or `an`, if they take one."""
     if kind in ("text", "something else"):
         return kind
     return f"{'an' if kind[0].lower() in 'aeio' or kind in ('SVG', 'MP4 or MOV film') else 'a'} {kind}"
 
 
 def _damaged(kind: str) -> str:
+    """Return the sentence for the user about a damaged picture of this kind."""
     return f"the picture is {_with_article(kind)}, but damaged: it cannot be decoded to its end"
 
 
 @contextmanager
 def _lenient() -> Generator[None, None, None]:
-    """Have Pillow ignore faults outside the pixels: checksums of other chunks, long texts, odd metadata."""
+    """Have Pillow ignore faults outside the pixels, inside the block: checksums, long texts, odd metadata.
+
+    Pillow's own limit of pixels is off, too. All of it holds for every thread of the process.
+    """
     before = ImageFile.LOAD_TRUNCATED_IMAGES, PngImagePlugin.MAX_TEXT_CHUNK, PngImagePlugin.MAX_TEXT_MEMORY
     pixels_max, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # `beyond_limits` is asked before decoding
     ImageFile.LOAD_TRUNCATED_IMAGES = True
@@ -133,6 +145,10 @@ def _lenient() -> Generator[None, None, None]:
 
 
 def _opened(data: bytes, kind: str) -> Image.Image:
+    """Return the picture, of which Pillow has read the head only.
+
+    Raises what Pillow raises if it is not of this kind.
+    """
     return Image.open(io.BytesIO(data), formats=(_format(kind),))
 
 
@@ -151,7 +167,7 @@ def _upright_size(image: Image.Image) -> tuple[int, int]:
 
 
 def _decodes(data: bytes, kind: str) -> bool:
-    """Return whether every pixel can be decoded."""
+    """Return whether every pixel can be decoded; a JPEG may lack its end marker."""
     if _pixels(data, kind) is not None:
         return True
     if kind != "JPEG":

@@ -13,7 +13,7 @@ TRIES_MAX = 1000
 
 
 def free_ports(count: int) -> list[int]:
-    """Return `count` different ports of 127.0.0.1 that no process listens on.
+    """Return `count` different ports of 127.0.0.1 that no process listens on, drawn at random; they are not reserved.
 
     Ephemeral ports are avoided: the kernel could give one to an outgoing connection before the process listens on it.
     Raises `OSError` if too few are free among `TRIES_MAX`.
@@ -32,7 +32,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _ephemeral_first() -> int:
-    """Return the first ephemeral port of this machine."""
+    """Return the first ephemeral port of this machine, or `EPHEMERAL_FIRST` if the system does not say."""
     try:
         return int(EPHEMERAL_RANGE.read_text().split()[0])
     except (OSError, ValueError, IndexError):

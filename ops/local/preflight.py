@@ -38,8 +38,8 @@ def check_ports(stack: Stack) -> None:
 def check_stores(stack: Stack) -> None:
     """Raise `CannotStart` if a store takes no files now, for whatever reason.
 
-    A service that starts waits for a store that may recover, such as a full or read-only one. Whoever starts the whole
-    stack is present and can mend the store.
+    Writes to each store and deletes that again, and keeps the log silent meanwhile. A service that starts waits for a
+    store that may recover, such as a full or read-only one. Whoever starts the whole stack is present and can mend it.
     """
     try:
         with log.silence():
@@ -51,7 +51,7 @@ def check_stores(stack: Stack) -> None:
 
 
 def _bind(host: str, port: int) -> None:
-    """Bind a socket for a moment to every address of a host. Raises `OSError`."""
+    """Bind a socket for a moment to every address of a host. Raises `OSError`, `OverflowError` or `UnicodeError`."""
     for family, _, _, _, each in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE):
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port in TIME_WAIT is free

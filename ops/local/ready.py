@@ -49,7 +49,11 @@ class StallDetector:
         self._pid, self._work = 0, 0.0
 
     def stalled(self, pid: int) -> bool:
-        """Return whether the process has done next to nothing for `within_s`; a pid of 0 stands for no process."""
+        """Return whether the process has done next to nothing for `within_s` seconds; a pid of 0 stands for no process.
+
+        Call it again and again: the time runs from the last measurement with enough work, at first from the
+        construction.
+        """
         now = time.monotonic()
         if pid and now - self._measured_at >= min(WORK_EVERY_S, self._within_s / 2):
             done = work(pid)
@@ -70,6 +74,7 @@ class _StartReport:
         self._earlier_bytes = {file.stem: file.stat().st_size for file in stack.logs.glob("*.log")}
 
     def show(self, missing: Missing) -> None:
+        """Print the missing thing if it is a new one, and the last line of its log if it is due and has changed."""
         now = time.time()
         if missing.what != self._what:
             self.say(f"waiting for {missing.what}")
@@ -86,7 +91,10 @@ class _StartReport:
 
 
 def wait_until_ready(stack: Stack, supervisord: subprocess.Popen[bytes], say: Say) -> None:
-    """Return once a job would be taken and run. Raises `CannotStart` if a process ends, or if the start stalls."""
+    """Return once a job would be taken and run. Raises `CannotStart` if a process ends, or if the start stalls.
+
+    `say` is given each line for the user.
+    """
     began, pids = time.time(), dict[str, int]()
     say(f"starting broker, state, edge and a cluster (ranks: {stack.ranks}); logs in {short(stack.logs)}")
     stall, report = StallDetector(stack.ready_within_s), _StartReport(stack, say)
@@ -120,7 +128,8 @@ class _Refusal(Struct):
 def find_missing(stack: Stack, *, since: float) -> Missing | None:
     """Return what the stack still waits for, or None if a job would be taken and run.
 
-    Only a cluster that started after `since` (Unix time) counts: an older heartbeat is an earlier run's.
+    Asks the edge over HTTP. Only a cluster that started after `since` (Unix time) counts: an older heartbeat is an
+    earlier run's.
     """
     try:
         ready, why = ask(f"{stack.url}/readyz", host=stack.host)
@@ -147,7 +156,7 @@ def _clusters(health: bytes) -> list[_Cluster] | None:
 
 
 def _reason(status: int, answer: bytes, *, expected: int | None = None) -> str:
-    """Return why a request was not served, with the status unless it is the expected one."""
+    """Return why a request was not served: the body's message if the status is `expected`, else the status with it."""
     try:
         message = msgspec.json.decode(answer, type=_Refusal).message
     except msgspec.DecodeError:
@@ -161,7 +170,8 @@ def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes], pids: dict[
     """Raise `CannotStart` if a process has ended: with the sentence that it left, or else with the end of its log.
 
     Every service waits for its dependencies; one that exits during start-up is misconfigured and would exit again.
-    `pids` keeps the first pid of each process: a different one means that supervisord has restarted the process.
+    `pids` keeps the first pid of each process, and is added to here: a different one means that supervisord has
+    restarted the process.
     """
     for sentence in left(stack.refusals).values():
         raise CannotStart(sentence)
@@ -177,7 +187,7 @@ def _check_alive(stack: Stack, supervisord: subprocess.Popen[bytes], pids: dict[
 
 
 def _ended(stack: Stack, name: str) -> str:
-    """Return the sentence for a process that does not start, with the last lines of its log."""
+    """Return the sentence for a process that does not start, with the last `TAIL_LINES` of its log."""
     file = stack.log(name)
     lines = file.read_text(errors="replace").splitlines()[-TAIL_LINES:] if file.exists() else []
     return "\n".join([f"{name} does not start; the end of {short(file)}:", *(f"  {line}" for line in lines)])

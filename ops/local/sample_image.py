@@ -42,13 +42,14 @@ def sample() -> bytes:
 
 
 def _blend(picture: Image.Image, top: int, bottom: int, above: Colour, below: Colour) -> None:
-    """Fill the rows from `top` to `bottom` with a gradient between two colours."""
+    """Fill the rows from `top` to before `bottom` with a gradient from the colour `above` to `below`."""
     band = (WIDTH, bottom - top)
     how_far = Image.linear_gradient("L").resize(band)
     picture.paste(Image.composite(Image.new("RGB", band, below), Image.new("RGB", band, above), how_far), (0, top))
 
 
 def _sun(picture: Image.Image) -> None:
+    """Draw the sun and its glow at `SUN`."""
     glow = Image.new("L", picture.size)
     ImageDraw.Draw(glow).circle(SUN, 92, fill=150)
     glow = glow.filter(ImageFilter.GaussianBlur(34))
@@ -57,6 +58,7 @@ def _sun(picture: Image.Image) -> None:
 
 
 def _hills(pen: ImageDraw.ImageDraw, height: int, waves_per_px: float, phase: float, colour: Colour) -> None:
+    """Fill a wavy ridge, at most 1.1 `height` pixels above the horizon, down to the horizon."""
     ridge = [
         (x, HORIZON - height * (0.55 + 0.3 * sin(x * waves_per_px + phase) + 0.15 * sin(2.7 * x * waves_per_px)))
         for x in range(0, WIDTH + 8, 8)

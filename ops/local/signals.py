@@ -9,7 +9,7 @@ ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def exit_on_signals(code: int | None = None) -> None:
     """Have SIGINT, SIGTERM and SIGHUP raise `SystemExit` in the main thread, with `code` or 128 + the signal's number.
 
-    Only the first signal counts: a second Ctrl-C does not cut the orderly end short.
+    Only the first signal counts: a second Ctrl-C does not cut the orderly end short. Call it in the main thread.
     """
 
     def end(number: int, _frame: FrameType | None) -> None:

@@ -96,7 +96,8 @@ class Stack(Struct, frozen=True, kw_only=True):
     def environment(self) -> dict[str, str]:
         """Return the environment of supervisord, which all processes inherit: this process's, and the stack's over it.
 
-        `OMP_NUM_THREADS` and `NATS_SERVER_BIN` are set only if this process's environment has none.
+        `OMP_NUM_THREADS` and `NATS_SERVER_BIN` are set only if this process's environment has none. Paths of commands
+        are quoted for a shell.
         """
         cores_per_rank = max(1, _cores() // self.ranks)
         given = {
@@ -130,7 +131,10 @@ class Stack(Struct, frozen=True, kw_only=True):
 
 
 def on_free_ports(folder: Path, **fields: Any) -> Stack:
-    """Return a stack in this folder on three free ports of 127.0.0.1; `fields` are further fields of `Stack`."""
+    """Return a stack in this folder on three free ports of 127.0.0.1; `fields` are further fields of `Stack`.
+
+    Raises `OSError` if too few ports are free.
+    """
     nats, monitor, edge = free_ports(3)
     return Stack(
         folder=folder, nats_listen=f"127.0.0.1:{nats}", nats_monitor=f"127.0.0.1:{monitor}", server_port=edge, **fields

@@ -48,9 +48,10 @@ class Refusal(Struct, frozen=True):
 
 
 def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
-    """Return the JSON body of a submission. The service chooses the size: the one nearest to the picture's aspect.
+    """Return the JSON body of a submission of `FRAMES` frames and `STEPS` steps, in a size near the picture's aspect.
 
-    Raises `ValueError` for a picture or a prompt that the service would refuse.
+    The service chooses the size. For the pocket model the guidance is set, too. Raises `ValueError` for a picture or a
+    prompt that the service would refuse.
     """
     prompt = prompt.strip()
     check_prompt(prompt)
@@ -66,7 +67,10 @@ def request(picture: bytes, prompt: str, model: Model = POCKET_MODEL) -> bytes:
 
 
 def model_of(url: str) -> Model:
-    """Return the model of the only cluster. Ends the process if `/health` shows no cluster any more."""
+    """Return the model of the first cluster. Ends the process if `/health` shows no cluster any more.
+
+    Raises `OSError` if the edge does not answer.
+    """
     _, answer = ask(f"{url}/health")
     clusters = msgspec.json.decode(answer, type=Health).clusters
     if not clusters:
@@ -75,7 +79,10 @@ def model_of(url: str) -> Model:
 
 
 def submit(url: str, body: bytes) -> str:
-    """Return the accepted job's id. Ends the process with the service's own words if it refuses."""
+    """Return the accepted job's id. Ends the process with the service's own words if it refuses.
+
+    Raises `OSError` if the edge does not answer.
+    """
     status, answer = ask(f"{url}/video/submit", body)
     if status != 202:
         raise SystemExit(f"the service refused it ({status}): {_words_of(answer)}")
@@ -83,6 +90,7 @@ def submit(url: str, body: bytes) -> str:
 
 
 def _words_of(answer: bytes) -> str:
+    """Return the message of an error body, or the whole body as text if it has none."""
     try:
         return msgspec.json.decode(answer, type=Refusal).message
     except msgspec.DecodeError:

@@ -28,9 +28,10 @@ say: Say = partial(print, flush=True)
 
 @contextmanager
 def running(stack: Stack, *, afresh: bool = False, say: Say = say) -> Generator[subprocess.Popen[bytes], None, None]:
-    """Run the stack for the length of the block; yield its supervisord once the stack is ready. Raises `CannotStart`.
+    """Run the stack for the length of the block; yield its supervisord once the stack is ready.
 
-    `afresh` first deletes what an earlier run left in the folder: jobs, logs. `say` is given each line for the user.
+    Raises `CannotStart` if it does not become ready, or if another stack runs in the folder. `afresh` first deletes
+    what an earlier run left in the folder: jobs, logs. `say` is given each line for the user.
 
     Enter it in a thread that outlives the block: the kernel ends supervisord with the thread that started it.
     """
@@ -51,7 +52,10 @@ def running(stack: Stack, *, afresh: bool = False, say: Say = say) -> Generator[
 
 @contextmanager
 def _locked(folder: Path) -> Generator[None, None, None]:
-    """Make the folder and lock it for this process; the kernel releases the lock even if the process is killed."""
+    """Make the folder and lock it for this process during the block.
+
+    Raises `CannotStart` if another process has locked it. The kernel releases the lock even if the process is killed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("w") as lock:
         try:
@@ -62,6 +66,7 @@ def _locked(folder: Path) -> Generator[None, None, None]:
 
 
 def _empty(folder: Path) -> None:
+    """Delete all in the folder but its lock."""
     for entry in folder.iterdir():
         if entry.is_dir():
             shutil.rmtree(entry)
@@ -70,7 +75,10 @@ def _empty(folder: Path) -> None:
 
 
 def _start(stack: Stack) -> subprocess.Popen[bytes]:
-    """Start supervisord in a session of its own, where no Ctrl-C reaches it: `_stop` ends it. Raises `CannotStart`."""
+    """Start supervisord in a session of its own, where no Ctrl-C reaches it: `_stop` ends it. Raises `CannotStart`.
+
+    Deletes the temporary files and the refusals of an earlier run.
+    """
     check_ports(stack)
     check_stores(stack)
     stack.logs.mkdir(exist_ok=True)

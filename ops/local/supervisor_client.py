@@ -25,7 +25,7 @@ class Process(Struct, frozen=True):
 
 
 def processes(path: Path) -> list[Process]:
-    """Return the processes of the supervisord at this socket, or none while it does not answer."""
+    """Return the processes of the supervisord at this socket, or none if it gives no answer in `ANSWER_WITHIN_S`."""
     try:
         with control(path) as server:
             return msgspec.convert(server.supervisor.getAllProcessInfo(), list[Process])
@@ -34,7 +34,11 @@ def processes(path: Path) -> list[Process]:
 
 
 def control(path: Path) -> xmlrpc.client.ServerProxy:
-    """Return a proxy: `with control(path) as server: server.supervisor.stopProcess("state")`."""
+    """Return a proxy: `with control(path) as server: server.supervisor.stopProcess("state")`.
+
+    Connects at the first call. Calls raise `OSError` if supervisord does not answer, and `xmlrpc.client.Fault` if it
+    refuses.
+    """
     return xmlrpc.client.ServerProxy("http://supervisord", transport=_OverSocket(path))
 
 
@@ -46,6 +50,7 @@ class _OverSocket(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> HTTPConnection:
+        """Return a new connection to the socket; `host` only fills its `Host` header."""
         connection = _SocketConnection(str(host), self._path)
         self._connection = host, connection  # the parent class closes this
         return connection
@@ -59,6 +64,7 @@ class _SocketConnection(HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
+        """Open the socket. Raises `OSError` if no process listens on it."""
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(ANSWER_WITHIN_S)
         self.sock.connect(str(self._path))

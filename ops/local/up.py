@@ -72,7 +72,7 @@ def stack(settings: Settings) -> Stack:
 
 
 def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
-    """Wait for the end of supervisord. Meanwhile print why a process has ended for good, once for each reason."""
+    """Return once supervisord has ended. Meanwhile print why a process has ended for good, once for each new reason."""
     printed: dict[str, str] = {}
     while supervisord.poll() is None:
         for service, sentence in left(described.refusals).items():
@@ -84,6 +84,10 @@ def watch(described: Stack, supervisord: subprocess.Popen[bytes]) -> None:
 
 
 def main() -> None:
+    """Run the stack until a signal; then exit with 0.
+
+    Ends the process with a sentence if the stack cannot start or ends.
+    """
     with start.refusing("up"):
         described = stack(env.read(Settings))
     for variable, meant in misspelt(os.environ).items():

@@ -33,7 +33,10 @@ _CHINESE = re.compile(
 
 
 def asks_for_motion(prompt: str) -> bool:
-    """Return whether a prompt has words, English or Chinese, for a motion that the pocket model was trained on."""
+    """Return whether a prompt has words, English or Chinese, for a motion that the pocket model was trained on.
+
+    Standing still is such a motion.
+    """
     text = re.sub(r"[-'’]", "", prompt.lower())
     if _ALONE.search(text) or _CHINESE.search(text):
         return True

@@ -17,7 +17,7 @@ _PARENT, _USER_TICKS, _SYSTEM_TICKS = 1, 11, 12
 def work(pid: int) -> float:
     """Return the CPU seconds of a process and its descendants, plus one for each 16 MiB that they read from a disk.
 
-    Return 0 for a process that is gone, and on a system without /proc.
+    Children that have ended do not count. Return 0 for a process that is gone, and on a system without /proc.
     """
     fields = {int(folder.name): stat for folder in PROC.glob("[0-9]*") if (stat := _stat(folder))}
     children: dict[int, list[int]] = defaultdict(list)
@@ -33,6 +33,7 @@ def work(pid: int) -> float:
 
 
 def _stat(folder: Path) -> list[str]:
+    """Return the fields of a process's /proc/PID/stat after its name; none if the process is gone."""
     try:
         return (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
@@ -40,7 +41,7 @@ def _stat(folder: Path) -> list[str]:
 
 
 def _read_bytes(folder: Path) -> int:
-    """Return the bytes that a process read from a disk, through mapped pages too."""
+    """Return the bytes that a process read from a disk, through mapped pages too; 0 if they cannot be known."""
     try:
         lines = (folder / "io").read_text().splitlines()
     except OSError:

@@ -40,11 +40,14 @@ class ImageDataset:
         return ImageDataset(self.pictures.to(device), self.drawn)
 
     def crops(self, count: int, side: int, rng: torch.Generator) -> torch.Tensor:
-        """Return random square crops: count × 3 × side × side in [-1, 1]."""
+        """Return random square crops: count × 3 × side × side in [-1, 1]. `side` is in pixels, at most `HEIGHT`."""
         return torch.stack([self._crop(side, rng) for _ in range(count)])
 
     def clips(self, count: int, side: int, frames: int, rng: torch.Generator) -> torch.Tensor:
-        """Return random square crops along random motions: count × 3 × frames × side × side in [-1, 1]."""
+        """Return random square crops along random motions: count × 3 × frames × side × side in [-1, 1].
+
+        `side` is in pixels, at most `HEIGHT` - 2 · `MARGIN_PX`.
+        """
         made: list[torch.Tensor] = []
         for _ in range(count):
             around = (self._crop(side + 2 * MARGIN_PX, rng).permute(1, 2, 0) + 1) * 127.5
@@ -71,7 +74,9 @@ def open_images(
 ) -> ImageDataset:
     """Return the dataset in `folder`, after making it if it is missing; drawing some hundred pictures takes minutes.
 
-    Raises InterruptedError if `stopped()` becomes true meanwhile; nothing is then stored.
+    It has `count` drawings, and with `photos` the training photos; neither is looked at if the file exists. `show` is
+    given lines of progress. Raises InterruptedError if `stopped()` becomes true meanwhile; nothing is then stored.
+    Raises ModuleNotFoundError if the photos are not installed.
     """
     file = folder / FILE
     if not file.exists():
@@ -91,5 +96,6 @@ def open_images(
 
 
 def _write(draft: Path, pictures: np.ndarray) -> None:
+    """Write the pictures in numpy's format to exactly this path."""
     with draft.open("wb") as file:  # given a path, numpy would append `.npy`
         np.save(file, pictures)

@@ -49,7 +49,7 @@ class LatentEncoder:
 
 
 def write_latents(folder: Path, views: Views, images: ImageDataset, encoder: LatentEncoder) -> Iterator[int]:
-    """Write the files that are missing, and yield each one's number.
+    """Write the files that are missing into `folder`, without gradients, and yield each one's number.
 
     A file depends on its number, the images and the VAE: train the VAE to its end first.
     """
@@ -63,7 +63,10 @@ def write_latents(folder: Path, views: Views, images: ImageDataset, encoder: Lat
 
 
 def _view(number: int, views: Views, images: ImageDataset, encoder: LatentEncoder) -> dict[str, torch.Tensor]:
-    """Encode one picture along some random motions; return the tensors of its file."""
+    """Encode one picture along some random motions; return the tensors of its file, on the CPU.
+
+    They are `clips`, `condition` and `image` in fp16, and `motions`. The same number gives the same file.
+    """
     rng = torch.Generator().manual_seed(number)
     size = views.sizes[number % len(views.sizes)]
     picture_HWC = images.pictures[number % len(images.pictures)]
@@ -95,20 +98,26 @@ def _encode(vae: AutoencoderKLWan, video_CTHW: torch.Tensor) -> torch.Tensor:
 
 
 def _look(encoder: LatentEncoder, image: Image.Image) -> torch.Tensor:
+    """Return the picture's CLIP embedding in fp16, on the CPU: (patches + 1) × D."""
     return encode_image(encoder.image_processor, encoder.image_encoder, image)[0].half().cpu()
 
 
 def latent_statistics(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return mean and deviation of each latent channel, `latents_mean` and `latents_std` of the VAE's configuration."""
+    """Return mean and deviation of each latent channel, `latents_mean` and `latents_std` of the VAE's configuration.
+
+    Measured are the clips of the folder's first `MEASURED_FILES`; it must have one.
+    """
     clips_NCX = torch.cat([_tensor(file, "clips").float().flatten(2) for file in _files(folder)[:MEASURED_FILES]])
     return clips_NCX.mean(dim=(0, 2)), clips_NCX.std(dim=(0, 2))
 
 
 def _files(folder: Path) -> list[Path]:
+    """Return the latent files of a folder in the order of their numbers."""
     return sorted(folder.glob("*.safetensors"))
 
 
 def _tensor(file: Path, name: str) -> torch.Tensor:
+    """Return one tensor of a file, on the CPU."""
     with safe_open(file, "pt") as kept:
         return kept.get_tensor(name)
 
@@ -133,7 +142,7 @@ class LatentDataset:
         self._mean, self._std = (values.to(device).view(-1, 1, 1, 1) for values in (mean, std))
 
     def draw(self, count: int, rng: torch.Generator) -> Batch:
-        """Return a random batch of `count` clips, all of the size of the first that is drawn."""
+        """Return a random batch of `count` clips, all of the size of the first that is drawn, in fp32."""
         drawn: list[tuple[int, int]] = []  # index of the view, and of the clip in the view
         while len(drawn) < count:
             view = draw_index(len(self._views), rng)
@@ -147,7 +156,9 @@ class LatentDataset:
         )
 
     def _size(self, view: int) -> torch.Size:
+        """Return the shape of a view's latents, C × T × H × W."""
         return self._views[view]["condition"].shape
 
     def _normal(self, latents_BCTHW: torch.Tensor) -> torch.Tensor:
+        """Return latents in fp32, normalised to mean 0 and deviation 1 by the dataset's statistics."""
         return (latents_BCTHW.float() - self._mean) / self._std

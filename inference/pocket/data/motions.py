@@ -44,8 +44,8 @@ MOTIONS = (Motion("still"), *(Motion(kind, speed) for kind, speed in product(KIN
 def clip(picture_HWC: torch.Tensor, motion: Motion, frames: int, size: tuple[int, int]) -> torch.Tensor:
     """Return a camera's view of the picture, starting at its middle: 3 × frames × height × width in [-1, 1].
 
-    `picture_HWC` has values from 0 to 255. It should be larger than `size` (width, height): it is mirrored past its
-    edges.
+    `picture_HWC` has values from 0 to 255; the clip is on its device. It should be larger than `size` (width, height):
+    it is mirrored past its edges.
     """
     source_CHW = picture_HWC.permute(2, 0, 1).float() / 127.5 - 1
     height, width = source_CHW.shape[1:]
@@ -60,7 +60,10 @@ def clip(picture_HWC: torch.Tensor, motion: Motion, frames: int, size: tuple[int
 
 
 def shown_at_first(motion: Motion, frame: int, size: tuple[int, int]) -> torch.Tensor:
-    """Return a mask, height × width, of the frame's pixels that show a point of the first frame; the others are new."""
+    """Return a mask, height × width, of the frame's pixels that show a point of the first frame; the others are new.
+
+    `frame` is counted from 0; `size` is (width, height).
+    """
     return (_points(motion, frame, size).abs() <= torch.tensor(size) / 2).all(dim=-1)
 
 

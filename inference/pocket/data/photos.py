@@ -21,14 +21,20 @@ HELD_OUT = {
 
 
 def training_photos(width: int, height: int) -> list[np.ndarray]:
-    """Return the training photos, each height × width × 3 in uint8: the largest middle part of that shape, resized."""
+    """Return the training photos, each height × width × 3 in uint8: the largest middle part of that shape, resized.
+
+    Raises ModuleNotFoundError if their packages are not installed.
+    """
     near, far = _within("skimage") / "data", _within("sklearn") / "datasets" / "images"
     files = [near / name for name in SKIMAGE] + [far / name for name in SKLEARN]
     return [_fitted(file, width, height) for file in files]
 
 
 def held_out_photos(width: int, height: int) -> dict[str, np.ndarray]:
-    """Return the five photos that no training sees, by name, each height × width × 3 in uint8."""
+    """Return the five photos that no training sees, by name, each height × width × 3 in uint8.
+
+    Raises ModuleNotFoundError if their package is not installed.
+    """
     folder = _within("skimage") / "data"
     return {name: _fitted(folder / file, width, height) for name, file in HELD_OUT.items()}
 
@@ -42,5 +48,6 @@ def _within(package: str) -> Path:
 
 
 def _fitted(file: Path, width: int, height: int) -> np.ndarray:
+    """Return the largest middle part of this shape, resized: height × width × 3 in uint8."""
     with Image.open(file) as photo:
         return np.asarray(ImageOps.fit(photo.convert("RGB"), (width, height), Image.Resampling.LANCZOS))

@@ -47,6 +47,7 @@ def _palette(rng: Generator) -> np.ndarray:
 
 
 def _colour(rng: Generator, palette: np.ndarray) -> Colour:
+    """Return a colour near a random one of the palette."""
     rgb = np.clip(palette[rng.integers(len(palette))] + rng.normal(0, 0.06) + rng.normal(0, 0.02, 3), 0, 1)
     red, green, blue = (int(255 * part) for part in rgb)
     return red, green, blue
@@ -61,6 +62,7 @@ def _radii(rng: Generator, size: tuple[int, int]) -> np.ndarray:
 
 
 def _leaf(rng: Generator, canvas: Image.Image, palette: np.ndarray, radius: float) -> None:
+    """Paste a random shape of about this radius, in pixels, at a random place of the canvas."""
     outline = _outline(rng) * radius
     low = np.floor(outline.min(axis=0))
     width, height = (int(side) for side in np.ceil(outline.max(axis=0)) - low + 1)
@@ -73,7 +75,7 @@ def _leaf(rng: Generator, canvas: Image.Image, palette: np.ndarray, radius: floa
 
 
 def _outline(rng: Generator) -> np.ndarray:
-    """Return the points of a randomly turned ellipse, box, triangle, star or blob of about unit radius."""
+    """Return the points (x, y) of a randomly turned ellipse, box, triangle, star or blob of about unit radius."""
     kind = rng.integers(5)
     if kind == 1:
         points = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)]) * 0.8
@@ -111,6 +113,7 @@ def _fill(rng: Generator, size: tuple[int, int], palette: np.ndarray) -> Image.I
 
 
 def _gradient(rng: Generator) -> Image.Image:
+    """Return a grey gradient in a random direction, or around a point: 32 × 32 pixels."""
     across, down = np.meshgrid(np.linspace(-1, 1, 32), np.linspace(-1, 1, 32))
     turn = rng.uniform(0, 2 * math.pi)
     along = math.cos(turn) * across + math.sin(turn) * down
@@ -120,6 +123,7 @@ def _gradient(rng: Generator) -> Image.Image:
 
 
 def _stripes(rng: Generator) -> Image.Image:
+    """Return grey stripes, checks or bricks in a random direction: a square of `TEXTURE_SIDE`."""
     across, down = np.meshgrid(np.arange(TEXTURE_SIDE), np.arange(TEXTURE_SIDE))
     turn, period = rng.uniform(0, math.pi), rng.uniform(8, 60)
     along = (math.cos(turn) * across + math.sin(turn) * down) / period
@@ -129,7 +133,10 @@ def _stripes(rng: Generator) -> Image.Image:
 
 
 def _noise(rng: Generator) -> Image.Image:
-    """Return grey noise with a natural spectrum: its amplitude falls about with the frequency; often anisotropic."""
+    """Return grey noise with a natural spectrum: its amplitude falls about with the frequency; often anisotropic.
+
+    It is a square of `TEXTURE_SIDE`.
+    """
     down, across = np.meshgrid(np.fft.fftfreq(TEXTURE_SIDE), np.fft.rfftfreq(TEXTURE_SIDE), indexing="ij")
     stretch = math.exp(rng.normal(0, 0.6))
     frequency = np.sqrt((across * stretch) ** 2 + (down / stretch) ** 2) + 1 / TEXTURE_SIDE
@@ -139,10 +146,12 @@ def _noise(rng: Generator) -> Image.Image:
 
 
 def _grey(values: np.ndarray) -> Image.Image:
+    """Return a grey picture of the values, clamped to [0, 1]."""
     return Image.fromarray((255 * np.clip(values, 0, 1)).astype(np.uint8))
 
 
 def _words(rng: Generator, canvas: Image.Image, palette: np.ndarray) -> None:
+    """Write one to five made-up words on the canvas, at random places and sizes."""
     pen = ImageDraw.Draw(canvas)
     for _ in range(int(rng.integers(1, 6))):
         letters = rng.choice(list(WORD_LETTERS), int(rng.integers(2, 9)))

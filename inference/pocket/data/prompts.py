@@ -76,12 +76,14 @@ def _subject(rng: Random) -> str:
 
 
 def _finish(text: str, rng: Random) -> str:
+    """Return the text, perhaps with a capital letter and a full stop or an exclamation mark."""
     if rng.random() < 0.5:
         text = text[:1].upper() + text[1:]
     return text + rng.choice(("", "", ".", "!"))
 
 
 def _phrase(motion: Motion, rng: Random) -> str:
+    """Return a random English phrase that asks for the motion, speed included."""
     if motion.kind == "still":
         return rng.choice(OTHERS["still"])
     speed = rng.choice(SPEEDS[motion.speed])
@@ -116,6 +118,7 @@ def _ing(verb: str) -> str:
 
 
 def _chinese(motion: Motion, rng: Random) -> str:
+    """Return a random Chinese prompt for this motion, with or without a subject."""
     if motion.kind == "still":
         asked = rng.choice(OTHERS_ZH["still"])
     else:
@@ -131,5 +134,6 @@ def _chinese(motion: Motion, rng: Random) -> str:
 
 
 def _chinese_pan(kind: Kind, speed: str, who: tuple[str, ...], rng: Random) -> str:
+    """Return a random Chinese phrase by which one of `who`, cameras or pictures, goes in the direction of `kind`."""
     where = f"{rng.choice(('向', '往'))}{DIRECTIONS_ZH[kind]}{rng.choice(PAN_VERBS_ZH)}"
     return rng.choice(who) + rng.choice((speed + where, f"{where}，{speed}" if speed else where))

@@ -42,6 +42,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def _texts() -> list[str]:
+    """Return the texts to train on, the same every time, cleaned as those of jobs are."""
     rng = Random(SEED)
     asked = [prompt(motion, rng) for motion in MOTIONS for _ in range(PROMPTS_A_MOTION)]
     said_often = [DEFAULT_NEGATIVE_PROMPT] * PROMPTS_A_MOTION  # every guided job encodes it

@@ -62,7 +62,7 @@ def evaluate_case(
     size: tuple[int, int] = SIZE,
     frames: int = JOB.num_frames,
 ) -> Case:
-    """Generate `frames` frames from the picture's centre and compare them with the motion of the whole picture.
+    """Generate `frames` frames from the picture's centre by the prompt `text`, and compare them with the true `motion`.
 
     `picture_HWC` in uint8 is larger than `size` (width, height). The model sees only its centre.
     """
@@ -80,7 +80,7 @@ def evaluate_case(
 
 
 def reconstruct(wan: Wan, image: Image.Image) -> torch.Tensor:
-    """Return the picture as the VAE encodes and decodes it: 3 × height × width in [-1, 1]."""
+    """Return the picture as the VAE encodes and decodes it: 3 × height × width, multiples of 8, in [-1, 1]."""
     with torch.inference_mode():
         latents_BCTHW = codec.first_frame_condition(wan.vae, image, 1)[:, codec.TEMPORAL_STRIDE :]
         return codec.decode(wan.vae, latents_BCTHW)[:, 0]
@@ -103,16 +103,21 @@ class Yardstick:
         self._basis = vectors[:, -COMPONENTS:]
 
     def reconstruct(self, rgb_CHW: torch.Tensor) -> torch.Tensor:
+        """Return the picture, in [-1, 1], as the codec encodes and decodes it.
+
+        Its sides must be multiples of `BLOCK`.
+        """
         kept_NX = (_blocks(rgb_CHW) - self._mean) @ self._basis @ self._basis.T + self._mean
         return functional.fold(kept_NX.T[None], rgb_CHW.shape[1:], BLOCK, stride=BLOCK)[0]
 
 
 def _blocks(rgb_CHW: torch.Tensor) -> torch.Tensor:
+    """Return the picture's blocks in rows, each flat: blocks × (3 · `BLOCK` · `BLOCK`)."""
     return functional.unfold(rgb_CHW[None], BLOCK, stride=BLOCK)[0].T
 
 
 def drawings(count: int) -> list[torch.Tensor]:
-    """Return held-out drawings, each height × width × 3 in uint8."""
+    """Return the first `count` held-out drawings, each height × width × 3 in uint8."""
     return [torch.from_numpy(picture(HELD_OUT_SEED + seed, WIDTH, HEIGHT)) for seed in range(count)]
 
 
@@ -130,7 +135,7 @@ def report_pictures(wan: Wan) -> None:
 
 
 def report_clips(wan: Wan, count: int) -> None:
-    """Generate and measure `count` videos, and print their summary."""
+    """Generate and measure `count` videos, fewer after `CASES_S_MAX`; print the figures of each and their summary."""
     rng, end = Random(HELD_OUT_SEED), time.monotonic() + CASES_S_MAX
     photos = [torch.from_numpy(photo.copy()) for photo in held_out_photos(WIDTH, HEIGHT).values()]
     asked = product([*photos, *drawings(DRAWINGS)], KINDS)
@@ -152,7 +157,7 @@ def _long_enough(text: str) -> str:
 
 
 def summary(cases: list[Case]) -> list[str]:
-    """Return the figures over all cases, one per line."""
+    """Return the figures over all cases, at least one, a line for each."""
     first, limit = (
         sum(column) / len(cases) for column in zip(*((c.first_frame_db, c.limit_db) for c in cases), strict=True)
     )
@@ -168,10 +173,15 @@ def summary(cases: list[Case]) -> list[str]:
 
 
 def say(line: str) -> None:
+    """Print a line of the command's output at once."""
     print(line, flush=True)  # noqa: T201 - the command's output
 
 
 def main(arguments: list[str]) -> None:
+    """Evaluate the checkpoint folder in the arguments with as many cases as they say, by default all.
+
+    Ends the process if that number is not possible; raises `CheckpointError` if the folder cannot be used.
+    """
     folder, count = [*arguments, *(str(POCKET_FOLDER), str(CASES))[len(arguments) :]]
     if not 1 <= int(count) <= CASES:
         raise SystemExit(f"there are 1 to {CASES} cases")

@@ -17,6 +17,7 @@ def recognise_motion(video_CTHW: torch.Tensor, picture_HWC: torch.Tensor, speed:
     size = (width, height)
 
     def likeness(kind: Kind) -> float:
+        """Return the correlation of the video's last frame with the true one, without the pixels that are new."""
         motion = Motion(kind, speed)
         shown_HW = shown_at_first(motion, frames - 1, size)
         true_CHW = clip(picture_HWC, motion, frames, size)[:, -1]
@@ -37,7 +38,10 @@ def psnr_db(made: torch.Tensor, truth: torch.Tensor) -> float:
 
 
 def drift_px(video_CTHW: torch.Tensor) -> float:
-    """Return the video's mean motion in pixels per frame, by phase correlation of its first and last frame."""
+    """Return the video's mean motion in pixels per frame, by phase correlation of its first and last frame.
+
+    A motion of more than half a side between the two is taken for a smaller one. The video needs two frames.
+    """
     grey_THW = video_CTHW.mean(dim=0)
     _, height, width = grey_THW.shape
     window_HW = torch.hann_window(height)[:, None] * torch.hann_window(width)

@@ -53,7 +53,10 @@ LABEL_PX = 16
 
 
 def sheet(wan: Wan, image: Image.Image, prompts: tuple[str, ...] = PROMPTS, asked: Job = SHOWN) -> Image.Image:
-    """Generate a video for each prompt and return frames of all as one sheet; `image` has the videos' size."""
+    """Generate a video for each prompt and return frames of all as one sheet; `image` has the videos' size.
+
+    `asked` has all else that a job has. Prints each prompt when its video is made.
+    """
     made = Image.new("RGB", (COLUMNS * FRAME_PX[0], len(prompts) * (FRAME_PX[1] + LABEL_PX)), "white")
     pen, font = ImageDraw.Draw(made), ImageFont.load_default(12)
     for row, prompt in enumerate(prompts):
@@ -70,7 +73,10 @@ def sheet(wan: Wan, image: Image.Image, prompts: tuple[str, ...] = PROMPTS, aske
 
 
 def opened(file: Path) -> Image.Image:
-    """Return the picture in a file as the model takes it. Ends the process with a sentence if there is none."""
+    """Return the picture in a file as the model takes it: upright, its middle cut and resized to `SIZE`.
+
+    Ends the process with a sentence if there is none.
+    """
     try:
         with Image.open(file) as picture:
             picture.load()
@@ -96,6 +102,10 @@ def _check_writable(file: Path) -> None:
 
 
 def main(arguments: list[str]) -> None:
+    """Write the sheet that the arguments ask for.
+
+    Ends the process with the usage or a sentence if they cannot be met.
+    """
     if any(argument in HELP for argument in arguments):
         sys.stdout.write(f"{USAGE}\n")
         sys.exit(0)

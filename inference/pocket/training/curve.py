@@ -45,6 +45,7 @@ def curve(*folders: Path) -> Curve:
 
 
 def _condensed(found: list[float]) -> Line:
+    """Return the curve of a stage's losses, rounded to five decimals."""
     parts = [found[at : at + MEAN_OF_STEPS] for at in range(0, len(found), MEAN_OF_STEPS)]
     means = [sum(part) / len(part) for part in parts]
     return Line(len(found), [round(loss, 5) for loss in found[:SINGLE_STEPS]], [round(mean, 5) for mean in means])
@@ -61,6 +62,7 @@ def plot(curves: Curve) -> Image.Image:
 
 
 def _panel(name: str, line: Line) -> Image.Image:
+    """Return the plot of one stage, with its name, range and number of steps."""
     means = line.means
     panel = Image.new("RGB", PANEL_PX, "white")
     pen, font = ImageDraw.Draw(panel), ImageFont.load_default(11)
@@ -82,11 +84,16 @@ def _panel(name: str, line: Line) -> Image.Image:
 
 
 def _a_line_each(curves: Curve) -> str:
+    """Return the curves as JSON with a line for each stage."""
     lines = (f" {json.dumps(name)}: {msgspec.json.encode(found).decode()}" for name, found in curves.items())
     return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def main(arguments: list[str]) -> None:
+    """Write `CURVE` and `PLOT` from the state folders in the arguments, by default `STATE`, and print their paths.
+
+    Ends the process if no stage has begun.
+    """
     curves = curve(*map(Path, arguments or [STATE]))
     if not curves:
         raise SystemExit("no training has left its losses there")

@@ -15,9 +15,9 @@ LOCAL_GAIN = 1.6
 def initialise_transformer(transformer: WanTransformer3DModel) -> None:
     """Initialise the transformer in place: all gates open, modulation by time off, attention to words above padding.
 
-    Of 512 text tokens only about ten are words; under uniform attention they would have a fiftieth of the weight.
-    Queries therefore get a common direction and the key of padding its opposite. Half of the self-attention heads begin
-    by attending to their own place, from which a rotation of the query learns an offset.
+    Draws from torch's global generator. Of 512 text tokens only about ten are words; under uniform attention they would
+    have a fiftieth of the weight. Queries therefore get a common direction and the key of padding its opposite. Half of
+    the self-attention heads begin by attending to their own place, from which a rotation of the query learns an offset.
     """
     with torch.no_grad():
         embedder = transformer.condition_embedder
@@ -40,14 +40,17 @@ def initialise_transformer(transformer: WanTransformer3DModel) -> None:
 
 
 def _open_cross_attention(attention: WanAttention) -> None:
-    """Bias queries and the key of padding in opposite directions, so that words get most of the attention."""
+    """Bias queries and the key of padding in opposite directions, so that words get most of the attention.
+
+    In place, at random; call it with gradients off.
+    """
     towards = torch.randn(attention.inner_dim).sign()
     attention.to_q.bias.copy_(1.5 * towards)
     attention.to_k.bias.copy_(-0.05 * towards)
 
 
 def _localise_heads(attention: WanAttention) -> None:
-    """Bias some heads of self-attention towards their own place.
+    """Bias some heads of self-attention towards their own place, in place; call it with gradients off.
 
     The fast pairs of the rotary embedding distinguish rows and columns; they lie after the pairs of time.
     """

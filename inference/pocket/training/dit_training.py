@@ -55,6 +55,7 @@ class PromptEmbeddings:
 
 
 def _embed(encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> list[torch.Tensor]:
+    """Return the embedding of each text, tokens × width, without its padding and without gradients."""
     ids_BL, mask_BL = (each.to(encoder.device) for each in tokenize(tokenizer, texts))
     with torch.no_grad():
         embedded_BLD = encoder(ids_BL, mask_BL).last_hidden_state
@@ -64,8 +65,9 @@ def _embed(encoder: UMT5EncoderModel, tokenizer: PreTrainedTokenizerBase, texts:
 def pad_texts(texts: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the texts, padded to the longest and one zero, and the bias of attention to their tokens.
 
-    At inference a text of n tokens is followed by 512 - n zeros with equal keys. One zero with the bias log(512 - n) is
-    equivalent and saves most of the cross-attention.
+    The texts are tokens × width, the results B × L × D and B × L, the latter on the CPU. At inference a text of n
+    tokens is followed by 512 - n zeros with equal keys. One zero with the bias log(512 - n) is equivalent and saves
+    most of the cross-attention.
     """
     longest = max(len(text) for text in texts) + 1
     texts_BLD = torch.stack([functional.pad(text, (0, 0, 0, longest - len(text))) for text in texts])
@@ -90,6 +92,7 @@ class ShortTextProcessor(WanAttnProcessor):
         encoder_hidden_states: torch.Tensor | None = None,
         *_: object,
     ) -> torch.Tensor:
+        """Return the output of cross-attention, B × L × D, to the image's tokens and the texts' behind them."""
         assert encoder_hidden_states is not None
         assert attn.add_k_proj is not None
         assert attn.add_v_proj is not None
@@ -120,13 +123,15 @@ def flow_loss(
 ) -> StepLoss:
     """Return the flow-matching loss; also sets the transformer's cross-attention processors for short texts.
 
-    Transformer and latents are on one device. The first frame is given, so its error is small beside the others' and
-    would be learnt last: it is weighted by `first_frame_weight`.
+    They stay until `restore_attention_processors`. Transformer and latents are on one device; `batch` is the number of
+    clips a step. The first frame is given, so its error is small beside the others' and would be learnt last: it is
+    weighted by `first_frame_weight`.
     """
     short = ShortTextProcessor()
     _set_cross_attention(transformer, short)
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
+        """Return the loss of a random batch."""
         drawn = latents.draw(batch, rng)
         texts_BLD, bias_BL = pad_texts([prompts.draw(motion, rng) for motion in drawn.motions])
         device = transformer.device
@@ -162,7 +167,7 @@ def _set_cross_attention(transformer: WanTransformer3DModel, processor: WanAttnP
 
 
 def _sigmas(count: int, rng: torch.Generator) -> torch.Tensor:
-    """Return random noise levels, logit-normal and then shifted towards noise.
+    """Return `count` random noise levels between 0 and 1, logit-normal and then shifted towards noise.
 
     The shift is smaller than a job's default, because the last steps of denoising decide the sharpness.
     """

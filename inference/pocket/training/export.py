@@ -15,7 +15,8 @@ from inference.pocket.training.train import STATE, train
 def export(folder: Path, state: Path, recipe: Recipe) -> None:
     """Write the EMA weights in the state folder as a checkpoint in fp16; loading casts them to the device's dtype.
 
-    Raises FileExistsError if `folder` exists.
+    Stages that have not begun have their initial weights. Raises FileExistsError if `folder` exists, and ValueError if
+    the state is of other data than the recipe's.
     """
     write(folder, lambda: to_fp16(train(TrainingRun(state, show, trains=False), recipe)), recipe.shape.card)
 
@@ -28,6 +29,10 @@ def to_fp16(model: PocketModel) -> PocketModel:
 
 
 def main(arguments: list[str]) -> None:
+    """Export as the arguments say, and print the size.
+
+    Ends the process with the usage or a sentence if they cannot be met.
+    """
     if not 1 <= len(arguments) <= 3:
         raise SystemExit("usage: python -m inference.pocket.training.export FOLDER [STATE [RECIPE]]")
     folder, state, recipe = [*arguments, *("", str(STATE), "cpu")[len(arguments) :]]

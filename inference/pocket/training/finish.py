@@ -28,7 +28,9 @@ from inference.wan.checkpoint.model_card import read_card
 def finish(run: TrainingRun, recipe: Finish, model: PocketModel) -> None:
     """Train VAE and transformer of `model` in place, or load those stages that the state folder already holds.
 
-    Raises ValueError if the state folder was begun with other data or another model.
+    All models end on the run's device. Once the run is stopped, stages that have not begun keep their weights. Raises
+    ValueError if the state folder was begun with other data or another model, and InterruptedError if the run is
+    stopped while pictures are drawn.
     """
     vae, transformer, device = model.vae, model.transformer, run.device
     for module in (model.text_encoder, model.image_encoder):
@@ -58,7 +60,7 @@ def finish(run: TrainingRun, recipe: Finish, model: PocketModel) -> None:
 
 
 def _digest(*modules: nn.Module) -> str:
-    """Return the SHA-256 of the weights, so that a state folder is never resumed with a different model."""
+    """Return the SHA-256 of the weights, in hex, so that a state folder is never resumed with a different model."""
     digest = hashlib.sha256()
     for module in modules:
         for parameter in module.parameters():
@@ -67,6 +69,10 @@ def _digest(*modules: nn.Module) -> str:
 
 
 def main(arguments: list[str]) -> None:
+    """Train the checkpoint further as the arguments say, and write the new one unless the training is stopped.
+
+    Ends the process with the usage or a sentence if FOLDER exists.
+    """
     if not 3 <= len(arguments) <= 5:
         raise SystemExit("usage: python -m inference.pocket.training.finish FROM FOLDER STATE [THREADS [DEVICE]]")
     begun, folder, state, threads, device = [*arguments, *("1", "cpu")[len(arguments) - 3 :]]

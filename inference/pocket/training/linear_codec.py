@@ -28,6 +28,7 @@ class LinearCodec(nn.Module):
         self.up = _chain([self.z_dim, *outs, 3], [1] * 5)
 
     def encode(self, rgb_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the latents, B × 16 × H/8 × W/8, of pictures in [-1, 1]."""
         return self.encode_in_parts(rgb_BCHW)[-1]
 
     def encode_in_parts(self, values: torch.Tensor) -> list[torch.Tensor]:
@@ -39,6 +40,7 @@ class LinearCodec(nn.Module):
         return parts
 
     def decode(self, latents_BCHW: torch.Tensor) -> torch.Tensor:
+        """Return the pictures of latents, B × 16 × H/8 × W/8: B × 3 × H × W, not clamped."""
         return self.decode_in_parts(latents_BCHW)[-1]
 
     def decode_in_parts(self, values: torch.Tensor) -> list[torch.Tensor]:
@@ -53,11 +55,15 @@ class LinearCodec(nn.Module):
 
 
 def _strides(conv: nn.Module) -> bool:
+    """Return whether the convolution halves the sides of its input."""
     return cast(nn.Conv2d, conv).stride == (2, 2)
 
 
 def _chain(channels: list[Any], strides: list[int]) -> nn.ModuleList:
-    """Return 3 × 3 convolutions, initialised as near to an isometry as their shapes allow."""
+    """Return 3 × 3 convolutions, initialised as near to an isometry as their shapes allow.
+
+    `channels` has one number more than `strides`, whose numbers are 1 or 2.
+    """
     chain = nn.ModuleList()
     for ins, outs, stride in zip(channels[:-1], channels[1:], strides, strict=True):
         conv = nn.Conv2d(ins, outs, 3, stride, padding=0 if stride == 2 else 1)

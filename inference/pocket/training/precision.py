@@ -14,7 +14,10 @@ BF16_INSTRUCTIONS = ("avx512_bf16", "amx_bf16")
 
 @contextmanager
 def autocast(model: nn.Module) -> Generator[None]:
-    """Run the model's passes within the block in bf16, except on a CPU without bf16 instructions, where it is slow."""
+    """Run the model's passes within the block in bf16, except on a CPU without bf16 instructions, where it is slow.
+
+    Norms are in fp32. The weights keep their dtype.
+    """
     device = device_of(model)
     if device.type == "cpu" and not has_bf16():
         yield
@@ -42,6 +45,7 @@ def _norms_in_fp32(model: nn.Module) -> Generator[None]:
         yield
 
 
-def _in_fp32(_norm: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
-    values, *rest = given
+def _in_fp32(_norm: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the arguments of a norm with the first one in fp32; a forward pre-hook."""
+    values, *rest = args
     return (values.float(), *rest)

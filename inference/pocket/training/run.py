@@ -33,10 +33,11 @@ class TrainingRun:
 
     @property
     def is_training(self) -> bool:
+        """Return whether the run trains and has not been stopped."""
         return self.trains and not self.stop.is_set()
 
     def stop_on_signals(self) -> None:
-        """Stop after the current step at SIGTERM or Ctrl-C."""
+        """Stop after the current step at SIGTERM or Ctrl-C, for the rest of the process. Call it in the main thread."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: self.stop.set())
 
@@ -52,14 +53,17 @@ class TrainingRun:
             raise ValueError(f"{self.folder} is the state of a training on other data: name another folder")
 
     def images(self, drawn: int, *, photos: bool) -> ImageDataset:
-        """Return the image dataset of the state folder on the run's device, after making it if it is missing."""
+        """Return the image dataset of the state folder on the run's device, after making it if it is missing.
+
+        Raises InterruptedError if the run is stopped meanwhile.
+        """
         return open_images(self.folder, drawn, photos=photos, show=self.show, stopped=self.stop.is_set).to(self.device)
 
     def train_stage(self, name: str, module: nn.Module, schedule: Schedule, loss_of: Callable[[], StepLoss]) -> None:
         """Train or resume the stage, then load its EMA weights into `module`, on the run's device.
 
         A stage that was never run leaves the weights of `module` unchanged. `loss_of` is called only if there are steps
-        to train.
+        to train. Returns early if the run is stopped. Raises ArithmeticError if a loss or gradient is not finite.
         """
         stage = Stage(name, self.folder, module.to(self.device), schedule)
         if self.is_training and stage.step < schedule.steps:
@@ -67,7 +71,10 @@ class TrainingRun:
         stage.load_ema()
 
     def cache_latents(self, name: str, views: Views, images: ImageDataset, encoder: LatentEncoder) -> Path:
-        """Write the missing latents and return their folder; it is incomplete if the run was stopped."""
+        """Write the missing latents and return their folder, `name` in the state folder.
+
+        It is incomplete if the run was stopped, and may not exist if the run does not train.
+        """
         folder = self.folder / name
         if self.is_training:
             for number in write_latents(folder, views, images, encoder):

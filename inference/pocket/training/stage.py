@@ -62,7 +62,8 @@ class Stage:
     def run(self, loss_of: StepLoss, show: Callable[[str], None], stopped: Callable[[], bool]) -> None:
         """Train until the schedule's end or until `stopped()`; save every `SAVE_EVERY_S` and at the end.
 
-        Raises ArithmeticError if a loss or gradient is not finite.
+        `show` is given a line of progress every `SHOW_EVERY_STEPS`. Raises ArithmeticError if a loss or gradient is not
+        finite: the file then holds the state of the last save.
         """
         saved = began = time.monotonic()
         before, steps = self.seconds, self.schedule.steps
@@ -112,7 +113,7 @@ class Stage:
             self._unread.clear()
 
     def _learning_rate(self) -> float:
-        """Return the learning rate of the current step: linear warm-up, then cosine decay."""
+        """Return the learning rate of the current step: linear warm-up and cosine decay, multiplied."""
         how_far = self.step / self.schedule.steps
         cosine = FINAL_RATE_SHARE + (1 - FINAL_RATE_SHARE) * (0.5 + 0.5 * math.cos(math.pi * how_far))
         return self.schedule.rate * cosine * min(1, (self.step + 1) / WARM_UP_STEPS)

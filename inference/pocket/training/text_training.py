@@ -37,6 +37,7 @@ class MotionClassifier(nn.Module):
         self.speed = nn.Linear(width, len(SPEEDS))
 
     def forward(self, ids_BL: torch.Tensor, mask_BL: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the scores of the kinds and of the speeds at every token: B × L × classes each."""
         states_BLD = self.encoder(ids_BL, mask_BL).last_hidden_state
         return self.kind(states_BLD), self.speed(states_BLD)
 
@@ -58,7 +59,7 @@ def draw_prompt(rng: Random) -> tuple[str, Motion | None]:
 
 
 def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return ids and mask as in `inference.wan.encode.encode_text`, but padded to the longest text only."""
+    """Return ids and mask, B × L, as in `inference.wan.encode.encode_text`, but padded to the longest text only."""
     batch = tokenizer(
         list(map(prompt_clean, texts)), padding="longest", return_attention_mask=True, return_tensors="pt"
     )
@@ -66,9 +67,13 @@ def tokenize(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[
 
 
 def text_loss(classifier: MotionClassifier, tokenizer: PreTrainedTokenizerBase, batch: int) -> StepLoss:
-    """Return the loss: cross-entropy of the kind at every token, and of the speed at tokens of moving prompts."""
+    """Return the loss: cross-entropy of the kind at every token, and of the speed at tokens of moving prompts.
+
+    `batch` is the number of prompts a step.
+    """
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
+        """Return the loss of a random batch of prompts."""
         draw = Random(draw_index(2**31, rng))
         texts, motions = zip(*(draw_prompt(draw) for _ in range(batch)), strict=True)
         device = device_of(classifier)

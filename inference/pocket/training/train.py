@@ -38,7 +38,8 @@ def train(run: TrainingRun, recipe: Recipe) -> PocketModel:
     """Train all stages and return the model; stages that the state folder holds are loaded.
 
     With `trains=False`, or once stopped, the remaining stages keep their initial weights. Raises ValueError if the
-    state folder was begun with other data.
+    state folder was begun with other data, and InterruptedError if the run is stopped while pictures are drawn. Seeds
+    torch's global generator.
     """
     run.claim_folder(recipe.shape, recipe.pictures, recipe.photos, recipe.small_views, recipe.full_views)
     images = run.images(recipe.pictures, photos=recipe.photos)
@@ -49,7 +50,7 @@ def train(run: TrainingRun, recipe: Recipe) -> PocketModel:
 
 
 def _vae(run: TrainingRun, recipe: Recipe, images: ImageDataset) -> AutoencoderKLWan:
-    """Train the VAE: a linear codec, the VAE initialised from it on pictures, then on clips."""
+    """Train the VAE, or load its stages, and return it: a linear codec, the VAE from it on pictures, then on clips."""
     torch.manual_seed(build.SEED)
     vae = build.new_vae(recipe.shape)
     codec = LinearCodec(vae)
@@ -68,6 +69,7 @@ def _vae(run: TrainingRun, recipe: Recipe, images: ImageDataset) -> AutoencoderK
 
 
 def _text_encoder(run: TrainingRun, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> UMT5EncoderModel:
+    """Train the text encoder as a classifier of motions, and return it without the heads."""
     torch.manual_seed(build.SEED)
     classifier = MotionClassifier(build.new_text_encoder(recipe.shape, vocabulary=len(tokenizer)))
     run.train_stage("text", classifier, recipe.text, lambda: text_loss(classifier, tokenizer, recipe.text_batch))
@@ -102,6 +104,7 @@ def _transformer(run: TrainingRun, recipe: Recipe, model: PocketModel, images: I
 
 
 def main(arguments: list[str]) -> None:
+    """Train with state folder, threads, device and recipe from the arguments, until the end or a signal."""
     folder, threads, device = [*arguments, *(str(STATE), "1", "cpu")[len(arguments) :]][:3]
     recipe = arguments[3] if len(arguments) > 3 else "cpu" if device == "cpu" else "gpu"
     torch.set_num_threads(int(threads))

@@ -34,7 +34,10 @@ def initialise_from(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.T
 
 
 def _silence_branches(vae: AutoencoderKLWan) -> None:
-    """Make branches add zero, shortcuts the identity, and convolutions over time see the current frame only."""
+    """Make branches add zero, shortcuts the identity, and convolutions over time see the current frame only.
+
+    In place, as all below; call them with gradients off.
+    """
     for module in vae.modules():
         if isinstance(module, nn.Conv2d | nn.Conv3d):
             nn.init.zeros_(cast(nn.Parameter, module.bias))
@@ -71,7 +74,10 @@ def _newest(conv: nn.Module) -> torch.Tensor:
 
 
 def _initialise_encoder(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: torch.Tensor) -> None:
-    """Set the encoder's linear path to the codec's, each channel scaled to an RMS of 1, beside the constant."""
+    """Set the encoder's linear path to the codec's, each channel scaled to an RMS of 1, beside the constant.
+
+    The RMS is measured on the pictures `rgb_BCHW`. In place; call it with gradients off.
+    """
     parts = codec.encode_in_parts(rgb_BCHW)
     scale_in = torch.ones(3)
     for conv, linear, part in zip(encoder_path(vae)[:-1], list(codec.down)[:-1], parts[:-1], strict=True):
@@ -96,7 +102,10 @@ def _initialise_encoder(codec: LinearCodec, vae: AutoencoderKLWan, rgb_BCHW: tor
 
 
 def _initialise_decoder(codec: LinearCodec, vae: AutoencoderKLWan, latents_BCHW: torch.Tensor) -> None:
-    """Set the decoder's linear path to the codec's, each channel scaled to an RMS of 1, beside the constant."""
+    """Set the decoder's linear path to the codec's, each channel scaled to an RMS of 1, beside the constant.
+
+    The RMS is measured while the codec decodes `latents_BCHW`. In place; call it with gradients off.
+    """
     parts = codec.decode_in_parts(latents_BCHW)
     *convs, out = decoder_path(vae)
     scale_in = torch.ones(codec.z_dim)
@@ -119,11 +128,16 @@ def _initialise_decoder(codec: LinearCodec, vae: AutoencoderKLWan, latents_BCHW:
 
 
 def _rms(part_BCHW: torch.Tensor) -> torch.Tensor:
-    """Return the root mean square of every channel, at least 0.001."""
+    """Return the root mean square of every channel, at least 0.001: C numbers."""
     return part_BCHW.square().mean(dim=(0, 2, 3)).sqrt().clamp_min(1e-3)
 
 
 def _initialise_conv(conv: nn.Module, linear: nn.Conv2d, scale_in: torch.Tensor, scale_out: torch.Tensor) -> None:
+    """Set the first channels to the linear one's, for inputs divided by `scale_in` and outputs by `scale_out`.
+
+    Both scales have a number for each channel. All other weights become zero, other biases stay. In place; call it with
+    gradients off.
+    """
     outs, ins = linear.weight.shape[:2]
     nn.init.zeros_(cast(nn.Parameter, conv.weight))
     _newest(conv)[:outs, :ins] = linear.weight * scale_in[:, None, None] / scale_out[:, None, None, None]
@@ -131,5 +145,6 @@ def _initialise_conv(conv: nn.Module, linear: nn.Conv2d, scale_in: torch.Tensor,
 
 
 def _set_constant(conv: nn.Module, value: float) -> None:
+    """Make the convolution's last output channel the constant `value`. In place; call it with gradients off."""
     _newest(conv)[-1] = 0
     cast(nn.Parameter, conv.bias)[-1] = value

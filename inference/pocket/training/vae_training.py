@@ -17,7 +17,7 @@ ABSOLUTE_WEIGHT = 0.02
 
 
 def linear_loss(codec: LinearCodec, images: ImageDataset, batch: int, side: int) -> StepLoss:
-    """Return the squared error of the linear codec on random crops."""
+    """Return the squared error of the linear codec on random crops, `batch` a step and `side` pixels wide."""
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
         rgb_BCHW = images.crops(batch, side, rng).contiguous(memory_format=torch.channels_last)
@@ -27,7 +27,7 @@ def linear_loss(codec: LinearCodec, images: ImageDataset, batch: int, side: int)
 
 
 def picture_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int) -> StepLoss:
-    """Return the reconstruction loss on random crops, as clips of one frame."""
+    """Return the reconstruction loss on random crops, as clips of one frame, `batch` a step and `side` pixels wide."""
 
     def loss(_step: int, rng: torch.Generator) -> torch.Tensor:
         return reconstruction_loss(vae, images.crops(batch, side, rng)[:, :, None], rng)
@@ -36,7 +36,10 @@ def picture_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: 
 
 
 def clip_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int, frames: int) -> StepLoss:
-    """Return the loss on clips; every other step is on pictures, lest the VAE forget first frames."""
+    """Return the loss on clips; every other step is on pictures, lest the VAE forget first frames.
+
+    A step has `batch` clips, or three times as many pictures, `side` pixels wide.
+    """
     pictures = picture_loss(vae, images, 3 * batch, side)
 
     def loss(step: int, rng: torch.Generator) -> torch.Tensor:
@@ -48,7 +51,7 @@ def clip_loss(vae: AutoencoderKLWan, images: ImageDataset, batch: int, side: int
 
 
 def reconstruction_loss(vae: AutoencoderKLWan, video_BCTHW: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Return squared error, absolute error and KL divergence of the video, encoded, sampled and decoded.
+    """Return squared and absolute error and KL divergence, weighted, of the video, encoded, sampled and decoded.
 
     The VAE must be within `whole_clips` and on the video's device.
     """

@@ -88,7 +88,10 @@ class Checkpoint:
 
 
 def check_component(component: Component) -> None:
-    """Raise `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats."""
+    """Raise `CheckpointError` unless the files hold exactly the component's parameters, in shape and as floats.
+
+    Also raised if the component's configuration builds no model. Tensors that are `unused` may be there.
+    """
     wanted = {
         component.canonical(name): tuple(parameter.shape) for name, parameter in _built(component).named_parameters()
     }
@@ -108,6 +111,7 @@ def check_component(component: Component) -> None:
 
 
 def _built(component: Component) -> nn.Module:
+    """Return the empty module. Raises `CheckpointError`, with the faulty key if it is known, if it cannot be built."""
     try:
         return component.empty()
     except Exception as error:  # model classes raise anything for inconsistent numbers
@@ -130,6 +134,7 @@ def _blamed(component: Component, complaint: str) -> str | None:
 
 
 def _list(names: list[str]) -> str:
+    """Return the first name, and in brackets the number of the others."""
     more = len(names) - 1
     return names[0] if not more else f"{names[0]} (and {more} more)"
 
@@ -141,7 +146,10 @@ def expect(where: Path, expected: str, found: object, wanted: object) -> None:
 
 
 def check_small(file: Path) -> None:
-    """Raise `CheckpointError` if a component's small file is, for example, an HTML page or broken JSON."""
+    """Raise `CheckpointError` if a component's small file is, for example, an HTML page or broken JSON.
+
+    Folders, hidden files and files for people, such as a README, may hold anything.
+    """
     if file.suffix == ".json":
         read_json(file, object)
         return
@@ -151,7 +159,10 @@ def check_small(file: Path) -> None:
 
 
 def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
-    """Return a small JSON file as a `kind`. Raises `CheckpointError` that says what was found instead."""
+    """Return a small JSON file as a `kind`. Raises `CheckpointError` that says what was found instead.
+
+    `of` ends the name of the file in the error.
+    """
     content = decoded(file, of)
     try:
         return members.convert(content, kind)
@@ -160,7 +171,10 @@ def read_json(file: Path, kind: type[T], of: str = OF_A_CHECKPOINT) -> T:
 
 
 def decoded(file: Path, of: str) -> object:
-    """Return the value in a small JSON file, of any type. Raises `CheckpointError` if the file holds no JSON."""
+    """Return the value in a small JSON file, of any type. Raises `CheckpointError` if the file holds no JSON.
+
+    `of` ends the name of the file in the error, such as `OF_A_CHECKPOINT`.
+    """
     if (found := mistaken(file)) is not None:
         raise CheckpointError(f"{file}: expected this file{of}, found {found}")
     try:

@@ -20,7 +20,10 @@ NAMES = {
 
 
 def mistaken(file: Path) -> str | None:
-    """Return a description of the content if it is a known mistake or cannot be read; otherwise None."""
+    """Return a description of the content if it is a known mistake or cannot be read; otherwise None.
+
+    For a path that does not exist the description is `none`.
+    """
     try:
         size = file.stat().st_size
         with file.open("rb") as content:

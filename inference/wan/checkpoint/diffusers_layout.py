@@ -64,7 +64,10 @@ class _ImageEncoder(Struct):
 
 
 def open_diffusers(folder: Path) -> Checkpoint:
-    """Return the checkpoint in `folder`. Raises `CheckpointError` unless its files are Wan2.1 image-to-video's."""
+    """Return the checkpoint in `folder`, unread. Raises `CheckpointError` unless its files are Wan2.1 image-to-video's.
+
+    The tensors are not checked here: `check_component` does that.
+    """
     index, described = folder / INDEX_FILE, folder / "transformer" / "config.json"
     components = read_json(index, dict[str, Any])
     relative = in_diffusers(components, read_json(described, dict[str, Any]))
@@ -96,12 +99,14 @@ def open_diffusers(folder: Path) -> Checkpoint:
 
 
 def _class_name(index: dict[str, Any], name: str) -> str | None:
+    """Return the class of a component in `model_index.json`, without `WithProjection`; None if it names none."""
     # A CLIP that was saved with its projection contains the same encoder.
     named = index.get(name)
     return str(named[-1] or "").removesuffix("WithProjection") or None if isinstance(named, list) and named else None
 
 
 def _check_transformer(config: _Transformer, file: Path) -> None:
+    """Raise `CheckpointError` unless the configuration is of Wan2.1 image-to-video's transformer."""
     expect(file, "in_channels 36 (16 is text-to-video)", config.in_channels, 36)
     expect(file, "patch_size 1, 2, 2", config.patch_size, [1, 2, 2])
     for name in ("image_dim", "added_kv_proj_dim"):
@@ -110,23 +115,27 @@ def _check_transformer(config: _Transformer, file: Path) -> None:
 
 
 def _check_vae(config: _Vae, file: Path) -> None:
+    """Raise `CheckpointError` unless the configuration is of Wan2.1's VAE."""
     expect(file, "z_dim 16", config.z_dim, 16)
     expect(file, "scale_factor_spatial 8", config.scale_factor_spatial, 8)
     expect(file, "scale_factor_temporal 4", config.scale_factor_temporal, 4)
 
 
 def _from_config(kind: Any, folder: Path) -> nn.Module:
+    """Return the module of diffusers' class `kind` that the folder's configuration describes, with random weights."""
     return kind.from_config(kind.load_config(folder, local_files_only=True))
 
 
 def _component(
     folder: Path, build: Callable[[Path], nn.Module], canonical: Callable[[str], str] = str, unused: str = NOTHING
 ) -> Component:
+    """Return the unread component in a folder. Raises `CheckpointError` if its weight files cannot be used."""
     tensors = {canonical(name): tensor for name, tensor in stored(folder).items()}
     return Component(folder, lambda: build(folder), tensors, canonical, unused)
 
 
 def _image_processor(folder: Path) -> CLIPImageProcessorPil:
+    """Return the image processor that the folder describes. Raises `CheckpointError`."""
     read_json(folder / PROCESSOR_FILE, dict[str, Any])
     try:
         return CLIPImageProcessorPil.from_pretrained(folder, local_files_only=True)
@@ -135,6 +144,7 @@ def _image_processor(folder: Path) -> CLIPImageProcessorPil:
 
 
 def _text_encoder(folder: Path) -> UMT5EncoderModel:
+    """Return the UMT5 encoder that the folder's configuration describes, with random weights."""
     return UMT5EncoderModel(UMT5Config.from_pretrained(folder, local_files_only=True))
 
 
@@ -144,6 +154,7 @@ def umt5_name(name: str) -> str:
 
 
 def _image_encoder(folder: Path) -> CLIPVisionModel:
+    """Return the CLIP vision model that the folder's configuration describes, with random weights."""
     return CLIPVisionModel(CLIPVisionConfig.from_pretrained(folder, local_files_only=True))
 
 
@@ -153,7 +164,7 @@ def clip_name(name: str) -> str:
 
 
 def stored(folder: Path) -> dict[str, Stored]:
-    """Return a folder's tensors by name, from one file or from several with an index.
+    """Return a folder's tensors by name, unread, from one file or from several with an index. Raises `CheckpointError`.
 
     Only safetensors are read: a pickle can run code.
     """
@@ -163,7 +174,7 @@ def stored(folder: Path) -> dict[str, Stored]:
 def weight_files(folder: Path) -> list[Path]:
     """Return the files that the folder's index names, or, without an index, the only file that is no LoRA.
 
-    Raises `CheckpointError` if there is no such file, or more than one.
+    Raises `CheckpointError` without an index if there is no such file, or more than one, and for a bad index.
     """
     indices = sorted(folder.glob("*.safetensors.index.json"), key=lambda file: len(file.name))
     if indices:

@@ -30,7 +30,8 @@ NOT_OF_PIXELS = ("name", "sizes", "large_sizes")
 def fingerprint(checkpoint: Checkpoint, card: ModelCard) -> str:
     """Return the SHA-256, in hex, of all that decides the pixels: weights, configurations, tokenizer and card.
 
-    Raises `CheckpointError` if a file has become shorter since the checkpoint was opened.
+    Raises `CheckpointError` if a weight file has become shorter since the checkpoint was opened, and `OSError` if a
+    file cannot be read.
     """
     tensors = [
         (f"{component_name}/{name}", tensor)
@@ -51,6 +52,7 @@ def fingerprint(checkpoint: Checkpoint, card: ModelCard) -> str:
 
 
 def _tensor_digest(name: str, tensor: Stored) -> bytes:
+    """Return the SHA-256 of a tensor's name, dtype, shape and samples."""
     digest = hashlib.sha256(msgspec.json.encode([name, str(tensor.dtype), tensor.shape]))
     for part in samples(tensor.nbytes // tensor.dtype.itemsize, tensor.dtype.itemsize):
         digest.update(tensor.items(part.start, part.stop).view(torch.uint8).numpy().data)
@@ -58,7 +60,7 @@ def _tensor_digest(name: str, tensor: Stored) -> bytes:
 
 
 def samples(items: int, item_bytes: int) -> list[range]:
-    """Return the ranges of a tensor's numbers that are hashed.
+    """Return the ranges of a tensor's numbers that are hashed, for a tensor of `items` numbers of `item_bytes` each.
 
     A small tensor is hashed whole; a large one at its ends and evenly in between.
     """
@@ -75,6 +77,7 @@ def _is_read(file: Path) -> bool:
 
 
 def _file_digest(name: str, file: Path) -> bytes:
+    """Return the SHA-256 of a name and a whole file."""
     with file.open("rb") as content:
         whole = hashlib.file_digest(content, "sha256").digest()
     return hashlib.sha256(f"{name}\0".encode() + whole).digest()

@@ -59,6 +59,7 @@ def read_card(folder: Path, *, large_sizes: bool = False) -> ModelCard:
 
 
 def _name(folder: Path) -> str:
+    """Return the folder's name, or in the hub's cache the model's name."""
     place = folder.resolve()
     if place.parent.name == SNAPSHOTS and (model := place.parent.parent.name).startswith(HUB_MODEL):
         return model.rpartition("--")[2]
@@ -66,11 +67,13 @@ def _name(folder: Path) -> str:
 
 
 def _is_480p(*places: str | Path) -> bool:
+    """Return whether a name of these, or the last part of a path, has `480p`, in any case, and none has `720p`."""
     names = [Path(place).name.lower() for place in places]
     return any("480p" in name for name in names) and not any("720p" in name for name in names)
 
 
 def _check_card(card: ModelCard, file: Path) -> None:
+    """Raise `CheckpointError` if a side is no multiple of `SIDE_MULTIPLE`, or the default size is not listed."""
     odd = [
         size
         for size in dict.fromkeys(card.sizes + card.large_sizes)

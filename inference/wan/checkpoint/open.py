@@ -15,9 +15,10 @@ WHY_CHARS_MAX = 200
 
 
 def open_checkpoint(folder: Path) -> Checkpoint:
-    """Return the checkpoint. Raises `CheckpointError` unless it is Wan2.1 image-to-video, down to each tensor's shape.
+    """Return the checkpoint, unread.
 
-    Without the check other Wan models, above all text-to-video ones, would load and fail late, or generate nonsense
+    Raises `CheckpointError`, and nothing else, unless it is Wan2.1 image-to-video, down to each tensor's shape. Without
+    the check other Wan models, above all text-to-video ones, would load and fail late, or generate nonsense
     (Wan-Video/Wan2.1 issue 154).
     """
     try:
@@ -32,6 +33,7 @@ def open_checkpoint(folder: Path) -> Checkpoint:
 
 
 def _open(folder: Path) -> Checkpoint:
+    """Return the checkpoint. Raises `CheckpointError`, and anything for a value that the checks do not foresee."""
     check_place(folder)
     checkpoint = open_diffusers(folder) if is_there(folder / INDEX_FILE) else open_original(folder)
     for component in checkpoint.components.values():

@@ -55,7 +55,7 @@ class _Config(Struct):
 
 
 def open_original(folder: Path) -> Checkpoint:
-    """Return the checkpoint in `folder`. Raises `CheckpointError` unless its files are Wan2.1 image-to-video's."""
+    """Return the unread checkpoint in `folder`. Raises `CheckpointError` unless it is Wan2.1 image-to-video's."""
     relative = in_original(read_json(folder / CONFIG_FILE, dict[str, Any]))
     if relative is not None:
         raise CheckpointError(f"{folder / CONFIG_FILE}: expected {WANTED}, found {relative}")
@@ -84,7 +84,7 @@ def open_original(folder: Path) -> Checkpoint:
 
 
 def _transformer(folder: Path, config: _Config) -> Component:
-    """Return the transformer; widths of text and image embeddings are read from its tensors."""
+    """Return the unread transformer; embeddings' widths come from its tensors. Raises `CheckpointError`."""
     theirs = stored(folder)
     if (relative := in_tensors(theirs)) is not None:
         raise CheckpointError(f"{folder}: expected {WANTED}, found {relative}")
@@ -112,7 +112,7 @@ def _transformer(folder: Path, config: _Config) -> Component:
 
 
 def _text_encoder(file: Path) -> Component:
-    """Return UMT5's encoder, with all dimensions read from its tensors."""
+    """Return the unread UMT5 encoder, with all dimensions from its tensors. Raises `CheckpointError`."""
     tensors = renamed(read_pickle(file), TEXT_ENCODER)
     block = "encoder.block.0.layer"
     vocabulary, dim = _required(file, tensors, "shared.weight").shape
@@ -131,8 +131,8 @@ def _text_encoder(file: Path) -> Component:
 
 
 def _image_encoder(file: Path) -> tuple[Component, int]:
-    """Return CLIP's vision model and the side of its pictures, in pixels. The file also holds CLIP's text model."""
-    visual = {
+    """Return CLIP's unread vision model and the side of its pictures in pixels. Raises `CheckpointError`."""
+    visual = {  # the file also holds CLIP's text model
         name.removeprefix("visual."): tensor for name, tensor in read_pickle(file).items() if name.startswith("visual.")
     }
     tensors = split_qkv(renamed(visual, IMAGE_ENCODER))
@@ -152,7 +152,7 @@ def _image_encoder(file: Path) -> tuple[Component, int]:
 
 
 def _vae(file: Path) -> Component:
-    """Return the VAE, with widths, stages and resnets per stage read from its tensors."""
+    """Return the unread VAE; widths, stages and resnets come from its tensors. Raises `CheckpointError`."""
     theirs = read_pickle(file)
     z_dim = _required(file, theirs, "conv2.weight").shape[0]
     base = _required(file, theirs, "encoder.conv1.weight").shape[0]
@@ -177,6 +177,7 @@ def _vae(file: Path) -> Component:
 
 
 def _required(where: Path, tensors: Mapping[str, Stored], name: str) -> Stored:
+    """Return the tensor of this name. Raises `CheckpointError` about the path `where` if it is missing."""
     if name not in tensors:
         raise CheckpointError(f"{where}: expected a tensor {name}, found none")
     return tensors[name]
@@ -189,8 +190,10 @@ def _check_fit(file: Path, output: Stored, transformer: Component, embedder: str
 
 
 def _numbers(tensors: Iterable[str], pattern: str) -> list[int]:
+    """Return the numbers, ascending and each once, that the pattern's group matches in the names."""
     return sorted({int(match[1]) for name in tensors if (match := re.match(pattern, name))})
 
 
 def _count(tensors: Iterable[str], pattern: str) -> int:
+    """Return how many different numbers the pattern's group matches in the names."""
     return len(_numbers(tensors, pattern))

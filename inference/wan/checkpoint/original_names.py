@@ -104,7 +104,10 @@ IMAGE_ENCODER = {
 
 
 def by_stage(name: str, resnets: int) -> str:
-    """Rename a layer of the VAE's decoder from upstream's running number to a stage of `resnets` and an upsampler."""
+    """Rename a layer of the VAE's decoder from upstream's running number to a stage of `resnets` and an upsampler.
+
+    Other names are returned unchanged.
+    """
     match = re.fullmatch(r"decoder\.upsamples\.(\d+)\.(.*)\.(\w+)", name)
     if match is None:
         return name
@@ -114,7 +117,10 @@ def by_stage(name: str, resnets: int) -> str:
 
 
 def renamed(tensors: Mapping[str, Stored], table: Mapping[str, str]) -> dict[str, Stored]:
-    """Return the tensors under the names that `table` gives; other names stay, and `check_component` rejects them."""
+    """Return the tensors under the names that `table` gives; other names stay, and `check_component` rejects them.
+
+    A `*` of the table stands for a number, and a key also for its weight, bias and gamma.
+    """
     patterns = [
         (re.compile(re.escape(theirs).replace(r"\*", r"(\d+)") + r"(\.weight|\.bias|\.gamma|)"), ours)
         for theirs, ours in table.items()
@@ -130,7 +136,10 @@ def renamed(tensors: Mapping[str, Stored], table: Mapping[str, str]) -> dict[str
 
 
 def split_qkv(tensors: Mapping[str, Stored]) -> dict[str, Stored]:
-    """Split CLIP's fused query, key and value tensors, and drop the leading dimension 1 of its embeddings."""
+    """Return the tensors with CLIP's fused query, key and value split; nothing is read.
+
+    Its embeddings lose their leading dimensions of 1.
+    """
     found: dict[str, Stored] = {}
     for name, tensor in tensors.items():
         if match := re.fullmatch(r"transformer\.(\d+)\.attn\.to_qkv\.(weight|bias)", name):

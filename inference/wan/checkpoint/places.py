@@ -72,7 +72,10 @@ def _describe_folder(folder: Path) -> str:
 
 
 def _snapshots(folder: Path) -> list[Path]:
-    """Return the snapshot folders below `folder`: the root of a hub's cache, a model's folder, or its `snapshots`."""
+    """Return the snapshot folders below `folder`: the root of a hub's cache, a model's folder, or its `snapshots`.
+
+    If some of them hold a checkpoint, the others are left out.
+    """
     patterns = ("*", "snapshots/*", "models--*/snapshots/*", "hub/models--*/snapshots/*")
     found = [
         place for pattern in patterns for place in sorted(folder.glob(pattern)) if place.parent.name == "snapshots"
@@ -81,5 +84,6 @@ def _snapshots(folder: Path) -> list[Path]:
 
 
 def _listed(things: list[Path] | list[str]) -> str:
+    """Return the first `NAMED_MAX` things, with commas, and the number of the others."""
     more = len(things) - NAMED_MAX
     return ", ".join(map(str, things[:NAMED_MAX])) + (f" and {more} more" if more > 0 else "")

@@ -85,7 +85,10 @@ LATENTS, MASKED, CONTROLLED = 16, 36, (48, 52)
 
 
 def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> str | None:
-    """Return the relative that `model_index.json` and `transformer/config.json` describe, or None."""
+    """Return the relative that `model_index.json` and `transformer/config.json` describe, in words, or None.
+
+    None stands for Wan2.1 image-to-video, and for a model that is not known.
+    """
     classes = [index.get("_class_name"), transformer.get("_class_name"), *_named(index.get("transformer"))]
     named = _by_classes(classes) or _by_keys(transformer)
     if named is not None:
@@ -101,13 +104,13 @@ def in_diffusers(index: Mapping[str, Any], transformer: Mapping[str, Any]) -> st
 
 
 def in_original(config: Mapping[str, Any]) -> str | None:
-    """Return the relative that Wan-AI's own `config.json` describes, or None."""
+    """Return the relative that Wan-AI's own `config.json` describes, in words, or None as `in_diffusers` does."""
     named = _by_classes([config.get("_class_name")]) or _by_model_type(str(config.get("model_type")).lower())
     return named or _by_keys(config) or _by_channels(config.get("in_dim"))
 
 
 def in_tensors(names: Iterable[str]) -> str | None:
-    """Return the relative to which tensors with these names, as in the files, belong, or None."""
+    """Return the relative to which tensors with these names, as in the files, belong, in words, or None."""
     return next((name for tensor in names for part, name in TENSORS.items() if part in tensor), None)
 
 
@@ -117,17 +120,21 @@ def _named(component: Any) -> list[Any]:
 
 
 def _by_classes(classes: Iterable[Any]) -> str | None:
+    """Return the relative that one of these class names tells, or None. Empty names are passed over."""
     names = [str(name).lower() for name in classes if name]
     return next((relative for part, relative in CLASSES.items() for name in names if part in name), None)
 
 
 def _by_model_type(text: str) -> str | None:
+    """Return the relative that a `model_type` in lower case tells, or None."""
     return next((relative for pattern, relative in MODEL_TYPES.items() if re.search(pattern, text)), None)
 
 
 def _by_keys(config: Mapping[str, Any]) -> str | None:
+    """Return the relative that a key set in a transformer's configuration tells, or None."""
     return next((relative for key, relative in KEYS.items() if config.get(key)), None)
 
 
 def _by_channels(channels: Any) -> str | None:
+    """Return the relative that the number of input channels tells, or None."""
     return T2V if channels == LATENTS else FUN_CONTROL if channels in CONTROLLED else None

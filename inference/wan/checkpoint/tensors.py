@@ -57,7 +57,10 @@ class Stored:
         return math.prod(self.shape[1:])
 
     def read(self, first: int, last: int) -> torch.Tensor:
-        """Read the rows `first` to `last` - 1 of the leading dimension into new memory."""
+        """Read the rows `first` to `last` - 1 of the leading dimension into new memory.
+
+        Raises `CheckpointError` if a safetensors file has become shorter, and `OSError` if it cannot be read.
+        """
         flat = self.items(first * self._row_items, last * self._row_items)
         return flat.view(last - first, *self.shape[1:])
 
@@ -117,7 +120,10 @@ def _header(file: Path) -> dict[str, Stored]:
 
 
 def _stored(file: Path, name: str, place: _HeaderEntry, start: int) -> Stored:
-    """Return the unread tensor of a header's entry; `start` is the offset of the file's data in bytes."""
+    """Return the unread tensor of a header's entry; `start` is the offset of the file's data in bytes.
+
+    Raises `CheckpointError` if the entry's type is unknown or its size is not that of its place.
+    """
     dtype = DTYPES.get(place.dtype)
     begin, end = place.data_offsets
     if dtype is None or math.prod(place.shape) * dtype.itemsize != end - begin:
@@ -134,7 +140,7 @@ def _stored(file: Path, name: str, place: _HeaderEntry, start: int) -> Stored:
 
 
 def _fill(flat: torch.Tensor, file: Path, at: int) -> bool:
-    """Read bytes from offset `at` until the tensor is full; return False if the file ends before."""
+    """Read bytes from offset `at` until the tensor, of uint8, is full; return False if the file ends before."""
     wanted = flat.numpy().data
     with file.open("rb", buffering=0) as content:  # a buffer may be a megabyte; a sample needs 4 KiB
         content.seek(at)
@@ -162,6 +168,7 @@ def read_pickle(file: Path) -> dict[str, Stored]:
 
 
 def _mapped(file: Path, tensor: torch.Tensor) -> Stored:
+    """Return a memory-mapped tensor of a file as a stored one."""
     row_items = max(1, math.prod(tensor.shape[1:]))
 
     def items(first: int, last: int) -> torch.Tensor:

@@ -13,7 +13,7 @@ PAD = "<pad>"
 
 
 def read_tokenizer(folder: Path) -> TokenizersBackend:
-    """Return the tokenizer that `tokenizer.json` describes. Raises `CheckpointError`.
+    """Return the tokenizer that `tokenizer.json` describes. Raises `CheckpointError`, also for a faulty file beside it.
 
     `AutoTokenizer` gives wrong ids: for the class that UMT5's configuration names, transformers 5 builds T5's tokenizer
     from the same pieces, and T5's unknown token is 2. In UMT5, 2 begins a text, and 3 is unknown.

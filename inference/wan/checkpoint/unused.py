@@ -21,14 +21,17 @@ class NotUsed(Struct, frozen=True):
 
 
 def not_used(folder: Path, used: Iterable[Path]) -> list[NotUsed]:
-    """Return the safetensors files below the folder that are not among those used, `FILES_MAX` at most."""
+    """Return the safetensors files below the folder that are not among those used, the first `FILES_MAX` at most."""
     known = {file.absolute() for file in used}
     others = [file for file in sorted(folder.rglob("*.safetensors")) if file.absolute() not in known]
     return [NotUsed(file, "LoRA" if is_lora(file) else "weights") for file in others[:FILES_MAX]]
 
 
 def is_lora(file: Path) -> bool:
-    """Return whether a file is a LoRA, by its name or its tensors' names, as any tool writes them."""
+    """Return whether a file is a LoRA, by its name or its tensors' names, as any tool writes them.
+
+    False for a file that cannot be read.
+    """
     if "lora" in file.name.lower():
         return True
     try:

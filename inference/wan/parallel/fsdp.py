@@ -48,7 +48,7 @@ def with_local_shard(
 ) -> nn.Parameter:
     """Return a parameter with the shape and sharding of `parameter` whose local shard is `rows`.
 
-    The new parameter is on `device` in `dtype` and requires no gradient.
+    The new parameter is on `device` in `dtype` and requires no gradient. If `parameter` is not sharded, `rows` are all.
     """
     rows = rows.to(device, dtype)
     if isinstance(parameter, DTensor):

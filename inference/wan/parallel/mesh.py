@@ -40,9 +40,9 @@ class Meshes:
         self._made: dict[tuple[int, ...], DeviceMesh] = {}
 
     def layout(self, plan: Plan, *, latent_rows: int) -> Layout:
-        """Return this rank's layout for a job with this plan.
+        """Return this rank's layout for a job with this plan; `latent_rows` are the rows of its latents, H/8.
 
-        A collective: every rank asks for the same layouts in the same order.
+        A collective: every rank asks for the same layouts in the same order. The plan's degrees must divide the ranks.
         """
         cfg, ulysses, rows = plan.cfg_size, plan.ulysses_size, self._bands(plan, latent_rows)
         return Layout(
@@ -57,9 +57,11 @@ class Meshes:
         return next(bands for bands in range(most, 0, -1) if self._world_size % bands == 0)
 
     def _sample(self, cfg: int, ulysses: int) -> DeviceMesh:
+        """Return the mesh of the ranks that share a denoising step. A collective."""
         return self._mesh(SAMPLE_AXES, self._world_size // (cfg * ulysses), cfg, 1, ulysses)
 
     def _mesh(self, axes: tuple[str, ...], *shape: int) -> DeviceMesh:
+        """Return the mesh of this shape, made at the first call. A collective then."""
         if shape not in self._made:
             self._made[shape] = init_device_mesh(self._device_type, shape, mesh_dim_names=axes)
         return self._made[shape]

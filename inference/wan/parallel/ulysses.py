@@ -29,7 +29,8 @@ SPLITS = ("rope", "blocks.0")
 def shared_tokens(transformer: WanTransformer3DModel, mesh: DeviceMesh | None) -> Generator[None]:
     """Share every pass within the block among the ranks along the mesh's axis `ulysses`; None changes nothing.
 
-    The axis must divide the number of attention heads. Afterwards the transformer is as before.
+    Every pass is then a collective of that axis. The axis must divide the number of attention heads. However the block
+    ends, the transformer is as before.
     """
     if mesh is None:
         yield
@@ -76,6 +77,7 @@ class _Shards:
         )
 
     def _begin(self, _module: nn.Module, _args: tuple[()], kwargs: Mapping[str, torch.Tensor]) -> None:
+        """Set the lengths of the shards for the pass that begins, by the shape of its latents; a forward pre-hook."""
         ranks = dist.get_world_size(self._group)
         latents_BCTHW = kwargs["hidden_states"]
         tokens = latents_BCTHW[0, 0].numel() // TOKEN_LATENTS
@@ -83,6 +85,7 @@ class _Shards:
         self._context.ulysses_anything = tokens % ranks != 0
 
     def _gather(self, _module: nn.Module, _args: tuple[torch.Tensor], shard_BLD: torch.Tensor) -> torch.Tensor:
+        """Return the outputs of all ranks in the order of their tokens, B × L × D; a forward hook. A collective."""
         longest = self._lengths[0]
         padded_BLD = nn.functional.pad(shard_BLD, (0, 0, 0, longest - shard_BLD.shape[1])).contiguous()
         shards = [torch.empty_like(padded_BLD) for _ in self._lengths]

@@ -33,7 +33,7 @@ class Bands:
         self._rows = [(latent_rows + ranks - 1 - rank) // ranks for rank in range(ranks)]
 
     def local(self, whole_xHW: torch.Tensor) -> torch.Tensor:
-        """Return this rank's rows of `whole_xHW`, as a view; any scale."""
+        """Return this rank's rows of `whole_xHW`, as a view. Its height is any multiple of the rows of latents."""
         scale = whole_xHW.shape[-2] // sum(self._rows)
         return whole_xHW.narrow(-2, scale * sum(self._rows[: self._at]), scale * self._rows[self._at])
 
@@ -74,7 +74,8 @@ class Bands:
 def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> Generator[Bands]:
     """Make the VAE encode and decode this rank's band within the block; without an axis the VAE is not changed.
 
-    However the block ends, afterwards the VAE is as before, and its frame cache is empty.
+    Within it every pass is a collective of the axis. However the block ends, afterwards the VAE is as before, and its
+    frame cache is empty.
     """
     bands = Bands(axis, latent_rows)
     replaced: list[nn.Module] = []
@@ -108,6 +109,10 @@ def _beyond_its_row(module: nn.Module) -> Callable[..., torch.Tensor] | None:
 def _causal_convolution(
     module: WanCausalConv3d, bands: Bands, x_BCTHW: torch.Tensor, cache_x: torch.Tensor | None = None
 ) -> torch.Tensor:
+    """Return the output of the convolution for this rank's band: B × C × T × H × W. A collective.
+
+    `cache_x` are the frames before `x_BCTHW`; zeros stand for those that it lacks.
+    """
     columns, frames = module.kernel_size[2] // 2, module.kernel_size[0] - 1
     if cache_x is not None:
         x_BCTHW = torch.cat([cache_x, x_BCTHW], dim=2)
@@ -117,16 +122,23 @@ def _causal_convolution(
 
 
 def _convolution(module: nn.Conv2d, bands: Bands, x_NCHW: torch.Tensor) -> torch.Tensor:
+    """Return the output of the 3 × 3 convolution for this rank's band: N × C × H × W. A collective."""
     return F.conv2d(bands.with_halo(x_NCHW), module.weight, module.bias, module.stride, padding=(0, 1))
 
 
 def _padding_below(_module: nn.ZeroPad2d, bands: Bands, x_NCHW: torch.Tensor) -> torch.Tensor:
-    """Pad for a convolution of stride 2: one column on the right, one row below."""
+    """Return the band, N × C × H × W, padded for a convolution of stride 2: one column on the right, one row below.
+
+    The row is the next band's first, or zeros at the picture's edge. A collective.
+    """
     return F.pad(bands.with_halo(x_NCHW, above=False), (0, 1))
 
 
 def _attention(module: WanAttentionBlock, bands: Bands, x_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Attend within each frame, from every pixel of the band to every pixel of the picture."""
+    """Attend within each frame, from every pixel of the band to every pixel of the picture: B × C × T × H × W.
+
+    A collective.
+    """
     x_BTCHW = x_BCTHW.transpose(1, 2)
     query, key, value = module.to_qkv(module.norm(x_BTCHW.flatten(0, 1))).chunk(3, dim=1)
     key, value = bands.gather(torch.cat([key, value], dim=1)).chunk(2, dim=1)
@@ -136,4 +148,5 @@ def _attention(module: WanAttentionBlock, bands: Bands, x_BCTHW: torch.Tensor) -
 
 
 def _places(x_NCHW: torch.Tensor) -> torch.Tensor:
+    """Return a picture's pixels as tokens: N × (H · W) × C."""
     return x_NCHW.flatten(2).transpose(1, 2).contiguous()

@@ -21,8 +21,9 @@ def first_frame_condition(
     """Return the condition that the transformer gets beside the noise, 1 × 20 × T × H/8 × W/8 in fp32.
 
     4 mask channels come first, then 16 of latents. The latents encode a clip that begins with the image and is grey
-    afterwards; the mask is 1 for the given frame. `image` has exactly the video's size; `num_frames` is 4n+1. The ranks
-    of the axis `rows` share the work, and each returns the whole. Source: `wan/image2video.py` of Wan-Video/Wan2.1.
+    afterwards; the mask is 1 for the given frame. `image` has exactly the video's size; `num_frames` is 4n+1. A
+    collective of the axis `rows`, whose ranks share the work; each returns the whole. Source: `wan/image2video.py` of
+    Wan-Video/Wan2.1.
     """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, image.height // SPATIAL_STRIDE) as bands:
@@ -42,9 +43,9 @@ def masked(latents_BCTHW: torch.Tensor) -> torch.Tensor:
 
 
 def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh | None = None) -> torch.Tensor:
-    """Return the video of the latents: 3 × frames × height × width, in [-1, 1].
+    """Return the video of the latents, 1 × 16 × T × H × W: 3 × frames × height × width, in [-1, 1], in the VAE's dtype.
 
-    The ranks of the axis `rows` share the work, and each returns the whole video.
+    A collective of the axis `rows`, whose ranks share the work; each returns the whole video.
     """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, latents_BCTHW.shape[-2]) as bands:
@@ -54,6 +55,7 @@ def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh 
 
 
 def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the mean of the VAE's latents and the inverse of their deviation, each 1 × C × 1 × 1 × 1."""
     mean = torch.tensor(vae.config["latents_mean"]).view(1, -1, 1, 1, 1)
     std = torch.tensor(vae.config["latents_std"]).view(1, -1, 1, 1, 1)
     return mean.to(vae.device, vae.dtype), (1 / std).to(vae.device, vae.dtype)

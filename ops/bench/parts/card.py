@@ -41,7 +41,10 @@ OnStep = Callable[[int], None]
 
 
 def measure(setup: Setup) -> Iterator[Row]:
-    """Yield the rows of every variant against the stock pipeline, measured by turns."""
+    """Yield the rows of every variant against the stock pipeline, measured by turns.
+
+    Lifts torch's limit of recompilations for the rest of the process.
+    """
     here = device.choose(0)
     config.recompile_limit = RECOMPILATIONS_MAX
     peak_tflops = flops.matrix_tflops(here)
@@ -82,13 +85,13 @@ class Card:
         if any("fp8" in variant for variant in setup.variants):
             self._rounded = self._ready(drawn(SHAPES[setup.shape], here, fp8_linear=True))
         with torch.inference_mode():
-            self._given = encode(self._plain, setup.job, self._image)
+            self._conditions = encode(self._plain, setup.job, self._image)
         self._stock = Stock(self._plain, shift_of(setup.job, setup.size))
 
     @property
     def pass_flops(self) -> int:
         """Return the floating-point operations of one pass through the transformer."""
-        shape, picture_tokens = self._given.first_frame_BCTHW.shape, self._given.image_BLD.shape[1]
+        shape, picture_tokens = self._conditions.first_frame_BCTHW.shape, self._conditions.image_BLD.shape[1]
         return flops.of_a_pass(self._plain.transformer.config, shape, TEXT_TOKENS, picture_tokens)
 
     def warm_up(self, variant: str) -> None:
@@ -101,6 +104,7 @@ class Card:
         return Took(_weighed(steps_s) if "cache" in variant else statistics.fmean(steps_s), most)
 
     def _run(self, variant: str, steps: int) -> tuple[list[float], float]:
+        """Return the seconds of each step but the first of one run, and the peak memory of those steps in bytes."""
         setup = replace(self._setup, steps=steps)
         if variant == STOCK:
             return self._run_stock(setup.job)
@@ -109,12 +113,16 @@ class Card:
 
         def run(on_step: OnStep) -> None:
             with torch.inference_mode():
-                denoise(wan, job, self._given, lambda _stage, step: on_step(step))
+                denoise(wan, job, self._conditions, lambda _stage, step: on_step(step))
 
         with torch.compiler.set_stance("default" if "compile" in variant else "force_eager"):
             return self._watched(wan, run)
 
     def _run_stock(self, job: Job) -> tuple[list[float], float]:
+        """Return the same as `_run`, of the stock pipeline up to the latents, with its own attention backend.
+
+        Ours is set again afterwards.
+        """
         self._plain.transformer.reset_attention_backend()
         with torch.compiler.set_stance("force_eager"):
             measured = self._watched(self._plain, lambda on_step: self._stock.run(job, self._image, on_step, "latent"))
@@ -122,7 +130,11 @@ class Card:
         return measured
 
     def _watched(self, wan: Wan, run: Callable[[OnStep], object]) -> tuple[list[float], float]:
-        """Return the seconds of each step but the first, and the peak memory of those steps in bytes."""
+        """Return the seconds of each step but the first, and the peak memory of those steps in bytes.
+
+        The transformer's weights of `wan` count, other weights on the device do not. `run` calls its argument after
+        each step.
+        """
         marks: list[float] = []
 
         def on_step(_step: int) -> None:
@@ -136,6 +148,7 @@ class Card:
         return [end - begin for begin, end in pairwise(marks)], max(weights, peak_bytes(self._here) - others)
 
     def _ready(self, wan: Wan) -> Wan:
+        """Choose the attention backend of the model and have its blocks compiled; return the same model."""
         set_attention_backend(wan, None)
         # Inductor's code is for accelerators: on a CPU only the tracing is tried.
         compile_blocks(wan.transformer, "eager" if wan.device.type == "cpu" else "inductor")

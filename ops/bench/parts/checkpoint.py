@@ -19,7 +19,7 @@ from contracts.stores import Folder
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.ranks import device
 from inference.wan.encode import TEXT_TOKENS
-from inference.wan.guidance import Conditioning
+from inference.wan.guidance import Conditions
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Memory
 from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
@@ -54,10 +54,11 @@ def snapshot(size: str, here: torch.device) -> DenoisingSnapshot:
     picture = torch.randn(1, PICTURE_TOKENS, PICTURE_DIM, dtype=torch.bfloat16, device=here)
     condition = torch.randn(1, CONDITION_CHANNELS, *volume, device=here)
     memory = Memory((latents.clone(), latents.clone()), latents.clone(), {"lower_order_nums": 2, "this_order": 2})
-    return DenoisingSnapshot(20, latents, memory, Conditioning(text, text.clone(), picture, condition))
+    return DenoisingSnapshot(20, latents, memory, Conditions(text, text.clone(), picture, condition))
 
 
 def _measure(setup: Setup, size: str, state: DenoisingSnapshot, folder: Path) -> Iterator[Row]:
+    """Yield a size's rows. Writes checkpoints of `state` into `folder`, and leaves the last one there."""
     square = torch.randn(SIDE, SIDE, device=state.latents_BCTHW.device)
     written_s: list[float] = []
 
@@ -69,6 +70,7 @@ def _measure(setup: Setup, size: str, state: DenoisingSnapshot, folder: Path) ->
         return seconds(steps, square.device)
 
     def beside() -> float:
+        """Return the seconds of the steps beside a write of the checkpoint, with those to copy the state to the CPU."""
         began = now(square.device)
         taken = state.to(torch.device("cpu"))
         writer = threading.Thread(target=lambda: written_s.append(_write(folder, taken)))
@@ -88,7 +90,10 @@ def _measure(setup: Setup, size: str, state: DenoisingSnapshot, folder: Path) ->
 
 
 def _write(folder: Path, state: DenoisingSnapshot) -> float:
-    """Write both files of a checkpoint after deleting those of the last round, and return the seconds of the write."""
+    """Write both files of a checkpoint after deleting those of the last round, and return the seconds of the write.
+
+    Blocks until they are written; call it outside an event loop.
+    """
     with suppress(FileNotFoundError):
         for file in (folder / CHECKPOINTS).iterdir():
             file.unlink()

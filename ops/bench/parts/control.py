@@ -36,7 +36,7 @@ NOBODY: Any = None  # acknowledges nothing: there is no message
 
 
 def measure(setup: Setup, store: Store) -> Iterator[Row]:
-    """Yield one row on rank 0 and none on the others; every rank calls this."""
+    """Yield one row on rank 0 and none on the others. A collective: every rank calls this."""
     rank, ranks = dist.get_rank(), dist.get_world_size()
     with GroupMonitor(store, rank, ranks).running() as monitor:
         if rank != 0:
@@ -48,7 +48,10 @@ def measure(setup: Setup, store: Store) -> Iterator[Row]:
 
 
 async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
-    """Run rank 0's asyncio half, with its compute half in a second thread; return milliseconds of a step by rounds."""
+    """Run rank 0's asyncio half, with its compute half in a second thread; return milliseconds of a step by rounds.
+
+    Every other rank calls `_pass_steps` meanwhile.
+    """
     bridge = ThreadBridge()
     width, height = parse_size(setup.size)
     run = Run(
@@ -70,6 +73,7 @@ async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
 
 
 def _loop(bridge: ThreadBridge, monitor: GroupMonitor, rounds: int) -> list[float]:
+    """Pass the steps, and report that rank 0 has left the job; return milliseconds of a step by rounds."""
     steps_ms = _pass_steps(Group(bridge, monitor), rounds)
     bridge.report(Left())
     return steps_ms
@@ -85,7 +89,10 @@ async def _tell(attempt: Attempt) -> None:
 
 
 def _pass_steps(group: Group, rounds: int) -> list[float]:
-    """Return the milliseconds of a step in each round; a first round is run that does not count."""
+    """Return the milliseconds of a step in each round; a first round is run that does not count.
+
+    A collective: every rank calls this.
+    """
     group.next_command()
     steps_ms: list[float] = []
     for _ in range(1 + rounds):

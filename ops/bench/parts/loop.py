@@ -48,12 +48,13 @@ def measure(setup: Setup) -> Iterator[Row]:
 
 
 def _row(what: str, unit: str, by_side: dict[str, list[float]], aim: Aim | None = None) -> Row:
+    """Return the row of ours over stock, from the samples of both sides."""
     ours, stock = (Series(side, by_side[side]) for side in SIDES)
     return Row(part="loop", what=what, unit=unit, over=ours, under=stock, aim=aim)
 
 
 def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
-    """Return a function for each side that runs one job and returns its times."""
+    """Return a function for each side that runs one job and returns its times. Draws the model anew."""
     here = device.choose(0)
     wan = drawn(SHAPES[setup.shape], here)
     set_attention_backend(wan, None)
@@ -61,12 +62,15 @@ def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
     pipeline = Stock(wan, shift_of(job, setup.size))
 
     def timed(run: Callable[[Callable[[int], None]], object]) -> Times:
+        """Return the times of one run; `run` calls its argument after each step."""
         marks: list[float] = []
         began = now(here)
         run(lambda _step: marks.append(now(here)))
         return Times((marks[-1] - marks[0]) / (len(marks) - 1), now(here) - began)
 
     def ours(on_step: Callable[[int], None]) -> None:
+        """Run the job with an empty prompt cache, up to the decoded video."""
+
         def boundary(stage: Stage, step: int) -> None:
             if stage == "denoise" and step > 0:
                 on_step(step)

@@ -16,7 +16,7 @@ from contracts.job import Job, parse_size
 from contracts.plan import Plan, degrees
 from inference.ranks import device
 from inference.wan.generate import denoise, encode
-from inference.wan.guidance import Conditioning
+from inference.wan.guidance import Conditions
 from inference.wan.kernels import set_attention_backend
 from inference.wan.load import Wan
 from inference.wan.parallel.fsdp import sharding_mesh
@@ -37,14 +37,17 @@ Sides = dict[str, Callable[[], float]]
 
 
 def measure(setup: Setup, _store: Store) -> Iterator[Row]:
-    """Yield the rows of denoising, encoding and decoding; every rank calls this and yields the same rows."""
+    """Yield the rows of denoising, encoding and decoding, the same on all ranks.
+
+    A collective: every rank iterates over it.
+    """
     here, count, shape = device.choose(int(os.environ["LOCAL_RANK"])), dist.get_world_size(), SHAPES[setup.shape]
     plain, shared = drawn(shape, here), drawn(shape, here, mesh=sharding_mesh(here.type, count))
     for wan in (plain, shared):
         set_attention_backend(wan, None)
     with torch.inference_mode():
-        given = encode(plain, setup.job, picture(*parse_size(setup.size)))
-        ranks = Ranks(setup, plain, shared, Meshes(here.type, count), given, count)
+        conditions = encode(plain, setup.job, picture(*parse_size(setup.size)))
+        ranks = Ranks(setup, plain, shared, Meshes(here.type, count), conditions, count)
         yield from _denoising(ranks)
         yield from _rows_of_the_picture(ranks)
 
@@ -53,22 +56,28 @@ def measure(setup: Setup, _store: Store) -> Iterator[Row]:
 class Ranks:
     """View that one rank has of the group. `plain`: the unsharded model. `shared`: the FSDP2-sharded model.
 
-    `given` is the encoded picture and prompt; `count` is the number of ranks.
+    `conditions` is the encoded picture and prompt; `count` is the number of ranks.
     """
 
     setup: Setup
     plain: Wan
     shared: Wan
     meshes: Meshes
-    given: Conditioning
+    conditions: Conditions
     count: int
 
     def alone(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Return a function that has rank 0 run `run` while the others wait, and returns the seconds of that."""
+        """Return a function that has rank 0 run `run` while the others wait, and returns the seconds of that.
+
+        The function is a collective: every rank calls it.
+        """
         return self.together(run if dist.get_rank() == 0 else lambda: None)
 
     def together(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Return a function that has all ranks run `run`, and returns the seconds until the last is done."""
+        """Return a function that has all ranks run `run`, and returns the seconds until the last is done.
+
+        The function is a collective: every rank calls it.
+        """
 
         def until_all_are_done() -> None:
             run()
@@ -81,7 +90,10 @@ class Ranks:
         return timed
 
     def most(self, run: Callable[[], object]) -> Callable[[], float]:
-        """Return a function that has all ranks run `run`, and returns the largest peak above the model, in bytes."""
+        """Return a function that has all ranks run `run`, and returns the largest peak above the model, in bytes.
+
+        The function is a collective: every rank calls it.
+        """
 
         def measured() -> float:
             bytes_taken = torch.tensor(peak_above(run, self.plain.device))
@@ -91,7 +103,8 @@ class Ranks:
         return measured
 
     def layout(self, plan: Plan) -> Layout:
-        return self.meshes.layout(plan, latent_rows=self.given.first_frame_BCTHW.shape[-2])
+        """Return this rank's layout under the plan. A collective: every rank calls it."""
+        return self.meshes.layout(plan, latent_rows=self.conditions.first_frame_BCTHW.shape[-2])
 
     def named(self, what: str) -> str:
         """Return the name of a series of all ranks, such as `2 ranks, vae_parallel`."""
@@ -101,7 +114,8 @@ class Ranks:
 def _denoising(ranks: Ranks) -> Iterator[Row]:
     """Yield denoising by each plan that uses all ranks; the best plan also with `dit_fsdp` and with the cache.
 
-    The best plan is the first of `degrees`.
+    The best plan is the first of `degrees`. There are no rows if no plan uses all ranks. A collective: every rank
+    iterates over it.
     """
     job, cached = ranks.setup.job, ranks.setup.cached_job
     possible = degrees(ranks.count, ranks.plain.heads, guided=job.guided)
@@ -126,6 +140,10 @@ def _denoising(ranks: Ranks) -> Iterator[Row]:
 
 
 def _shared(ranks: Ranks, plan: Plan, job: Job) -> Callable[[], float]:
+    """Return a function that has all ranks denoise by the plan, and returns the seconds until the last is done.
+
+    Both are collectives: every rank calls them. The function first shards or gathers the model as the plan says.
+    """
     layout = ranks.layout(plan)
     timed = ranks.together(lambda: _denoise(ranks.shared, job, ranks, layout))
 
@@ -137,14 +155,18 @@ def _shared(ranks: Ranks, plan: Plan, job: Job) -> Callable[[], float]:
 
 
 def _denoise(wan: Wan, job: Job, ranks: Ranks, layout: Layout) -> None:
-    denoise(wan, job, ranks.given, lambda _stage, _step: None, layout)
+    """Denoise the job from the encoded picture and prompt of `ranks`, shared by `layout`; the result is dropped."""
+    denoise(wan, job, ranks.conditions, lambda _stage, _step: None, layout)
 
 
 def _rows_of_the_picture(ranks: Ranks) -> Iterator[Row]:
-    """Yield encoding, decoding and the memory of decoding, with `vae_parallel` against one rank."""
+    """Yield encoding, decoding and the memory of decoding, with `vae_parallel` against one rank.
+
+    A collective: every rank iterates over it.
+    """
     model, setup = ranks.plain.vae, ranks.setup
     image = picture(*parse_size(setup.size))
-    latents_BCTHW = ranks.given.first_frame_BCTHW[:, -model.config["z_dim"] :]
+    latents_BCTHW = ranks.conditions.first_frame_BCTHW[:, -model.config["z_dim"] :]
     rows = ranks.layout(Plan(cfg_size=1, ulysses_size=1, vae_parallel=True)).rows
     split = ranks.named("vae_parallel")
     both: dict[str, Sides] = {
@@ -168,5 +190,6 @@ def _rows_of_the_picture(ranks: Ranks) -> Iterator[Row]:
 
 
 def _row(stage: str, over: str, under: str, took: Mapping[str, list[float]], unit: str = "s") -> Row:
+    """Return the row of two sides, named `over` and `under`, from the samples that `by_turns` took."""
     first, second = (Series(name, took[name]) for name in (over, under))
     return Row(part="plans", what=stage, unit=unit, over=first, under=second, aim=AIMS.get(under))

@@ -37,7 +37,11 @@ class Between(NamedTuple):
 
 
 def measure(setup: Setup) -> Iterator[Row]:
-    """Yield one row: the gap between two jobs against the encoding of the later job."""
+    """Yield one row: the gap between two jobs against the encoding of the later job.
+
+    Runs a stack of its own, with one job more than `setup.count`. Ends the process if the stack does not start or a job
+    does not end, and raises `ValueError` if a job does not succeed.
+    """
     with tempfile.TemporaryDirectory() as folder:
         stack = _stack(Path(folder), setup)
         with running(stack, say=say):
@@ -77,6 +81,7 @@ def _began(events: Sequence[AnyEvent], stage: Stage) -> float:
 
 
 def _stack(folder: Path, setup: Setup) -> Stack:
+    """Return a stack in the folder, on free ports, with one rank and a queue that takes all jobs of the setup."""
     return on_free_ports(
         folder / "stack",
         ranks=1,
@@ -87,16 +92,19 @@ def _stack(folder: Path, setup: Setup) -> Stack:
 
 
 def _submit(stack: Stack, number: int) -> str:
+    """Submit a job whose prompt has this number, and return its id. Ends the process if the service refuses it."""
     return submit(stack.url, request(sample(), f"{PROMPT}, wave {number}"))
 
 
 async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[AnyEvent]]:
+    """Return the events of each job that can be decoded, oldest first."""
     async with broker.connected(broker.Settings(stack.nats_url), name="bench") as bus:
         stored = [await bus.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)) for job_id in job_ids]
     return [list(wire.readable_events(events)) for events in stored]
 
 
 def _wait_for(stack: Stack, job_id: str) -> None:
+    """Return once the job has ended. Ends the process after `demo.JOB_WITHIN_S`."""
     deadline = time.monotonic() + demo.JOB_WITHIN_S
     while not demo.status_of(stack.url, job_id).ended:
         if time.monotonic() > deadline:

@@ -52,7 +52,10 @@ def likeness(made: torch.Tensor, exact: torch.Tensor) -> Likeness:
 
 
 def ssim(made: torch.Tensor, exact: torch.Tensor) -> float:
-    """Return the mean SSIM of the grey frames, with a square window; 1 for equal videos. Source: Wang et al. 2004."""
+    """Return the mean SSIM of the grey frames, with a square window; 1 for equal videos. Source: Wang et al. 2004.
+
+    Both are in [-1, 1], channels × frames × height × width.
+    """
     a, b = ((video.mean(dim=0)[:, None] + 1) / 2 for video in (made, exact))
 
     def mean(values: torch.Tensor) -> torch.Tensor:
@@ -72,6 +75,7 @@ def table(rows: list[QualityRow]) -> str:
 
 
 def _cells(row: QualityRow) -> tuple[str, ...]:
+    """Return a row's cells under `HEAD`."""
     return (
         row.name,
         f"{row.steps} steps",

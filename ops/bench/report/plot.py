@@ -44,6 +44,7 @@ def plot(rows: Iterable[Row]) -> str:
 
 
 def _gauge(ratio: float, x: float, height: int) -> str:
+    """Return a vertical line of the scale at `x`, with its ratio below."""
     return (
         f'<path d="M{x:.1f} {LINE_PX / 2}V{height - LINE_PX}" stroke="#d0d7de"/>'
         f'<text x="{x:.1f}" y="{height - 8}" text-anchor="middle">{ratio:g}</text>'
@@ -51,6 +52,7 @@ def _gauge(ratio: float, x: float, height: int) -> str:
 
 
 def _line(row: Row, y: int, x: Callable[[float], float]) -> str:
+    """Return a row's line of the plot at height `y`; `x` turns a ratio into pixels."""
     lower, upper = map(x, row.spread)
     colour = COLOURS[row.verdict]
     under = "" if row.under is None else row.under.name

@@ -13,7 +13,7 @@ COLOURS = ("#1f6feb", "#cf222e")
 
 
 def plot(rows: list[QualityRow]) -> Image.Image:
-    """Return the picture: the bars on the left, the attention cache's rows on the right."""
+    """Return the picture: a bar for each row on the left, on the right those whose name begins with `cache` as dots."""
     left = NAME_PX + BAR_PX + VALUE_PX
     height = max(LINE_PX * (len(rows) + 2), FIELD_PX)
     sheet = Image.new("RGB", (left + FIELD_PX, height), "white")
@@ -24,6 +24,7 @@ def plot(rows: list[QualityRow]) -> Image.Image:
 
 
 def _bars(pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, rows: list[QualityRow]) -> None:
+    """Draw each row's name, and its PSNR as a bar and in figures, from the left edge."""
     pen.text((6, 4), "PSNR against the exact run (of so many steps), dB", fill="black", font=font)
     for index, row in enumerate(rows, start=1):
         top = LINE_PX * index + 4
@@ -36,7 +37,10 @@ def _bars(pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.Ima
 def _field(
     pen: ImageDraw.ImageDraw, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, rows: list[QualityRow], left: int
 ) -> None:
-    """Draw PSNR (upwards) over the share of attention that is computed; each count of steps has a colour."""
+    """Draw PSNR (upwards) over the share of attention that is computed, from `left` pixels on, if there are rows.
+
+    Each count of steps has a colour.
+    """
     if not rows:
         return
     counts = sorted({row.steps for row in rows}, reverse=True)

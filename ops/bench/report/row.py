@@ -73,7 +73,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
     @property
     def verdict(self) -> Verdict:
-        """Return whether the ratio meets the aim."""
+        """Return whether the ratio meets the aim; `WITHIN_SPREAD` if only one of the quartiles does."""
         if self.aim is None:
             return Verdict.NO_AIM
         if self.aim.met(self.ratio):
@@ -92,5 +92,5 @@ def write(row: Row) -> None:
 
 
 def read(line: str) -> Row:
-    """Return the row of a line that `write` wrote."""
+    """Return the row of a line that `write` wrote. Raises `msgspec.MsgspecError` for any other line."""
     return _decode(line)

@@ -18,6 +18,7 @@ def table(rows: Iterable[Row]) -> str:
 
 
 def _cells(row: Row) -> tuple[str, ...]:
+    """Return a row's cells under `HEAD`. Without a second series the spread and the aim are of the samples."""
     lower, upper = row.spread
     aim = "" if row.aim is None else f"{row.aim.sign} {row.aim.value:g}"
     alone = row.under is None
@@ -35,6 +36,7 @@ def _cells(row: Row) -> tuple[str, ...]:
 
 
 def _value(series: Series, unit: str) -> str:
+    """Return a series' name and median with its unit; bytes in MB."""
     if unit == "bytes":
         return f"{series.name}: {series.median / MEGABYTE:.0f} MB"
     return f"{series.name}: {series.median:.3g} {unit}"

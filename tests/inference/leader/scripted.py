@@ -33,7 +33,7 @@ from inference.leader.progress import Pace
 from inference.ranks.commands import Run, Stop
 from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import Failed, Generated, Left, Outcome
-from inference.wan.guidance import Conditioning
+from inference.wan.guidance import Conditions
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Memory
 from tests.contracts.test_plan import cluster
@@ -58,7 +58,7 @@ def generate(bridge: ThreadBridge, _run: Run) -> Outcome:
 
 
 def snapshot(step: int) -> DenoisingSnapshot:
-    given = Conditioning(torch.ones(1, 4, 8), None, torch.ones(1, 2, 8), torch.ones(1, 20, 3, 6, 8))
+    given = Conditions(torch.ones(1, 4, 8), None, torch.ones(1, 2, 8), torch.ones(1, 20, 3, 6, 8))
     return DenoisingSnapshot(step, torch.ones(1, 16, 3, 6, 8), Memory((), None, {}), given)
 
 

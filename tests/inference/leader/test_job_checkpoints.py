@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 from contracts.job import CHECKPOINTS
 from contracts.stores import Folder
 from inference.leader.job_checkpoints import JobCheckpoints
-from inference.wan.guidance import Conditioning
+from inference.wan.guidance import Conditions
 from inference.wan.snapshot import DenoisingSnapshot, decode
 from inference.wan.solvers import Memory
 from tests.kit.builders import ID
@@ -18,9 +18,7 @@ FINGERPRINT, WEIGHTS = "a fingerprint", "3f1c"
 
 
 def snapshot(step: int) -> DenoisingSnapshot:
-    given = Conditioning(
-        torch.ones(1, 4, 8, dtype=torch.bfloat16), None, torch.ones(1, 2, 8), torch.ones(1, 20, 3, 6, 8)
-    )
+    given = Conditions(torch.ones(1, 4, 8, dtype=torch.bfloat16), None, torch.ones(1, 2, 8), torch.ones(1, 20, 3, 6, 8))
     latents = torch.full((1, 16, 3, 6, 8), float(step))
     return DenoisingSnapshot(
         step, latents, Memory((None, latents), latents, {"lower_order_nums": 1, "this_order": 1}), given

@@ -96,7 +96,7 @@ class Rank:
             for cfg, ulysses in plans(self.world_size, self.wan.heads, asked):
                 layout = self.layout(size[1], cfg_size=cfg, ulysses_size=ulysses)
                 with torch.inference_mode():
-                    ended = denoise(self.wan, asked, left.given, go_on, layout, snapshot=left)
+                    ended = denoise(self.wan, asked, left.conditions, go_on, layout, snapshot=left)
                 self.results[f"{cfg}x{ulysses} {name} resumed"] = ended
 
     def hooks(self) -> int:
@@ -114,7 +114,7 @@ class Rank:
 
 def leave_in(folder: Path, name: str, snapshot: DenoisingSnapshot) -> None:
     origin = Origin(name, "3f1c")
-    conditions = encode_conditions(snapshot.given, origin)
+    conditions = encode_conditions(snapshot.conditions, origin)
     (folder / f"{name}.conditions").write_bytes(conditions)
     (folder / f"{name}.state").write_bytes(encode_step(snapshot, origin, digest(conditions)))
 

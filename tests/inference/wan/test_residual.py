@@ -10,7 +10,7 @@ import torch
 from inference.wan import kernels
 from inference.wan.attention_cache import AttentionCache
 from inference.wan.generate import encode
-from inference.wan.guidance import Conditioning, predict_noise
+from inference.wan.guidance import Conditions, predict_noise
 from inference.wan.load import Wan, load
 from tests.kit.tiny import image, job, latents
 
@@ -32,17 +32,17 @@ def distance(found: torch.Tensor, exact: torch.Tensor) -> float:
 
 
 @pytest.fixture(scope="module")
-def given(wan: Wan) -> Conditioning:
+def given(wan: Wan) -> Conditions:
     """The conditioning for both dtypes, encoded once, in fp32."""
     with torch.inference_mode():
         return encode(wan, job(), image())
 
 
-def predicted(wan: Wan, given: Conditioning, scale: float, timestep: int = 500) -> torch.Tensor:
+def predicted(wan: Wan, given: Conditions, scale: float, timestep: int = 500) -> torch.Tensor:
     """The noise that a model sees in the same latents, whatever its type; at a scale of 1 that of one branch."""
     noise = torch.randn(1, 16, 3, 6, 8, generator=torch.Generator().manual_seed(1))
     dtype = wan.transformer.dtype
-    given = Conditioning(
+    given = Conditions(
         given.prompt_BLD.to(dtype),
         None if scale == 1.0 or given.negative_BLD is None else given.negative_BLD.to(dtype),
         given.image_BLD.to(dtype),
@@ -55,19 +55,19 @@ def predicted(wan: Wan, given: Conditioning, scale: float, timestep: int = 500) 
 
 
 @pytest.mark.parametrize("timestep", [999, 500, 57])
-def test_a_prediction_in_bf16_is_near_the_one_in_fp32(wan: Wan, half: Wan, given: Conditioning, timestep: int):
+def test_a_prediction_in_bf16_is_near_the_one_in_fp32(wan: Wan, half: Wan, given: Conditions, timestep: int):
     alone = distance(predicted(half, given, 1.0, timestep), predicted(wan, given, 1.0, timestep))
     guided = distance(predicted(half, given, 5.0, timestep), predicted(wan, given, 5.0, timestep))
     assert (alone < PREDICTION_MAX, guided < GUIDED_MAX) == (True, True), (alone, guided)
 
 
-def test_a_prediction_in_bf16_is_not_rounded_to_bf16(half: Wan, given: Conditioning):
+def test_a_prediction_in_bf16_is_not_rounded_to_bf16(half: Wan, given: Conditions):
     prediction = predicted(half, given, 1.0)
     assert prediction.dtype == torch.float32
     assert not torch.equal(prediction, prediction.bfloat16().float())
 
 
-def types_in(wan: Wan, given: Conditioning, names: dict[str, Callable[..., Any]]) -> dict[str, torch.dtype]:
+def types_in(wan: Wan, given: Conditions, names: dict[str, Callable[..., Any]]) -> dict[str, torch.dtype]:
     """The type of what each of these modules is given (or gives, by the function), in one pass."""
     seen: dict[str, torch.dtype] = {}
     handles = [
@@ -90,7 +90,7 @@ def output(_given: Any, output: Any) -> torch.Tensor:
     return output
 
 
-def test_the_stream_the_modulation_and_the_head_are_in_fp32_and_the_products_in_bf16(half: Wan, given: Conditioning):
+def test_the_stream_the_modulation_and_the_head_are_in_fp32_and_the_products_in_bf16(half: Wan, given: Conditions):
     in_fp32 = {"blocks.0": output, "blocks.1": output, "proj_out": output, "condition_embedder.time_proj": output}
     assert set(types_in(half, given, in_fp32).values()) == {torch.float32}
     in_bf16 = {f"blocks.1.{part}": output for part in ("attn1", "attn2", "ffn")}
@@ -120,7 +120,7 @@ def test_compiled_and_cached_in_bf16_the_latents_are_the_same(checkpoint: Path):
     assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 3  # computed; computed and kept; reused
 
 
-def test_8_bit_layers_take_and_give_bf16_on_the_same_stream(checkpoint: Path, wan: Wan, given: Conditioning):
+def test_8_bit_layers_take_and_give_bf16_on_the_same_stream(checkpoint: Path, wan: Wan, given: Conditions):
     rounded = load(checkpoint, CPU, dtype=torch.bfloat16, fp8_linear=True)
     names = {"blocks.0": output, "blocks.0.ffn": output, "proj_out": output}
     assert types_in(rounded, given, names) == {

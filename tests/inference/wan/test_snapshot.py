@@ -31,13 +31,13 @@ ORIGIN = Origin(job_fingerprint="a fingerprint", weights="3f1c")
 
 
 def files(snapshot: DenoisingSnapshot, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
-    conditions = encode_conditions(snapshot.given, origin)
+    conditions = encode_conditions(snapshot.conditions, origin)
     return conditions, encode_step(snapshot, origin, digest(conditions))
 
 
 def again(wan: Wan, asked: Job, snapshot: DenoisingSnapshot) -> torch.Tensor:
     with torch.inference_mode():
-        return denoise(wan, asked, snapshot.given, go_on, snapshot=snapshot)
+        return denoise(wan, asked, snapshot.conditions, go_on, snapshot=snapshot)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_its_bytes_say_how_far_it_is_and_are_nobody_elses(wan: Wan) -> None:
         with pytest.raises(Unusable, match="foreign"):
             check(conditions, step, other)
     with pytest.raises(Unusable, match="damaged"):
-        check(encode_conditions(offered[2].given, ORIGIN)[:-1] + b"?", step, ORIGIN)
+        check(encode_conditions(offered[2].conditions, ORIGIN)[:-1] + b"?", step, ORIGIN)
     for version in (FORMAT - 1, FORMAT + 1):
         other_step = step.replace(b'\\"format\\":%d' % FORMAT, b'\\"format\\":%d' % version)
         assert other_step != step
