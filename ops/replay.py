@@ -8,6 +8,7 @@ import time
 
 from msgspec import Struct
 from nats.js.api import ConsumerInfo
+from nats.js.errors import NotFoundError
 
 from contracts import subjects
 from contracts.broker import Bus
@@ -74,6 +75,8 @@ async def main() -> None:
             done = await replay(broker)
         except Stuck as stuck:
             raise SystemExit(str(stuck)) from stuck
+        except NotFoundError:
+            raise SystemExit("this broker is not provisioned: there is nothing to replay") from None
     print(f"folded {done.events} events into {done.statuses} statuses in {time.monotonic() - began:.1f} s")
 
 

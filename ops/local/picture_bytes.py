@@ -4,6 +4,7 @@ The service is the judge of pictures. Refused here are bytes that no decoder rea
 so that no stack starts in vain.
 """
 
+import codecs
 import io
 import warnings
 from collections.abc import Generator
@@ -106,12 +107,16 @@ def _kind(data: bytes) -> str:
     return "text" if _is_text(beginning) else "something else"
 
 
+_Utf8 = codecs.getincrementaldecoder("utf-8")
+
+
 def _is_text(beginning: bytes) -> bool:
-    """Return whether the bytes are UTF-8, and either printable or without control characters below the tab."""
+    """Return whether the bytes begin a text in UTF-8: printable, or without control characters below the tab."""
     try:
-        return beginning.decode(errors="strict").isprintable() or not set(beginning) & set(range(9))
+        text = _Utf8().decode(beginning)  # the last character may be cut off
     except UnicodeDecodeError:
         return False
+    return text.isprintable() or not set(beginning) & set(range(9))
 
 
 def _with_article(kind: str) -> str:

@@ -6,7 +6,9 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.status import JobStatus
 from ops.replay import Replayed, Stuck, replay
+from tests.kit.broker import Broker
 from tests.kit.builders import ID, started, step, submitted, succeeded
+from tests.kit.process import completed
 from tests.kit.waiting import eventually
 from tests.ops.test_events import publish
 from tests.services.state.test_materialise import state, status
@@ -47,3 +49,8 @@ async def test_it_says_when_no_state_service_runs(link: Bus) -> None:
     await publish(link, *LOG)
     with pytest.raises(Stuck, match=f"{len(LOG)} events wait and nothing moved for 0.5 s: no state service runs"):
         await replay(link, still_within_s=0.5)
+
+
+def test_a_broker_that_is_not_provisioned_is_named(broker: Broker) -> None:
+    done = completed("-m", "ops.replay", within_s=30, **broker.environment)
+    assert (done.returncode, done.stderr) == (1, "this broker is not provisioned: there is nothing to replay\n")

@@ -105,6 +105,7 @@ def test_what_has_several_frames_is_named(kind: str) -> None:
         (b"8BPS\0\1" + bytes(60), "a Photoshop file"),
         (b"no picture", "text"),
         ("kein Bild, наоборот\n".encode(), "text"),
+        (b"x" + "наоборот".encode() * 100, "text"),  # a character lies across the end of what is looked at
         (bytes(range(256)), "something else"),
     ],
 )
