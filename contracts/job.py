@@ -91,7 +91,7 @@ class Job(Generation, frozen=True, kw_only=True):
     seed: Seed
 
 
-def accept(request: JobRequest, *, seed: int) -> Job:
+def job_of(request: JobRequest, *, seed: int) -> Job:
     """Return the job that a request becomes; `seed` is used if the request has none."""
     shared = {name: getattr(request, name) for name in Generation.__struct_fields__}
     drawn = seed if request.seed is None else request.seed

@@ -66,7 +66,7 @@ class JobLog:
         """Return the message of the job's ending; None if it has not ended. `leader` as in `Streams.last`."""
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=leader)
 
-    async def last_start(self, job_id: str) -> Stored | None:
+    async def stored_start(self, job_id: str) -> Stored | None:
         """Return the message of the job's latest `JobStarted`; None if no attempt has begun."""
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
 

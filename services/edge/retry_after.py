@@ -61,7 +61,7 @@ class RetryAfter:
 
     async def _left_s(self, job_id: str, usual_s: float | None) -> float | None:
         """Return the seconds until a running job ends; None if that is unknown. `usual_s` is a whole job's time."""
-        started = await self._log.last_start(job_id)
+        started = await self._log.stored_start(job_id)
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         if started is None or stored is None:
             return usual_s

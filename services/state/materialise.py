@@ -53,13 +53,13 @@ async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Deliv
         return
     for _ in range(WRITES_MAX):
         try:
-            await _write_over(broker, job_log, event, retention_s)
+            await _fold_into_bucket(broker, job_log, event, retention_s)
         except WrongSequence:  # another instance has written: fold over its status
             continue
         except Refused as error:  # too large, for example: the broker would refuse every later try too
             await _set_aside(broker, delivery, error)
         if isinstance(event, Ending):
-            await records.keep(event)
+            await records.write_without_video(event)
         return
     raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
 
@@ -70,7 +70,7 @@ async def _set_aside(broker: Bus, delivery: Delivery, error: Exception) -> None:
     await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
 
 
-async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
+async def _fold_into_bucket(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
     """Fold an event over the stored status, and write the result if it differs.
 
     Raises `WrongSequence` if another instance has written since the status was read, or `Refused`.
@@ -80,7 +80,7 @@ async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s
     ending = None
     if known is None or known.ended or isinstance(event, Ending | EndingUnknown):
         ending = await job_log.stored_ending(event.job_id)
-    before = known or _forgotten(ending)
+    before = known or _rebuilt_from(ending)
     after = fold(before, event)
     if stored is not None and after == before:
         return
@@ -104,7 +104,7 @@ def _readable(stored: Stored | None) -> JobStatus | None:
         return None
 
 
-def _forgotten(ending: Stored | None) -> JobStatus | None:
+def _rebuilt_from(ending: Stored | None) -> JobStatus | None:
     """Return the status of a job that has expired from the bucket, rebuilt from the job's ending; None without one.
 
     Folded over this status, a late event cannot make an ended job InProgress again.

@@ -30,7 +30,7 @@ class Records:
     def __init__(self, job_log: JobLog, videos: Store) -> None:
         self._log, self._videos = job_log, videos
 
-    async def keep(self, ending: Ending) -> None:
+    async def write_without_video(self, ending: Ending) -> None:
         """Write the record of a job without a video. If the store fails or is slow, `complete` writes it later."""
         if isinstance(ending, JobSucceeded) or not is_job_id(ending.job_id):
             return
