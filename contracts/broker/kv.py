@@ -33,7 +33,7 @@ class Buckets(Publishing, Streams):
     async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
         """Write if the key is still at `revision` (0 for no key, or a deleted one), else raise `WrongSequence`.
 
-        The value expires after `ttl_s`, or as the bucket has it. Raises another `Refused` if the broker will not store it.
+        The value expires after `ttl_s`, or as the bucket has it. Raises another `Refused` if it is, say, too large.
         """
         subject = bucket_key(bucket, key)
         write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_WITHIN_S)

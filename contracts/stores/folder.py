@@ -24,7 +24,10 @@ _TEMPORARY = ".tmp"
 
 
 class Folder:
-    """A `Store` in a folder, which is made with its first file. `setting` and `folders` as in `open_store`."""
+    """A `Store` in a folder, which is made with its first file; `Store` says what the methods do.
+
+    `setting` and `folders` as in `open_store`.
+    """
 
     def __init__(self, root: Path, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
         self.root = root
@@ -53,6 +56,7 @@ class Folder:
         return await asyncio.to_thread(self._publish, draft, name)
 
     def _publish(self, draft: Path, name: str) -> bool:
+        """Do what `publish` does, blocking."""
         return posix.link(draft, self.path(name))
 
     async def write(self, name: str, data: bytes | mmap) -> bool:
@@ -118,6 +122,7 @@ class Folder:
         return trouble.too_small(self._setting, str(self.root), free_bytes, room_bytes)
 
     async def _check(self) -> Trouble | None:
+        """Return the trouble of publishing a probe now; None if it could be published."""
         try:
             await asyncio.to_thread(self._probe)
         except OSError as error:
@@ -125,7 +130,7 @@ class Folder:
         return None
 
     def _probe(self) -> None:
-        """Publish a probe in every folder, as a file is published, and remove it. Raises `OSError`."""
+        """Publish a probe in every folder, as a file is published, and remove it, blocking. Raises `OSError`."""
         with self.draft("probe.bin") as draft:
             draft.write_bytes(b"1")
             for folder in self._folders:

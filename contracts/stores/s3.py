@@ -1,8 +1,7 @@
 """A store in an S3-compatible bucket. `open.open_store` makes it for a setting that is an `s3://` URL.
 
 An object appears whole or not at all by itself; a put that only creates keeps the first object of a name. Credentials
-and address come from the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
-`AWS_ENDPOINT_URL`, …), which obstore reads when the store is made.
+and address come from the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …), read when the store is made.
 """
 
 import asyncio
@@ -36,7 +35,7 @@ _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
 
 
 class Bucket:
-    """A `Store` of the objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
+    """A `Store` of the objects under `s3://bucket/prefix`; `Store` says what the methods do. Drafts are temporary files.
 
     `setting` and `folders` as in `open_store`. Raises `ValueError` if the variables cannot be right.
     """
@@ -72,7 +71,7 @@ class Bucket:
         return created
 
     async def _create(self, name: str, content: Path | bytes | mmap) -> bool:
-        """Put an object that must not exist; return False if it does."""
+        """Put an object, from a file or from bytes. Return False if there is one of this name: it stays unchanged."""
         with self._as_os_error():
             try:
                 await obstore.put_async(self._store, checked(name), content, mode="create", use_multipart=False)
@@ -81,7 +80,7 @@ class Bucket:
         return True
 
     async def _make_young(self, name: str) -> None:
-        """Put the same bytes again: an object's age cannot be changed alone."""
+        """Put an object's bytes again, if it exists: its age cannot be changed alone."""
         if (data := await self.read(name)) is not None:
             with self._as_os_error():
                 await obstore.put_async(self._store, name, data, mode="overwrite", use_multipart=False)
@@ -129,6 +128,7 @@ class Bucket:
         return await self._last_check.found(self._check)
 
     async def _check(self) -> Trouble | None:
+        """Return the trouble of probing every folder now, within `CHECK_WITHIN_S`; None for none."""
         try:
             async with asyncio.timeout(CHECK_WITHIN_S):
                 await asyncio.gather(*(self._probe(folder) for folder in self._folders))
@@ -175,7 +175,7 @@ class Bucket:
         return False
 
     async def delete_old_drafts(self, *, before: float) -> int:
-        """Delete old probes, of processes that were killed while they checked: drafts do not lie in the bucket."""
+        """Delete old probes, left by processes that were killed as they checked: no drafts lie in the bucket."""
         old: list[str] = []
         with self._as_os_error():
             for folder in self._folders:
