@@ -35,7 +35,7 @@ _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
 
 
 class Bucket:
-    """A `Store` of the objects under `s3://bucket/prefix`; `Store` says what the methods do. Drafts are temporary files.
+    """A `Store` of the objects under `s3://bucket/prefix`; `Store` says what methods do. Drafts are temporary files.
 
     `setting` and `folders` as in `open_store`. Raises `ValueError` if the variables cannot be right.
     """

@@ -44,7 +44,10 @@ class Settings(Struct, frozen=True):
 
 
 async def serve(settings: Settings) -> bool:
-    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False."""
+    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False.
+
+    Waits as long as it takes for the broker and for its streams. The process is gone `END_WITHIN_S` after a signal.
+    """
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
