@@ -131,6 +131,7 @@ def shown(value: object) -> str:
 
 
 def _is_json(text: str) -> bool:
+    """Return whether a text by itself is a JSON value, such as `5` or `null`."""
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):

@@ -56,6 +56,7 @@ class Streams(Connection):
         return await self._last(stream, subject, direct=False, within_s=within_s)
 
     async def _last(self, stream: str, subject: str, *, direct: bool, within_s: float) -> Stored | None:
+        """Return the last message on a subject, from any replica if `direct`, else from the leader; None for none."""
         try:
             message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=direct), within_s=within_s)
         except nats.js.errors.NotFoundError:
@@ -161,5 +162,6 @@ def _time_in(answer: bytes) -> float:
 
 
 def _stored(message: RawStreamMsg) -> Stored:
+    """Return nats-py's message as `Stored`; its `at` is 0 if the broker gave no time."""
     at = 0.0 if message.time is None else message.time.timestamp()
     return Stored(message.subject or "", message.seq or 0, message.data or b"", at)

@@ -66,9 +66,9 @@ class Store(Protocol):
         ...
 
     def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
-        """Yield the bytes at the offsets of `part`, a range of step 1, in pieces of about `CHUNK_BYTES`.
+        """Yield the bytes at the offsets of `part`, in pieces of about `CHUNK_BYTES`. Raises `FileNotFoundError`.
 
-        Ends early if the file is shorter. Raises `FileNotFoundError`.
+        `part` is consecutive, not empty and within the file: a bucket raises `OSError` for another one.
         """
         ...
 
