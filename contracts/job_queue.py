@@ -43,7 +43,7 @@ class JobQueue:
         return max(1, (consumer.num_pending or 0) - behind)
 
     async def add(self, submitted: JobSubmitted, *, within_s: float) -> bool:
-        """Publish a job. Return False if a message with the job's id was published before, within two minutes.
+        """Put a job into the queue. Return False, storing nothing, if its id was put there in the last two minutes.
 
         Raises `StreamFull` if the queue is full, and `SubjectFull` if it holds a job of this id.
         """

@@ -91,7 +91,7 @@ def _unknown(names: list[str], fields: list[str]) -> list[str]:
 
 
 def _first(places: Iterable[tuple[str, object]], kind: Any) -> list[str]:
-    """Return the faults of the first faulty value among values of the same type."""
+    """Return the faults of the first faulty value among values of the same type, given as pairs of place and value."""
     for where, value in places:
         if faults := _faults(where, value, kind):
             return faults

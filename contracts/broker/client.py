@@ -164,7 +164,7 @@ class FailoverClient(Client):
         self._writes.begin_anew()
 
     async def watch(self) -> None:
-        """Go to the next server whenever the current one has been silent for `SILENCE_S_MAX`. Ends by cancellation."""
+        """Go to the next server whenever the current one has been silent for `SILENCE_S_MAX`, until cancelled."""
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             if self.is_connected and self.silent_s >= SILENCE_S_MAX:

@@ -157,8 +157,8 @@ class Connection:
     async def _ask(self, request: Callable[[], Awaitable[T]], *, within_s: float = REQUEST_WITHIN_S) -> T:
         """Return the answer to a request; a refusal of the broker stays nats-py's `APIError`.
 
-        Without an answer, or without a leader to give one, asks again until `within_s` have passed or the process is
-        told to stop, and raises `Unavailable`.
+        Without an answer within `REQUEST_TIMEOUT_S`, or without a leader to give one, calls `request` again: the broker
+        may get it twice. Raises `Unavailable` once `within_s` have passed or the process is told to stop.
         """
         deadline = _now() + within_s
         while True:

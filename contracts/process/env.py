@@ -41,7 +41,7 @@ class Related(Protocol):
 def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
     """Return the settings that the environment gives. An empty variable counts as not set; unknown ones are ignored.
 
-    Raises `BadSetting` (the process ends) if values are missing or wrong, with a sentence for each.
+    Raises `BadSetting` (the process ends) if values are missing, wrong or contradictory, with a sentence for each.
     """
     values: dict[str, object] = {}
     wrong: list[str] = []

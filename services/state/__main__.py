@@ -71,7 +71,8 @@ async def clean_up(
 ) -> None:
     """Reconcile, delete and restore, at once and then every `cleanup_interval`, until `stop` is set.
 
-    A clean-up that fails is retried after `RETRY_PAUSE_S`, and logged once for each reason.
+    A clean-up that fails for want of the broker or a store is retried after `RETRY_PAUSE_S`, and logged once for each
+    reason.
     """
     told = ""
     while not stop.is_set():

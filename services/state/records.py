@@ -83,10 +83,11 @@ class Records:
                 await self._write(ending)
 
     async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
-        """Publish an ended job's submission and ending again, unless the log has them. Return whether that was done.
+        """Publish an ended job's submission and ending again from its record, unless the log has an ending.
 
-        False if there is no record, if its ending is older than `within_s`, or if it belongs to an earlier job with
-        the same id (a reused idempotency key gives the same id). Raises `OSError` or `Unavailable`.
+        Return True, also if the log has one. False if there is no readable record, if its ending is older than
+        `within_s`, or if it belongs to an earlier job with the same id (a reused idempotency key gives the same id).
+        Raises `OSError`, `Unavailable` or `Refused`.
         """
         record = (await find_record(self._videos, job_id)).record
         if record is None or record.ending.at + within_s < await self._log.now():

@@ -58,7 +58,7 @@ class Retention:
                 log.get().info("drafts_removed", count=count)
 
     async def _drop_leftovers(self, unfinished: set[str]) -> None:
-        """Delete inputs and checkpoints that are old and that no job needs."""
+        """Delete inputs and checkpoints that are at least `leftover_s` old and that no job needs."""
         for folder in (INPUTS, CHECKPOINTS):
             for file in await self._scratch.files(folder):
                 job_id = job_id_in(file.name)
@@ -112,7 +112,10 @@ class Retention:
         return [file for file in await self._videos.files() if file.name.endswith(VIDEO_SUFFIX)]
 
     async def _make_room(self, unfinished: set[str]) -> None:
-        """Delete videos, the oldest first, until all others are within the limit; those that must stay are skipped."""
+        """Delete videos, the oldest first, until all others are within the limit.
+
+        Skips those younger than `young_s` and those of unfinished jobs, so that the rest may stay over the limit.
+        """
         videos = await self._all_videos()
         excess_bytes = sum(video.size_bytes for video in videos) - self._limits.videos_bytes_max
         for video in videos:
