@@ -40,5 +40,5 @@ Sha256 = Annotated[str, Meta(max_length=64)]
 
 
 def clipped(reason: str) -> str:
-    """Return a reason cut to the length of `Reason`, with an ellipsis if it was longer."""
+    """Return a reason cut to `REASON_CHARS_MAX` characters, the last of them an ellipsis if it was longer."""
     return reason if len(reason) <= REASON_CHARS_MAX else reason[: REASON_CHARS_MAX - 1] + "…"

@@ -47,7 +47,10 @@ class Objection(Struct, frozen=True):
 
 
 def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objection]:
-    """Return why some of these clusters cannot run the job, one objection a field; nothing if there are no clusters."""
+    """Return an objection for each field of the job that at least one of these clusters cannot run.
+
+    Empty if every cluster can run the job, or if there are none. If several object to a field, the last is quoted.
+    """
     found: dict[str, Objection] = {}
     for cluster in clusters:
         if job.image_size not in (None, AUTO) and job.image_size not in cluster.sizes:
@@ -62,7 +65,7 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
 
 
 def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_height: int) -> str | None:
-    """Return the size that `auto` means for a picture, whichever of these clusters takes the job.
+    """Return the size `"W*H"` that `auto` means for a picture of these pixels, whichever cluster takes the job.
 
     None if the clusters have no default size in common, or if there are none: the cluster that takes the job decides.
     """

@@ -34,7 +34,7 @@ ENDING_UNKNOWN = "its ending cannot be read"
 
 
 def fold_all(events: Iterable[AnyEvent]) -> JobStatus | None:
-    """Return the status after these events of a single job; None without events."""
+    """Return the status after these events of a single job, which may come in any order; None without events."""
     status: JobStatus | None = None
     for event in events:
         status = fold(status, event)
@@ -42,7 +42,7 @@ def fold_all(events: Iterable[AnyEvent]) -> JobStatus | None:
 
 
 def fold(before: JobStatus | None, event: AnyEvent) -> JobStatus:
-    """Return the status of a job after an event; `before` is None for the first event."""
+    """Return the status of a job after an event of the same job; `before` is None for the first event."""
     status = before or JobStatus(job_id=event.job_id)
     match event:
         case JobSubmitted() | SubmissionUnknown():
@@ -68,7 +68,7 @@ def fold(before: JobStatus | None, event: AnyEvent) -> JobStatus:
 
 
 def _ended(status: JobStatus, ending: AnyEnding) -> JobStatus:
-    """Return the status after the ending of a job that had not ended."""
+    """Return the status after the ending of a job that had not ended; `Failed` for an `EndingUnknown`."""
     match ending:
         case JobSucceeded():
             return replace(
@@ -108,7 +108,7 @@ _Point = tuple[int, float, Stage | None, int]
 def _moved(status: JobStatus, to: _Point) -> JobStatus:
     """Return the status at the further of two points in a job's life: its own, and `to`."""
     here = (status.attempt, status.progress, status.stage, status.step)
-    if _distance(to) <= _distance(here):
+    if _point_key(to) <= _point_key(here):
         return status
     attempt, progress, stage, step = to
     return replace(status, attempt=attempt, progress=progress, stage=stage, step=step)
@@ -116,8 +116,8 @@ def _moved(status: JobStatus, to: _Point) -> JobStatus:
 
 def _sized(status: JobStatus, started: JobStarted) -> JobStatus:
     """Return the status with the size of the latest attempt: its own, or that of `started`."""
-    here = (status.sized_attempt, status.width or 0, status.height or 0, _known(status.cropped))
-    if (started.attempt, started.width, started.height, _known(started.cropped)) <= here:
+    here = (status.sized_attempt, status.width or 0, status.height or 0, _share_key(status.cropped))
+    if (started.attempt, started.width, started.height, _share_key(started.cropped)) <= here:
         return status
     return replace(
         status,
@@ -128,12 +128,12 @@ def _sized(status: JobStatus, started: JobStarted) -> JobStatus:
     )
 
 
-def _known(share: float | None) -> float:
+def _share_key(share: float | None) -> float:
     """Return a share that sorts before all others if it is None."""
     return -1.0 if share is None else share
 
 
-def _distance(point: _Point) -> tuple[int, float, int, int]:
+def _point_key(point: _Point) -> tuple[int, float, int, int]:
     """Return a point as a key by which points sort in the order of a job's life."""
     attempt, progress, stage, step = point
     return attempt, progress, STAGES.index(stage) if stage else -1, step

@@ -91,8 +91,8 @@ class Job(Generation, frozen=True, kw_only=True):
     seed: Seed
 
 
-def accept(request: JobRequest, *, seed: int) -> Job:
-    """Return the job that a request becomes; `seed` is used if the request has none."""
+def job_of(request: JobRequest, *, seed: int) -> Job:
+    """Return the job that a request becomes: frames rounded by `whole_frames`, and `seed` if the request has none."""
     shared = {name: getattr(request, name) for name in Generation.__struct_fields__}
     drawn = seed if request.seed is None else request.seed
     return Job(**shared, num_frames=whole_frames(request.num_frames), seed=drawn)
@@ -104,7 +104,7 @@ def whole_frames(asked: int) -> int:
 
 
 def parse_size(image_size: str) -> tuple[int, int]:
-    """Return `"W*H"` as (width, height) in pixels."""
+    """Return `"W*H"`, which is not `auto`, as (width, height) in pixels."""
     width, height = image_size.split("*")
     return int(width), int(height)
 
@@ -112,7 +112,8 @@ def parse_size(image_size: str) -> tuple[int, int]:
 def nearest_size(sizes: Iterable[str], default_size: str, image_width: int, image_height: int) -> str:
     """Return the size that `auto` means for a picture: the size at the default's resolution that is nearest in aspect.
 
-    If two sizes are equally near (a square picture), the default wins.
+    Sizes are `"W*H"`; those whose pixels are not within `SAME_RESOLUTION` of the default's do not count. If two sizes
+    are equally near (a square picture), or none counts, the default wins.
     """
     pixels = math.prod(parse_size(default_size))
     low, high = SAME_RESOLUTION
@@ -132,10 +133,10 @@ def cropped_share(width: int, height: int, image_width: int, image_height: int) 
 
 
 def output_size(image_size: str, keep_aspect: bool, image_width: int, image_height: int) -> tuple[int, int]:
-    """Return width and height of the video in pixels.
+    """Return width and height of the video in pixels. `image_size` is `"W*H"` and not `auto`.
 
     With `keep_aspect`, `image_size` gives the area and the image the aspect, both sides rounded down to a multiple
-    of 16, as upstream Wan2.1 has it (`wan/image2video.py`).
+    of 16 and at least 16, as upstream Wan2.1 has it (`wan/image2video.py`).
     """
     width, height = parse_size(image_size)
     if not keep_aspect:
@@ -145,7 +146,7 @@ def output_size(image_size: str, keep_aspect: bool, image_width: int, image_heig
 
 
 def shift_of(job: Generation, image_size: str, of_card: float | None = None) -> float:
-    """Return the shift of the noise schedule: the job's own, or else that of the model's card, or else of the size.
+    """Return the shift of the noise schedule: the job's own, or else `of_card`, the model card's, or else the size's.
 
     `image_size` is the size that the job is made at, `"W*H"`, also if the size only gives the area. Source of the
     sizes' shifts: `generate.py` of Wan-Video/Wan2.1, which goes by `--size` too.
@@ -158,7 +159,7 @@ def shift_of(job: Generation, image_size: str, of_card: float | None = None) -> 
 
 
 def _whole_side(side: float) -> int:
-    """Return a side rounded down to a multiple of `SIDE_MULTIPLE`, and at least that."""
+    """Return a side in pixels rounded down to a multiple of `SIDE_MULTIPLE`, and at least that."""
     return max(SIDE_MULTIPLE, int(side) // SIDE_MULTIPLE * SIDE_MULTIPLE)
 
 
@@ -178,7 +179,7 @@ def is_job_id(text: str) -> bool:
 
 
 def job_id_in(file_name: str) -> str:
-    """Return the id of the job that a file of a store belongs to."""
+    """Return the id of the job that a file of a store belongs to: the first 32 characters of its name, unchecked."""
     return PurePath(file_name).name[:JOB_ID_CHARS]
 
 

@@ -24,7 +24,8 @@ class JobLog:
     """The log as one process reads and writes it, made once beside the process's connection; `queue` is the queue.
 
     `publisher` is the instance of the process; it is part of every message id. Every method raises `Unavailable` if the
-    broker does not answer in time.
+    broker does not answer in time; a method that publishes also raises `Refused` if the broker will not store the
+    message, for example because it is too large.
     """
 
     def __init__(self, broker: Bus, publisher: str) -> None:
@@ -50,7 +51,7 @@ class JobLog:
         return None if stored is None else wire.decode_head(stored.data)
 
     async def _submission(self, job_id: str) -> Stored | None:
-        """Return the message of the submission, from the log or else from the queue."""
+        """Return the message of the submission, from the log or else from the queue; None if in neither."""
         return await self.stored_submission(job_id) or await self.queue.find(job_id)
 
     async def stored_submission(self, job_id: str) -> Stored | None:
@@ -58,7 +59,7 @@ class JobLog:
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.submission_of(job_id))
 
     async def ending(self, job_id: str) -> AnyEnding | None:
-        """Return the job's ending; None if it has not ended."""
+        """Return the job's ending, `EndingUnknown` if it cannot be decoded; None if the job has not ended."""
         stored = await self.stored_ending(job_id)
         return None if stored is None else wire.ending_in(stored)
 
@@ -66,23 +67,26 @@ class JobLog:
         """Return the message of the job's ending; None if it has not ended. `leader` as in `Streams.last`."""
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=leader)
 
-    async def last_start(self, job_id: str) -> Stored | None:
+    async def stored_start(self, job_id: str) -> Stored | None:
         """Return the message of the job's latest `JobStarted`; None if no attempt has begun."""
         return await self._broker.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
 
     async def declined_at(self, job_id: str) -> float | None:
-        """Return when a cluster first declined the job, by the broker's clock; None if none has."""
+        """Return when a cluster first declined the job, in Unix seconds of the broker's clock; None if none has."""
         stored = await self._broker.last(subjects.EVENTS_STREAM, subjects.declined(job_id))
         return None if stored is None else stored.at
 
     async def events(self, job_id: str) -> list[Logged]:
-        """Return the job's readable events in the log's order. With replicas the last ones may be missing."""
+        """Return the job's events in the log's order, as `logged` has them. With replicas the last may be missing."""
         return logged(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)))
 
     # -- reading the log ---------------------------------------------------------------------------------------------
 
     async def submitted_ids(self) -> set[str]:
-        """Return the ids of the jobs whose submission is in the log, as its subjects have them."""
+        """Return the ids of the jobs whose submission is in the log, up to 100,000 of them.
+
+        They are tokens of subjects: anybody may have published one that is no job id.
+        """
         submissions = await self._broker.subjects(subjects.EVENTS_STREAM, subjects.ALL_SUBMISSIONS)
         return {subjects.job_id_of(subject) for subject in submissions}
 
@@ -120,15 +124,15 @@ class JobLog:
         return await self._append(event, expect, within_s, message_id) is None
 
     async def end(self, ending: Ending, *, within_s: float = PUBLISH_WITHIN_S) -> AnyEnding:
-        """Publish the ending unless the job has one, and return the ending that the job has: this one or the first."""
+        """Publish the ending unless the job has one, and return the ending in the log: this one or the first."""
         expect = Expect(0, subjects.endings_of(ending.job_id))
         other = await self._append(ending, expect, within_s, None)
         return ending if other is None else wire.ending_in(other)
 
     async def copy_submission(self, job_id: str, submission: bytes, *, within_s: float) -> None:
-        """Publish the copy of a queued job that the broker should have made itself.
+        """Publish a queued job's encoded submission into the log, as the broker should have done itself.
 
-        Under the message id of the broker's own copy, which may still be on the way.
+        The message id is that of the broker's own copy, which may still be on the way: the log keeps one of the two.
         """
         await self._broker.publish(subjects.submission_of(job_id), submission, message_id=job_id, within_s=within_s)
 
@@ -136,6 +140,8 @@ class JobLog:
         self, event: Event, expect: Expect | None, within_s: float, message_id: str | None
     ) -> Stored | None:
         """Publish the event. Return None if the log holds it then, else the message that the log holds instead.
+
+        Raises `Unavailable` if that is not settled after `within_s`.
 
         A refusal with nothing to be read back means that another message is in flight on another broker, or that the
         broker counts a message that its disk has damaged. The first settles itself: try again until the deadline. For
@@ -177,5 +183,5 @@ class JobLog:
 
 
 def logged(stored: Sequence[Stored]) -> list[Logged]:
-    """Decode messages of the log. An unreadable message is left out, unless it is an ending (`EndingUnknown`)."""
+    """Return the events in messages of the log; of undecodable messages the `wire.stand_in`, or nothing."""
     return [Logged(event, message.at) for message in stored for event in wire.readable_events([message])]

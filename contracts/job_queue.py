@@ -21,7 +21,7 @@ class JobQueue:
         self._broker = broker
 
     async def find(self, job_id: str, *, leader: bool = True) -> Stored | None:
-        """Return the job's message, waiting or being worked on; None if it is not in the queue."""
+        """Return the job's message, waiting or being worked on; None without one. `leader` as in `Streams.last`."""
         return await self._broker.last(subjects.JOBS_STREAM, subjects.job_in_any_lane(job_id), leader=leader)
 
     async def all(self) -> list[Stored]:
@@ -29,7 +29,7 @@ class JobQueue:
         return await self._broker.read(subjects.JOBS_STREAM, subjects.ALL_JOBS)
 
     async def position(self, job_id: str) -> int | None:
-        """Return the job's place among those that wait, 1 for the next one to run; None once the job is gone.
+        """Return the job's place among those that wait; 1 for the next one and for a job that runs, None for no job.
 
         Exact after cancellations, since it counts messages. May be stale with replicas.
         """
@@ -43,7 +43,7 @@ class JobQueue:
         return max(1, (consumer.num_pending or 0) - behind)
 
     async def add(self, submitted: JobSubmitted, *, within_s: float) -> bool:
-        """Publish a job. Return False if a message with the job's id was published before, within two minutes.
+        """Put a job into the queue. Return False, storing nothing, if its id was put there in the last two minutes.
 
         Raises `StreamFull` if the queue is full, and `SubjectFull` if it holds a job of this id.
         """
@@ -58,7 +58,8 @@ class JobQueue:
 
         The message id is the job's, by which the log takes its own copy for a repeat. For two minutes after a
         submission the queue remembers that id too, of the message that it has lost, and drops the new message: then
-        publish without an id. A lane holds at most one message of a subject, which keeps the job from being doubled.
+        publish without an id. A lane holds at most one message of a subject, which keeps the job from being doubled: if
+        it holds one, nothing is published. Raises `StreamFull` if the queue is full.
         """
         subject = subjects.job(job_id, subjects.REQUEUED_LANE)
         with suppress(SubjectFull):  # requeued by another instance, or by an earlier try whose answer was lost
@@ -68,5 +69,5 @@ class JobQueue:
                     return
 
     async def remove(self, queued: Stored) -> None:
-        """Delete a job's message; a message that is gone already is no error."""
+        """Delete a job's message for good, so that no cluster gets the job; one that is gone already is no error."""
         await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)

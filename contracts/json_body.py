@@ -1,4 +1,4 @@
-"""Decode JSON bodies of strangers: skip a byte order mark, mend half characters, and say where and why text is no JSON.
+"""Decode JSON bodies of strangers: skip a byte order mark, mend lone surrogates, and say where and why text is no JSON.
 
 The edge decodes requests with it, inference the files of a checkpoint. An error holds a place and a reason, and nothing
 of the body: a prompt must not come back in an error. Pure.
@@ -14,21 +14,21 @@ import msgspec
 T = TypeVar("T")
 Body = bytes | mmap | memoryview
 
-MARK = codecs.BOM_UTF8
-HALVES_MAX = 1000
-"""The number of half characters that are mended in a body."""
+BYTE_ORDER_MARK = codecs.BOM_UTF8
+LONE_SURROGATES_MAX = 1000
+"""The number of lone surrogates that are mended in a body: escapes such as `\\ud83d`, half of a UTF-16 pair."""
 PIECE_BYTES = 1024 * 1024
 
-_HALF = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
-_HALVES = re.compile(
+_LONE = rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+_RUNS = re.compile(
     rb"(?:[^\\]++|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|(?!"
-    + _HALF
+    + _LONE
     + rb")\\.)++|("
-    + _HALF
+    + _LONE
     + rb")",
     re.DOTALL,
 )
-"""A run of text without half characters, or one escaped half of a UTF-16 surrogate pair, as a group."""
+"""A run of text without lone surrogates, or one lone surrogate as a group."""
 _REPLACEMENT = rb"\ufffd"
 _AT_BYTE = re.compile(r"^(?:JSON is malformed: )?(.*?) \(byte (\d+)\)$", re.DOTALL)
 _BLANK = re.compile(rb"[ \t\r\n]*+")
@@ -65,20 +65,22 @@ class NotJson(ValueError):
         self.reason = reason
 
 
-def unmarked(body: bytes | mmap) -> Body:
-    """Return the body without its byte order mark, if it has one."""
-    if body[: len(MARK)] != MARK:
+def without_byte_order_mark(body: bytes | mmap) -> Body:
+    """Return the body without the byte order mark of UTF-8 at its start, if it has one; of an mmap without a copy."""
+    if body[: len(BYTE_ORDER_MARK)] != BYTE_ORDER_MARK:
         return body
-    return body[len(MARK) :] if isinstance(body, bytes) else memoryview(body)[len(MARK) :]
+    return body[len(BYTE_ORDER_MARK) :] if isinstance(body, bytes) else memoryview(body)[len(BYTE_ORDER_MARK) :]
 
 
 def decode(body: bytes | mmap, kind: type[T]) -> tuple[T, Body]:
-    """Return the value in a body, and the text that was decoded: without a mark, half characters as U+FFFD.
+    """Return the value in a body, and the bytes that it was decoded from, without a byte order mark.
 
-    Raises `NotJson`, or `msgspec.ValidationError` if the value is of another kind. A `Raw` in the value may still hold
-    bytes that are not UTF-8, which `not_utf8` finds.
+    A body that decodes only so has U+FFFD for each escaped lone surrogate in both, up to `LONE_SURROGATES_MAX` of them.
+    Raises `NotJson`, or `msgspec.ValidationError` if the JSON is not of this kind. Only texts that become `str` are
+    known to be UTF-8: the bytes, a `Raw` in the value and members that the kind does not have may hold anything else,
+    whose place `not_utf8` finds.
     """
-    text = unmarked(body)
+    text = without_byte_order_mark(body)
     try:
         try:
             return _decode(text, kind), text
@@ -105,7 +107,7 @@ def _decode(text: Body, kind: type[T]) -> T:
 
 
 def not_utf8(body: bytes | mmap) -> NotJson:
-    """Return the refusal of a body that is not UTF-8, with the place of the first wrong byte."""
+    """Return the error for a body that is not UTF-8, with the place of the first wrong byte, if there is any."""
     decoder, read, pending = codecs.getincrementaldecoder("utf-8")(), 0, 0
     try:
         while piece := body[read : read + PIECE_BYTES]:
@@ -120,23 +122,23 @@ def not_utf8(body: bytes | mmap) -> NotJson:
 
 
 def _mended(text: Body) -> Body:
-    """Return a text of the same length, with U+FFFD for each escaped half of a surrogate pair.
+    """Return a text of the same length, with an escaped U+FFFD for each escaped lone surrogate.
 
-    A text with more than `HALVES_MAX` halves is returned as it was.
+    A text with none, or with more than `LONE_SURROGATES_MAX`, is returned as it was.
     """
     parts: list[bytes] = []
-    halves = 0
-    for run in _HALVES.finditer(text):
+    found = 0
+    for run in _RUNS.finditer(text):
         if run[1] is not None:
-            halves += 1
-            if halves > HALVES_MAX:
+            found += 1
+            if found > LONE_SURROGATES_MAX:
                 return text
         parts.append(run[0] if run[1] is None else _REPLACEMENT)
-    return b"".join(parts) if halves else text
+    return b"".join(parts) if found else text
 
 
 def _not_json(body: bytes | mmap, text: Body, said: str) -> NotJson:
-    """Return the refusal of a body that is UTF-8 and no JSON; `said` is msgspec's own sentence."""
+    """Return the error for a body that is no JSON; `text` is what was decoded, `said` msgspec's sentence about it."""
     start = bytes(text[:4])
     if (blank := _BLANK.match(text)) is not None and blank.end() == len(text):
         return NotJson("it is empty")

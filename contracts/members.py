@@ -23,14 +23,14 @@ FAULTS_MAX = 20
 
 
 class Faulty(ValueError):
-    """A document is not of the type that was asked for. The text has a sentence for each fault."""
+    """A document is not of the type that was asked for. The text has its first `FAULTS_MAX` faults, a sentence each."""
 
     def __init__(self, faults: list[str]) -> None:
         super().__init__("; ".join(faults[:FAULTS_MAX]))
 
 
 def convert(value: object, kind: type[T]) -> T:
-    """Return a decoded JSON value converted to a type. Raises `Faulty`."""
+    """Return a decoded JSON value converted to a type, strictly: no number is made of a text. Raises `Faulty`."""
     try:
         return msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
@@ -38,7 +38,10 @@ def convert(value: object, kind: type[T]) -> T:
 
 
 def _faults(where: str, value: object, kind: Any) -> list[str]:
-    """Return a sentence for each fault of a value, at the innermost places; nothing for a value of the type."""
+    """Return a sentence for each fault of a value, at the innermost places; nothing for a value of the type.
+
+    `where` is the place of the value in the document, such as `sizes.default`; empty for the document itself.
+    """
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError:
@@ -88,7 +91,7 @@ def _unknown(names: list[str], fields: list[str]) -> list[str]:
 
 
 def _first(places: Iterable[tuple[str, object]], kind: Any) -> list[str]:
-    """Return the faults of the first faulty value among values of the same type."""
+    """Return the faults of the first faulty value among values of the same type, given as pairs of place and value."""
     for where, value in places:
         if faults := _faults(where, value, kind):
             return faults
@@ -117,7 +120,10 @@ def _member(where: str, name: str) -> str:
 
 
 def shown(value: object) -> str:
-    """Return a value as an error shows it: short, on one line; text without quotes unless that would be ambiguous."""
+    """Return a JSON value as an error shows it: on one line, cut after `SHOWN_CHARS_MAX` characters.
+
+    Text has no quotes unless that would be ambiguous.
+    """
     text = msgspec.json.encode(value).decode()
     if isinstance(value, str) and value and value.isprintable() and " " not in value and not _is_json(value):
         text = value
@@ -125,6 +131,7 @@ def shown(value: object) -> str:
 
 
 def _is_json(text: str) -> bool:
+    """Return whether a text by itself is a JSON value, such as `5` or `null`."""
     try:
         msgspec.json.decode(text)
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
@@ -133,4 +140,5 @@ def _is_json(text: str) -> bool:
 
 
 def _cut(text: str) -> str:
+    """Return a text on one line, with an ellipsis for what comes after `SHOWN_CHARS_MAX` characters."""
     return log.escaped(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…")

@@ -46,8 +46,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 def degrees(world_size: int, heads: int, *, guided: bool = True) -> tuple[tuple[int, int], ...]:
     """Return (cfg_size, ulysses_size) of every way to share a video, the fastest first.
 
-    Sorted by ranks used, most first; on a tie `cfg_size` 2 first, because CFG ranks communicate once a step and Ulysses
-    ranks in every block. Cached, since the edge asks for every submission and every live cluster.
+    `heads` counts the model's attention heads, which `ulysses_size` divides; `cfg_size` is 1 without guidance. Sorted
+    by ranks used, most first; on a tie `cfg_size` 2 first, because CFG ranks communicate once a step and Ulysses ranks
+    in every block. Cached, since the edge asks for every submission and every live cluster.
     """
     found = [
         (cfg, ulysses)
@@ -93,7 +94,10 @@ def plan_for(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | 
 
 
 def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
-    """Return the fields for which these ranks have no plan: each that is impossible alone, or else all it names."""
+    """Return the degrees of the job for which these ranks have no plan, by field name; empty if they have one.
+
+    Each degree that is impossible by itself, or else all that the job names.
+    """
     possible, asked = degrees(world_size, heads, guided=job.guided), _asked(job)
     if _fitting(possible, **asked):
         return []
@@ -102,7 +106,7 @@ def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
 
 
 def ways(world_size: int, heads: int, *, guided: bool = True) -> str:
-    """Return the degrees that are possible, in words that are safe to show."""
+    """Return the pairs of degrees that are possible, fastest first, in words that are safe to show."""
     pairs = ", ".join(f"{cfg}×{ulysses}" for cfg, ulysses in degrees(world_size, heads, guided=guided))
     return f"with {world_size} ranks and {heads} attention heads cfg_size×ulysses_size may be {pairs}"
 

@@ -40,6 +40,9 @@ def is_prompt(text: str) -> bool:
 
 
 def prompt_weight(prompt: str) -> int:
-    """Return the weight of a prompt towards `PROMPT_WEIGHT_MIN`, however its characters are composed (NFC, NFD)."""
+    """Return the weight of a prompt towards `PROMPT_WEIGHT_MIN`, however its characters are composed (NFC, NFD).
+
+    Characters after the first `PROMPT_CHARS_MAX` do not count.
+    """
     composed = unicodedata.normalize("NFC", prompt[:PROMPT_CHARS_MAX])
     return len(composed) + (WIDE_WEIGHT - 1) * len(_WIDE.findall(composed))

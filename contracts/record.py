@@ -23,7 +23,7 @@ class Record(Struct, frozen=True, kw_only=True):
 
 
 def is_record(name: str) -> bool:
-    """Return whether a file of the store has the name of a record."""
+    """Return whether a file name in the store of videos is that of a record."""
     folder, _, file = name.rpartition("/")
     return folder in ("", WITHOUT_VIDEO) and file.endswith(SUFFIX) and is_job_id(file.removesuffix(SUFFIX))
 

@@ -27,10 +27,11 @@ async def record_files(videos: Store) -> list[File]:
 
 
 async def find_record(videos: Store, job_id: str) -> Found:
-    """Find the record that counts for a job. Raises `OSError`.
+    """Find the record that counts for a job, and log each that is unreadable. Raises `OSError`.
 
     A job may have two: rank 0 writes the record of a success before the ending, and the job may then have ended as
-    cancelled or failed. So the record of a job without a video wins over the record beside a video.
+    cancelled or failed. So the record of a job without a video wins over the record beside a video. A record that
+    speaks of another job does not count.
     """
     name = video_record_name(job_id)
     readable: list[Record] = []
@@ -49,7 +50,8 @@ async def restore(job_log: JobLog, record: Record) -> bool:
     """Publish the ended job's submission, if it is known, and its ending, unless the log holds an ending.
 
     Return whether the ending was stored. If the log holds an ending, the submission is not published either: it would
-    outlive that ending in the log, and then look like a job that the queue has lost. Raises `Unavailable`.
+    outlive that ending in the log, and then look like a job that the queue has lost. Raises `Unavailable`, or `Refused`
+    as `JobLog.append` does.
     """
     job_id = record.ending.job_id
     if await job_log.stored_ending(job_id) is not None:

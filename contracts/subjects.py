@@ -52,12 +52,12 @@ _KIND: dict[type[Event], str] = {
 
 
 def job(job_id: str, lane: str = LANE) -> str:
-    """Return the subject of a job's message in the queue."""
+    """Return the subject of a job's message in the queue; `lane` is `LANE` or, for a requeued job, `REQUEUED_LANE`."""
     return f"video.jobs.{lane}.{job_id}"
 
 
 def job_in_any_lane(job_id: str) -> str:
-    """Return the pattern of a job's message in the queue."""
+    """Return the pattern of a job's message in the queue, whatever its lane."""
     return f"video.jobs.*.{job_id}"
 
 
@@ -118,7 +118,7 @@ def bucket_stream(bucket: str) -> str:
 
 
 def bucket_key(bucket: str, key: str) -> str:
-    """Return the subject of a key in a bucket."""
+    """Return the subject of a key in a bucket; with the key `>` the pattern of all its keys."""
     return f"$KV.{bucket}.{key}"
 
 

@@ -56,7 +56,7 @@ class Message(Protocol):
 
 
 def _decoder(kind: object) -> Callable[[bytes], Any]:
-    """Return a decoder of a type, which raises `Undecodable`."""
+    """Return a function that decodes JSON bytes to this type, or raises `Undecodable`."""
     decode = msgspec.json.Decoder[Any](kind).decode
 
     def decode_or_say(payload: bytes) -> object:
@@ -90,7 +90,7 @@ _JOB_FIELDS = _encoded_names(Job)
 
 
 def encode_record(record: Record) -> bytes:
-    """Return two lines: the record, and the SHA-256 of that line, so that a damaged file cannot count as true."""
+    """Return a record's file, two lines: the record as JSON, and the SHA-256 of that line, which shows damage."""
     line = _encode_record(record)
     return b"%s\n%s\n" % (line, hashlib.sha256(line).hexdigest().encode())
 
@@ -104,7 +104,7 @@ def decode_record(content: bytes) -> Record:
 
 
 def status_in(message: Message) -> JobStatus:
-    """Return the status in a message of the status bucket. Raises `Undecodable`, also if it is of another job."""
+    """Return the status in a message of the status bucket. Raises `Undecodable`, also if it is not of the key's job."""
     status = decode_status(message.data)
     if status.job_id != message.subject.rpartition(".")[2]:
         raise Undecodable(f"it speaks of job {status.job_id}")
@@ -131,7 +131,8 @@ def unknown_fields(submission: bytes) -> list[str]:
     """Return the names of the fields in an encoded `JobSubmitted`, and in its job, that this version does not know.
 
     The decoder drops them silently. That is right for showing a job; a cluster that ran it would make another video
-    than was asked for. Raises `Undecodable` if the bytes are no JSON object.
+    than was asked for. At most `UNKNOWN_NAMED_MAX` of either, each cut to `NAME_CHARS_MAX` characters. Raises
+    `Undecodable` if the bytes are no JSON object.
     """
     document: dict[str, Any] = _decode_object(submission)
     job = document.get("job")
@@ -158,7 +159,7 @@ def submission_in(message: Message) -> JobSubmitted | SubmissionUnknown:
 
 
 def stand_in(message: Message) -> EndingUnknown | SubmissionUnknown | None:
-    """Return the stand-in for an undecodable message of the log; None if the message is to be set aside."""
+    """Return the stand-in for a message of the log that `event_in` cannot decode; None if it is to be set aside."""
     if subjects.is_ending(message.subject):
         return EndingUnknown(job_id=subjects.job_id_of(message.subject), at=message.at)
     if subjects.is_submission(message.subject):
@@ -169,7 +170,10 @@ def stand_in(message: Message) -> EndingUnknown | SubmissionUnknown | None:
 
 
 def readable_events(messages: Iterable[Message]) -> Iterator[AnyEvent]:
-    """Yield the events among messages of the log. Skip the others: the state service sets them aside and logs them."""
+    """Yield the events among messages of the log, or their stand-ins.
+
+    Skips other undecodable messages without a word: the state service sets them aside and logs them.
+    """
     for message in messages:
         try:
             yield event_in(message)

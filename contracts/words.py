@@ -45,6 +45,7 @@ def may_be(kind: object) -> str:
 
 
 def _words(kind: inspect.Type) -> str:  # noqa: C901, PLR0912  # a table
+    """Return the values of a type in words: those of its form if it carries one; "left out" for an unlisted type."""
     if (found := form_of(kind)) is not None:
         return found.words
     match kind:
@@ -92,5 +93,5 @@ def _between(low: float | None, high: float | None) -> str:
 
 
 def _number(value: float | None) -> str:
-    """Return a bound as people write it: without exponent, and without fraction for a large whole number."""
+    """Return a bound as people write it: a whole number from 1000 on has no fraction and no exponent."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() and value >= 1000 else str(value)

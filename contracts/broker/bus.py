@@ -23,10 +23,14 @@ async def connect(
 ) -> AsyncGenerator[Bus, None]:
     """Yield a bus whose connection lasts as long as the block.
 
-    Waits for the broker as long as it takes, or, with `wait=False`, connects in the background and answers
-    `Unavailable` until then. `url` may name several servers, parted by commas: if the current one is silent the client
-    goes to the next. `creds` is a credentials file or an nkey seed file. `stop` is set if the connection is lost for
-    good, so that the process ends and is started again; once it is set, requests no longer wait for a leader.
+    Waits for the broker as long as it takes, unless `stop` is set, or, with `wait=False`, connects in the background
+    and answers `Unavailable` until then. If no connection can be tried at all, for example because `url` is no address,
+    `stop` is set, and nats-py's error raised with `wait`.
+
+    `url` may name several servers, parted by commas: if the current one is silent the client goes to the next. `name`
+    tells the broker who connects, and begins the names of inboxes. `creds` is the path of a credentials file or an nkey
+    seed file. `stop` is set if the connection is lost for good, so that the process ends and is started again; once it
+    is set, requests no longer wait for a leader.
     """
     client, servers = FailoverClient(), [server.strip() for server in url.split(",")]
     bus = Bus(client, stop)
@@ -38,7 +42,7 @@ async def connect(
         if wait:
             await asyncio.wait([beginning, told_to_stop], return_when=asyncio.FIRST_COMPLETED)
             if beginning.done():
-                beginning.result()  # raises if the broker does not want us
+                beginning.result()  # raises if no connection can be tried
         yield bus
     finally:
         for task in (beginning, told_to_stop, watching):

@@ -44,7 +44,7 @@ class Unreadable(nats.errors.Error):
 
 
 class FailoverClient(Client):
-    """A client that measures how long it has had no answers. `watch`, while it runs, changes the server then."""
+    """A client that measures how long it has had no answers. `watch`, while it runs, then goes to another server."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,11 +54,14 @@ class FailoverClient(Client):
         """By kind of subject: the first two tokens, of which there are a dozen."""
 
     def _read_creds_user_jwt(self, creds: object) -> bytearray:
-        """Return the JWT, from the file as it is now. nats-py's own reader takes a carriage return for a part of it."""
+        """Return the JWT, empty for none, from the file as it is now. Raises `Unreadable`. For nats-py to call.
+
+        nats-py's own reader takes a carriage return for a part of the JWT.
+        """
         return bytearray(_held_by(str(creds)).jwt or b"")
 
     def _read_creds_user_nkey(self, creds: object) -> bytearray:
-        """Return the seed, from the file as it is now."""
+        """Return the seed, from the file as it is now. Raises `Unreadable`. For nats-py to call."""
         return bytearray(_held_by(str(creds)).seed)
 
     async def request(
@@ -69,7 +72,10 @@ class FailoverClient(Client):
         old_style: bool = False,
         headers: dict[str, Any] | None = None,
     ) -> Msg:
-        """Send nats-py's request, and note question and answer. An error of NATS (no responders) is no answer."""
+        """Send a request and return its answer, as nats-py's `Client` does, and note both for `silent_s`.
+
+        Raises nats-py's errors; such an error (no responders, for example) counts as no answer.
+        """
         self._note_question(subject)
         reply = await super().request(subject, payload, timeout, old_style, headers)
         self._note_answer(subject, _refusal(reply))
@@ -86,7 +92,7 @@ class FailoverClient(Client):
             self.acknowledgements(subject).asked()
 
     def _note_answer(self, subject: str, refusal: _Refusal) -> None:
-        """Stop the clocks that this answer speaks for."""
+        """Stop the clocks of the kinds of question that this answer to a question on `subject` shows to be served."""
         if subject.startswith(_DIRECT) or refusal.err_code in _UNDECIDED:
             return
         if subject.startswith(_INFO):
@@ -108,12 +114,15 @@ class FailoverClient(Client):
         self._reads.answered()
 
     def well(self) -> None:
-        """Note an answer of a server that is well: a write that was decided, no stream of that name, no permission."""
+        """Stop the clocks of reads and writes, for an answer that only a server which is well can give.
+
+        Such answers are: a write is stored or refused, no stream has this name, a right is denied.
+        """
         self._reads.answered()
         self._writes.answered()
 
     def acknowledgements(self, subject: str) -> Silence:
-        """Return the failure detector of writes to subjects of this kind: the first two tokens.
+        """Return the failure detector of writes to all subjects with the same first two tokens.
 
         A refusal that only a stream which takes writes can give counts as an acknowledgement.
         """
@@ -126,9 +135,10 @@ class FailoverClient(Client):
         return str(self._server_info.get("version", ""))
 
     def note_error(self, error: Exception) -> bool:
-        """Note an error of the client, and return whether it is to be logged: once an outage and reason.
+        """Note an error of the client, and return whether it is to be logged: whether `Complaints.is_new`.
 
-        A server that refuses the credentials is asked again after growing pauses.
+        While a server refuses the credentials, each error doubles the pause before the next attempt to connect, up to
+        `RECONNECT_WAIT_S_MAX`. A denied right shows that the server is well.
         """
         is_new = self.complaints.is_new(error)
         if self.complaints.refusal is not None:
@@ -139,13 +149,13 @@ class FailoverClient(Client):
         return is_new
 
     def note_connected(self, reconnect_wait_s: float) -> None:
-        """Note the end of an outage."""
+        """Note that the client is connected: attempts to connect are `reconnect_wait_s` apart again."""
         self.complaints.end_outage()
         self.options["reconnect_time_wait"] = reconnect_wait_s
 
     @property
     def silent_s(self) -> float:
-        """Return for how many seconds no question was answered that only a leader can answer; 0 if none is open."""
+        """Return for how many seconds questions that only a leader answers have gone unanswered; 0 if none is open."""
         return max(self._reads.lasts_s, self._writes.lasts_s)
 
     def begin_anew(self) -> None:
@@ -154,7 +164,7 @@ class FailoverClient(Client):
         self._writes.begin_anew()
 
     async def watch(self) -> None:
-        """Go to the next server whenever the current one has been silent for `SILENCE_S_MAX`. Ends by cancellation."""
+        """Go to the next server whenever the current one has been silent for `SILENCE_S_MAX`, until cancelled."""
         while True:
             await asyncio.sleep(CHECK_EVERY_S)
             if self.is_connected and self.silent_s >= SILENCE_S_MAX:
@@ -164,16 +174,16 @@ class FailoverClient(Client):
                 await self.force_reconnect()
 
 
-def _held_by(file: str) -> credentials.Credentials:
+def _held_by(path: str) -> credentials.Credentials:
     """Return the credentials in a file. Raises `Unreadable`."""
     try:
-        return credentials.read(file)
+        return credentials.read(path)
     except credentials.NoCredentials as error:
         raise Unreadable(f"NATS_CREDS: {error}") from error
 
 
 def _refusal(reply: Msg) -> _Refusal:
-    """Return the codes of the JetStream error in an answer."""
+    """Return the codes of the JetStream error in an answer; zeros if it has none, or if they cannot be read."""
     if b'"error":' not in reply.data:
         return _Refusal()
     try:

@@ -23,7 +23,7 @@ class Denial(Struct, frozen=True):
 
 
 def is_denial(error: Exception) -> bool:
-    """Return whether the broker denied one subject and serves all others."""
+    """Return whether an error says that the broker denied a right to one subject; it serves all others then."""
     return "permissions violation" in str(error).lower()
 
 
@@ -37,9 +37,10 @@ class Complaints:
         self._logged_at: dict[str, float] = {}
 
     def is_new(self, error: Exception) -> bool:
-        """Note an error, and return whether its reason has not been logged in this outage.
+        """Note an error in `refusal` or `denied`, and return whether to log it: its reason is new in this outage.
 
-        Denials come while the client is connected, and are new again after `LOG_AGAIN_S`.
+        Denials come while the client is connected, and are new again after `LOG_AGAIN_S`. Any error that is neither of
+        the network nor about credentials or rights is new each time. Only the first `KINDS_MAX` reasons are ever new.
         """
         text = str(error)
         if _CREDENTIALS.search(text):
@@ -51,7 +52,7 @@ class Complaints:
         return self._is_new(f"{self.denied}" if found and not self._own_inbox() else type(error).__name__ + _kind(text))
 
     def end_outage(self) -> None:
-        """Forget what was logged: the client is connected."""
+        """Forget `refusal` and what was logged, but not `denied`: the client is connected."""
         self._logged_at.clear()
         self.refusal = None
 
@@ -60,7 +61,7 @@ class Complaints:
         return self.denied is not None and self.denied.subject.startswith("_INBOX")
 
     def _is_new(self, kind: str) -> bool:
-        """Return whether a kind of error is to be logged now. Of more than `KINDS_MAX` kinds the rest never is."""
+        """Return whether a kind of error is to be logged now, and note that it is logged."""
         now = time.monotonic()
         logged_at = self._logged_at.get(kind)
         if logged_at is not None and (now - logged_at < LOG_AGAIN_S or not kind.startswith("Denial")):

@@ -80,7 +80,8 @@ class Connection:
     async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
         """Connect, however long that takes; from then on nats-py reconnects by itself, without limit.
 
-        nats-py tries its servers in turn, the one that it leaves last, unless it draws them: the draw is made here.
+        The arguments are those of `bus.connect`. Raises nats-py's error if no connection can be tried at all. nats-py
+        tries its servers in turn, the one that it leaves last, unless it draws them: the draw is made here.
         """
         self._servers = ",".join(server.rpartition("@")[2] for server in servers)
         await self._client.connect(
@@ -111,14 +112,14 @@ class Connection:
             self._stop.set()
 
     async def end(self) -> None:
-        """Close the connection. No failure to close takes the place of the error that ends the block."""
+        """Close the connection for good, within `CLOSE_TIMEOUT_S`. Raises nothing: the block's own error stays."""
         self._ending = True
         with suppress(Exception):  # nats-py fails by assertions if it has not got far enough to be closed
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._client.close()
 
     async def _on_error(self, error: Exception) -> None:
-        """Log an error of the client: one line an outage and reason for errors that repeat five times a second."""
+        """Log an error of the client unless it has been logged: in an outage an error may come five times a second."""
         if self._client.note_error(error):
             log.get().error("broker_error", error=repr(error), servers=self._servers)
 
@@ -127,7 +128,7 @@ class Connection:
             log.get().warning("broker_disconnected")
 
     async def _on_reconnected(self) -> None:
-        """Wake every pull, since its request died with the old connection."""
+        """Note the end of an outage, and wake every pull, since its request died with the old connection."""
         self._client.note_connected(RECONNECT_WAIT_S)
         self._client.begin_anew()
         log.get().info("broker_reconnected")
@@ -135,6 +136,7 @@ class Connection:
         self._renewed = asyncio.Event()
 
     async def _on_closed(self) -> None:
+        """Set `lost` and `stop` if nats-py has closed the connection by itself."""
         if not self._ending:
             self.lost = True
             self._stop.set()
@@ -155,8 +157,8 @@ class Connection:
     async def _ask(self, request: Callable[[], Awaitable[T]], *, within_s: float = REQUEST_WITHIN_S) -> T:
         """Return the answer to a request; a refusal of the broker stays nats-py's `APIError`.
 
-        Without an answer, or without a leader to give one, asks again until `within_s` have passed or the process is
-        told to stop, and raises `Unavailable`.
+        Without an answer within `REQUEST_TIMEOUT_S`, or without a leader to give one, calls `request` again: the broker
+        may get it twice. Raises `Unavailable` once `within_s` have passed or the process is told to stop.
         """
         deadline = _now() + within_s
         while True:

@@ -34,11 +34,12 @@ class Stored(Struct, frozen=True):
 
 
 async def batch(client: Client, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
-    """Return the messages of one batch, and how many messages match after it.
+    """Return the messages of one batch, none if none matches, and how many messages match after it.
 
     `request` is JetStream's own, such as `{"batch": 256, "seq": 1, "next_by_subj": "video.events.>"}`. Raises
     `TimeoutError` if the first message does not come within `FIRST_ANSWER_WITHIN_S`, `ServiceUnavailableError` if no
-    replica is there, and `APIError` if the request is refused. The caller limits the wait for the rest.
+    replica or no such stream is there, and `APIError` if the request is refused. Waits for the rest without limit: the
+    caller sets one.
     """
     inbox: asyncio.Queue[Msg] = asyncio.Queue()
     reply = client.new_inbox()

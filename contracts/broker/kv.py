@@ -23,7 +23,7 @@ class Buckets(Publishing, Streams):
     """The part of the bus that reads and writes key-value buckets. Every method may raise `Unavailable`."""
 
     async def get(self, bucket: str, key: str) -> Stored | None:
-        """Return the last value of a key with its revision (`sequence`); None for no key, or a deleted one.
+        """Return the last value of a key with its revision (`sequence`); None for no key, bucket, or a deleted key.
 
         With replicas the value may be stale; a `put` over it then fails.
         """
@@ -31,7 +31,10 @@ class Buckets(Publishing, Streams):
         return found if found is not None and found.data else None  # a deleted key leaves an empty message
 
     async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
-        """Write if the key is still at `revision` (0 for no key, or a deleted one). Raises `WrongSequence`."""
+        """Write if the key is still at `revision` (0 for no key, or a deleted one), else raise `WrongSequence`.
+
+        The value expires after `ttl_s`, or as the bucket has it. Raises another `Refused` if it is, say, too large.
+        """
         subject = bucket_key(bucket, key)
         write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_WITHIN_S)
         try:
@@ -43,11 +46,14 @@ class Buckets(Publishing, Streams):
             await write(expect=Expect(there.sequence))
 
     async def put_last(self, bucket: str, key: str, value: bytes) -> None:
-        """Write over any value of the key; an empty value removes the key."""
+        """Write over any value of the key; an empty value removes the key. Raises `Refused`, such as `TooLarge`."""
         await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_WITHIN_S)
 
     async def values(self, bucket: str) -> list[bytes]:
-        """Return the last value of every key that has one; with replicas the values may be stale."""
+        """Return the last value of every key that has one; with replicas the values may be stale.
+
+        JetStream answers for at most 1024 keys: with more, this raises `Unavailable`.
+        """
         request = {"multi_last": [bucket_key(bucket, ">")]}
         messages, _ = await self._direct_batch(bucket_stream(bucket), request)
         return [message.data for message in messages if message.data]
@@ -74,7 +80,7 @@ class Buckets(Publishing, Streams):
 
 
 def _counted(stored: Stored | None) -> int:
-    """Return the number in a counter's message, 0 for none.
+    """Return the number in a counter's message; 0 for no message, and, with an error logged, for one without a number.
 
     Anybody may have written anything to the key, thousands of digits too.
     """

@@ -49,6 +49,9 @@ class Publishing(Connection):
     ) -> Published:
         """Publish with retries, and return where the message is stored.
 
+        Within the stream's duplicate window a message of one `message_id` is stored once; without an id, retries may
+        store it twice. The message expires after `ttl_s`, or as the stream has it.
+
         With an expectation, an answer `duplicate` is no success: three brokers give it to the loser of a race whose
         message id equals the winner's. It raises `WrongSequence` as a refused expectation does, and both may speak of
         this call's own earlier try: read back the stored message (`contracts.job_log` does).
@@ -73,7 +76,10 @@ class Publishing(Connection):
             await asyncio.sleep(RETRY_PAUSE_S)
 
     async def _publish_once(self, subject: str, payload: bytes, headers: dict[str, str], within_s: float) -> PubAck:
-        """Publish without retries. Raises the `Refused` that an answer means, or an error after which to try again."""
+        """Publish without retries. Raises the `Refused` that an answer means, or an error after which to try again.
+
+        Those errors are nats-py's, `OSError`, and `Unavailable` before the first connection.
+        """
         self._check_begun()
         try:
             return await self._js.publish(subject, payload, timeout=within_s, headers=headers)
@@ -85,7 +91,7 @@ class Publishing(Connection):
             raise TooLarge(str(error)) from error
 
     async def delete(self, stream: str, sequence: int) -> None:
-        """Delete a message; a message that is gone already is no error."""
+        """Delete a message for good; a message that is gone already is no error. Raises `Unavailable`."""
         with suppress(nats.js.errors.NotFoundError):
             try:
                 await self._ask(lambda: self._js.delete_msg(stream, sequence))
@@ -94,14 +100,17 @@ class Publishing(Connection):
                     raise
 
     def acknowledgements(self, subject: str) -> Silence:
-        """Return for how long writes to subjects of this kind (the first two tokens) were not acknowledged.
+        """Return the failure detector of writes to all subjects with the same first two tokens.
 
         A refusal that only a stream which takes writes can give, such as that it is full, counts as an acknowledgement.
         """
         return self._client.acknowledgements(subject)
 
     async def have_refused(self, subject: str) -> None:
-        """Try a write that the leader of the subject's stream refuses; `acknowledgements` show whether it did."""
+        """Try a write that the leader of the subject's stream refuses; `acknowledgements` show whether it did.
+
+        Stores nothing, and raises nothing if there is no answer.
+        """
         with suppress(nats.errors.Error, TimeoutError, OSError):
             await self._client.request(subject, timeout=REQUEST_TIMEOUT_S, headers={"Nats-Expected-Stream": NO_STREAM})
 

@@ -38,13 +38,13 @@ class Delivery:
         self.at = message.metadata.timestamp.timestamp()  # when it was stored
 
     async def extend_ack_wait(self) -> None:
-        """Tell the broker that the work goes on: the time to acknowledge starts again."""
+        """Tell the broker that the work goes on, so that `ack_wait` starts again. Not confirmed; never raises."""
         await _quietly(self._message.in_progress())
 
     async def acknowledge(self) -> None:
         """Tell the broker that the work is done, and wait until it has stored that.
 
-        Raises `Unavailable` if it does not confirm; the message then comes again.
+        Raises `Unavailable` if it does not confirm within `REQUEST_WITHIN_S`; the message may then come again.
         """
         deadline = _now() + REQUEST_WITHIN_S
         while _now() < deadline:
@@ -57,7 +57,7 @@ class Delivery:
     async def hand_back(self, *, after_s: float = 0.0) -> None:
         """Give the message back undone, to the next process that pulls, at once or after a pause.
 
-        The request is on its way when this returns: the process may end.
+        The request is on its way when this returns: the process may end. Not confirmed; never raises.
         """
         await _quietly(self._message.nak(delay=after_s or None))
         with suppress(nats.errors.Error, TimeoutError, OSError):
@@ -75,8 +75,9 @@ class Pulls(Connection):
     async def pull(self, stream: str, durable: str, *, stop: asyncio.Event) -> Delivery | None:
         """Return the next message of a durable consumer, not acknowledged yet.
 
-        None if the pull ran out, the connection was renewed or `stop` is set: look around, and pull again. Each pull
-        has an inbox of its own, so that no message can fall to a pull that nobody waits for.
+        None if none came within `PULL_EXPIRES_S`, the broker refused or fell silent, the connection was renewed or
+        `stop` is set: look around, and pull again. Without a broker it logs, pauses and returns None too. Each pull has
+        an inbox of its own, so that no message can fall to a pull that nobody waits for.
         """
         inbox: asyncio.Queue[Msg] = asyncio.Queue()
         reply = self._client.new_inbox()
@@ -101,7 +102,8 @@ class Pulls(Connection):
     async def _first(self, inbox: asyncio.Queue[Msg], ends: list[asyncio.Event], durable: str) -> Msg | None:
         """Return the first message of the consumer in a pull's inbox.
 
-        None at an end, after a refusal, when the pull has run out, or without the broker's heartbeat.
+        None once one of `ends` is set, after a refusal, when the pull has run out, or without the broker's heartbeat.
+        After a refusal it pauses first, unless `ends[0]` is set.
         """
         waits = [asyncio.ensure_future(end.wait()) for end in ends]
         try:
@@ -135,7 +137,10 @@ class Pulls(Connection):
                 wait.cancel()
 
     async def _pause_after_refusal(self, durable: str, message: Msg, stop: asyncio.Event) -> None:
-        """Log the first refusal of an outage, and wait, longer each time: the consumer may be away for long."""
+        """Log the first refusal of an outage, and wait, longer each time, or until `stop`: it may be a long one.
+
+        The pauses double from `RETRY_PAUSE_S` to `PULL_PAUSE_S_MAX`.
+        """
         pause_s = self._pauses.get(durable, RETRY_PAUSE_S)
         if durable not in self._pauses:
             log.get().warning("pull_refused", durable=durable, reason=message.headers)
@@ -144,7 +149,11 @@ class Pulls(Connection):
             await asyncio.wait_for(stop.wait(), pause_s)
 
     async def listen(self, subject: str, call: Callable[[str, bytes], Awaitable[None]]) -> None:
-        """Call with subject and payload for every message from now on; messages during an outage are missed."""
+        """Have `call` called with subject and payload of every message from now until the connection ends.
+
+        Returns once the server knows of it. Messages during an outage are missed. Raises nats-py's errors if the client
+        is not connected.
+        """
 
         async def on_message(message: Msg) -> None:
             await call(message.subject, message.data)

@@ -31,7 +31,7 @@ CLOCK_AGE_S_MAX = 60.0
 
 
 class Streams(Connection):
-    """The reading part of the bus."""
+    """The reading part of the bus. Every method raises `Unavailable` if the broker does not answer in time."""
 
     def __init__(self, client: FailoverClient, stop: asyncio.Event | None) -> None:
         super().__init__(client, stop)
@@ -46,7 +46,7 @@ class Streams(Connection):
     async def last(
         self, stream: str, subject: str, *, leader: bool = True, within_s: float = REQUEST_WITHIN_S
     ) -> Stored | None:
-        """Return the last message on a subject or pattern; None if there is none. Raises `Unavailable`.
+        """Return the last message on a subject or pattern; None if there is none, or no such stream.
 
         `leader=False` may be stale with replicas, and is cheaper; the leader is asked if no replica answers at once.
         """
@@ -56,6 +56,7 @@ class Streams(Connection):
         return await self._last(stream, subject, direct=False, within_s=within_s)
 
     async def _last(self, stream: str, subject: str, *, direct: bool, within_s: float) -> Stored | None:
+        """Return the last message on a subject, from any replica if `direct`, else from the leader; None for none."""
         try:
             message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=direct), within_s=within_s)
         except nats.js.errors.NotFoundError:
@@ -72,7 +73,10 @@ class Streams(Connection):
     async def read(
         self, stream: str, pattern: str, *, after: int = 0, within_s: float = REQUEST_WITHIN_S
     ) -> list[Stored]:
-        """Return the messages on a pattern in a stream, in order, by batches of direct gets, each within the limit."""
+        """Return the messages on a pattern in a stream that come after a sequence, in order, from any replica.
+
+        With replicas the last ones may be missing. Reads batches of direct gets: `within_s` is the limit for each.
+        """
         found: list[Stored] = []
         pending = 1
         while pending > 0:
@@ -83,7 +87,10 @@ class Streams(Connection):
         return found
 
     async def subjects(self, stream: str, pattern: str) -> list[str]:
-        """Return the subjects of a stream that match and have a message: asked of the leader, up to 100,000 of them."""
+        """Return the subjects of a stream that match and have a message: asked of the leader, up to 100,000 of them.
+
+        Raises as `stream` does.
+        """
         info = await self._ask(lambda: self._js.stream_info(stream, subjects_filter=pattern))
         return list(info.state.subjects or ())
 
@@ -97,8 +104,7 @@ class Streams(Connection):
         """Return the time by the broker's clock, in Unix seconds, which is the clock of every `Stored.at`.
 
         Compare stamps of the broker with this time and never with `time.time()`: a host's own clock may be a day off.
-        The broker is asked once in `CLOCK_AGE_S_MAX`; the monotonic clock carries the answer on in between. Raises
-        `Unavailable`.
+        The broker is asked once in `CLOCK_AGE_S_MAX`; the monotonic clock carries the answer on in between.
         """
         asked_at, there = self._clock or (-math.inf, 0.0)
         if time.monotonic() - asked_at > CLOCK_AGE_S_MAX:
@@ -111,12 +117,12 @@ class Streams(Connection):
     async def stream(self, name: str, *, within_s: float = REQUEST_WITHIN_S) -> StreamInfo:
         """Return the configuration and state of a stream, also from a broker without a leader.
 
-        Raises `nats.js.errors.NotFoundError` or `Unavailable`.
+        Raises `nats.js.errors.NotFoundError` if there is none.
         """
         return await self._ask(lambda: self._js.stream_info(name), within_s=within_s)
 
     async def wait_for_streams(self, *names: str, stop: asyncio.Event) -> None:
-        """Return once provisioning has made them all, or at `stop`."""
+        """Wait until provisioning has made all these streams, or `stop` is set; through an outage too. Logs once."""
         logged = False
         while not stop.is_set():
             try:
@@ -131,13 +137,16 @@ class Streams(Connection):
                 return
 
     async def consumer(self, stream: str, durable: str) -> ConsumerInfo:
-        """Return the configuration and state of a durable consumer, from the leader. Raises as `stream` does."""
+        """Return the configuration and state of a durable consumer, from the leader.
+
+        Raises `nats.js.errors.NotFoundError` if there is none.
+        """
         return await self._ask(lambda: self._js.consumer_info(stream, durable))
 
     async def _direct_batch(
         self, stream: str, request: Mapping[str, object], *, within_s: float = REQUEST_WITHIN_S
     ) -> tuple[list[Stored], int]:
-        """Return the messages of one batch of direct gets, and how many match after them. Raises `Unavailable`."""
+        """Return what `direct_get.batch` does. Raises `Unavailable`, also if the request is refused."""
         try:
             return await self._ask(lambda: direct_get.batch(self._client, stream, request), within_s=within_s)
         except nats.js.errors.APIError as error:
@@ -153,5 +162,6 @@ def _time_in(answer: bytes) -> float:
 
 
 def _stored(message: RawStreamMsg) -> Stored:
+    """Return nats-py's message as `Stored`; its `at` is 0 if the broker gave no time."""
     at = 0.0 if message.time is None else message.time.timestamp()
     return Stored(message.subject or "", message.seq or 0, message.data or b"", at)

@@ -34,7 +34,7 @@ class Credentials(Struct, frozen=True):
 
 
 def fault(path: str) -> str | None:
-    """Return why a file holds no credentials, in words; None if it does."""
+    """Return why a file holds no credentials, in words that show no key; None if it does."""
     try:
         read(path)
     except NoCredentials as error:
@@ -65,7 +65,7 @@ def read(path: str) -> Credentials:
 
 
 def _block(content: bytes, name: bytes) -> bytes:
-    """Return the content of a block, without its first and last lines. Raises `NoCredentials` if there is none."""
+    """Return the joined lines of a block between BEGIN and END. Raises `NoCredentials` if there is no whole one."""
     lines = [line.strip() for line in content.splitlines()]
     begin = next((number for number, line in enumerate(lines) if _is_line(line, b"BEGIN " + name)), None)
     if begin is None:
@@ -84,7 +84,7 @@ def _is_line(line: bytes, text: bytes) -> bool:
 
 
 def _checked_seed(text: bytes) -> bytes:
-    """Return a text that is a user's seed. Raises `NoCredentials` if it is none."""
+    """Return the text unchanged if it is a user's seed with a good checksum. Raises `NoCredentials` if it is none."""
     if not text:
         raise NoCredentials("it has no seed")
     if not _SEED.fullmatch(text):

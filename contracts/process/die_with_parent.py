@@ -15,7 +15,8 @@ PR_SET_PDEATHSIG = 1  # linux/prctl.h
 def die_with_parent() -> None:
     """Have the kernel kill this process when its parent ends: a killed torchrun leaves ranks that hold the cards.
 
-    Linux only; elsewhere it does nothing. Call it from the main thread, early. Raises `OSError` if the kernel refuses.
+    Kills this process at once if the parent ends before that is set. Linux only; elsewhere it does nothing. Call it
+    from the main thread, early. Raises `OSError` if the kernel refuses.
     """
     if sys.platform != "linux":
         return

@@ -39,9 +39,9 @@ class Related(Protocol):
 
 
 def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
-    """Return the settings that the environment gives; an empty variable counts as not set.
+    """Return the settings that the environment gives. An empty variable counts as not set; unknown ones are ignored.
 
-    Raises `BadSetting` (the process ends) if values are missing or wrong, with a sentence for each.
+    Raises `BadSetting` (the process ends) if values are missing, wrong or contradictory, with a sentence for each.
     """
     values: dict[str, object] = {}
     wrong: list[str] = []
@@ -66,14 +66,17 @@ def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
 
 
 def allowed(kind: object) -> str:
-    """Return the values that a setting of this type may have, in the words of the API's own errors."""
+    """Return in words, those of the API's own errors, the values that a setting of this type may have."""
     if isinstance(inspect.type_info(kind), inspect.BoolType):
         return TRUE_OR_FALSE
     return may_be(kind).removesuffix(" or null")  # no variable can be null
 
 
 def shown(text: str) -> str:
-    """Return a value as an error shows it: short, on one line, without the user and password of a URL."""
+    """Return a value as an error shows it: on one line, quoted if it has blanks, cut after `SHOWN_CHARS_MAX`.
+
+    The user and password of a URL are left out.
+    """
     text = _USER.sub("…@", text)
     text = text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "…"
     return log.escaped(text if _PLAIN.fullmatch(text) else json.dumps(text, ensure_ascii=False))
@@ -88,17 +91,17 @@ class _Wrong(Exception):
 
 
 def _convert(text: str, kind: object) -> object:
-    """Return the value of a variable as its type has it; a list is parted by commas. Raises `_Wrong`."""
+    """Return the value of a variable as its type has it, a tuple for a list parted by commas. Raises `_Wrong`."""
     info = inspect.type_info(kind)
     if not isinstance(info, inspect.VarTupleType | inspect.ListType):
-        return _one(text, kind, form_of(info))
+        return _converted(text, kind, form_of(info))
     parts = [part for part in (part.strip() for part in text.split(",")) if part]
     if not parts:
         raise _Wrong(text)
     converted: list[object] = []
     for part in parts:
         try:
-            converted += _one([part], kind, None)
+            converted += _converted([part], kind, None)
         except _Wrong as error:
             raise _Wrong(part) from error
         if (form := form_of(info.item_type)) is not None and not form.holds(converted[-1]):
@@ -106,8 +109,8 @@ def _convert(text: str, kind: object) -> object:
     return tuple(converted)
 
 
-def _one(value: str | list[str], kind: object, form: Form | None) -> Any:
-    """Return a single value converted to its type. Raises `_Wrong`, also if it breaks the form."""
+def _converted(value: str | list[str], kind: object, form: Form | None) -> Any:
+    """Return a value converted to its type, from text as far as needed. Raises `_Wrong`, also if it breaks the form."""
     try:
         converted: Any = msgspec.convert(value, kind, strict=False, dec_hook=_made_of)  # pyright: ignore[reportArgumentType, reportCallIssue]
     except (msgspec.ValidationError, ValueError) as error:
@@ -121,5 +124,5 @@ def _one(value: str | list[str], kind: object, form: Form | None) -> Any:
 
 
 def _made_of(kind: type[Any], value: object) -> Any:
-    """Return a value of a type that msgspec does not know, such as a path."""
+    """Return a value made by a type that msgspec does not know, such as `Path`: its `dec_hook`."""
     return kind(value)

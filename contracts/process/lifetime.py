@@ -19,7 +19,7 @@ SAY_WITHIN_S = 0.5
 def stop_on_signals(*, end_within_s: float | None = None) -> asyncio.Event:
     """Return an Event that SIGTERM, SIGINT or SIGHUP to this process sets; for the running loop of the main thread.
 
-    The process is gone `end_within_s` after the first signal, whatever hangs.
+    With `end_within_s` the process is gone that long after the first signal, whatever hangs, then with exit code 1.
     """
     stop = asyncio.Event()
 
@@ -34,10 +34,11 @@ def stop_on_signals(*, end_within_s: float | None = None) -> asyncio.Event:
 
 
 def end_within(seconds: float, *, code: int) -> None:
-    """End the process with this exit code unless it has ended by itself within this time.
+    """Return at once, and end the process with this exit code unless it has ended by itself within this time.
 
-    Python waits at its end for every thread, and a thread cannot be cancelled: a thread that reads from a network mount
-    which has gone away would hold the process for ever.
+    That end flushes and awaits nothing, and cannot be called off. Python itself waits at its end for every thread, and
+    a thread cannot be cancelled: one that reads from a network mount which has gone away would hold the process for
+    ever.
     """
 
     def say() -> None:
@@ -55,7 +56,10 @@ def end_within(seconds: float, *, code: int) -> None:
 
 
 def leave_signals_to_others() -> None:
-    """Ignore the signals, in a process that another one tells to stop: a signal to the group must not end it first."""
+    """Ignore `SIGNALS` in this process from now on, which another process tells to stop.
+
+    A signal to the process group must not end it first. Call it from the main thread.
+    """
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
@@ -68,7 +72,7 @@ async def wait(event: asyncio.Event, *, within_s: float) -> bool:
 
 
 async def first_of(*events: asyncio.Event) -> asyncio.Event:
-    """Wait until one of these events is set, and return that event."""
+    """Wait without limit until one of these events is set, and return it; if several are set, any of them."""
     waits = {asyncio.ensure_future(event.wait()): event for event in events}
     try:
         done, _ = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

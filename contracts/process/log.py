@@ -21,13 +21,17 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 )
 
 # Characters that end a line for some reader (C0, C1 with U+0085, U+2028, U+2029), turn the direction of writing, cannot
-# be seen, or are half a character. All others stay as they are, readable in every language.
+# be seen, or are lone surrogates. All others stay as they are, readable in every language.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _UNSAFE_IN_TRACEBACK = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
 
 
 def configure(service: str, **bound: object) -> None:
-    """Set up logging for this process, the standard library's included; every line carries `service` and `bound`."""
+    """Set up logging for this process; every line carries `service` and `bound`.
+
+    Takes the place of the standard library's handlers, too: warnings and worse of other packages, and Python's own
+    warnings, become lines alike. Call it once.
+    """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
@@ -72,7 +76,10 @@ def get() -> FilteringBoundLogger:
 
 @contextmanager
 def silence() -> Generator[None, None, None]:
-    """Write no log line below `critical` inside the block, for a program that tells a person the same in a sentence."""
+    """Write no line of `get` below `critical` inside the block, in any thread.
+
+    For a program that tells a person the same in a sentence.
+    """
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     try:
@@ -82,7 +89,7 @@ def silence() -> Generator[None, None, None]:
 
 
 def bound(**facts: object) -> AbstractContextManager[None]:
-    """Have every line of this thread or task carry these facts inside the block."""
+    """Have every line of this thread or task carry these facts inside the block, also in tasks that begin there."""
     return structlog.contextvars.bound_contextvars(**facts)
 
 
@@ -102,7 +109,7 @@ def http_request_id() -> str:
 
 
 def escaped(text: str, unsafe: re.Pattern[str] = _UNSAFE) -> str:
-    """Return the text with every character in it that could break or disguise a line written as `\\uXXXX`."""
+    """Return the text with every character of `unsafe`, which could break or disguise a line, written as `\\uXXXX`."""
     return unsafe.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
@@ -124,7 +131,10 @@ def _escaped_traceback(out: TextIO, error: ExcInfo) -> None:
 
 
 def without_query(url: str) -> str:
-    """Return an image URL as a log may show it: without query, credentials or the body of a `data:` URL."""
+    """Return an image URL as a log may show it: without query, credentials or the body of a `data:` URL.
+
+    A URL that cannot be parsed is `unreadable`.
+    """
     try:
         parts = urlsplit(url)
         return f"{parts.scheme}://{parts.hostname or ''}{parts.path}" if parts.netloc else f"{parts.scheme[:8]}:…"

@@ -30,7 +30,7 @@ LONG_CHARS_MIN = 8
 
 
 def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables that are one or two letters off a setting, each with the setting that is meant."""
+    """Return the variables with a value that are one or two letters off a setting, each with the setting meant."""
     return {
         name: meant
         for name, value in environ.items()
@@ -39,13 +39,13 @@ def misspelt(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def warn(environ: Mapping[str, str] = os.environ) -> None:
-    """Log a line for each misspelt variable."""
+    """Log a warning for each misspelt variable."""
     for name, meant in misspelt(environ).items():
         log.get().warning("setting_not_known", variable=name, hint=f"{name} is no setting; is {meant} meant?")
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:
-    """Return the nearest of these names that is one or two letters off; None if none is."""
+    """Return the nearest of these names that is at most two letters off, one if it is short; None if none is."""
     found = [(distance, known) for known in names if (distance := _distance(name, known)) <= _tolerated(known)]
     return min(found)[1] if found else None
 
@@ -56,9 +56,9 @@ def _tolerated(known: str) -> int:
 
 
 def _distance(one: str, other: str) -> int:
-    """Return how many letters were left out, added, changed or swapped with the next one (edit distance).
+    """Return how many letters were left out, added or changed (edit distance); 1 for two neighbours swapped.
 
-    At least 3 for names whose lengths differ by that much.
+    Always 3 for names whose lengths differ by that much or more.
     """
     if abs(len(one) - len(other)) > 2:
         return 3

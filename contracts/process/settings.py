@@ -38,7 +38,7 @@ def is_host(text: str) -> bool:
 
 
 def is_address(text: str) -> bool:
-    """Return whether a text is `host:port`; an IPv6 address stands in brackets."""
+    """Return whether a text is `host:port`, with a host as `is_host` has it; an IPv6 address stands in brackets."""
     host, colon, port = text.rpartition(":")
     bracketed = host.startswith("[") and host.endswith("]") and ":" in host
     if not colon or not is_port(port) or (":" in host and not bracketed):
@@ -47,7 +47,7 @@ def is_address(text: str) -> bool:
 
 
 def is_port(text: str) -> bool:
-    """Return whether a text is the number of a port that can be listened on."""
+    """Return whether a text is the number of a port, from 1 to 65535."""
     return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= PORT_MAX
 
 
@@ -80,13 +80,13 @@ def _has_host(url: str, schemes: tuple[str, ...]) -> bool:
 
 
 def _are_brokers(text: str) -> bool:
-    """Return whether a text is a list of brokers' addresses, parted by commas."""
+    """Return whether a text is a list of brokers' addresses, parted by commas; one without a scheme is of nats://."""
     urls = [url.strip() for url in text.split(",")]
     return all(_has_host(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls)
 
 
 def _is_store(text: str) -> bool:
-    """Return whether a text is a path, or the `s3://` URL of a bucket."""
+    """Return whether a text may be a path, which is not looked for, or the `s3://` URL of a bucket."""
     return _BUCKET.fullmatch(text) is not None if "://" in text else not text.startswith("s3:")
 
 

@@ -24,7 +24,10 @@ LIVED_S_MIN = 1.2
 
 @contextmanager
 def refusing(service: str) -> Generator[None, None, None]:
-    """End the process with `EX_CONFIG` and the sentence of a `BadSetting` that the block raises."""
+    """End the process with `EX_CONFIG` if the block raises `BadSetting`, with its sentence on standard error.
+
+    With a supervisor (`REFUSALS` is set) the sentence is left for it too, and the process lives `LIVED_S_MIN` at least.
+    """
     began = time.monotonic()
     try:
         yield
@@ -38,7 +41,10 @@ def refusing(service: str) -> Generator[None, None, None]:
 
 
 def leave(service: str, sentence: str) -> None:
-    """Leave the sentence in the folder for the supervisor. Of several ranks the last one's sentence stays."""
+    """Write the sentence to the file `service` in the folder that `REFUSALS` names, for the supervisor.
+
+    Does nothing if the variable is not set, or the folder cannot be written to. Of several ranks the last one's stays.
+    """
     folder = os.environ.get(REFUSALS)
     if not folder:
         return
@@ -49,7 +55,10 @@ def leave(service: str, sentence: str) -> None:
 
 
 def left(folder: Path) -> dict[str, str]:
-    """Return the sentences that processes have left in a folder, by service."""
+    """Return the sentences that processes have left in a folder, by service; empty for a folder that cannot be read.
+
+    Each is cut after `SENTENCE_BYTES_MAX`.
+    """
     found: dict[str, str] = {}
     with suppress(OSError):
         for file in sorted(folder.iterdir()):

@@ -17,14 +17,17 @@ from uuid import uuid4
 from contracts.process import log
 from contracts.stores import posix, trouble
 from contracts.stores.last_check import LastCheck
-from contracts.stores.store import CHUNK_BYTES, PROBE_PREFIX, File, checked, is_name
+from contracts.stores.store import CHUNK_BYTES, PROBE_PREFIX, File, Store, checked, is_name
 from contracts.stores.trouble import Trouble
 
 _TEMPORARY = ".tmp"
 
 
-class Folder:
-    """A `Store` in a folder, which is made with its first file. `setting` and `folders` as in `open_store`."""
+class Folder(Store):
+    """A `Store` in a folder, which is made with its first file; `Store` says what the methods do.
+
+    `setting` and `folders` as in `open_store`.
+    """
 
     def __init__(self, root: Path, *, setting: str = "", folders: tuple[str, ...] = ("",)) -> None:
         self.root = root
@@ -42,6 +45,7 @@ class Folder:
 
     @contextmanager
     def draft(self, name: str) -> Generator[Path, None, None]:
+        """Do as `Store.draft` says, in a folder `.tmp` of the store, which is made if need be."""
         self._temporary.mkdir(parents=True, exist_ok=True)
         path = self._temporary / f"{Path(name).stem}.{uuid4().hex}{Path(name).suffix}"
         try:
@@ -53,9 +57,12 @@ class Folder:
         return await asyncio.to_thread(self._publish, draft, name)
 
     def _publish(self, draft: Path, name: str) -> bool:
+        """Do what `publish` does, blocking."""
         return posix.link(draft, self.path(name))
 
     async def write(self, name: str, data: bytes | mmap) -> bool:
+        """Do as `Store.write` says. To count as young, a file that is there already is touched."""
+
         def write() -> bool:
             with self.draft(name) as draft:
                 draft.write_bytes(data)
@@ -68,6 +75,8 @@ class Folder:
         return await asyncio.to_thread(write)
 
     async def read(self, name: str) -> bytes | None:
+        """Do as `Store.read` says."""
+
         def read() -> bytes | None:
             try:
                 return self.path(name).read_bytes()
@@ -86,6 +95,7 @@ class Folder:
         return _file(name, facts)
 
     async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
+        """Do as `Store.stream` says. A file that is deleted meanwhile is yielded to its end."""
         file = await asyncio.to_thread(posix.open_regular, self.path(name))
         with file:
             await asyncio.to_thread(file.seek, part.start)
@@ -106,6 +116,7 @@ class Folder:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
 
     async def trouble(self, room_bytes: int = 0) -> Trouble | None:
+        """Do as `Store.trouble` says; the free space of the disk is asked for each time."""
         found = await self._last_check.found(self._check)
         if found is not None or not room_bytes:
             return found
@@ -118,6 +129,7 @@ class Folder:
         return trouble.too_small(self._setting, str(self.root), free_bytes, room_bytes)
 
     async def _check(self) -> Trouble | None:
+        """Return the trouble of publishing a probe now; None if it could be published."""
         try:
             await asyncio.to_thread(self._probe)
         except OSError as error:
@@ -125,7 +137,7 @@ class Folder:
         return None
 
     def _probe(self) -> None:
-        """Publish a probe in every folder, as a file is published, and remove it. Raises `OSError`."""
+        """Publish a probe in every folder, as a file is published, and remove it, blocking. Raises `OSError`."""
         with self.draft("probe.bin") as draft:
             draft.write_bytes(b"1")
             for folder in self._folders:
@@ -138,6 +150,8 @@ class Folder:
     # -- for the sweeper -------------------------------------------------------------------------------------------
 
     async def now(self) -> float:
+        """Do as `Store.now` says, by the time that the file system gives a folder that is touched."""
+
         def touch() -> float:
             # A folder can be touched on a full disk too. Without times given, a file server sets its own clock's.
             self._temporary.mkdir(parents=True, exist_ok=True)
@@ -147,6 +161,8 @@ class Folder:
         return await asyncio.to_thread(touch)
 
     async def files(self, inside: str = "") -> list[File]:
+        """Do as `Store.files` says; symbolic links count as no files."""
+
         def look() -> list[File]:
             found = [
                 _file(f"{inside}/{path.name}" if inside else path.name, facts)
@@ -160,6 +176,8 @@ class Folder:
         return await asyncio.to_thread(posix.delete_if_old, self.path(name), before)
 
     async def delete_old_drafts(self, *, before: float) -> int:
+        """Do as `Store.delete_old_drafts` says, in `.tmp` and in every folder that is probed."""
+
         def sweep() -> int:
             drafts = [path for path, _ in posix.regular_files(self._temporary)]
             for folder in self._folders:

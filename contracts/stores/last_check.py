@@ -27,7 +27,10 @@ class LastCheck:
         self._found: Trouble | None = None
 
     async def found(self, check: Callable[[], Awaitable[Trouble | None]]) -> Trouble | None:
-        """Return the result of the last check, or of `check` now if the last one no longer holds; None for none."""
+        """Return the result of the last check, or of `check` now if the last one no longer holds; None for no trouble.
+
+        Logs a trouble that is new, another or over. What `check` raises goes to the caller, and nothing is remembered.
+        """
         asked_at = time.monotonic()
         async with self._lock:
             if asked_at > self._holds_until:

@@ -10,7 +10,8 @@ def open_store(url: str, *, setting: str = "", folders: tuple[str, ...] = ("",))
     """Return the store of a folder's path or of `s3://bucket/prefix`. Raises `ValueError` for any other URL.
 
     `setting` is the variable that names the store, for its errors. `folders` are the folders in the store that will be
-    written to, and are checked; the empty name is the store itself.
+    written to, and are checked by `trouble`; the empty name is the store itself. Nothing is read or made yet. Raises
+    `ModuleNotFoundError` for a bucket if the extra `s3` is not installed.
     """
     if url.startswith("s3://"):
         from contracts.stores.s3 import Bucket  # noqa: PLC0415  # obstore is an extra, installed for S3 alone

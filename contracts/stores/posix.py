@@ -1,4 +1,7 @@
-"""File-system calls of `folder`: link durably, open without following links, list, and delete by age. Blocking."""
+"""File-system calls of `folder`: link durably, open without following links, list, and delete by age. Blocking.
+
+Each raises `OSError` as the file system gives it.
+"""
 
 import os
 from collections.abc import Iterator
@@ -8,12 +11,12 @@ from typing import BinaryIO
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a file for reading, unless its name is a symbolic link."""
+    """Open a file for reading. Raises `FileNotFoundError`, or `OSError` (ELOOP) if its name is a symbolic link."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
 
 
 def regular_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """Yield the regular files of a folder. A folder, or a file, that is gone by then is no error."""
+    """Yield the regular files of a folder itself, no links, in any order. A folder or file that is gone is no error."""
     with suppress(FileNotFoundError):
         for entry in os.scandir(folder):
             with suppress(FileNotFoundError):
@@ -22,7 +25,10 @@ def regular_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
 
 
 def delete_if_old(path: Path, before: float) -> bool:
-    """Delete a file last written at or before a moment, and return whether it was deleted."""
+    """Delete a file last written at or before a moment in Unix seconds, and return whether it was deleted.
+
+    False also if there is no such file.
+    """
     with suppress(FileNotFoundError):
         if path.stat().st_mtime <= before:
             path.unlink()
@@ -31,7 +37,10 @@ def delete_if_old(path: Path, before: float) -> bool:
 
 
 def link(draft: Path, final: Path) -> bool:
-    """Make a draft the file of a name, durably. Return False if the name has a file already: that file stays."""
+    """Make a draft the file of a name, durably. Return False if the name has a file already: that file stays.
+
+    The draft stays too, as a second name of the same file. Makes the folder of the name, but not that folder's parent.
+    """
     final.parent.mkdir(exist_ok=True)
     _fsync(draft)
     try:
@@ -43,6 +52,7 @@ def link(draft: Path, final: Path) -> bool:
 
 
 def _fsync(path: Path) -> None:
+    """Have the content of a file, or the names in a folder, written to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,14 +1,13 @@
 """A store in an S3-compatible bucket. `open.open_store` makes it for a setting that is an `s3://` URL.
 
 An object appears whole or not at all by itself; a put that only creates keeps the first object of a name. Credentials
-and address come from the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_REGION`,
-`AWS_ENDPOINT_URL`, …), which obstore reads when the store is made.
+and address come from the usual variables (`AWS_ACCESS_KEY_ID`, `AWS_ENDPOINT_URL`, …), read when the store is made.
 """
 
 import asyncio
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator, Generator
-from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager, suppress
 from datetime import timedelta
 from mmap import mmap
 from pathlib import Path
@@ -22,7 +21,7 @@ from obstore.store import S3Store
 from contracts.process import log
 from contracts.stores import s3_trouble
 from contracts.stores.last_check import LastCheck
-from contracts.stores.store import CHUNK_BYTES, PROBE_PREFIX, File, checked, is_name
+from contracts.stores.store import CHUNK_BYTES, PROBE_PREFIX, File, Store, checked, is_name
 from contracts.stores.trouble import Trouble
 
 CONNECT_WITHIN = timedelta(seconds=5)
@@ -35,8 +34,8 @@ _LASTING = ("FileNotFoundError", "NotFoundError", "NotSupportedError")
 """Errors that waiting does not cure: there is no such bucket, or its server knows no put that only creates."""
 
 
-class Bucket:
-    """A `Store` of the objects under `s3://bucket/prefix`. Drafts lie in the system's folder for temporary files.
+class Bucket(Store):
+    """A `Store` of the objects under `s3://bucket/prefix`; `Store` says what methods do. Drafts are temporary files.
 
     `setting` and `folders` as in `open_store`. Raises `ValueError` if the variables cannot be right.
     """
@@ -54,9 +53,6 @@ class Bucket:
         except BaseError as error:
             raise ValueError(s3_trouble.reason(error)) from error
 
-    def _as_os_error(self) -> AbstractContextManager[None]:
-        return s3_trouble.as_os_error(self._setting)
-
     @contextmanager
     def draft(self, name: str) -> Generator[Path, None, None]:
         with tempfile.TemporaryDirectory(prefix="wanjet-") as folder:
@@ -66,14 +62,15 @@ class Bucket:
         return await self._create(name, draft)
 
     async def write(self, name: str, data: bytes | mmap) -> bool:
+        """Do as `Store.write` says. To count as young, a file that is there already is written again as it is."""
         created = await self._create(name, data)
         if not created:
             await self._make_young(name)
         return created
 
     async def _create(self, name: str, content: Path | bytes | mmap) -> bool:
-        """Put an object that must not exist; return False if it does."""
-        with self._as_os_error():
+        """Put an object, from a file or from bytes. Return False if there is one of this name: it stays unchanged."""
+        with s3_trouble.as_os_error(self._setting):
             try:
                 await obstore.put_async(self._store, checked(name), content, mode="create", use_multipart=False)
             except AlreadyExistsError:
@@ -81,13 +78,13 @@ class Bucket:
         return True
 
     async def _make_young(self, name: str) -> None:
-        """Put the same bytes again: an object's age cannot be changed alone."""
+        """Put an object's bytes again, if it exists: its age cannot be changed alone."""
         if (data := await self.read(name)) is not None:
-            with self._as_os_error():
+            with s3_trouble.as_os_error(self._setting):
                 await obstore.put_async(self._store, name, data, mode="overwrite", use_multipart=False)
 
     async def read(self, name: str) -> bytes | None:
-        with self._as_os_error(), suppress(FileNotFoundError):
+        with s3_trouble.as_os_error(self._setting), suppress(FileNotFoundError):
             answer = await obstore.get_async(self._store, checked(name))
             return bytes(await answer.bytes_async())
         return None
@@ -99,11 +96,12 @@ class Bucket:
         return False
 
     async def facts(self, name: str) -> File:
-        with self._as_os_error():
+        with s3_trouble.as_os_error(self._setting):
             return _file(name, await obstore.head_async(self._store, checked(name)))
 
     async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
-        with self._as_os_error():
+        """Do as `Store.stream` says, by one request; raises `OSError` for an empty `part`."""
+        with s3_trouble.as_os_error(self._setting):
             # S3 refuses an empty range, and an object of no bytes has no other range.
             answer = await obstore.get_async(self._store, checked(name), options={"range": (part.start, part.stop)})
             async for chunk in answer.stream(min_chunk_size=CHUNK_BYTES):
@@ -111,6 +109,7 @@ class Bucket:
 
     @asynccontextmanager
     async def local(self, name: str) -> AsyncGenerator[Path, None]:
+        """Do as `Store.local` says: copy the file into a draft, and remove that at the end of the block."""
         whole = range((await self.facts(name)).size_bytes)
         with self.draft(name) as copy:
             with copy.open("wb") as file:
@@ -120,7 +119,7 @@ class Bucket:
 
     async def delete(self, name: str) -> None:
         try:
-            with self._as_os_error(), suppress(FileNotFoundError):
+            with s3_trouble.as_os_error(self._setting), suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, checked(name))
         except OSError as error:
             log.get().warning("file_not_deleted", name=name, error=repr(error))
@@ -129,6 +128,7 @@ class Bucket:
         return await self._last_check.found(self._check)
 
     async def _check(self) -> Trouble | None:
+        """Return the trouble of probing every folder now, within `CHECK_WITHIN_S`; None for none."""
         try:
             async with asyncio.timeout(CHECK_WITHIN_S):
                 await asyncio.gather(*(self._probe(folder) for folder in self._folders))
@@ -144,40 +144,40 @@ class Bucket:
     async def _probe(self, folder: str) -> None:
         """Create an object in a folder and remove it. Raises `OSError`."""
         place = _inside(folder, self._probe_name)
-        with self._as_os_error():
+        with s3_trouble.as_os_error(self._setting):
             with suppress(AlreadyExistsError):  # an earlier probe that could not be removed
                 await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
             with suppress(FileNotFoundError):
                 await obstore.delete_async(self._store, place)
 
-    # -- for the sweeper -------------------------------------------------------------------------------------------
-
     async def now(self) -> float:
+        """Do as `Store.now` says, by the time that the bucket gives an object written for this and deleted."""
         place = _inside(self._folders[0], PROBE_PREFIX + uuid4().hex)
-        with self._as_os_error():
+        with s3_trouble.as_os_error(self._setting):
             await obstore.put_async(self._store, place, b"1", mode="create", use_multipart=False)
             written = await obstore.head_async(self._store, place)
             await obstore.delete_async(self._store, place)
         return written["last_modified"].timestamp()
 
     async def files(self, inside: str = "") -> list[File]:
-        with self._as_os_error():
+        with s3_trouble.as_os_error(self._setting):
             found = await obstore.list_with_delimiter_async(self._store, inside or None)
         files = [_file(str(facts["path"]), facts) for facts in found["objects"] if facts["path"] != _OLD_PROBE]
         return sorted((file for file in files if is_name(file.name)), key=lambda file: file.modified_at)
 
     async def delete_old(self, name: str, *, before: float) -> bool:
+        """Do as `Store.delete_old` says, in two requests: a file that becomes young between them is deleted too."""
         with suppress(FileNotFoundError):
             if (await self.facts(name)).modified_at <= before:
-                with self._as_os_error():
+                with s3_trouble.as_os_error(self._setting):
                     await obstore.delete_async(self._store, name)
                 return True
         return False
 
     async def delete_old_drafts(self, *, before: float) -> int:
-        """Delete old probes, of processes that were killed while they checked: drafts do not lie in the bucket."""
+        """Delete old probes, left by processes that were killed as they checked: no drafts lie in the bucket."""
         old: list[str] = []
-        with self._as_os_error():
+        with s3_trouble.as_os_error(self._setting):
             for folder in self._folders:
                 found = await obstore.list_with_delimiter_async(self._store, folder or None)
                 old += [

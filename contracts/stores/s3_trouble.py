@@ -54,7 +54,10 @@ _STATUS = re.compile(r"status code: ([1-5]\d\d)\b", re.ASCII)
 
 @contextmanager
 def as_os_error(setting: str) -> Generator[None, None, None]:
-    """Raise obstore's errors as `OSError` or `FileNotFoundError`, with the name of the store's setting."""
+    """Raise obstore's errors inside the block as `OSError` or `FileNotFoundError`, which is for no such object.
+
+    The text has the name of the store's setting, if not empty, and the `reason`.
+    """
     name = f"{setting}, object store" if setting else "object store"
     try:
         yield
@@ -65,7 +68,7 @@ def as_os_error(setting: str) -> Generator[None, None, None]:
 
 
 def reason(error: BaseException) -> str:
-    """Return why a request failed, as far as obstore's error tells; at least the error's type."""
+    """Return in words why a request failed, as far as obstore's error tells; at least the name of the error's type."""
     text, name = str(error), type(error).__name__
     for sign, words in _SIGNS:
         if re.search(sign, text):
@@ -78,7 +81,10 @@ def reason(error: BaseException) -> str:
 
 
 def silence(within_s: float, environ: Mapping[str, str] = os.environ) -> str:
-    """Return what no answer probably means: without credentials obstore waits for a metadata service."""
+    """Return in words what no answer within so many seconds probably means.
+
+    Without credentials obstore waits for a metadata service.
+    """
     has_any = any(environ.get(variable) for variable in (*KEYS, *OTHER_SOURCES))
     return f"no answer within {within_s:g} s{'' if has_any else f'; {NO_CREDENTIALS}'}"
 
@@ -92,6 +98,7 @@ def check_endpoint(environ: Mapping[str, str] = os.environ) -> None:
 
 
 def _is_address(text: str) -> bool:
+    """Return whether a text is an http or https URL with a host, and no port of 0."""
     try:
         parts = urlsplit(text)
         usable = parts.port != 0

@@ -35,19 +35,22 @@ class File(Struct, frozen=True):
 class Store(Protocol):
     """Files by name. Names look like `inputs/3f….png`, one folder deep at most; other names raise `ValueError`.
 
-    A store that fails raises `OSError`.
+    A store that fails raises `OSError`, except in `delete` and `trouble`.
     """
 
     def draft(self, name: str) -> AbstractContextManager[Path]:
-        """Yield a path of this machine to write to. The draft is removed at the end of the block, published or not."""
+        """Yield the path of a new file on this machine to write to, with the name's ending; no file is there yet.
+
+        The draft is removed at the end of the block, published or not.
+        """
         ...
 
     async def publish(self, draft: Path, name: str) -> bool:
-        """Make a draft the file of a name, durably. Return False if the name has a file already: that file stays."""
+        """Make a draft of this store the file of a name, durably. Return False if the name has a file: it stays."""
         ...
 
     async def write(self, name: str, data: bytes | mmap) -> bool:
-        """Publish bytes. Return False if the name has a file already, which then counts as young again."""
+        """Publish bytes durably. Return False if the name has a file already: it stays, and counts as young again."""
         ...
 
     async def read(self, name: str) -> bytes | None:
@@ -63,15 +66,21 @@ class Store(Protocol):
         ...
 
     def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
-        """Yield a part of the bytes, in pieces of at most `CHUNK_BYTES` or so. Raises `FileNotFoundError`."""
+        """Yield the bytes at the offsets of `part`, in pieces of about `CHUNK_BYTES`. Raises `FileNotFoundError`.
+
+        `part` is consecutive, not empty and within the file: a bucket raises `OSError` for another one.
+        """
         ...
 
     def local(self, name: str) -> AbstractAsyncContextManager[Path]:
-        """Yield the file's path on this machine, for the length of the block. Raises `FileNotFoundError`."""
+        """Yield a path on this machine to read the file from, for the length of the block. Raises `FileNotFoundError`.
+
+        A bucket copies the whole file; a folder yields the file itself, which must not be changed.
+        """
         ...
 
     async def delete(self, name: str) -> None:
-        """Delete a file if it exists. A failure is logged, and the file left to the sweeper."""
+        """Delete a file for good if it exists. A failure is logged, and the file left to the sweeper."""
         ...
 
     async def trouble(self, room_bytes: int = 0) -> Trouble | None:
@@ -87,7 +96,10 @@ class Store(Protocol):
         ...
 
     async def files(self, inside: str = "") -> list[File]:
-        """Return the files in the store itself, or in a folder inside it, oldest first."""
+        """Return the files in the store itself, or in a folder inside it, oldest first; empty without that folder.
+
+        Files whose names are none of a store are left out.
+        """
         ...
 
     async def delete_old(self, name: str, *, before: float) -> bool:
@@ -103,7 +115,10 @@ class Store(Protocol):
 
 
 async def overwrite(store: Store, name: str, data: bytes) -> None:
-    """Publish bytes in place of any file of the name. A crash in between leaves no file. Raises `OSError`."""
+    """Publish bytes in place of any file of the name. A crash in between leaves no file. Raises `OSError`.
+
+    If another process publishes the name in between, its file stays.
+    """
     if not await store.write(name, data):
         await store.delete(name)
         await store.write(name, data)
@@ -115,7 +130,7 @@ def is_name(text: str) -> bool:
 
 
 def checked(name: str) -> str:
-    """Return the text, which is a file name of a store. Raises `ValueError` if it is none."""
+    """Return the text unchanged if it is a file name of a store. Raises `ValueError` if it is none."""
     if not is_name(name):
         raise ValueError(f"not a file name: {name[:80]!r}")
     return name

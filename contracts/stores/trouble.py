@@ -63,12 +63,13 @@ def of_folder(setting: str, path: str, error: OSError) -> Trouble:
 
 
 def too_small(setting: str, path: str, free_bytes: int, room_bytes: int) -> Trouble:
-    """Return the trouble of a folder that takes files and has less room than is wanted."""
+    """Return the trouble of a folder that takes files and has less room than is wanted; not a lasting one."""
     error = f"{free_bytes} bytes are free, {room_bytes} are wanted"
     return Trouble(setting, path, errno.errorcode[errno.ENOSPC], "is full", error)
 
 
 def _what(error: OSError) -> str:
+    """Return what an error says of a store, in words that follow its name."""
     number = error.errno
     if number in _FULL:
         return "is full"
@@ -83,7 +84,7 @@ def _what(error: OSError) -> str:
 
 
 def described(error: BaseException) -> str:
-    """Return an error as a log shows it: unlike the `repr`, the text of an `OSError` names the files."""
+    """Return an error's type and text, for a log: unlike its `repr`, the text of an `OSError` names the files."""
     return f"{type(error).__name__}: {error}"
 
 

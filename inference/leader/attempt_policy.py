@@ -14,13 +14,13 @@ from inference.leader.attempt_history import AttemptHistory
 class JobFacts(Struct, frozen=True, kw_only=True):
     """The facts of a job from which the next move is decided.
 
-    `last_start` is the log's sequence of the last `started`, 0 if the job was never started. `has_input` says whether
-    the input image is in the store, `video_exists` whether the whole video is. `checkpoint_step` counts the steps of
-    the job's checkpoint, 0 without one. `objections` are the reasons why this cluster cannot run the job.
+    `last_start_sequence` is the log's sequence of the last `started`, 0 if the job was never started. `has_input` says
+    whether the input image is in the store, `video_exists` whether the whole video is. `checkpoint_step` counts the
+    steps of the job's checkpoint, 0 without one. `objections` are the reasons why this cluster cannot run the job.
     """
 
     history: AttemptHistory
-    last_start: int
+    last_start_sequence: int
     has_input: bool
     video_exists: bool
     checkpoint_step: int
@@ -50,4 +50,4 @@ def decide(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
             return Fail("; ".join(facts.objections))
     if not facts.has_input:
         return Fail("the input image is gone")
-    return Begin(facts.history.latest + 1, facts.last_start)
+    return Begin(facts.history.latest + 1, facts.last_start_sequence)

@@ -23,7 +23,7 @@ class LastStart(Struct, frozen=True):
 
 async def last_start(job_log: JobLog, job_id: str) -> LastStart:
     """Return the last `started` of the job. Raises `Unavailable`."""
-    stored = await job_log.last_start(job_id)
+    stored = await job_log.stored_start(job_id)
     if stored is None:
         return LastStart()
     events = tuple(logged([stored]))

@@ -95,7 +95,7 @@ class AttemptPlanner:
         snapshot = None if video_exists else await self._checkpoints.latest(job_id, job_fingerprint)
         facts = JobFacts(
             history=history,
-            last_start=last.sequence,
+            last_start_sequence=last.sequence,
             has_input=png is not None,
             video_exists=video_exists,
             checkpoint_step=0 if snapshot is None else snapshot.step,

@@ -19,7 +19,7 @@ from contracts.broker import Bus, StreamFull, SubjectFull, Unavailable
 from contracts.cluster import ClusterStatus
 from contracts.events import JobCancelled, JobSubmitted
 from contracts.fold import fold
-from contracts.job import SEED_MAX, JobRequest, accept, input_name, video_name
+from contracts.job import SEED_MAX, JobRequest, input_name, job_of, video_name
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import video_record_name
@@ -111,7 +111,7 @@ class Jobs:
         deleted again if the job is not accepted, but stays if the outcome is unknown: the job may need it.
         Raises `Busy`, or `OutcomeUnknown` in place of `Unavailable`.
         """
-        job_id, job = identity.job_id, accept(request, seed=secrets.randbelow(SEED_MAX + 1))
+        job_id, job = identity.job_id, job_of(request, seed=secrets.randbelow(SEED_MAX + 1))
         submitted = JobSubmitted(
             job_id=job_id,
             created_at=time.time(),

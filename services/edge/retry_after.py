@@ -73,7 +73,7 @@ class RetryAfter:
         `usual_s` is the time of a whole job, or None: it is returned for a job whose start or status cannot be read,
         and less what is done for one that is below `MEASURED_PROGRESS_MIN`.
         """
-        started = await self._log.last_start(job_id)
+        started = await self._log.stored_start(job_id)
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         if started is None or stored is None:
             return usual_s

@@ -44,7 +44,10 @@ class Settings(Struct, frozen=True):
 
 
 async def serve(settings: Settings) -> bool:
-    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False."""
+    """Serve until a signal comes, and return True, or until the broker is lost for good, and return False.
+
+    Waits as long as it takes for the broker and for its streams. The process is gone `END_WITHIN_S` after a signal.
+    """
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
@@ -68,7 +71,8 @@ async def clean_up(
 ) -> None:
     """Reconcile, delete and restore, at once and then every `cleanup_interval`, until `stop` is set.
 
-    A clean-up that fails is retried after `RETRY_PAUSE_S`, and logged once for each reason.
+    A clean-up that fails for want of the broker or a store is retried after `RETRY_PAUSE_S`, and logged once for each
+    reason.
     """
     told = ""
     while not stop.is_set():

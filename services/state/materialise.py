@@ -28,7 +28,8 @@ async def materialise(
 ) -> None:
     """Fold events into the status bucket until `stop` is set, and have `records` keep a record of each ending.
 
-    A status expires from the bucket `retention_s` after the job's ending.
+    A status expires from the bucket `retention_s` after the job's ending. An event that cannot be folded now, since the
+    broker does not answer, is logged and delivered again.
     """
     while not stop.is_set():
         delivery = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
@@ -43,7 +44,10 @@ async def materialise(
 
 
 async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Delivery, retention_s: float) -> None:
-    """Fold one event into its job's status. Raises `Unavailable`, also if other instances always write first."""
+    """Fold one event into its job's status, and have its record written if it is an ending; set aside a poison message.
+
+    Raises `Unavailable`, also if other instances write first `WRITES_MAX` times.
+    """
     try:
         event: AnyEvent | None = wire.event_in(delivery)
     except wire.Undecodable as error:
@@ -53,34 +57,35 @@ async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Deliv
         return
     for _ in range(WRITES_MAX):
         try:
-            await _write_over(broker, job_log, event, retention_s)
+            await _fold_into_bucket(broker, job_log, event, retention_s)
         except WrongSequence:  # another instance has written: fold over its status
             continue
         except Refused as error:  # too large, for example: the broker would refuse every later try too
             await _set_aside(broker, delivery, error)
         if isinstance(event, Ending):
-            await records.keep(event)
+            await records.write_without_video(event)
         return
     raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
 
 
 async def _set_aside(broker: Bus, delivery: Delivery, error: Exception) -> None:
-    """Log and count a poison message, which no status can show, so that the projection goes on."""
+    """Log and count a poison message, so that the projection goes on without it. Raises `Unavailable`."""
     log.get().error("event_set_aside", subject=delivery.subject[:SUBJECT_CHARS_MAX], error=str(error)[:ERROR_CHARS_MAX])
     await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
 
 
-async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
+async def _fold_into_bucket(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
     """Fold an event over the stored status, and write the result if it differs.
 
-    Raises `WrongSequence` if another instance has written since the status was read, or `Refused`.
+    A job that ended more than `retention_s` ago gets no new status, and an old one expires at once. Raises
+    `WrongSequence` if another instance has written since the status was read, another `Refused`, or `Unavailable`.
     """
     stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
     known = _readable(stored)
     ending = None
     if known is None or known.ended or isinstance(event, Ending | EndingUnknown):
         ending = await job_log.stored_ending(event.job_id)
-    before = known or _forgotten(ending)
+    before = known or _rebuilt_from(ending)
     after = fold(before, event)
     if stored is not None and after == before:
         return
@@ -96,7 +101,7 @@ async def _write_over(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s
 
 
 def _readable(stored: Stored | None) -> JobStatus | None:
-    """Return a stored status; None if there is none, or if this version cannot read it."""
+    """Return a stored status; None if there is none, or, with an error logged, if this version cannot read it."""
     try:
         return None if stored is None else wire.status_in(stored)
     except wire.Undecodable as error:
@@ -104,9 +109,10 @@ def _readable(stored: Stored | None) -> JobStatus | None:
         return None
 
 
-def _forgotten(ending: Stored | None) -> JobStatus | None:
-    """Return the status of a job that has expired from the bucket, rebuilt from the job's ending; None without one.
+def _rebuilt_from(ending: Stored | None) -> JobStatus | None:
+    """Return the status of a job as far as its ending alone tells it; None without an ending.
 
-    Folded over this status, a late event cannot make an ended job InProgress again.
+    It stands in for a status that has expired from the bucket. Folded over it, a late event cannot make an ended job
+    InProgress again.
     """
     return None if ending is None else fold_all([wire.ending_in(ending)])

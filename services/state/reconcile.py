@@ -20,6 +20,8 @@ PUBLISH_WITHIN_S = 5.0
 async def reconcile(job_log: JobLog, records: Records) -> set[str]:
     """Close the gaps, and return the ids of the unfinished jobs. Idempotent, and safe beside another instance.
 
+    The ids include every lost job, also one whose ending has just come back. Raises `Unavailable`.
+
     The order of the reads makes the comparison true: a job is in the queue before it is in the log, and leaves the
     queue after its ending is in the log.
     """
@@ -52,7 +54,9 @@ async def _copy(job_log: JobLog, queued: Stored, job_id: str) -> None:
 async def _bring_back(job_log: JobLog, records: Records, job_id: str) -> None:
     """Put a lost job's ending into the log if there is a record of it, and otherwise the job into the queue.
 
-    Asks the broker's leader first: the replica that was read before may have been stale.
+    Asks the broker's leader first: the replica that was read before may have been stale, and the job not lost. A job
+    that cannot be brought back now, for want of room or of a store that answers, is logged and left to the next
+    clean-up. Raises `Unavailable`.
     """
     if await job_log.queue.find(job_id) is not None or await job_log.stored_ending(job_id) is not None:
         return

@@ -17,7 +17,7 @@ from contracts.record import Record, record_name
 from contracts.restore import find_record, record_files, restore
 from contracts.stores import Store
 
-KEEP_WITHIN_S = 1.0  # the time by which a slow store delays statuses
+WRITE_WITHIN_S = 1.0  # the time by which a slow store delays statuses
 RESTORED_SHARE = 0.9
 
 
@@ -30,12 +30,16 @@ class Records:
     def __init__(self, job_log: JobLog, videos: Store) -> None:
         self._log, self._videos = job_log, videos
 
-    async def keep(self, ending: Ending) -> None:
-        """Write the record of a job without a video. If the store fails or is slow, `complete` writes it later."""
+    async def write_without_video(self, ending: Ending) -> None:
+        """Write the record of a job that ended without a video; do nothing for a success, whose record rank 0 wrote.
+
+        If the store fails or is slower than `WRITE_WITHIN_S`, logs that: `complete` writes the record later. Raises
+        `Unavailable`.
+        """
         if isinstance(ending, JobSucceeded) or not is_job_id(ending.job_id):
             return
         try:
-            async with asyncio.timeout(KEEP_WITHIN_S):
+            async with asyncio.timeout(WRITE_WITHIN_S):
                 await self._write(ending)
         except OSError as error:
             log.get().warning("record_put_off", job_id=ending.job_id, error=repr(error))
@@ -69,17 +73,21 @@ class Records:
             if lost and await self.bring_back(job_id, within_s=RESTORED_SHARE * log_s):
                 log.get().warning("lost_ending_brought_back", job_id=job_id)
 
-    async def _fill(self, endings: Sequence[AnyEnding], there: set[str]) -> None:
-        """Write the records of these endings, except those whose files are there already."""
+    async def _fill(self, endings: Sequence[AnyEnding], written: set[str]) -> None:
+        """Write the records of these endings, except those whose file names are in `written`, and of unreadable ones.
+
+        Raises `OSError` or `Unavailable`.
+        """
         for ending in endings:
-            if not isinstance(ending, EndingUnknown) and record_name(ending) not in there:
+            if not isinstance(ending, EndingUnknown) and record_name(ending) not in written:
                 await self._write(ending)
 
     async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
-        """Publish an ended job's submission and ending again, unless the log has them. Return whether that was done.
+        """Publish an ended job's submission and ending again from its record, unless the log has an ending.
 
-        False if there is no record, if its ending is older than `within_s`, or if it belongs to an earlier job with
-        the same id (a reused idempotency key gives the same id). Raises `OSError` or `Unavailable`.
+        Return True, also if the log has one. False if there is no readable record, if its ending is older than
+        `within_s`, or if it belongs to an earlier job with the same id (a reused idempotency key gives the same id).
+        Raises `OSError`, `Unavailable` or `Refused`.
         """
         record = (await find_record(self._videos, job_id)).record
         if record is None or record.ending.at + within_s < await self._log.now():
@@ -90,12 +98,15 @@ class Records:
         return True
 
     async def _write(self, ending: Ending) -> None:
-        """Write the record of an ending, with the job's submission if the log has it. Raises `OSError`."""
+        """Write the record of an ending unless it has one, with the job's submission if it can be read.
+
+        Raises `OSError` or `Unavailable`.
+        """
         submitted = await self._submission(ending.job_id)
         await self._videos.write(record_name(ending), wire.encode_record(Record(submitted=submitted, ending=ending)))
 
     async def _submission(self, job_id: str) -> JobSubmitted | None:
-        """Return a job's submission in the log; None if there is none, or if this version cannot read it."""
+        """Return a job's submission in log or queue; None if there is none, or if this version cannot read it."""
         try:
             return await self._log.submission(job_id)
         except wire.Undecodable:

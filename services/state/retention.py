@@ -31,7 +31,10 @@ class Limits(Struct, frozen=True):
 
 
 class Retention:
-    """Applies the limits to one pair of stores. One for the process."""
+    """Applies the limits to one pair of stores. One for the process.
+
+    Every method that deletes or asks raises `OSError` if a store fails, and `Unavailable` if the broker does.
+    """
 
     def __init__(self, job_log: JobLog, videos: Store, scratch: Store, limits: Limits) -> None:
         self._log, self._videos, self._scratch, self._limits = job_log, videos, scratch, limits
@@ -41,7 +44,10 @@ class Retention:
         """The time by each store's own clock when this clean-up began. This machine's clock may be a day off."""
 
     async def apply(self, unfinished: set[str]) -> None:
-        """Delete the files that are over the limits, but none of the jobs in `unfinished`."""
+        """Delete files for good: of jobs without success, over the limits, and left over; none of jobs in `unfinished`.
+
+        Those are videos, records, inputs, checkpoints and drafts. What it deletes is logged.
+        """
         self._now = {store: await store.now() for store in (self._videos, self._scratch)}
         await self._drop_unwanted_videos()
         await self._make_room(unfinished)
@@ -52,7 +58,7 @@ class Retention:
                 log.get().info("drafts_removed", count=count)
 
     async def _drop_leftovers(self, unfinished: set[str]) -> None:
-        """Delete inputs and checkpoints that are old and that no job needs."""
+        """Delete inputs and checkpoints that are at least `leftover_s` old and that no job needs."""
         for folder in (INPUTS, CHECKPOINTS):
             for file in await self._scratch.files(folder):
                 job_id = job_id_in(file.name)
@@ -77,8 +83,10 @@ class Retention:
         return await self._log.stored_submission(job_id) is None
 
     async def _drop_unwanted_videos(self) -> None:
-        """Delete videos of cancelled and failed jobs, as a cluster leaves them that dies before it publishes an
-        ending."""
+        """Delete the videos of cancelled and failed jobs, with the records beside them, however young they are.
+
+        A cluster leaves such a video if it dies before it publishes an ending.
+        """
         names = {video.name for video in await self._all_videos()}
         self._wanted &= names
         for name in names - self._wanted:
@@ -104,7 +112,10 @@ class Retention:
         return [file for file in await self._videos.files() if file.name.endswith(VIDEO_SUFFIX)]
 
     async def _make_room(self, unfinished: set[str]) -> None:
-        """Delete videos, the oldest first, until the others are within the limit or must stay."""
+        """Delete videos, the oldest first, until all others are within the limit.
+
+        Skips those younger than `young_s` and those of unfinished jobs, so that the rest may stay over the limit.
+        """
         videos = await self._all_videos()
         excess_bytes = sum(video.size_bytes for video in videos) - self._limits.videos_bytes_max
         for video in videos:
@@ -116,7 +127,10 @@ class Retention:
                 excess_bytes -= video.size_bytes
 
     async def _remove(self, store: Store, name: str, age_s: float, *, why: str) -> bool:
-        """Delete a file if it is older than `age_s`, and return whether it was deleted."""
+        """Delete a file if it is at least `age_s` old by the store's clock, and return whether it was deleted.
+
+        A deletion is logged with its reason `why`. False also if the file is gone already.
+        """
         removed = await store.delete_old(name, before=self._now[store] - age_s)
         if removed:
             log.get().info("file_removed", name=name, why=why)

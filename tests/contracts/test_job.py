@@ -5,8 +5,8 @@ from contracts.job import (
     Generation,
     Job,
     JobRequest,
-    accept,
     cropped_share,
+    job_of,
     nearest_size,
     output_size,
     shift_of,
@@ -21,13 +21,13 @@ def test_frames_are_rounded_to_the_nearest_4n_plus_1_ties_up(asked: int, made: i
 
 def test_a_seed_is_drawn_only_where_none_was_given() -> None:
     request = JobRequest(prompt="a boat at sea", image_url="data:")
-    assert accept(request, seed=5).seed == 5
-    assert accept(JobRequest(prompt="a boat at sea", image_url="data:", seed=9), seed=5).seed == 9
+    assert job_of(request, seed=5).seed == 5
+    assert job_of(JobRequest(prompt="a boat at sea", image_url="data:", seed=9), seed=5).seed == 9
 
 
 def test_a_job_carries_everything_asked_for_but_the_image() -> None:
     request = JobRequest(prompt="a boat at sea", image_url="data:", guidance_scale=7.5, num_frames=27, ulysses_size=2)
-    job = accept(request, seed=1)
+    job = job_of(request, seed=1)
     assert (job.guidance_scale, job.num_frames, job.ulysses_size) == (7.5, 29, 2)
     assert not hasattr(job, "image_url")
 

@@ -41,7 +41,7 @@ async def test_of_two_starts_after_the_same_one_only_one_is_taken(link: Bus) -> 
         *(JobLog(link, start.instance).append(start, expect=Expect(before.sequence)) for start in starts)
     )
     assert sorted(taken) == [False, True]
-    last = await JobLog(link, "c").last_start(ID)
+    last = await JobLog(link, "c").stored_start(ID)
     assert last is not None
     assert last.data == wire.encode(starts[taken.index(True)])
 

@@ -196,7 +196,7 @@ def attempt(world: World, name: str, me: object, message: Message) -> Process:
     yield
     facts = JobFacts(
         history=history_of(world.of(job_id)),
-        last_start=world.last(JobStarted, job_id),
+        last_start_sequence=world.last(JobStarted, job_id),
         has_input=job_id in world.inputs,
         video_exists=job_id in world.videos,
         checkpoint_step=world.checkpoints.get(job_id, 0),

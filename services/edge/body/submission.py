@@ -109,7 +109,7 @@ def _read(body: bytes | mmap) -> tuple[Struct, list[Objection]]:
     Raises `NotJson`, or `Invalid` if the body is not an object.
     """
     try:
-        return msgspec.json.decode(json_body.unmarked(body), type=_Closed), []
+        return msgspec.json.decode(json_body.without_byte_order_mark(body), type=_Closed), []
     except _UNREADABLE:
         pass
     try:

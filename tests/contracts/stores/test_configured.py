@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from contracts.process.env import BadSetting
-from contracts.stores import configured, posix
+from contracts.stores import Folder, configured, posix
 
 
 def test_a_start_ends_with_the_variable_the_path_and_the_error(
@@ -43,3 +43,20 @@ def test_a_start_waits_only_so_long_for_a_store_that_does_not_answer(
     configured.check(f"{tmp_path}/videos", f"{tmp_path}/scratch")
     go_on.set()
     assert capsys.readouterr().out.count("store_unanswered") == 2
+
+
+def test_a_check_that_fails_itself_is_said_at_once_as_the_trouble_of_its_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def broken(_store: Folder) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(Folder, "trouble", broken)
+    found = list(configured.troubles(f"{tmp_path}/videos", f"{tmp_path}/scratch"))
+    assert [str(trouble) for trouble in found] == [
+        f"{setting}: {tmp_path}/{folder} cannot be checked: RuntimeError: can't start new thread"
+        for setting, folder in (("VIDEO_STORE_URL", "videos"), ("SCRATCH_STORE_URL", "scratch"))
+    ]
+    assert not any(trouble.lasting for trouble in found)
+    out = capsys.readouterr().out
+    assert (out.count("store_unusable"), out.count("store_unanswered")) == (2, 0)
