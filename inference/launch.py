@@ -28,7 +28,7 @@ from inference.model import check_before_loading, choose_plan, load_model
 from inference.ranks import device
 from inference.ranks.broadcast import Group
 from inference.ranks.monitor import GroupMonitor
-from inference.ranks.worker import serve
+from inference.ranks.worker import run_commands
 from inference.settings import Settings
 from inference.wan import kernels
 from inference.wan.load import Wan
@@ -70,7 +70,7 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
     lifetime.leave_signals_to_others()
     with GroupMonitor(store, settings.rank, settings.world_size).running() as monitor:
         try:
-            serve(Group(None, monitor), wan, meshes, lambda _outcome: None)
+            run_commands(Group(None, monitor), wan, meshes, lambda _outcome: None)
         except BaseException:
             monitor.abort_group(f"the loop of rank {settings.rank} failed")
             raise
@@ -87,7 +87,7 @@ async def run_rank_zero(
     )
     with monitor.running():
         on_running()
-        loop_ended = start_loop(wan, meshes, bridge, monitor)
+        loop_ended = start_compute_thread(wan, meshes, bridge, monitor)
         try:
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
                 await Leader(
@@ -113,7 +113,7 @@ async def run_rank_zero(
             os._exit(1)
 
 
-def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
+def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
     """Run the loop of all ranks in a second thread, and return the event that is set once it has ended in order.
 
     If the loop fails, the whole group is aborted and the event stays unset.
@@ -124,7 +124,7 @@ def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMon
     def run() -> None:
         try:
             device.make_current(wan.device)
-            serve(Group(bridge, monitor), wan, meshes, bridge.report)
+            run_commands(Group(bridge, monitor), wan, meshes, bridge.deliver_outcome)
         except BaseException:  # noqa: BLE001  # the leader may wait for this thread: the group ends
             log.get().exception("loop_failed")
             monitor.abort_group("the loop of rank 0 failed")

@@ -38,7 +38,7 @@ class RankZeroHooks(Protocol):
         """Return the command to broadcast."""
         ...
 
-    def boundary(self, stage: Stage, step: int) -> bool:
+    def boundary_reached(self, stage: Stage, step: int) -> bool:
         """Note that a boundary is reached, and return whether to leave the job there."""
         ...
 
@@ -63,26 +63,26 @@ class Group:
         """The number of ranks."""
         return dist.get_world_size()
 
-    def next_command(self) -> Command:
+    def broadcast_next_command(self) -> Command:
         """Return the next command, the same on every rank."""
         payload = commands.encode(self._hooks.next_command()) if self._hooks is not None else b""
         return commands.decode(self._broadcast(payload))
 
-    def boundary(self, stage: Stage, step: int) -> None:
+    def vote_at_boundary(self, stage: Stage, step: int) -> None:
         """Vote on whether to go on, at the beginning of this stage (step 0) or after so many of its steps.
 
         A collective: it returns on every rank, or raises `LeaveAgreed` or `FailureAgreed` on every rank.
         """
         self.stage = stage
-        leave = self._hooks is not None and self._hooks.boundary(stage, step)
-        self._agree(reason="", leave=leave)
+        leave = self._hooks is not None and self._hooks.boundary_reached(stage, step)
+        self._vote(reason="", leave=leave)
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
         """Offer rank 0's hooks a snapshot after a step. Other ranks do nothing: their snapshots would be the same."""
         if self._hooks is not None:
             self._hooks.offer_snapshot(make_snapshot)
 
-    def fail(self, run: Run, reason: str) -> FailureAgreed:
+    def vote_failure(self, run: Run, reason: str) -> FailureAgreed:
         """Vote, at the other ranks' next boundary, that the job has failed; return what all ranks agree on.
 
         If the others are blocked in a collective, they never reach the vote; rank 0 then learns of the failure through
@@ -90,12 +90,12 @@ class Group:
         """
         self._monitor.report_failure(FailureReport(run.job_id, run.attempt, reason))
         try:
-            self._agree(reason=reason, leave=False)
+            self._vote(reason=reason, leave=False)
         except FailureAgreed as agreed:
             return agreed
         raise AssertionError("a vote to fail was not counted")
 
-    def _agree(self, *, reason: str, leave: bool) -> None:
+    def _vote(self, *, reason: str, leave: bool) -> None:
         votes = torch.tensor([reason != "", leave], dtype=torch.int64)
         dist.all_reduce(votes, dist.ReduceOp.MAX, group=self._control)
         failed, left = votes.tolist()

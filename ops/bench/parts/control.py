@@ -63,7 +63,9 @@ async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
     attempt = Attempt(NOBODY, prepared, Pace())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))
-        tasks.create_task(bridge.run(run, attempt.boundary, attempt.failure_reported, attempt.snapshot_ready))
+        tasks.create_task(
+            bridge.run_on_ranks(run, attempt.boundary_reached, attempt.failure_reported, attempt.snapshot_ready)
+        )
         steps_ms = await asyncio.to_thread(_loop, bridge, monitor, setup.count)
         attempt.finish()
     return steps_ms
@@ -71,7 +73,7 @@ async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
 
 def _loop(bridge: ThreadBridge, monitor: GroupMonitor, rounds: int) -> list[float]:
     steps_ms = _pass_steps(Group(bridge, monitor), rounds)
-    bridge.report(Left())
+    bridge.deliver_outcome(Left())
     return steps_ms
 
 
@@ -86,11 +88,11 @@ async def _tell(attempt: Attempt) -> None:
 
 def _pass_steps(group: Group, rounds: int) -> list[float]:
     """Return the milliseconds of a step in each round; a first round is run that does not count."""
-    group.next_command()
+    group.broadcast_next_command()
     steps_ms: list[float] = []
     for _ in range(1 + rounds):
         began = time.monotonic()
         for step in range(1, STEPS + 1):
-            group.boundary("denoise", step)
+            group.vote_at_boundary("denoise", step)
         steps_ms.append(1000 * (time.monotonic() - began) / STEPS)
     return steps_ms[1:]

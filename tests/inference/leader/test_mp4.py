@@ -41,9 +41,9 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def test_a_file_says_what_was_written(tmp_path: Path):
-    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, fingerprint="1 cat")
+    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, job_fingerprint="1 cat")
     assert probe(tmp_path / "video.mp4") == VideoFacts(
-        width=64, height=48, num_frames=17, duration=17 / 16, fingerprint="1 cat"
+        width=64, height=48, num_frames=17, duration=17 / 16, job_fingerprint="1 cat"
     )
 
 
