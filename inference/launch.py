@@ -39,9 +39,10 @@ GB = 1e9
 
 
 def main(on_running: Callable[[], None] = lambda: None) -> None:
-    """Run a rank from its start to its end. Raises `BadSetting` for settings by which it cannot start.
+    """Run the rank that the environment names from its start to its end. Once in a process.
 
-    Rank 0 calls `on_running` once every rank has loaded the model and watches the others.
+    Raises `BadSetting` for settings by which it cannot start; if another rank fails, the process ends. Rank 0 calls
+    `on_running` once every rank has loaded the model and watches the others.
     """
     settings = env.read(Settings)
     (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
@@ -66,7 +67,10 @@ def main(on_running: Callable[[], None] = lambda: None) -> None:
 
 
 def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
-    """Run the loop of all ranks, until rank 0 ends it. If it fails, the whole group is aborted."""
+    """Run the loop of a rank that is not 0, in this thread, until rank 0 ends it. Signals to stop are ignored.
+
+    If the loop fails, the whole group is aborted and the error passes through.
+    """
     lifetime.leave_signals_to_others()
     with GroupMonitor(store, settings.rank, settings.world_size).running() as monitor:
         try:
@@ -79,7 +83,11 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
 async def run_rank_zero(
     settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store, *, on_running: Callable[[], None]
 ) -> None:
-    """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop."""
+    """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop.
+
+    If either fails, or the loop does not end in time, the process ends with exit code 1. `plan` is the cluster's own;
+    `on_running` is called once all ranks watch each other.
+    """
     stop = lifetime.stop_on_signals()
     bridge = ThreadBridge(settings.checkpoint_interval)
     monitor = GroupMonitor(
@@ -96,7 +104,7 @@ async def run_rank_zero(
                     scratch=configured.scratch_store(settings.scratch_store_url),
                     bridge=bridge,
                     monitor=monitor,
-                    cluster=describe(settings, wan, plan),
+                    cluster=first_status(settings, wan, plan),
                     limits=Limits(
                         task_timeout_s=settings.task_timeout,
                         stage_timeout_s=settings.stage_timeout,
@@ -114,7 +122,7 @@ async def run_rank_zero(
 
 
 def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
-    """Run the loop of all ranks in a second thread, and return the event that is set once it has ended in order.
+    """Start rank 0's loop of commands in a second thread, and return the event that is set once it has ended in order.
 
     If the loop fails, the whole group is aborted and the event stays unset.
     """
@@ -136,7 +144,7 @@ def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor
     return ended
 
 
-def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
+def first_status(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
     """Return the cluster's first status, under a new instance id; heartbeats repeat it."""
     now = time.time()
     return ClusterStatus(
