@@ -130,6 +130,7 @@ def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor
     asyncio_loop = asyncio.get_running_loop()
 
     def run() -> None:
+        """Run the loop in the second thread; log an error and abort the group, else set `ended`."""
         try:
             device.make_current(wan.device)
             run_commands(Group(bridge, monitor), wan, meshes, bridge.deliver_outcome)

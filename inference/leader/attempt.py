@@ -95,7 +95,7 @@ class Attempt:
         self.progress.start_clock()
 
     def finish(self) -> None:
-        """Set `finished`, and wake everybody who waits for another event of this attempt but `ranks_done`."""
+        """Set `finished`, and wake the tasks that wait for reports, for snapshots or for `ranks_decoding`."""
         for event in (self.ranks_decoding, self.finished, self.reports_waiting, self.snapshot_waiting):
             event.set()
 
@@ -108,7 +108,10 @@ class Attempt:
         self._phases.append((phase, time.monotonic()))
 
     def timings(self) -> Timings | None:
-        """Return the seconds of each phase up to now; None if none has begun. A resumed attempt has 0 for `encode`."""
+        """Return the seconds of each phase, the last of which ends now; None if none has begun.
+
+        For an attempt whose phases have all begun: only `encode` may be missing, and is then 0.
+        """
         if not self._phases:
             return None
         ends = [*(at for _, at in self._phases[1:]), time.monotonic()]

@@ -71,7 +71,8 @@ class ThreadBridge:
     def leave(self, *, save_first: bool = False) -> None:
         """Have the ranks leave the running job at its next boundary.
 
-        With `save_first`, `denoise` goes on until a snapshot was made. Without a running job nothing happens.
+        With `save_first`, `denoise` goes on until a snapshot was made; the last call counts. Without a running job
+        nothing happens.
         """
         self._save_first = save_first
         self._leave.set()
