@@ -123,7 +123,7 @@ class JobLog:
         """
         return await self._append(event, expect, within_s, message_id) is None
 
-    async def end(self, ending: Ending, *, within_s: float = PUBLISH_WITHIN_S) -> AnyEnding:
+    async def publish_ending(self, ending: Ending, *, within_s: float = PUBLISH_WITHIN_S) -> AnyEnding:
         """Publish the ending unless the job has one, and return the ending in the log: this one or the first."""
         expect = Expect(0, subjects.endings_of(ending.job_id))
         other = await self._append(ending, expect, within_s, None)

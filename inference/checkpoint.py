@@ -29,7 +29,10 @@ PLACES_IN_WORDS = {"accelerator": "in bfloat16 on an accelerator", "cpu": "in fl
 
 
 def main(arguments: list[str]) -> int:
-    """Print the facts of the folder in `arguments`, and return the exit code."""
+    """Print the facts of the folder in `arguments`, or on stderr why it cannot be used; return the exit code, 0 or 1.
+
+    Exits with 2 for wrong arguments.
+    """
     parser = argparse.ArgumentParser(prog="just checkpoint", description="Say what a checkpoint folder is.")
     parser.add_argument("folder", type=Path, help="what MODEL_CKPT_DIR would be")
     folder: Path = parser.parse_args(arguments).folder
@@ -44,7 +47,7 @@ def main(arguments: list[str]) -> int:
 
 
 def facts(folder: Path, checkpoint: Checkpoint, card: ModelCard) -> Iterator[tuple[str, str]]:
-    """Yield the facts of a folder that can be used, each as a label and a text."""
+    """Yield the facts of a folder that can be used, as labels and texts for a person. Reads no weight."""
     device = choose(0).type
     config = checkpoint.transformer.empty().config
     heads: int = config["num_attention_heads"]
@@ -53,10 +56,10 @@ def facts(folder: Path, checkpoint: Checkpoint, card: ModelCard) -> Iterator[tup
     yield "model", f"{card.name} ({CARD_FILE if is_there(folder / CARD_FILE) else 'by the name of its folder'})"
     yield "sizes", ", ".join(card.sizes)
     yield "default size", card.default_size
-    yield "sample_shift", ", ".join(sorted({_shift(size, card) for size in card.sizes}, reverse=True))
+    yield "sample_shift", ", ".join(sorted({_shift_text(size, card) for size in card.sizes}, reverse=True))
     yield "attention", f"{config['num_layers']} layers, {heads} heads of {config['attention_head_dim']}"
     for name, part in checkpoint.components.items():
-        yield name, _part(name, part)
+        yield name, _component_text(name, part)
     for ranks in RANKS_SHOWN:
         pairs = ", ".join(f"cfg={cfg},ulysses={ulysses}" for cfg, ulysses in degrees(ranks, heads))
         yield f"{ranks} rank{'s' if ranks > 1 else ''}", pairs
@@ -64,22 +67,24 @@ def facts(folder: Path, checkpoint: Checkpoint, card: ModelCard) -> Iterator[tup
         yield "not used", str(each)
 
 
-def _shift(size: str, card: ModelCard) -> str:
+def _shift_text(size: str, card: ModelCard) -> str:
+    """Return the `sample_shift` of jobs that ask for none; with the size, unless the card sets one for all sizes."""
     shift = shift_of(Generation(prompt="of any job"), size, card.sample_shift)
     return f"{shift:g}" if card.sample_shift is not None else f"{shift:g} for {size}"
 
 
-def _part(name: str, part: Component) -> str:
-    """Return the types and bytes of a component's files, and its bytes once loaded whole on one rank."""
+def _component_text(name: str, part: Component) -> str:
+    """Return the types and bytes of a component's tensors in its files, and its bytes once loaded whole on one rank."""
     stored = list(part.used.values())
     in_files = f"{_gb(sum(tensor.nbytes for tensor in stored))} of {_types({tensor.dtype for tensor in stored})}"
     if name not in LARGE:
-        return f"{in_files} in its files, {_gb(_bytes(part, torch.float32))} in float32 once loaded"
-    loaded = [f"{_gb(_bytes(part, large_type(kind)))} {where}" for kind, where in PLACES_IN_WORDS.items()]
+        return f"{in_files} in its files, {_gb(_loaded_bytes(part, torch.float32))} in float32 once loaded"
+    loaded = [f"{_gb(_loaded_bytes(part, large_type(kind)))} {where}" for kind, where in PLACES_IN_WORDS.items()]
     return f"{in_files} in its files, {' or '.join(loaded)}"
 
 
-def _bytes(part: Component, dtype: torch.dtype) -> int:
+def _loaded_bytes(part: Component, dtype: torch.dtype) -> int:
+    """Return the bytes of a component loaded as `dtype`, but for the small modules that stay float32 (`wan_dtype`)."""
     return sum(each.numel() * wan_dtype(name, dtype).itemsize for name, each in part.empty().named_parameters())
 
 
@@ -87,8 +92,8 @@ def _types(types: set[torch.dtype]) -> str:
     return " and ".join(sorted(str(each).removeprefix("torch.") for each in types))
 
 
-def _gb(size: int) -> str:
-    return f"{size / GB:.3g} GB"
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / GB:.3g} GB"
 
 
 if __name__ == "__main__":

@@ -30,11 +30,12 @@ def not_fetched(path: Path) -> str | None:
     shown = f"{scheme}:{slashes}{rest}" if scheme else rest
     return (
         f"{shown}: expected a folder with a Wan2.1 image-to-video checkpoint, found an address; "
-        f"addresses are not fetched; {_instead(scheme, rest, shown)}"
+        f"addresses are not fetched; {_download_hint(scheme, rest, shown)}"
     )
 
 
-def _instead(scheme: str, rest: str, shown: str) -> str:
+def _download_hint(scheme: str, rest: str, shown: str) -> str:
+    """Return what to do instead; `rest` is the address without its scheme, `shown` all of it that may be shown."""
     if scheme == "file":
         return "write the folder's path alone"
     host, _, below = rest.partition("/")

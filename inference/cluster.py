@@ -50,7 +50,7 @@ class _Stop:
             signal.signal(number, self._on_signal)
 
     def start_unless_asked(self, agent: ForkProcess) -> bool:
-        """Start the agent that the signal will be passed on to. Returns False, and starts none, if one has come."""
+        """Start the agent to which the signal will be passed on. If a signal has come, start none and return False."""
         signal.pthread_sigmask(signal.SIG_BLOCK, lifetime.SIGNALS)  # the agent unblocks them for itself
         try:
             if not self.asked:
@@ -68,7 +68,7 @@ class _Stop:
 
 
 def main(arguments: list[str]) -> int:
-    """Run the cluster until a signal stops it, and return this process's exit code.
+    """Run the cluster until a signal stops it, and return this process's exit code. `arguments` has the ranks' number.
 
     Ends the process with a sentence for a number of ranks or for settings by which no rank can start.
     """
@@ -82,7 +82,10 @@ def main(arguments: list[str]) -> int:
 
 
 def prepare(ranks: int) -> None:
-    """Set up the log, and the variables by which torch is imported here for all ranks. Call it before that."""
+    """Set up this process's log, and the environment in which torch is imported for `ranks` ranks; call it before.
+
+    Variables that are set already stay.
+    """
     log.configure(SERVICE)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's, which would start threads here
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asks NVML for cards: CUDA would not survive a fork
@@ -91,7 +94,7 @@ def prepare(ranks: int) -> None:
 
 
 def run(ranks: int, rank: "Rank") -> int:
-    """Run groups of `ranks` ranks until a signal stops them, and return this process's exit code.
+    """Run groups of `ranks` ranks until a signal stops them, and return this process's exit code: that of the last.
 
     The libraries that `rank` needs should be imported already. After a group that ran and then failed comes the next
     one. A group that fails before it runs ends this process, whose supervisor can wait before it tries again.

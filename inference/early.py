@@ -31,7 +31,10 @@ _CONFIGS = (("transformer/config.json", "num_attention_heads"), ("config.json", 
 
 
 def check(settings: Settings) -> None:
-    """Raise `BadSetting` for an unknown attention kernel, a folder that does not exist, or an impossible plan."""
+    """Raise `BadSetting` for an unknown attention kernel, a checkpoint that is an address or missing, or a bad plan.
+
+    A relative folder may be missing, and the plan is checked only if the folder tells the number of attention heads.
+    """
     asked = settings.attention_backend
     if asked and asked not in ATTENTION_BACKENDS:
         may_be = ", ".join(ATTENTION_BACKENDS)
@@ -48,7 +51,7 @@ def check(settings: Settings) -> None:
 
 
 def check_plan(settings: Settings, heads: int) -> None:
-    """Raise `BadSetting` if the ranks cannot share so many attention heads by the plan."""
+    """Raise `BadSetting` if the ranks cannot share a transformer with so many attention heads by the plan."""
     try:
         own_plan(settings.plan, settings.world_size, heads)
     except ValueError as error:
@@ -57,7 +60,7 @@ def check_plan(settings: Settings, heads: int) -> None:
 
 @contextmanager
 def frozen_imports() -> Generator[None, None, None]:
-    """Collect no garbage inside the block, and never walk what was made in it.
+    """Collect no garbage inside the block; afterwards exempt all objects that exist from collection, for good.
 
     The libraries make a million objects that stay: walking them takes a second of each start, and pages that forked
     ranks would otherwise share.
@@ -76,7 +79,7 @@ def _heads(folder: Path) -> int | None:
         try:
             config: Any = json.loads((folder / name).read_bytes())
             heads = config[key]
-        except (OSError, ValueError, LookupError, TypeError):
+        except (OSError, ValueError, LookupError, TypeError, RecursionError):
             continue
         if isinstance(heads, int) and heads > 0:
             return heads

@@ -28,7 +28,7 @@ from inference.model import check_before_loading, choose_plan, load_model
 from inference.ranks import device
 from inference.ranks.broadcast import Group
 from inference.ranks.monitor import GroupMonitor
-from inference.ranks.worker import serve
+from inference.ranks.worker import run_commands
 from inference.settings import Settings
 from inference.wan import kernels
 from inference.wan.load import Wan
@@ -39,9 +39,10 @@ GB = 1e9
 
 
 def main(on_running: Callable[[], None] = lambda: None) -> None:
-    """Run a rank from its start to its end. Raises `BadSetting` for settings by which it cannot start.
+    """Run the rank that the environment names from its start to its end. Once in a process.
 
-    Rank 0 calls `on_running` once every rank has loaded the model and watches the others.
+    Raises `BadSetting` for settings by which it cannot start; if another rank fails, the process ends. Rank 0 calls
+    `on_running` once every rank has loaded the model and watches the others.
     """
     settings = env.read(Settings)
     (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
@@ -66,11 +67,14 @@ def main(on_running: Callable[[], None] = lambda: None) -> None:
 
 
 def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
-    """Run the loop of all ranks, until rank 0 ends it. If it fails, the whole group is aborted."""
+    """Run the loop of a rank that is not 0, in this thread, until rank 0 ends it. Signals to stop are ignored.
+
+    If the loop fails, the whole group is aborted and the error passes through.
+    """
     lifetime.leave_signals_to_others()
     with GroupMonitor(store, settings.rank, settings.world_size).running() as monitor:
         try:
-            serve(Group(None, monitor), wan, meshes, lambda _outcome: None)
+            run_commands(Group(None, monitor), wan, meshes, lambda _outcome: None)
         except BaseException:
             monitor.abort_group(f"the loop of rank {settings.rank} failed")
             raise
@@ -79,7 +83,11 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
 async def run_rank_zero(
     settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store, *, on_running: Callable[[], None]
 ) -> None:
-    """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop."""
+    """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop.
+
+    If either fails, or the loop does not end in time, the process ends with exit code 1. `plan` is the cluster's own;
+    `on_running` is called once all ranks watch each other.
+    """
     stop = lifetime.stop_on_signals()
     bridge = ThreadBridge(settings.checkpoint_interval)
     monitor = GroupMonitor(
@@ -87,7 +95,7 @@ async def run_rank_zero(
     )
     with monitor.running():
         on_running()
-        loop_ended = start_loop(wan, meshes, bridge, monitor)
+        loop_ended = start_compute_thread(wan, meshes, bridge, monitor)
         try:
             async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
                 await Leader(
@@ -96,7 +104,7 @@ async def run_rank_zero(
                     scratch=configured.scratch_store(settings.scratch_store_url),
                     bridge=bridge,
                     monitor=monitor,
-                    cluster=describe(settings, wan, plan),
+                    cluster=first_status(settings, wan, plan),
                     limits=Limits(
                         task_timeout_s=settings.task_timeout,
                         stage_timeout_s=settings.stage_timeout,
@@ -113,8 +121,8 @@ async def run_rank_zero(
             os._exit(1)
 
 
-def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
-    """Run the loop of all ranks in a second thread, and return the event that is set once it has ended in order.
+def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
+    """Start rank 0's loop of commands in a second thread, and return the event that is set once it has ended in order.
 
     If the loop fails, the whole group is aborted and the event stays unset.
     """
@@ -122,9 +130,10 @@ def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMon
     asyncio_loop = asyncio.get_running_loop()
 
     def run() -> None:
+        """Run the loop in the second thread; log an error and abort the group, else set `ended`."""
         try:
             device.make_current(wan.device)
-            serve(Group(bridge, monitor), wan, meshes, bridge.report)
+            run_commands(Group(bridge, monitor), wan, meshes, bridge.deliver_outcome)
         except BaseException:  # noqa: BLE001  # the leader may wait for this thread: the group ends
             log.get().exception("loop_failed")
             monitor.abort_group("the loop of rank 0 failed")
@@ -136,7 +145,7 @@ def start_loop(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMon
     return ended
 
 
-def describe(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
+def first_status(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
     """Return the cluster's first status, under a new instance id; heartbeats repeat it."""
     now = time.time()
     return ClusterStatus(

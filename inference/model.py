@@ -16,9 +16,9 @@ from inference.wan.parallel.fsdp import sharding_mesh
 
 
 def check_before_loading(settings: Settings, where: torch.device) -> None:
-    """Check all that a wrong setting can break before a weight is read, because reading takes minutes.
+    """Check checkpoint, plan and attention kernel before a weight is read, because reading takes minutes.
 
-    Raises `BadSetting`, which ends the process.
+    `where` is this rank's device. Raises `BadSetting`, which ends the process.
     """
     try:
         config = open_checkpoint(settings.model_ckpt_dir).transformer.empty().config
@@ -31,7 +31,11 @@ def check_before_loading(settings: Settings, where: torch.device) -> None:
 
 
 def load_model(settings: Settings, where: torch.device) -> Wan:
-    """Load the model as the settings want it. Raises `BadSetting` if that is impossible."""
+    """Load the model as the settings want it, and log how. Raises `BadSetting` if that is impossible here.
+
+    A collective: every rank calls it, and large weights are sharded among them. `weights` of the result names all that
+    changes the pixels of a video.
+    """
     began = time.monotonic()
     try:
         if settings.fp8_linear:

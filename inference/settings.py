@@ -41,7 +41,7 @@ class Settings(Struct, frozen=True):
     offload_text_encoder: bool = False
 
     def contradictions(self) -> list[str]:
-        """Return a sentence if the floor was set above the limit; the default floor gives way to the limit."""
+        """Return a sentence if the floor was set above the limit, else none. A default floor gives way to the limit."""
         floor, limit = self.stage_timeout_floor, self.stage_timeout
         if floor <= limit or floor == STAGE_FLOOR_S:
             return []

@@ -45,7 +45,8 @@ class LeaveReason(StrEnum):
 class Attempt:
     """The state of one attempt, from the read of its message until its ending is published or left to others.
 
-    `delivery` is the message that the attempt answers for. Times are on the monotonic clock.
+    `delivery` is the message that the attempt answers for, `pace` the cluster's measured speed, which the attempt adds
+    to. Times are on the monotonic clock.
     """
 
     def __init__(self, delivery: Delivery, prepared: PreparedAttempt, pace: Pace) -> None:
@@ -89,25 +90,28 @@ class Attempt:
     # -- its course ------------------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """Note that the attempt has the ranks: its time counts from here on."""
+        """Note that the attempt has its turn at the ranks: `still_for_s` counts from here on."""
         self.begun = True
-        self.progress.begin()
+        self.progress.start_clock()
 
     def finish(self) -> None:
-        """Wake everybody who waits for this attempt."""
+        """Set `finished`, and wake the tasks that wait for reports, for snapshots or for `ranks_decoding`."""
         for event in (self.ranks_decoding, self.finished, self.reports_waiting, self.snapshot_waiting):
             event.set()
 
     def still_for_s(self) -> float:
-        """Return for how long the attempt has not moved; 0 while it waits for the ranks."""
+        """Return the seconds since the attempt last moved; 0 until `begin`."""
         return time.monotonic() - self.progress.moved if self.begun else 0.0
 
-    def mark(self, phase: str) -> None:
-        """Note that a phase begins that is timed separately, and that the phase before it ends."""
+    def begin_phase(self, phase: str) -> None:
+        """Begin to time a phase, a field of `Timings`, and end the phase before it."""
         self._phases.append((phase, time.monotonic()))
 
     def timings(self) -> Timings | None:
-        """Return the seconds of each phase up to now; None if nothing was generated."""
+        """Return the seconds of each phase, the last of which ends now; None if none has begun.
+
+        For an attempt whose phases have all begun: only `encode` may be missing, and is then 0.
+        """
         if not self._phases:
             return None
         ends = [*(at for _, at in self._phases[1:]), time.monotonic()]
@@ -116,11 +120,14 @@ class Attempt:
 
     # -- called by the bridge --------------------------------------------------------------------------------------
 
-    def boundary(self, stage: Stage, step: int) -> None:
-        """Note that a stage begins (step 0) or that so many of its steps are done, and put a report in line."""
+    def boundary_reached(self, stage: Stage, step: int) -> None:
+        """Note that a stage begins (step 0) or that `step` steps of `denoise` are done, and put the event in `reports`.
+
+        Also moves the progress, times the phase, and sets `ranks_decoding` at the last stage on the ranks.
+        """
         steps = self.job.infer_steps
         resumed = self.prepared.run.resumed_from_step if stage == "denoise" else 0
-        value = self.progress.at(stage, max(step, resumed) / steps)
+        value = self.progress.advance_to(stage, max(step, resumed) / steps)
         job_id, attempt, at = self.job_id, self.number, time.time()
         self.reports.append(
             StageStarted(job_id=job_id, at=at, attempt=attempt, stage=stage, progress=value)
@@ -129,18 +136,18 @@ class Attempt:
         )
         self.reports_waiting.set()
         if step == 0:
-            self.mark("mux" if stage == "store" else stage)
+            self.begin_phase("mux" if stage == "store" else stage)
         if stage == "decode":
             self.ranks_decoding.set()
 
     def failure_reported(self, failure: FailureReport) -> None:
-        """Note the failure of a rank. A report that belongs to an earlier attempt is ignored."""
+        """Note the failure of a rank, and set `rank_failed`. A report that belongs to another attempt is ignored."""
         if (failure.job_id, failure.attempt) == (self.job_id, self.number):
             self.failure = failure
             self.rank_failed.set()
 
     def snapshot_ready(self, snapshot: DenoisingSnapshot) -> None:
-        """Take a snapshot of the job, to be saved."""
+        """Take a snapshot to be saved, in place of one that still waits, and clear `snapshot_saved`."""
         self.snapshot = snapshot
         self.snapshot_saved.clear()
         self.snapshot_waiting.set()
@@ -152,16 +159,16 @@ class Attempt:
         """Return whether the attempt is left for a reason by which the job is no longer its own."""
         return self.leave_reason is not None and self.leave_reason.job_lost
 
-    def confirm(self) -> None:
+    def note_confirmed(self) -> None:
         """Note that the log was asked and names no later attempt."""
         self._confirmed_at = time.monotonic()
 
     def unconfirmed_for_s(self) -> float:
-        """Return the seconds since the log was last asked whose the job is."""
+        """Return the seconds since `note_confirmed`, or since the attempt was made."""
         return time.monotonic() - self._confirmed_at
 
-    def leave(self, reason: LeaveReason) -> bool:
-        """Note why the attempt is to be left, and return whether that is news.
+    def set_leave_reason(self, reason: LeaveReason) -> bool:
+        """Note why the attempt is to be left, and return whether the reason was taken. `Lease.leave` tells the ranks.
 
         The first reason stands, but a reason by which the job is lost replaces one by which it is not.
         """
@@ -171,7 +178,10 @@ class Attempt:
         return True
 
     async def hand_back(self) -> None:
-        """Give the message to the next cluster that asks. Do so once: a second time would take it from that cluster."""
+        """Give the message to the next cluster that asks. Only the first call does: a second would take it from there.
+
+        No error if the broker is away: the message is delivered again after the consumer's `ack_wait`.
+        """
         if not self._handed_back:
             self._handed_back = True
             await self.delivery.hand_back()

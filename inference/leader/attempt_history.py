@@ -37,7 +37,10 @@ class AttemptHistory(Struct, frozen=True):
 
 
 def history_of(log: Iterable[Logged]) -> AttemptHistory:
-    """Count the attempts in a job's log; its events may come in any order and repeatedly."""
+    """Count the attempts in a job's log; its events may come in any order and repeatedly.
+
+    An attempt without a `started` among them does not count.
+    """
     starts: dict[int, int] = {}
     stored_at: dict[int, list[float]] = {}
     released: set[int] = set()

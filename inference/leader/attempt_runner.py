@@ -67,57 +67,58 @@ class AttemptRunner:
         self._outbox = Outbox(attempt, self.lease, job_log, context.checkpoints, bridge)
 
     async def run(self) -> None:
-        """Run the attempt to its end, keeping its lease meanwhile.
+        """Wait for the ranks, run the attempt to its end, and renew its lease meanwhile. Call it once.
 
         If the broker or a store fails, the message stays unacknowledged: the job is delivered again, here or elsewhere.
         """
-        attempt = self.attempt
-        beside = (self.lease.keep, self._outbox.publish_reports, self._outbox.save_snapshots, self._fail_if_ranks_hang)
+        attempt, lease, outbox = self.attempt, self.lease, self._outbox
+        beside = (lease.renew_or_leave, outbox.publish_reports, outbox.save_snapshots, self._fail_if_ranks_hang)
         try:
             async with asyncio.TaskGroup() as tasks:
                 for companion in beside:
                     tasks.create_task(companion())
                 try:
                     async with self._context.ranks:
-                        outcome = await self._generate()
+                        outcome = await self._generate() if await self._claim() else Left()
                     await self._conclude(outcome)
                 finally:
                     attempt.finish()
         except* (Unavailable, OSError) as away:
             log.get().warning("job_put_off", error=described(away.exceptions[0]))
 
-    async def _generate(self) -> Outcome | None:
-        """Claim the job and have the ranks generate its video; return None if its video exists already."""
-        attempt, bridge = self.attempt, self._context.bridge
+    async def _claim(self) -> bool:
+        """Publish `started`, unless the attempt is left already, and return whether the attempt has the job."""
+        attempt = self.attempt
         if attempt.leave_reason is not None:
-            return Left()
+            return False
         attempt.begin()
-        prepared = attempt.prepared
-        if not await self._context.planner.claim(prepared, attempt.progress.value):
-            attempt.leave(LeaveReason.TAKEN_OVER)
-        if attempt.leave_reason is not None:
-            return Left()
+        if not await self._context.planner.publish_start(attempt.prepared, attempt.progress.value):
+            attempt.set_leave_reason(LeaveReason.TAKEN_OVER)
+        return attempt.leave_reason is None
+
+    async def _generate(self) -> Outcome | None:
+        """Have the ranks generate the video, up to the job's time limit; return None if the video exists already."""
+        attempt, prepared = self.attempt, self.attempt.prepared
         if prepared.video_exists:
             return None
-        run = prepared.run
-        plan = structs.asdict(run.plan)
+        run, plan = prepared.run, structs.asdict(prepared.run.plan)
         log.get().info("job_started", width=run.width, height=run.height, from_step=run.resumed_from_step, **plan)
-        loop = asyncio.get_running_loop()
-        time_is_up = loop.call_later(prepared.left_s, self.lease.leave, LeaveReason.TIMED_OUT)
+        time_is_up = asyncio.get_running_loop().call_later(prepared.left_s, self.lease.leave, LeaveReason.TIMED_OUT)
         attempt.on_ranks = True
         try:
-            return await bridge.run(run, attempt.boundary, attempt.failure_reported, attempt.snapshot_ready)
+            hooks = attempt.boundary_reached, attempt.failure_reported, attempt.snapshot_ready
+            return await self._context.bridge.run_on_ranks(run, *hooks)
         finally:
             time_is_up.cancel()
             attempt.on_ranks = False
             attempt.ranks_done.set()
 
     async def _conclude(self, outcome: Outcome | None) -> None:
-        """End the attempt as it came out of the ranks."""
+        """Wait for the last snapshot to be saved; then end the attempt by the ranks' outcome, by success for None."""
         await lifetime.wait(self.attempt.snapshot_saved, within_s=SAVE_WITHIN_S)
         match outcome:
             case Generated(video_CTHW):
-                await self._store(video_CTHW)
+                await self._store_and_complete(video_CTHW)
             case Failed(reason):
                 await self._fail(reason)
             case Left():
@@ -126,10 +127,10 @@ class AttemptRunner:
                 log.get().info("video_adopted")
                 await self._completer.succeed(self.attempt)
 
-    async def _store(self, video_CTHW: torch.Tensor) -> None:
-        """Store the video and publish the job's success, or its failure if no room is left for the video."""
+    async def _store_and_complete(self, video_CTHW: torch.Tensor) -> None:
+        """Store the video and end the job as succeeded, or as failed if a disk or the memory is full."""
         try:
-            await self._write_video(video_CTHW)
+            await self._encode_and_publish_video(video_CTHW)
         except (OSError, RuntimeError, MemoryError) as error:
             run = self.attempt.prepared.run
             if (reason := no_room_for_video(error, run.job, run.plan, self._context.world_size)) is None:
@@ -139,38 +140,37 @@ class AttemptRunner:
             return
         await (self._conclude_left() if self.attempt.job_lost else self._completer.succeed(self.attempt))
 
-    async def _write_video(self, video_CTHW: torch.Tensor) -> None:
-        """Encode the mp4 as a draft, and make it the job's video unless the job is lost meanwhile."""
+    async def _encode_and_publish_video(self, video_CTHW: torch.Tensor) -> None:
+        """Encode the mp4 as a draft, and make it the job's video unless the job is lost or has that video already."""
         attempt, videos = self.attempt, self._context.videos
         job_id, job_fingerprint = attempt.job_id, attempt.prepared.job_fingerprint
         loop = asyncio.get_running_loop()
 
         def encode(draft: Path) -> None:
             def on_frame(done: int) -> None:
-                loop.call_soon_threadsafe(attempt.progress.at, "store", done / video_CTHW.shape[1])
+                loop.call_soon_threadsafe(attempt.progress.advance_to, "store", done / video_CTHW.shape[1])
 
-            write_mp4(video_CTHW, draft, on_frame, fingerprint=job_fingerprint)
+            write_mp4(video_CTHW, draft, on_frame, job_fingerprint=job_fingerprint)
 
         with videos.draft(job_id) as draft:
             await asyncio.to_thread(encode, draft)
-            attempt.mark("store")
-            attempt.progress.end()
+            attempt.begin_phase("store")
+            attempt.progress.end_last_stage()
             with suppress(Unavailable):  # without a broker it is safe to publish the file: the next attempt adopts it
-                await self.lease.confirm()
+                await self.lease.confirm_or_leave()
             if attempt.job_lost:
                 return
             if not await videos.publish(draft, job_id, job_fingerprint, still_ours=self.lease.still_ours):
                 log.get().warning("video_adopted")
 
     async def _conclude_left(self) -> None:
-        """End an attempt that was left, by its reason."""
+        """Release, fail, acknowledge or only log a job whose attempt was left, by the reason for it."""
         attempt = self.attempt
         match attempt.leave_reason:
             case LeaveReason.TOLD_TO_STOP:
                 await (self._completer.release(attempt) if attempt.begun else attempt.hand_back())
             case LeaveReason.TIMED_OUT:
-                limit_s = self._context.limits.task_timeout_s
-                await self._fail(f"it ran longer than the {limit_s:g} s that a job may")
+                await self._fail(f"it ran longer than the {self._context.limits.task_timeout_s:g} s that a job may")
             case LeaveReason.ENDED:
                 if (ending := await self._context.job_log.ending(attempt.job_id)) is not None:
                     await self._completer.acknowledge_and_clean_up(attempt.delivery, ending)
@@ -178,7 +178,7 @@ class AttemptRunner:
                 log.get().warning("job_left", why=reason and reason.value)
 
     async def _fail(self, reason: str) -> None:
-        """End the job as failed; `reason` is safe to show."""
+        """End the job as failed, unless it has ended; `reason` is safe to show."""
         await self._completer.fail(self.attempt.delivery, self.attempt.job_id, self.attempt.number, reason)
 
     async def _fail_if_ranks_hang(self) -> None:

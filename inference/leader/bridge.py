@@ -28,8 +28,8 @@ CPU = torch.device("cpu")
 class ThreadBridge:
     """Rank 0's hooks into the group of ranks; one for the life of the process.
 
-    `aborting` is set once the group is to end, with the process not far behind. A snapshot of the running job is made
-    when the last one is `checkpoint_s` old and saved.
+    Make it in the thread of asyncio. `aborting` is set once the group is to end, with the process not far behind. A
+    snapshot of the running job is due `checkpoint_s` seconds after its beginning, or after the last snapshot.
     """
 
     def __init__(self, checkpoint_s: float = math.inf) -> None:
@@ -47,17 +47,18 @@ class ThreadBridge:
 
     # -- called by asyncio -----------------------------------------------------------------------------------------
 
-    async def run(
+    async def run_on_ranks(
         self,
         command: Run,
         on_boundary: Callable[[Stage, int], None],
         on_failure: Callable[[FailureReport], None],
         on_snapshot: Callable[[DenoisingSnapshot], None],
     ) -> Outcome:
-        """Have the ranks generate the job, and return how that came out.
+        """Have the ranks generate the job, and return the outcome. For one job at a time.
 
-        Meanwhile, and in this thread: `on_boundary` is called at every boundary, `on_failure` when a rank reports a
-        failure, and `on_snapshot` with a snapshot on the CPU. The caller answers each snapshot by `snapshot_saved`.
+        Never returns if the group aborts: wait for `aborting` beside it. Meanwhile, and in this thread, `on_boundary`
+        is called at every boundary, `on_failure` when a rank reports a failure, and `on_snapshot` with a snapshot on
+        the CPU. The caller answers each snapshot by `allow_next_snapshot`.
         """
         self._leave.clear()
         self._save_first = self._saving = False
@@ -68,50 +69,57 @@ class ThreadBridge:
         return await self._outcome
 
     def leave(self, *, save_first: bool = False) -> None:
-        """Have the ranks leave the running job at its next boundary; with `save_first`, the next with a snapshot."""
+        """Have the ranks leave the running job at its next boundary.
+
+        With `save_first`, `denoise` goes on until a snapshot was made; the last call counts. Without a running job
+        nothing happens.
+        """
         self._save_first = save_first
         self._leave.set()
 
-    def snapshot_saved(self) -> None:
+    def allow_next_snapshot(self) -> None:
         """Note that the last snapshot is saved, or lost: the next one may be made."""
         self._saving = False
 
     def stop(self) -> None:
-        """Have every rank leave its loop once the job is done."""
+        """Have every rank leave its loop for good once the running job is done. Call it once."""
         self._commands.put_nowait(Stop())
 
     # -- called by the compute thread ------------------------------------------------------------------------------
 
     def next_command(self) -> Command:
-        """Return the next command, or `Idle` if none comes within `IDLE_S`."""
+        """Wait for the next command, and return it, or `Idle` if none comes within `IDLE_S`."""
         try:
             return self._commands.get(timeout=IDLE_S)
         except queue.Empty:
             return Idle()
 
-    def boundary(self, stage: Stage, step: int) -> bool:
-        """Pass on that the job has reached a boundary, and return whether to leave it here."""
+    def boundary_reached(self, stage: Stage, step: int) -> bool:
+        """Call `on_boundary` in the thread of asyncio, and return whether to leave the job here."""
         self._loop.call_soon_threadsafe(self._on_boundary, stage, step)
         waits = self._save_first and stage == "denoise" and step > 0
         return self._leave.is_set() and not waits
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
-        """Make a snapshot if one is due. The step loop waits for no more than the copy to the CPU."""
+        """If a snapshot is due and none is being saved, make one, and call `on_snapshot` in the thread of asyncio.
+
+        Blocks the step loop only while the snapshot is copied to the CPU.
+        """
         due = self._save_first or time.monotonic() - self._snapshot_at >= self._checkpoint_s
         if due and not self._saving:
             self._saving, self._save_first, self._snapshot_at = True, False, time.monotonic()
             self._loop.call_soon_threadsafe(self._on_snapshot, make_snapshot().to(CPU))
 
-    def report(self, outcome: Outcome) -> None:
-        """Pass on how the job came out: `run` returns it."""
+    def deliver_outcome(self, outcome: Outcome) -> None:
+        """Have `run_on_ranks` return this outcome. Call it once for each `Run`."""
         self._loop.call_soon_threadsafe(self._outcome.set_result, outcome)
 
     # -- called by the monitor's thread ----------------------------------------------------------------------------
 
     def failure_reported(self, failure: FailureReport) -> None:
-        """Pass on that a rank cannot go on with its job."""
+        """Call `on_failure` of the running or last job in the thread of asyncio."""
         self._loop.call_soon_threadsafe(lambda: self._on_failure(failure))
 
     def group_aborts(self, _why: str) -> None:
-        """Set `aborting`."""
+        """Set `aborting`, in the thread of asyncio. `GroupMonitor` calls it as `on_abort`."""
         self._loop.call_soon_threadsafe(self.aborting.set)

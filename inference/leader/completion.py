@@ -47,14 +47,17 @@ class JobCompleter:
     def __init__(
         self, job_log: JobLog, *, videos: Store, scratch: Store, checkpoints: JobCheckpoints, instance: str
     ) -> None:
-        self._log, self._videos, self._scratch, self._instance = job_log, videos, scratch, instance
+        self._job_log, self._videos, self._scratch, self._instance = job_log, videos, scratch, instance
         self._checkpoints = checkpoints
 
     async def succeed(self, attempt: Attempt) -> None:
-        """Publish the success of a job whose video is stored. If the job has ended otherwise, the video is deleted."""
+        """Publish the success of a job whose video is stored, with its record, and take the job from the queue.
+
+        If the job was cancelled or has failed meanwhile, that ending stays and the video is deleted.
+        """
         name = video_name(attempt.job_id)
         async with self._videos.local(name) as path:
-            size_bytes, sha256 = await asyncio.to_thread(_digest, path)
+            size_bytes, sha256 = await asyncio.to_thread(_size_and_sha256, path)
             facts = await asyncio.to_thread(probe, path)
         ending = JobSucceeded(
             job_id=attempt.job_id,
@@ -89,7 +92,10 @@ class JobCompleter:
             log.get().warning("record_put_off", error=repr(error))
 
     async def fail(self, delivery: Delivery, job_id: str, attempt: int, reason: str) -> None:
-        """End the job as failed. `reason` is safe to show; `attempt` is 0 if no attempt had begun."""
+        """Publish the job's failure, unless it has ended already, and take the job from the queue.
+
+        `reason` is safe to show, and is clipped; `attempt` is 0 if no attempt had begun.
+        """
         ending = JobFailed(
             job_id=job_id, at=time.time(), attempt=attempt, instance=self._instance, reason=clipped(reason)
         )
@@ -98,30 +104,33 @@ class JobCompleter:
     async def decline(self, delivery: Delivery, job_id: str, unknown: str, *, patience_s: float) -> None:
         """Leave a job that this version does not know to a newer cluster, and fail it if none comes.
 
-        The first cluster to decline the job notes it in the log; once that is `patience_s` ago the job ends. Until then
-        its message is delivered again at intervals, to any cluster.
+        `unknown` names what is not known, safe to show. The first cluster to decline the job notes it in the log; once
+        that is `patience_s` ago the job ends. Until then its message is delivered again at intervals, to any cluster.
         """
-        declined_at = await self._log.declined_at(job_id)
+        declined_at = await self._job_log.declined_at(job_id)
         if declined_at is None:
             event = JobDeclined(job_id=job_id, at=time.time(), instance=self._instance, unknown=clipped(unknown))
-            await self._log.append(event, expect=Expect(0))
+            await self._job_log.append(event, expect=Expect(0))
             log.get().warning("job_declined", unknown=unknown)
-        elif await self._log.now() - declined_at > patience_s:
+        elif await self._job_log.now() - declined_at > patience_s:
             reason = f"no cluster knows what the job asks for ({unknown})"
             await self.fail(delivery, job_id, 0, reason)
             return
         await delivery.hand_back(after_s=min(DECLINED_AGAIN_AFTER_S, patience_s))
 
     async def release(self, attempt: Attempt) -> None:
-        """Hand the job back to the queue without an ending; this attempt does not count against the job."""
+        """Hand the job back to the queue without an ending; this attempt does not count against the job.
+
+        If the log does not take that in time, `Unavailable` is raised and the job is not handed back.
+        """
         released = JobReleased(job_id=attempt.job_id, at=time.time(), attempt=attempt.number, instance=self._instance)
-        await self._log.append(released, within_s=RELEASE_WITHIN_S)
+        await self._job_log.append(released, within_s=RELEASE_WITHIN_S)
         await attempt.hand_back()
         log.get().info("job_released")
 
     async def publish_ending(self, ending: Ending) -> AnyEnding:
-        """Publish an ending, and return the ending that the job has: this one, or the one that was first."""
-        winner = await self._log.end(ending)
+        """Publish an ending, log it, and return the ending that the job has: this one, or the one that was first."""
+        winner = await self._job_log.publish_ending(ending)
         facts = {"reason": winner.reason} if isinstance(winner, JobFailed) else {}
         log.get().info("job_ended", ending=type(winner).__name__, ours=winner == ending, **facts)
         return winner
@@ -147,7 +156,7 @@ class JobCompleter:
             await self._checkpoints.remove(ending.job_id)
 
 
-def _digest(path: Path) -> tuple[int, str]:
+def _size_and_sha256(path: Path) -> tuple[int, str]:
     """Return the size in bytes and the SHA-256 of a file."""
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()

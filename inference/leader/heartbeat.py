@@ -21,9 +21,9 @@ HEARTBEAT_S = 2.0
 async def publish_heartbeats(
     broker: Bus, cluster: ClusterStatus, job_ids: Callable[[], Iterable[str]], stop: asyncio.Event
 ) -> None:
-    """Publish the cluster's status and the jobs that it runs every `HEARTBEAT_S`; on `stop`, that the cluster is gone.
+    """Put the cluster's status, with the time and `job_ids()`, into the bucket every `HEARTBEAT_S` until `stop`.
 
-    A heartbeat that the broker does not take is lost.
+    Then remove it. A heartbeat that the broker does not take is lost, and so is the removal.
     """
     while not stop.is_set():
         beat = replace(cluster, at=time.time(), current_jobs=list(job_ids()))

@@ -49,13 +49,13 @@ class JobCheckpoints:
         self._written: _Written | None = None
 
     async def write(self, job_id: str, attempt: int, job_fingerprint: str, snapshot: DenoisingSnapshot) -> None:
-        """Write a snapshot durably, then delete those before it, but never a later attempt's."""
+        """Write a snapshot durably, then delete the attempt's older ones and all files of earlier attempts."""
         began = time.monotonic()
         origin = Origin(job_fingerprint, self._weights)
         conditions_digest = await self._write_conditions(job_id, attempt, origin, snapshot)
         content = await asyncio.to_thread(encode_step, snapshot, origin, conditions_digest)
-        hash_of_it = digest(content)[:HASH_CHARS]
-        name = f"{CHECKPOINTS}/{job_id}-{attempt}-{snapshot.step}-{hash_of_it}.safetensors"
+        state_hash = digest(content)[:HASH_CHARS]
+        name = f"{CHECKPOINTS}/{job_id}-{attempt}-{snapshot.step}-{state_hash}.safetensors"
         await self._scratch.write(name, content)
         for file in await self._files(job_id):
             outdated = file.attempt < attempt or (file.attempt == attempt and file.hash)
@@ -77,13 +77,13 @@ class JobCheckpoints:
         return self._written.digest
 
     async def latest(self, job_id: str, job_fingerprint: str) -> EncodedSnapshot | None:
-        """Return the job's newest usable snapshot, or None. An unusable snapshot is logged and passed over."""
+        """Return the job's newest usable snapshot, or None. Each unusable one is logged and passed over."""
         for file in await self._files(job_id):
             if not file.hash or (content := await self._scratch.read(file.name)) is None:
                 continue
             conditions = await self._scratch.read(_conditions_name(job_id, file.attempt)) or b""
             try:
-                step = _check(file, conditions, content, Origin(job_fingerprint, self._weights))
+                step = _check_snapshot(file, conditions, content, Origin(job_fingerprint, self._weights))
             except Unusable as error:
                 log.get().error("checkpoint_unusable", step=file.step, why=error.why)
                 continue
@@ -107,8 +107,11 @@ def _conditions_name(job_id: str, attempt: int) -> str:
     return f"{CHECKPOINTS}/{job_id}-{attempt}-conditions.safetensors"
 
 
-def _check(file: _File, conditions: bytes, content: bytes, origin: Origin) -> int:
-    """Return the number of steps that the snapshot has done. Raises `Unusable`."""
+def _check_snapshot(file: _File, conditions: bytes, content: bytes, origin: Origin) -> int:
+    """Return the number of steps done in a snapshot whose state is `content`.
+
+    Raises `Unusable` if its bytes do not have the hash in the file's name, or do not go with `conditions` or `origin`.
+    """
     if digest(content)[:HASH_CHARS] != file.hash:
         raise Unusable("damaged")
     return check(conditions, content, origin)

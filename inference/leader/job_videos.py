@@ -35,21 +35,21 @@ class JobVideos:
         """
         try:
             async with self._videos.local(video_name(job_id)) as path:
-                return (await asyncio.to_thread(probe, path)).fingerprint == job_fingerprint
+                return (await asyncio.to_thread(probe, path)).job_fingerprint == job_fingerprint
         except (FileNotFoundError, ValueError):  # ValueError: the file is no video
             return False
 
     def draft(self, job_id: str) -> AbstractContextManager[Path]:
-        """Yield a path to write the job's video to; it is removed at the end of the block."""
+        """Yield a path of this machine to write the job's video to; it is removed at the end of the block."""
         return self._videos.draft(video_name(job_id))
 
     async def publish(
         self, draft: Path, job_id: str, job_fingerprint: str, *, still_ours: Callable[[], Awaitable[bool]]
     ) -> bool:
-        """Make the draft the job's video; return False if the video that is stored stays.
+        """Make the draft the job's video, durably; return False if a video that is stored stays.
 
-        A stored video with another fingerprint is replaced only after `still_ours` has asked the log, because the job
-        may have ended with that video. The exceptions of `still_ours` pass through.
+        That is one with this fingerprint, or any if `still_ours`, which asks the log, returns False: the job may have
+        ended with it. Another one is deleted with its record. The exceptions of `still_ours` pass through.
         """
         if await self._videos.publish(draft, video_name(job_id)):
             return True
@@ -62,7 +62,10 @@ class JobVideos:
 
 
 def no_room_for_video(error: Exception, job: Job, plan: Plan, ranks: int) -> str | None:
-    """Return why a video cannot be stored, safe to show, if a disk or the memory is full; None for another error."""
+    """Return why the video cannot be stored, safe to show, if the error is of a full disk or memory; else None.
+
+    `ranks` is the number of ranks of the cluster.
+    """
     if isinstance(error, OSError) and no_room(error):
         return f"{STORAGE_FULL}: there is no room for the video"
     if out_of_memory.is_out_of_memory(error):

@@ -22,7 +22,7 @@ class LastStart(Struct, frozen=True):
 
 
 async def last_start(job_log: JobLog, job_id: str) -> LastStart:
-    """Return the last `started` of the job. Raises `Unavailable`."""
+    """Return the last `started` of the job. Raises `Unavailable` if the broker does not answer in time."""
     stored = await job_log.stored_start(job_id)
     if stored is None:
         return LastStart()

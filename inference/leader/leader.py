@@ -47,18 +47,17 @@ class Leader:
         cluster: ClusterStatus,
         limits: Limits,
     ) -> None:
-        self._broker, self._videos = broker, videos
-        self._bridge, self._monitor, self._cluster, self._limits = bridge, monitor, cluster, limits
-        self._log = JobLog(broker, cluster.instance)
+        self._broker, self._videos, self._cluster, self._limits = broker, videos, cluster, limits
+        self._bridge, self._monitor, self._job_log = bridge, monitor, JobLog(broker, cluster.instance)
         checkpoints, job_videos = JobCheckpoints(scratch, cluster.weights), JobVideos(videos)
         self._planner = AttemptPlanner(
-            self._log, videos=job_videos, scratch=scratch, checkpoints=checkpoints, cluster=cluster, limits=limits
+            self._job_log, videos=job_videos, scratch=scratch, checkpoints=checkpoints, cluster=cluster, limits=limits
         )
         self._completer = JobCompleter(
-            self._log, videos=videos, scratch=scratch, checkpoints=checkpoints, instance=cluster.instance
+            self._job_log, videos=videos, scratch=scratch, checkpoints=checkpoints, instance=cluster.instance
         )
         self._context = RunnerContext(
-            job_log=self._log,
+            job_log=self._job_log,
             planner=self._planner,
             completer=self._completer,
             checkpoints=checkpoints,
@@ -70,11 +69,13 @@ class Leader:
             ranks=asyncio.Lock(),
         )
         self._pace, self._ack_wait_s = Pace(), DEFAULT_ACK_WAIT_S
-        self._in_flight: dict[str, AttemptRunner] = {}
-        """By the job's id, in the order in which the jobs came."""
+        self._in_flight: dict[str, AttemptRunner] = {}  # by the job's id, in the order in which the jobs came
 
     async def serve(self, stop: asyncio.Event) -> None:
-        """Run jobs until `stop`, then hand back those that are running."""
+        """Run jobs until `stop`, then have them left and handed back, stop the ranks, and return. Call it once.
+
+        Ends the process with exit code 1 instead if that takes longer than `HAND_BACK_S`, or once the group aborts.
+        """
         await self._broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
         await self._broker.listen(subjects.LIVE_CANCELLATIONS, self._on_cancelled)
         log.get().info("cluster_ready", cluster=self._cluster.name, world_size=self._cluster.world_size)
@@ -85,29 +86,29 @@ class Leader:
             tasks.create_task(self._hand_back_in_time(stop, done))
             async with asyncio.TaskGroup() as jobs:
                 while not stop.is_set():
-                    await self._until_there_is_room(stop)
-                    if (attempt := await self._next(stop)) is None:
+                    await self._wait_for_free_slot(stop)
+                    if (attempt := await self._pull_and_prepare(stop)) is None:
                         continue
                     if stop.is_set():
                         await attempt.hand_back()
                         break
                     runner = AttemptRunner(attempt, self._context, ack_wait_s=self._ack_wait_s)
                     self._in_flight[attempt.job_id] = runner
-                    jobs.create_task(self._run(runner))
+                    jobs.create_task(self._run_in_flight(runner))
             done.set()
         self._bridge.stop()
 
     # -- the queue -------------------------------------------------------------------------------------------------
 
-    async def _until_there_is_room(self, stop: asyncio.Event) -> None:
-        """Wait until the ranks are at the last stage of the last job in flight, and all jobs before it are finished."""
+    async def _wait_for_free_slot(self, stop: asyncio.Event) -> None:
+        """Wait until the ranks are at the last stage of the last job in flight and all others are done, or `stop`."""
         attempts = [runner.attempt for runner in self._in_flight.values()]
         for attempt in attempts[:-1]:
             await lifetime.first_of(attempt.finished, stop)
         for attempt in attempts[-1:]:
             await lifetime.first_of(attempt.ranks_decoding, stop)
 
-    async def _next(self, stop: asyncio.Event) -> Attempt | None:
+    async def _pull_and_prepare(self, stop: asyncio.Event) -> Attempt | None:
         """Pull the next job from the queue and prepare an attempt at it; return None if no job is to be run now.
 
         If the broker or a store fails, the message stays unacknowledged: the job is delivered again, here or elsewhere.
@@ -120,20 +121,20 @@ class Leader:
             consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
             self._ack_wait_s = consumer.config.ack_wait or DEFAULT_ACK_WAIT_S
             delivery = await self._broker.pull(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE, stop=stop)
-            return None if delivery is None else await self._read(delivery)
+            return None if delivery is None else await self._prepare_or_settle(delivery)
         except (Unavailable, OSError) as away:
             log.get().warning("job_put_off", error=described(away))
             await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
             return None
 
-    async def _read(self, delivery: Delivery) -> Attempt | None:
-        """Prepare an attempt at the job in the message; end the job and return None if it cannot be run."""
+    async def _prepare_or_settle(self, delivery: Delivery) -> Attempt | None:
+        """Prepare an attempt at a job; return None if it was in flight or ended before, or now fails or is declined."""
         job_id = subjects.job_id_of(delivery.subject)
         with log.bound(job_id=job_id):
             if job_id in self._in_flight:  # it was delivered again while this process slept
                 log.get().warning("job_in_hand_already")
                 return None
-            if (ending := await self._log.ending(job_id)) is not None:
+            if (ending := await self._job_log.ending(job_id)) is not None:
                 await self._completer.acknowledge_and_clean_up(delivery, ending)
                 return None
             try:
@@ -144,7 +145,8 @@ class Leader:
                 await self._completer.decline(delivery, job_id, str(error), patience_s=self._limits.task_timeout_s)
             return None
 
-    async def _run(self, runner: AttemptRunner) -> None:
+    async def _run_in_flight(self, runner: AttemptRunner) -> None:
+        """Run an attempt that is in `_in_flight`, and take it out at its end."""
         attempt = runner.attempt
         with log.bound(job_id=attempt.job_id, attempt=attempt.number):
             try:
@@ -153,15 +155,15 @@ class Leader:
                 del self._in_flight[attempt.job_id]
 
     async def _on_cancelled(self, subject: str, _payload: bytes) -> None:
-        """Ask the log about the job at once. A live message alone proves nothing, since anybody can send one."""
+        """Ask the log about a job in flight at once. The message alone proves nothing, since anybody can send one."""
         if (runner := self._in_flight.get(subjects.job_id_of(subject))) is not None:
             with suppress(Unavailable), log.bound(job_id=runner.attempt.job_id, attempt=runner.attempt.number):
-                await runner.lease.confirm()
+                await runner.lease.confirm_or_leave()
 
     # -- the cluster -----------------------------------------------------------------------------------------------
 
     async def _hand_back_in_time(self, stop: asyncio.Event, done: asyncio.Event) -> None:
-        """Leave all jobs at their next boundary on `stop`; hand back those that do not get there in time, and exit."""
+        """Have all jobs left on `stop`; after `HAND_BACK_S` hand back the rest, end the process. Return at `done`."""
         if await lifetime.first_of(done, stop) is done:
             return
         for runner in list(self._in_flight.values()):
@@ -182,9 +184,9 @@ class Leader:
         os._exit(1)
 
     async def _end_with_the_group(self, done: asyncio.Event) -> None:
-        """Hand back the ranks' job once their group aborts, and exit; the attempt counts as one whose cluster died.
+        """Hand back the jobs once the group of ranks aborts, and end the process. Return at `done`.
 
-        A video that the ranks have delivered may still be stored, as far as the time allows.
+        The attempts count as died. A video that the ranks have delivered may still be stored, as far as time allows.
         """
         if await lifetime.first_of(done, self._bridge.aborting) is done:
             return

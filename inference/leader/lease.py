@@ -35,14 +35,15 @@ class Lease:
         limits: Limits,
         ack_wait_s: float,
     ) -> None:
-        self._attempt, self._log = attempt, job_log
+        self._attempt, self._job_log = attempt, job_log
         self._bridge, self._monitor, self._limits = bridge, monitor, limits
         self._ack_wait_s = ack_wait_s
 
-    async def keep(self) -> None:
+    async def renew_or_leave(self) -> None:
         """Renew the lease until the attempt is finished, and have the attempt left once the job is lost.
 
-        If the job has not moved for longer than its stage may take, abort the group of ranks instead.
+        If the job has not moved for longer than its stage may take, abort the group of ranks instead of renewing. If
+        the log cannot be asked for `ack_wait_s`, ranks at work leave the attempt as `CUT_OFF`. Raises no `Unavailable`.
         """
         attempt = self._attempt
         renew_every_s = self._ack_wait_s / RENEWALS_AN_ACK_WAIT
@@ -55,7 +56,7 @@ class Lease:
                 self._monitor.abort_group(f"nothing moved in {attempt.progress.stage} for {still_s:.0f} s")
             with suppress(Unavailable, TimeoutError):
                 async with asyncio.timeout(renew_every_s):  # the next renewal must not wait for an election
-                    await self.confirm()
+                    await self.confirm_or_leave()
             if not self.is_fresh and not attempt.ranks_done.is_set():
                 self.leave(LeaveReason.CUT_OFF)
             await lifetime.wait(attempt.finished, within_s=renew_every_s)
@@ -65,23 +66,29 @@ class Lease:
         """Return whether the log has confirmed the lease within the last `ack_wait_s`."""
         return self._attempt.unconfirmed_for_s() <= self._ack_wait_s
 
-    async def confirm(self) -> None:
-        """Ask the log whether the job is still this attempt's, and leave it if not. Raises `Unavailable`."""
+    async def confirm_or_leave(self) -> None:
+        """Ask the log whether the job has an ending or a later attempt, and have this attempt left if so.
+
+        The lease is fresh afterwards. Raises `Unavailable`, and then nothing has changed.
+        """
         attempt = self._attempt
-        if await self._log.ending(attempt.job_id) is not None:
+        if await self._job_log.ending(attempt.job_id) is not None:
             self.leave(LeaveReason.ENDED)
-        elif (await last_start(self._log, attempt.job_id)).attempt > attempt.number:
+        elif (await last_start(self._job_log, attempt.job_id)).attempt > attempt.number:
             self.leave(LeaveReason.TAKEN_OVER)
-        attempt.confirm()
+        attempt.note_confirmed()
 
     async def still_ours(self) -> bool:
-        """Confirm the lease, and return whether the job is still this attempt's. Raises `Unavailable`."""
-        await self.confirm()
+        """Ask the log as `confirm_or_leave` does, and return whether the job is not lost. Raises `Unavailable`."""
+        await self.confirm_or_leave()
         return not self._attempt.job_lost
 
     def leave(self, reason: LeaveReason) -> None:
-        """Have the attempt left for this reason: by the ranks at their next boundary, if they work on it."""
-        if self._attempt.leave(reason):
+        """Have the attempt left for this reason, unless an earlier reason stands (`Attempt.set_leave_reason`).
+
+        Ranks at work on it leave it at their next boundary, after a snapshot if another attempt is to go on.
+        """
+        if self._attempt.set_leave_reason(reason):
             log.get().info("job_halted", why=reason.value)
             if self._attempt.on_ranks:
                 self._bridge.leave(save_first=reason.save_first)

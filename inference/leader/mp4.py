@@ -20,26 +20,28 @@ X264 = "mbtree=0"
 
 
 class VideoFacts(Struct, frozen=True):
-    """Sides in pixels, duration in seconds; `fingerprint` is the one given to `write_mp4`, None without."""
+    """Sides in pixels, duration in seconds; `job_fingerprint` is the file's comment, None without one."""
 
     width: int
     height: int
     num_frames: int
     duration: float
-    fingerprint: str | None
+    job_fingerprint: str | None
 
 
-def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None], *, fingerprint: str = "") -> None:
+def write_mp4(
+    video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], None], *, job_fingerprint: str = ""
+) -> None:
     """Write the video (3 × frames × height × width in [-1, 1], even sides, any device) as H.264 at 16 frames a second.
 
     It is encoded frame by frame: the whole video as bytes is never in memory. `on_frame(n)` is called once n frames are
-    encoded; its exceptions pass through. After any error the file is gone. `fingerprint` goes into the file as its
-    comment, so that a finished file says by itself what it was made of.
+    encoded. After any error, which may be one of `on_frame`, the file is gone; a full disk raises `OSError`.
+    `job_fingerprint` goes into the file as its comment, so that a finished file says by itself what it was made of.
     """
     try:
         # faststart puts the index before the pictures, so that a browser can play before it has everything.
         with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
-            container.metadata["comment"] = fingerprint
+            container.metadata["comment"] = job_fingerprint
             _encode(video_CTHW, container, on_frame)
     except BaseException:
         path.unlink(missing_ok=True)
@@ -47,6 +49,7 @@ def write_mp4(video_CTHW: torch.Tensor, path: Path, on_frame: Callable[[int], No
 
 
 def _encode(video_CTHW: torch.Tensor, container: OutputContainer, on_frame: Callable[[int], None]) -> None:
+    """Add the video to the container as a stream of H.264."""
     stream = container.add_stream("libx264", rate=FPS, options={"crf": CRF, "preset": PRESET, "x264-params": X264})
     stream.height, stream.width = video_CTHW.shape[2:]
     stream.pix_fmt = "yuv420p"
@@ -62,6 +65,7 @@ def _encode(video_CTHW: torch.Tensor, container: OutputContainer, on_frame: Call
 
 
 def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
+    """Return a picture in [-1, 1] as a frame of 8 bits, with half the colour's resolution (yuv420p)."""
     frame = av.VideoFrame.from_ndarray(rgb(picture_CHW), format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
 
@@ -69,9 +73,9 @@ def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
 def probe(path: Path) -> VideoFacts:
     """Read the facts from the file. Raises `ValueError` if the file is no video, `OSError` if it cannot be read."""
     with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        if stream.duration is None or stream.time_base is None:
-            raise ValueError(f"{path}: the video does not say how long it is")
+        stream = next(iter(container.streams.video), None)
+        if stream is None or stream.duration is None or stream.time_base is None:
+            raise ValueError(f"{path}: no video, or one that does not say how long it is")
         duration = float(stream.duration * stream.time_base)
-        fingerprint = container.metadata.get("comment")
-        return VideoFacts(stream.width, stream.height, stream.frames, duration, fingerprint)
+        job_fingerprint = container.metadata.get("comment")
+        return VideoFacts(stream.width, stream.height, stream.frames, duration, job_fingerprint)

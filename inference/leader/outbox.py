@@ -22,13 +22,13 @@ class Outbox:
         self, attempt: Attempt, lease: Lease, job_log: JobLog, checkpoints: JobCheckpoints, bridge: ThreadBridge
     ) -> None:
         self._attempt, self._lease = attempt, lease
-        self._log, self._checkpoints, self._bridge = job_log, checkpoints, bridge
+        self._job_log, self._checkpoints, self._bridge = job_log, checkpoints, bridge
 
     async def publish_reports(self) -> None:
-        """Publish what the attempt reports. A report that cannot be published in time is lost; an ending never is.
+        """Publish the attempt's `reports` until it is finished. A report is lost if it cannot be published in time.
 
-        If the lease is not fresh, this process may have slept while another cluster took over the job: the log is asked
-        before each report.
+        Once the job is lost nothing more is published. If the lease is not fresh, this process may have slept while
+        another cluster took over the job: the log is asked before each report.
         """
         attempt = self._attempt
         while not attempt.finished.is_set():
@@ -38,14 +38,17 @@ class Outbox:
                 report = attempt.reports.popleft()
                 try:
                     if not self._lease.is_fresh:
-                        await self._lease.confirm()
+                        await self._lease.confirm_or_leave()
                     if not attempt.job_lost:
-                        await self._log.append(report, within_s=REPORT_WITHIN_S)
+                        await self._job_log.append(report, within_s=REPORT_WITHIN_S)
                 except Unavailable as error:
                     log.get().warning("report_lost", error=str(error))
 
     async def save_snapshots(self) -> None:
-        """Save the job's snapshots as its checkpoint. A snapshot that cannot be saved is lost, and the job goes on."""
+        """Save the snapshots as the job's checkpoint until the attempt is finished, and allow the next after each.
+
+        A snapshot that the store does not take is lost, as are those of a job that has ended or was taken over.
+        """
         attempt = self._attempt
         while not attempt.finished.is_set():
             await attempt.snapshot_waiting.wait()
@@ -61,4 +64,4 @@ class Outbox:
                 log.get().warning("checkpoint_not_kept", step=snapshot.step, error=repr(error))
             finally:
                 attempt.snapshot_saved.set()
-                self._bridge.snapshot_saved()
+                self._bridge.allow_next_snapshot()

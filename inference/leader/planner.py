@@ -1,7 +1,7 @@
 """Prepare the next attempt at a job, and claim the job for it in the log.
 
 `Leader` calls `prepare` with the message of a job; in come its log, its picture, its checkpoint and its video, out goes
-a `PreparedAttempt` with the ranks' command. `AttemptRunner` then calls `claim`, which publishes `started` by
+a `PreparedAttempt` with the ranks' command. `AttemptRunner` then calls `publish_start`, which publishes `started` by
 compare-and-set: of two clusters that prepared the same attempt, one gets the job.
 """
 
@@ -24,7 +24,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.stores import Store
 from inference.leader.attempt_history import history_of
-from inference.leader.attempt_policy import Fail, JobFacts, decide
+from inference.leader.attempt_policy import Fail, JobFacts, begin_or_fail
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
 from inference.leader.last_start import last_start
@@ -80,18 +80,21 @@ class AttemptPlanner:
         cluster: ClusterStatus,
         limits: Limits,
     ) -> None:
-        self._log, self._videos, self._scratch, self._checkpoints = job_log, videos, scratch, checkpoints
+        self._job_log, self._videos, self._scratch, self._checkpoints = job_log, videos, scratch, checkpoints
         self._cluster, self._limits = cluster, limits
 
     async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
-        """Return the next attempt at the job of a message with this `data`. Raises `CannotRun` or `Unknown`."""
+        """Return the next attempt at the job whose message has this `data`. Publishes nothing.
+
+        Raises `CannotRun` if the job is to fail instead, and `Unknown` if only a newer version could run it.
+        """
         began = time.monotonic()
-        submitted = _submitted(job_id, data)
+        submitted = _decode_submission(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
-        job_fingerprint = _fingerprint(submitted.job, png or b"", self._cluster.weights)
+        job_fingerprint = _fingerprint_of(submitted.job, png or b"", self._cluster.weights)
         video_exists = png is not None and await self._videos.exists(job_id, job_fingerprint)
-        last = await last_start(self._log, job_id)
-        history = history_of([*await self._log.events(job_id), *last.events])
+        last = await last_start(self._job_log, job_id)
+        history = history_of([*await self._job_log.events(job_id), *last.events])
         snapshot = None if video_exists else await self._checkpoints.latest(job_id, job_fingerprint)
         facts = JobFacts(
             history=history,
@@ -101,11 +104,11 @@ class AttemptPlanner:
             checkpoint_step=0 if snapshot is None else snapshot.step,
             objections=[objection.message for objection in objections(submitted.job, [self._cluster])],
         )
-        act = decide(facts, max_attempts=self._limits.max_attempts)
+        act = begin_or_fail(facts, max_attempts=self._limits.max_attempts)
         if isinstance(act, Fail):
             raise CannotRun(act.reason)
         assert png is not None
-        run, cropped = await asyncio.to_thread(_prepare, submitted, act.attempt, png, self._cluster, snapshot)
+        run, cropped = await asyncio.to_thread(_build_run, submitted, act.attempt, png, self._cluster, snapshot)
         return PreparedAttempt(
             submitted=submitted,
             run=run,
@@ -117,8 +120,11 @@ class AttemptPlanner:
             cropped=cropped,
         )
 
-    async def claim(self, prepared: PreparedAttempt, progress: float) -> bool:
-        """Publish `started` for the attempt; return False if another cluster was first and has the job."""
+    async def publish_start(self, prepared: PreparedAttempt, progress: float) -> bool:
+        """Publish `started` for the attempt, at this progress (0 to 1).
+
+        Return False if another cluster was first and has the job.
+        """
         run = prepared.run
         started = JobStarted(
             job_id=run.job_id,
@@ -133,10 +139,10 @@ class AttemptPlanner:
             progress=progress,
             cropped=prepared.cropped,
         )
-        return await self._log.append(started, expect=prepared.expect)
+        return await self._job_log.append(started, expect=prepared.expect)
 
 
-def _submitted(job_id: str, data: bytes) -> JobSubmitted:
+def _decode_submission(job_id: str, data: bytes) -> JobSubmitted:
     """Decode the job in a message.
 
     Raises `CannotRun` if the bytes are no job or belong to another job, and `Unknown` if a newer version wrote them. An
@@ -158,23 +164,24 @@ def _submitted(job_id: str, data: bytes) -> JobSubmitted:
         raise Unknown(str(error)[:UNKNOWN_CHARS_MAX]) from error
 
 
-def _fingerprint(job: Job, png: bytes, weights: str) -> str:
-    """Return the SHA-256 of all that the video is made of: the job, its picture and the weights."""
+def _fingerprint_of(job: Job, png: bytes, weights: str) -> str:
+    """Return the SHA-256, in hexadecimal, of all that the video is made of: the job, its picture and the weights."""
     return hashlib.sha256(msgspec.json.encode([job, weights]) + png).hexdigest()
 
 
-def _prepare(
+def _build_run(
     submitted: JobSubmitted, attempt: int, png: bytes, cluster: ClusterStatus, snapshot: EncodedSnapshot | None
 ) -> tuple[Run, float]:
-    """Return the ranks' command for a job, and the share of the picture that is cut off.
+    """Return the ranks' command for an attempt, and the share (0 to 1) of the picture that is cut off.
 
-    The picture is scaled to cover the video's size and cropped at the centre. Raises `CannotRun` if it is damaged.
+    The picture is scaled to cover the video's size and cropped at the centre; a job of size `auto` gets the cluster's
+    size that fits the picture best. Raises `CannotRun` if the picture is damaged or has too many pixels for Pillow.
     """
     job, job_id = submitted.job, submitted.job_id
     plan = plan_of(job, cluster) or cluster.plan  # None if a video is adopted that this cluster could not make
     try:
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
-    except (OSError, SyntaxError, ValueError) as error:  # what Pillow raises on a damaged file
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises here
         log.get().error("input_unreadable", error=repr(error))
         raise CannotRun("the input image is damaged") from error
     size = job.image_size or cluster.default_size

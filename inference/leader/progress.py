@@ -31,26 +31,30 @@ class Pace:
         self._seconds_per_unit = dict(FIRST_GUESS_S)
         self._longest_s: dict[Work, float] = {}
 
-    def took(self, work: Work, seconds: float) -> None:
-        """Note the seconds that a stage, or a step of it, took from one boundary to the next."""
+    def record_work_time(self, work: Work, seconds: float) -> None:
+        """Note the seconds that a stage, or a step of it, took from one boundary to the next, for `longest_s`.
+
+        Past `WORKS_MAX` works, the one whose last time is the oldest is forgotten.
+        """
         self._longest_s[work] = max(seconds, self._longest_s.pop(work, 0.0))
         while len(self._longest_s) > WORKS_MAX:
             del self._longest_s[next(iter(self._longest_s))]
 
     def longest_s(self, work: Work) -> float | None:
-        """Return the longest time of such work, None if it was never done. The first time may compile for minutes."""
+        """Return the seconds of the slowest such work, or None if none is known. The first may compile for minutes."""
         return self._longest_s.get(work)
 
     def expected_s(self, stage: Stage, job: Job, pixels: int) -> float:
-        """Return the seconds that the stage is expected to take for a video of so many pixels over all frames."""
+        """Return the seconds that the whole stage is expected to take; `pixels` are those of all frames together."""
         return self._seconds_per_unit[stage] * _units(stage, job, pixels)
 
-    def learn(self, stage: Stage, job: Job, pixels: int, seconds: float) -> None:
-        """Note the seconds that the whole stage took; the next estimate goes by them."""
+    def record_stage_time(self, stage: Stage, job: Job, pixels: int, seconds: float) -> None:
+        """Note the seconds that the whole stage took; `expected_s` goes by the last ones noted for a stage."""
         self._seconds_per_unit[stage] = seconds / _units(stage, job, pixels)
 
 
 def _units(stage: Stage, job: Job, pixels: int) -> float:
+    """Return the number to which a stage's time is proportional: pixels, in `denoise` times forward passes."""
     if stage != "denoise":
         return pixels
     passes = 2 if job.guided else 1
@@ -58,7 +62,10 @@ def _units(stage: Stage, job: Job, pixels: int) -> float:
 
 
 class Progress:
-    """The progress of one attempt from 0 to 1, by its boundaries; it never falls."""
+    """The progress of one attempt from 0 to 1, by its boundaries; it never falls.
+
+    `width` and `height` are the video's in pixels; `ranks` is the plan, or anything else that tells it from another.
+    """
 
     def __init__(self, pace: Pace, job: Job, *, width: int, height: int, ranks: Hashable = None) -> None:
         self._pace, self._job = pace, job
@@ -76,41 +83,45 @@ class Progress:
         """When the attempt last moved, on the monotonic clock."""
 
     def resume(self, stage: Stage, fraction: float) -> None:
-        """Set where the attempt goes on from: a fraction (0 to 1) of a stage."""
+        """Set where the attempt goes on from: a fraction (0 to 1) of a stage. Call it before anything else."""
         self.stage, self._entered_at = stage, fraction
-        self.at(stage, fraction)
+        self.advance_to(stage, fraction)
 
-    def begin(self) -> None:
-        """Note that the attempt has waited for the ranks until now, and moves from here on."""
+    def start_clock(self) -> None:
+        """Start the time of the current stage anew, because the attempt has waited for the ranks until now."""
         self._began = self.moved = time.monotonic()
 
-    def at(self, stage: Stage, fraction: float) -> float:
-        """Return the progress at this fraction (0 to 1) of a stage. Entering a stage measures the stage before it."""
+    def advance_to(self, stage: Stage, fraction: float) -> float:
+        """Move to this fraction (0 to 1) of a stage, and return `value`, at most `BEFORE_THE_END`.
+
+        The time since the last move goes into the pace, and that of a whole stage once the next one is entered.
+        """
         now = time.monotonic()
         if stage != self.stage or fraction > self._entered_at:  # not as the attempt begins or resumes
-            self._pace.took((self.stage, *self._shape), now - self.moved)
+            self._pace.record_work_time((self.stage, *self._shape), now - self.moved)
         self.moved = now
         if stage != self.stage:
-            self._learn(self.moved)
+            self._record_stage(self.moved)
             self.stage, self._began, self._entered_at = stage, self.moved, 0.0
         before = sum(self._share[earlier] for earlier in STAGES[: STAGES.index(stage)])
         self.value = max(self.value, min(BEFORE_THE_END, before + self._share[stage] * fraction))
         return self.value
 
     def limit_s(self, floor_s: float, cap_s: float) -> float:
-        """Return the seconds without movement allowed now: `LIMIT_TIMES` the longest measured time of such work.
+        """Return after how many seconds without movement the ranks count as hanging at the current stage.
 
-        The result lies between `floor_s` and `cap_s`; it is `cap_s` for work that was never measured.
+        That is `LIMIT_TIMES` the longest measured time of such work, but at least `floor_s` and at most `cap_s`, or
+        `cap_s` for work that was never measured.
         """
         longest_s = self._pace.longest_s((self.stage, *self._shape))
         return cap_s if longest_s is None else min(cap_s, max(floor_s, LIMIT_TIMES * longest_s))
 
-    def end(self) -> None:
-        """Note that the last stage is done, which measures it."""
-        self._learn(time.monotonic())
+    def end_last_stage(self) -> None:
+        """Put the time of the current stage, which ends the job, into the pace. `value` stays."""
+        self._record_stage(time.monotonic())
 
-    def _learn(self, now: float) -> None:
-        """Estimate the time of the whole stage from the part of it that this attempt has done."""
+    def _record_stage(self, now: float) -> None:
+        """Estimate the time of the whole stage, ended at `now`, from the part that this attempt has done; note it."""
         if self._entered_at < 1:
             seconds = (now - self._began) / (1 - self._entered_at)
-            self._pace.learn(self.stage, self._job, self._pixels, seconds)
+            self._pace.record_stage_time(self.stage, self._job, self._pixels, seconds)

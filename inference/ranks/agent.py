@@ -21,21 +21,22 @@ from contracts.process.die_with_parent import die_with_parent
 LOOPBACK = "127.0.0.1"
 EX_STOPPED = 80
 """The exit code of a rank that has ended in order. After 0 the agent would wait for the value that the rank returns."""
-FRESH_RANK = "from inference.ranks import agent; from inference import launch; agent.end(launch.main)"
+FRESH_RANK = "from inference.ranks import agent; from inference import launch; agent.run_rank_and_exit(launch.main)"
 
 Rank = Callable[[Callable[[], None]], None]
 """Runs a rank to its end. Is given what to call once the whole group runs."""
 
 
 def run_group(ranks: int, rank: Rank, on_running: Callable[[], None]) -> None:
-    """Run `rank(on_running)` as each of `ranks` ranks, until all have ended.
+    """Run `rank(on_running)` as each of `ranks` ranks, in processes forked from this one, until all have ended.
 
-    Ends the process with `EX_CONFIG` if a rank refuses its settings. Raises `ChildFailedError` if a rank fails. A
-    signal stops the ranks, which have torchrun's 30 s for it, and is no failure.
+    For a process of its own, which ends with its parent and leaves its terminal. Ends the process with `EX_CONFIG` if a
+    rank refuses its settings. Raises `ChildFailedError` if a rank fails. A signal stops the ranks, which have
+    torchrun's 30 s for it, and is no failure.
     """
     die_with_parent()
     os.setsid()  # Ctrl-C on the terminal reaches the parent alone, which passes it on once
-    _take_signals()
+    _restore_signals()
     _name_process("torchrun")
     config = LaunchConfig(
         min_nodes=1,
@@ -61,8 +62,11 @@ def run_group(ranks: int, rank: Rank, on_running: Callable[[], None]) -> None:
         raise
 
 
-def end(rank: Rank, on_running: Callable[[], None] = lambda: None) -> None:
-    """Run a rank to its end, and end its process with `EX_STOPPED`, or with another exit code if the rank fails."""
+def run_rank_and_exit(rank: Rank, on_running: Callable[[], None] = lambda: None) -> None:
+    """Run a rank to its end, and end this process with `EX_STOPPED`. Never returns.
+
+    If the rank refuses its settings, the exit code is `EX_CONFIG`; any other error passes through.
+    """
     try:
         with start.refusing("inference"):
             rank(on_running)
@@ -75,21 +79,25 @@ def end(rank: Rank, on_running: Callable[[], None] = lambda: None) -> None:
 
 
 def _run_rank(rank: Rank, on_running: Callable[[], None]) -> None:
-    _take_signals()  # which the agent takes in a way of its own
+    """Run the rank that torchrun's environment names, in this forked process, and end it. Never returns.
+
+    If the device did not survive the fork, Python starts anew in this process and imports the libraries again.
+    """
+    _restore_signals()  # which the agent takes in a way of its own
     _name_process(f"rank {os.environ['RANK']}")
     if not _device_survived_fork():
         os.execv(sys.executable, [sys.executable, "-c", FRESH_RANK])  # noqa: S606  # no shell is the point
-    end(rank, on_running)
+    run_rank_and_exit(rank, on_running)
 
 
 def _name_process(name: str) -> None:
-    """Set what ps and top call this process, on Linux: all are forked from one and would look alike."""
+    """Set the name of this process in ps and top, on Linux: all are forked from one and would look alike."""
     with suppress(OSError):
         Path("/proc/self/comm").write_text(name)
 
 
-def _take_signals() -> None:
-    """End this process by a signal to stop, as a new process would."""
+def _restore_signals() -> None:
+    """Let the signals to stop end this process, as they would a new one: undo the handlers and masks of its parent."""
     for number in lifetime.SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, lifetime.SIGNALS)

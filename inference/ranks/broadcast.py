@@ -35,20 +35,27 @@ class RankZeroHooks(Protocol):
     """The half of the group that only rank 0 has: the source of commands, and the listener to the progress of a job."""
 
     def next_command(self) -> Command:
-        """Return the command to broadcast."""
+        """Wait for a command, and return the one to broadcast."""
         ...
 
-    def boundary(self, stage: Stage, step: int) -> bool:
-        """Note that a boundary is reached, and return whether to leave the job there."""
+    def boundary_reached(self, stage: Stage, step: int) -> bool:
+        """Take note that the job is at a boundary: a stage begins (step 0) or that many steps of it are done.
+
+        Return whether to leave the job there.
+        """
         ...
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
-        """Note that the job could go on from here at another time, from what `make_snapshot` returns."""
+        """Take what `make_snapshot` returns, if a snapshot is wanted now: the job could go on from it later."""
         ...
 
 
 class Group:
-    """The ranks of the cluster as they act together; made once on each rank. Rank 0 alone gives `hooks`."""
+    """The ranks of the cluster as they act together; rank 0 alone gives `hooks`.
+
+    Made once on each rank: that is a collective. A collective raises an error of torch's if a rank is gone, or does not
+    come to it within `CONTROL_TIMEOUT_S`.
+    """
 
     def __init__(self, hooks: RankZeroHooks | None, monitor: GroupMonitor) -> None:
         self._hooks, self._monitor = hooks, monitor
@@ -63,39 +70,41 @@ class Group:
         """The number of ranks."""
         return dist.get_world_size()
 
-    def next_command(self) -> Command:
-        """Return the next command, the same on every rank."""
+    def broadcast_next_command(self) -> Command:
+        """Return rank 0's next command on every rank. A collective: the others wait until rank 0's hooks have one."""
         payload = commands.encode(self._hooks.next_command()) if self._hooks is not None else b""
         return commands.decode(self._broadcast(payload))
 
-    def boundary(self, stage: Stage, step: int) -> None:
+    def vote_at_boundary(self, stage: Stage, step: int) -> None:
         """Vote on whether to go on, at the beginning of this stage (step 0) or after so many of its steps.
 
         A collective: it returns on every rank, or raises `LeaveAgreed` or `FailureAgreed` on every rank.
         """
         self.stage = stage
-        leave = self._hooks is not None and self._hooks.boundary(stage, step)
-        self._agree(reason="", leave=leave)
+        leave = self._hooks is not None and self._hooks.boundary_reached(stage, step)
+        self._vote(reason="", leave=leave)
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
-        """Offer rank 0's hooks a snapshot after a step. Other ranks do nothing: their snapshots would be the same."""
+        """Offer a snapshot to rank 0's hooks. Other ranks do nothing: their snapshots would be the same."""
         if self._hooks is not None:
             self._hooks.offer_snapshot(make_snapshot)
 
-    def fail(self, run: Run, reason: str) -> FailureAgreed:
-        """Vote, at the other ranks' next boundary, that the job has failed; return what all ranks agree on.
+    def vote_failure(self, run: Run, reason: str) -> FailureAgreed:
+        """Vote, at the other ranks' next boundary, that the job has failed; return the failure that all ranks raise.
 
-        If the others are blocked in a collective, they never reach the vote; rank 0 then learns of the failure through
-        the monitor.
+        `reason`, not empty and safe to show, is cut to `REASON_BYTES_MAX` bytes; of several ranks' that of the lowest
+        counts. If the others are blocked in a collective, they never reach the vote, and this waits until it fails or
+        the process is ended; rank 0 learns of the failure through the monitor first.
         """
         self._monitor.report_failure(FailureReport(run.job_id, run.attempt, reason))
         try:
-            self._agree(reason=reason, leave=False)
+            self._vote(reason=reason, leave=False)
         except FailureAgreed as agreed:
             return agreed
         raise AssertionError("a vote to fail was not counted")
 
-    def _agree(self, *, reason: str, leave: bool) -> None:
+    def _vote(self, *, reason: str, leave: bool) -> None:
+        """Raise `FailureAgreed` if any rank has a reason, else `LeaveAgreed` if any wants to leave. A collective."""
         votes = torch.tensor([reason != "", leave], dtype=torch.int64)
         dist.all_reduce(votes, dist.ReduceOp.MAX, group=self._control)
         failed, left = votes.tolist()
@@ -105,7 +114,7 @@ class Group:
             raise LeaveAgreed
 
     def _first_reason(self, mine: str) -> str:
-        """Gather the reasons of all ranks, and return that of the lowest rank that has one."""
+        """Return the reason of the lowest rank that has one; `mine` is this rank's, or empty. A collective."""
         text = mine.encode()[:REASON_BYTES_MAX].ljust(REASON_BYTES_MAX, b"\0")
         gathered = [torch.empty(REASON_BYTES_MAX, dtype=torch.uint8) for _ in range(dist.get_world_size())]
         dist.all_gather(gathered, torch.frombuffer(bytearray(text), dtype=torch.uint8), group=self._control)
@@ -113,7 +122,7 @@ class Group:
         return next(reason for reason in reasons if reason)
 
     def _broadcast(self, payload: bytes) -> bytes:
-        """Return rank 0's payload on every rank; the payload of other ranks is empty."""
+        """Return rank 0's payload, not empty, on every rank; the other ranks give an empty one. A collective."""
         size = torch.tensor([len(payload)], dtype=torch.int64)
         dist.broadcast(size, RANK_ZERO, group=self._control)
         body = torch.frombuffer(bytearray(payload or int(size)), dtype=torch.uint8)

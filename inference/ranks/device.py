@@ -29,7 +29,7 @@ def make_current(device: torch.device) -> None:
 
 
 def backend(device: torch.device) -> str:
-    """Return the backends of the process group: gloo for main memory, and the device's own for the device.
+    """Return the backends of the process group, such as `cpu:gloo,cuda:nccl`: gloo for main memory, and the device's.
 
     Control tensors lie in main memory, so that they never wait in a device's queue.
     """
@@ -42,7 +42,8 @@ def backend(device: torch.device) -> str:
 def join_group(device: torch.device) -> Generator[Store]:
     """Join the group that torchrun's environment describes, as a rank, for the length of the block.
 
-    Yields torchrun's key-value store, which the ranks share and which outlives each of them.
+    Yields torchrun's key-value store, which the ranks share and which outlives each of them. Waits up to
+    `CONTROL_TIMEOUT_S` for the others; raises torch's `DistError` if they do not come.
     """
     timeout = timedelta(seconds=CONTROL_TIMEOUT_S)
     store, rank, world_size = next(iter(rendezvous("env://", timeout=timeout)))

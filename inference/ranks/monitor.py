@@ -62,13 +62,16 @@ class GroupMonitor:
 
     @contextmanager
     def running(self) -> Generator["GroupMonitor", None, None]:
-        """Monitor for the length of the block. Every rank enters it, and waits there for all others."""
+        """Monitor for the length of the block. Every rank enters it, once, and waits there for all others.
+
+        Raises torch's `DistError` if they do not come within `MEET_WITHIN_S`.
+        """
         if self._rank == 0:
             self._store.set("failure", "")
             self._store.set("abort", "")
         self._beat()
         self._store.wait([_beat_of(rank) for rank in self._ranks], timedelta(seconds=MEET_WITHIN_S))
-        thread = threading.Thread(target=self._run, name="monitor", daemon=True)
+        thread = threading.Thread(target=self._beat_and_poll, name="monitor", daemon=True)
         thread.start()
         try:
             yield self
@@ -77,22 +80,26 @@ class GroupMonitor:
             thread.join(JOIN_WITHIN_S)
 
     def report_failure(self, report: FailureReport) -> None:
-        """Report that this rank cannot go on. Rank 0 hears of it whatever the other ranks do."""
+        """Report that this rank cannot go on. Every `on_failure` is called with it, whatever the other ranks do."""
         self._store.set("failure", msgspec.json.encode(report).decode())
 
     def abort_group(self, why: str) -> None:
-        """Have the process of every rank end at once. What supervises torchrun starts the group again."""
+        """Have the process of every rank end, and return at once. What supervises torchrun starts the group again.
+
+        Each ends at its next heartbeat, or `LAST_ACTS_S` later if it has an `on_abort`.
+        """
         log.get().error("group_goes_down", why=why)
         self._store.set("abort", why)
 
     @property
     def all_alive(self) -> bool:
-        """Return whether the heartbeats of all ranks are on time, as far as this rank knows."""
+        """Return whether every rank has sent a heartbeat within this one's last `LATE_BEATS`."""
         return max(self._silent_polls.values()) < LATE_BEATS
 
     # -- the monitor's thread --------------------------------------------------------------------------------------
 
-    def _run(self) -> None:
+    def _beat_and_poll(self) -> None:
+        """Send heartbeats and read those of the others until the block ends; without the store, end the process."""
         try:
             while not self._stopped.wait(HEARTBEAT_S):
                 self._beat()
@@ -106,10 +113,10 @@ class GroupMonitor:
         self._store.set(_beat_of(self._rank), str(self._beat_count))
 
     def _poll(self) -> None:
-        """Read what the other ranks have written, and act on it."""
+        """Read the store: end the process on an abort, pass on a failure, abort the group if a rank is silent."""
         abort, report, *beats = self._store.multi_get(["abort", "failure", *(_beat_of(rank) for rank in self._ranks)])
         if abort:
-            self._end(bytes(abort).decode())
+            self._end_process(bytes(abort).decode())
         if report != self._last_report and self._on_failure is not None:
             self._on_failure(msgspec.json.decode(report, type=FailureReport))
         self._last_report = report
@@ -119,8 +126,8 @@ class GroupMonitor:
             if self._silent_polls[rank] == SILENT_BEATS_MAX:
                 self.abort_group(f"rank {rank} is silent")
 
-    def _end(self, why: str) -> None:
-        """End the process, after time for the last acts of `on_abort`."""
+    def _end_process(self, why: str) -> None:
+        """Call `on_abort` if there is one, give it `LAST_ACTS_S`, and end the process. Does not return."""
         if self._on_abort is not None:
             self._on_abort(why)
             self._stopped.wait(LAST_ACTS_S)

@@ -18,7 +18,7 @@ IN_WORDS = ("can't allocate memory", "out of memory")  # the CPU's allocator and
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether the error says that the device, or the process, has no memory left."""
+    """Return whether the error, by its type or its text, says that the device or the process has no memory left."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(words in str(error) for words in IN_WORDS)
@@ -56,7 +56,7 @@ def advice(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
 
 
 def release(device: torch.device) -> None:
-    """Release what only a failed job held: in this process, and in the device's allocator."""
+    """Free what a failed job leaves unused: Python's cycles, and the memory that the device's allocator caches."""
     gc.collect()
     if device.type != "cpu":
         torch.accelerator.empty_cache()

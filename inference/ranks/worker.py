@@ -1,6 +1,7 @@
-"""The loop of every rank: take a command, run its job, report the outcome.
+"""The loop of every rank: take a command, run its job, deliver the outcome.
 
-`inference.launch` calls `serve` once on every rank; all ranks pass through the same lines, and none asks which it is.
+`inference.launch` calls `run_commands` once on every rank; all ranks pass through the same lines, and none asks which
+it is.
 """
 
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from inference.wan.generate import generate
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
 from inference.wan.sharding import set_sharded
-from inference.wan.snapshot import decode
+from inference.wan.snapshot import decode_snapshot
 from inference.wan.vae.codec import SPATIAL_STRIDE
 
 
@@ -40,23 +41,28 @@ class Left(Struct, frozen=True):
 Outcome = Generated | Failed | Left
 
 
-def serve(group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], None]) -> None:
-    """Run commands until `Stop`, and call `report` with the outcome of every job."""
+def run_commands(group: Group, wan: Wan, meshes: Meshes, deliver_outcome: Callable[[Outcome], None]) -> None:
+    """Run the commands of rank 0 until `Stop`, and call `deliver_outcome` with the outcome of every job.
+
+    A collective: every rank calls it. Raises only what leaves the group broken, such as a rank gone from a vote.
+    """
     while True:
-        match group.next_command():
+        match group.broadcast_next_command():
             case Run() as run:
                 with log.bound(job_id=run.job_id, attempt=run.attempt):
-                    _run_and_report(run, group, wan, meshes, report)
+                    _run_and_deliver(run, group, wan, meshes, deliver_outcome)
             case Idle():
                 continue
             case Stop():
                 return
 
 
-def _run_and_report(run: Run, group: Group, wan: Wan, meshes: Meshes, report: Callable[[Outcome], None]) -> None:
-    """Run one job and report its outcome. Nothing of the job is held afterwards."""
-    outcome = _run(run, group, wan, meshes)
-    report(outcome)
+def _run_and_deliver(
+    run: Run, group: Group, wan: Wan, meshes: Meshes, deliver_outcome: Callable[[Outcome], None]
+) -> None:
+    """Run one job and deliver its outcome. After a failure the job's memory and the prompt cache are released."""
+    outcome = _generate_outcome(run, group, wan, meshes)
+    deliver_outcome(outcome)
     if isinstance(outcome, Failed):
         wan.prompt_cache.clear()
         try:
@@ -65,19 +71,22 @@ def _run_and_report(run: Run, group: Group, wan: Wan, meshes: Meshes, report: Ca
             log.get().exception("memory_not_given_back")
 
 
-def _run(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
-    """Generate the job's video. An error of this rank becomes the failure of the job on all ranks."""
+def _generate_outcome(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
+    """Generate the job's video, and return the outcome, which is of the same kind on all ranks.
+
+    A collective. An error of one rank becomes `Failed` on all.
+    """
     image = Image.frombytes("RGB", (run.width, run.height), run.rgb)
     group.stage = None
     try:
         set_sharded(wan, dit_sharded=run.plan.dit_fsdp, t5_sharded=run.plan.t5_fsdp)
         group.stage = "encode" if run.snapshot is None else "denoise"
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
-        snapshot = None if run.snapshot is None else decode(run.snapshot.conditions, run.snapshot.state)
+        snapshot = None if run.snapshot is None else decode_snapshot(run.snapshot.conditions, run.snapshot.state)
         video_CTHW = generate(
-            wan, run.job, image, group.boundary, layout, snapshot=snapshot, offer_snapshot=group.offer_snapshot
+            wan, run.job, image, group.vote_at_boundary, layout, snapshot=snapshot, offer_snapshot=group.offer_snapshot
         )
-        group.boundary("store", 0)
+        group.vote_at_boundary("store", 0)
         return Generated(video_CTHW)
     except LeaveAgreed:
         return Left()
@@ -85,11 +94,11 @@ def _run(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outcome:
         return Failed(str(agreed))
     except Exception as error:  # noqa: BLE001  # whatever one rank meets, all ranks end the job by
         log.get().exception("stage_failed", stage=group.stage or out_of_memory.GATHER)
-        return Failed(str(group.fail(run, _describe(error, run, group))))
+        return Failed(str(group.vote_failure(run, _safe_reason(error, run, group))))
 
 
-def _describe(error: Exception, run: Run, group: Group) -> str:
-    """Return the stage and the kind of the error in words that are safe to show: nothing of the error's own text."""
+def _safe_reason(error: Exception, run: Run, group: Group) -> str:
+    """Return the stage and the error's type, or advice if memory ran out: safe to show, nothing of the error's text."""
     if not out_of_memory.is_out_of_memory(error):
         return f"{out_of_memory.in_words(group.stage)} failed with {type(error).__name__}"
     return out_of_memory.advice(group.stage, run.job, run.plan, group.size)

@@ -112,7 +112,7 @@ def check(conditions: bytes, step: bytes, origin: Origin) -> int:
     return facts.step
 
 
-def decode(conditions: bytes, step: bytes) -> DenoisingSnapshot:
+def decode_snapshot(conditions: bytes, step: bytes) -> DenoisingSnapshot:
     """Return the snapshot in the bytes of its two files, on the CPU. Raises `Unusable`."""
     facts, given, changed = _facts(step), _loaded(conditions), _loaded(step)
     try:
@@ -193,5 +193,5 @@ def _facts(content: bytes) -> _Facts:
         if msgspec.json.decode(text, type=_Format).format != FORMAT:
             raise Unusable("of another format")
         return msgspec.json.decode(text, type=_Facts)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:  # the last for brackets within brackets
         raise Unusable("damaged") from error

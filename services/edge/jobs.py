@@ -176,7 +176,7 @@ class Jobs:
         status = await self._statuses.current(job_id)
         if not status.ended:
             ending = JobCancelled(job_id=job_id, at=time.time())
-            status = fold(status, await self._log.end(ending, within_s=PUBLISH_WITHIN_S))
+            status = fold(status, await self._log.publish_ending(ending, within_s=PUBLISH_WITHIN_S))
             if status.status == "Cancelled":
                 log.get().info("job_cancelled", job_id=job_id)
         if status.status != "Cancelled":

@@ -14,8 +14,8 @@ from tests.kit.builders import ID, cancelled, failed, started, submitted, succee
 
 async def test_the_first_ending_wins_and_the_second_publisher_is_told_so(link: Bus) -> None:
     first, second = cancelled(1.0), succeeded(1, 2.0)
-    assert await JobLog(link, "edge").end(first) == first
-    assert await JobLog(link, "rank").end(second) == first
+    assert await JobLog(link, "edge").publish_ending(first) == first
+    assert await JobLog(link, "rank").publish_ending(second) == first
     assert [stored.data for stored in await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))] == [
         wire.encode(first)
     ]
@@ -24,12 +24,12 @@ async def test_the_first_ending_wins_and_the_second_publisher_is_told_so(link: B
 async def test_an_ending_that_was_stored_by_an_earlier_try_is_the_publishers_own(link: Bus) -> None:
     ending = succeeded(1, 2.0)
     for _ in range(2):  # the second time as after a lost answer
-        assert await JobLog(link, "rank").end(ending) == ending
+        assert await JobLog(link, "rank").publish_ending(ending) == ending
 
 
 async def test_two_cancellations_by_one_edge_end_the_job_once_and_both_say_cancelled(link: Bus) -> None:
     edge = JobLog(link, "edge")
-    answers = await asyncio.gather(edge.end(cancelled(1.0)), edge.end(cancelled(2.0)))
+    answers = await asyncio.gather(edge.publish_ending(cancelled(1.0)), edge.publish_ending(cancelled(2.0)))
     assert answers[0] == answers[1]
     assert len(await link.read(subjects.EVENTS_STREAM, subjects.endings_of(ID))) == 1
 
@@ -59,7 +59,7 @@ async def test_a_duplicate_is_no_success_where_something_is_expected(link: Bus) 
 @pytest.mark.parametrize("payload", [b"{", b'{"type":"JobExpired","requestId":"' + ID.encode() + b'","at":1.0}'])
 async def test_an_ending_that_cannot_be_read_is_the_ending_that_the_job_has(link: Bus, payload: bytes) -> None:
     await link.publish(f"video.events.{ID}.finished.expired", payload, within_s=2)
-    winner = await JobLog(link, "edge").end(cancelled(1.0))
+    winner = await JobLog(link, "edge").publish_ending(cancelled(1.0))
     assert isinstance(winner, EndingUnknown)
 
 

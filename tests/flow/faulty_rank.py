@@ -130,15 +130,15 @@ def run_out_of_memory(*_: object) -> None:
 
 
 class FaultyRunner(AttemptRunner):
-    async def _store(self, video_CTHW: torch.Tensor) -> None:  # noqa: N803
-        def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, fingerprint: str) -> None:
+    async def _store_and_complete(self, video_CTHW: torch.Tensor) -> None:  # noqa: N803
+        def slowly(video: torch.Tensor, path: Path, on_frame: Any, *, job_fingerprint: str) -> None:
             time.sleep(SECONDS if self.attempt.job.seed == Fault.SLOW_STORE else 0)
             if self.attempt.job.seed == Fault.NO_MEMORY_STORE:
                 run_out_of_memory()
-            write_mp4(video, path, on_frame, fingerprint=fingerprint)
+            write_mp4(video, path, on_frame, job_fingerprint=job_fingerprint)
 
         attempt_runner.write_mp4 = slowly
-        await super()._store(video_CTHW)
+        await super()._store_and_complete(video_CTHW)
 
 
 class FaultyCompleter(JobCompleter):

@@ -39,7 +39,7 @@ def test_a_plan_that_the_heads_do_not_allow_is_refused_in_either_layout(place: s
     assert said.startswith("PLAN: with 6 ranks and 40 attention heads ") and said.endswith("was ulysses=3")
 
 
-@pytest.mark.parametrize("config", ["", "[]", '{"num_heads": "40"}', '{"num_heads": 0}', "{}"])
+@pytest.mark.parametrize("config", ["", "[]", '{"num_heads": "40"}', '{"num_heads": 0}', "{}", "[" * 100_000])
 def test_a_checkpoint_that_does_not_say_its_heads_is_left_to_who_opens_it(config: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(config)
     check(env.read(Settings, {"MODEL_CKPT_DIR": str(tmp_path), "PLAN": "ulysses=3"}))

@@ -66,7 +66,9 @@ async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
     attempt = Attempt(NOBODY, prepared, Pace())
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))
-        tasks.create_task(bridge.run(run, attempt.boundary, attempt.failure_reported, attempt.snapshot_ready))
+        tasks.create_task(
+            bridge.run_on_ranks(run, attempt.boundary_reached, attempt.failure_reported, attempt.snapshot_ready)
+        )
         steps_ms = await asyncio.to_thread(_loop, bridge, monitor, setup.count)
         attempt.finish()
     return steps_ms
@@ -75,7 +77,7 @@ async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
 def _loop(bridge: ThreadBridge, monitor: GroupMonitor, rounds: int) -> list[float]:
     """Pass the steps, and report that rank 0 has left the job; return milliseconds of a step by rounds."""
     steps_ms = _pass_steps(Group(bridge, monitor), rounds)
-    bridge.report(Left())
+    bridge.deliver_outcome(Left())
     return steps_ms
 
 
@@ -93,11 +95,11 @@ def _pass_steps(group: Group, rounds: int) -> list[float]:
 
     A collective: every rank calls this.
     """
-    group.next_command()
+    group.broadcast_next_command()
     steps_ms: list[float] = []
     for _ in range(1 + rounds):
         began = time.monotonic()
         for step in range(1, STEPS + 1):
-            group.boundary("denoise", step)
+            group.vote_at_boundary("denoise", step)
         steps_ms.append(1000 * (time.monotonic() - began) / STEPS)
     return steps_ms[1:]

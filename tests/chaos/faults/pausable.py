@@ -90,9 +90,9 @@ def cluster() -> None:
     from tests.kit.road import RANKS  # noqa: PLC0415
 
     class HeldLeader(leader.Leader):
-        async def _next(self, stop: asyncio.Event) -> Attempt | None:
+        async def _pull_and_prepare(self, stop: asyncio.Event) -> Attempt | None:
             await reach("waiting")
-            return await super()._next(stop)
+            return await super()._pull_and_prepare(stop)
 
     class HeldPlanner(AttemptPlanner):
         async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
@@ -102,8 +102,8 @@ def cluster() -> None:
             return prepared
 
     class HeldBridge(ThreadBridge):
-        def boundary(self, stage: Stage, step: int) -> bool:
-            leave = super().boundary(stage, step)
+        def boundary_reached(self, stage: Stage, step: int) -> bool:
+            leave = super().boundary_reached(stage, step)
             if stage == "decode" or (stage, step) == ("denoise", STEP):
                 reach_in_thread("decoding" if stage == "decode" else "denoising")
             return leave

@@ -58,7 +58,9 @@ async def test_of_two_endings_and_of_two_starts_exactly_one_publisher_is_told_th
             racing = [replace(succeeded(1, 10), job_id=job_id), replace(cancelled(10), job_id=job_id)]
             logs = [JobLog(links[(number + k) % NODES], name) for k, name in enumerate(("rank", "edge"))]
             async with at_once:
-                answers = await asyncio.gather(*(log.end(each) for log, each in zip(logs, racing, strict=True)))
+                answers = await asyncio.gather(
+                    *(log.publish_ending(each) for log, each in zip(logs, racing, strict=True))
+                )
             assert answers[0] == answers[1], "the two publishers were told different endings"
             assert told_it_won(list(answers), list(racing)) == 1
 

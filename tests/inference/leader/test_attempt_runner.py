@@ -60,8 +60,8 @@ async def test_a_job_that_ends_while_the_ranks_work_is_left_and_cleaned_up(rank_
     async with rank_zero.ranks(step_until_left):
         running = rank_zero.start(runner)
         await eventually(lambda: runner.attempt.on_ranks)
-        await rank_zero.log.end(cancelled(1.0))
-        await runner.lease.confirm()
+        await rank_zero.log.publish_ending(cancelled(1.0))
+        await runner.lease.confirm_or_leave()
         await running
     assert await rank_zero.log.ending(ID) == cancelled(1.0)
     assert await rank_zero.names() == set()

@@ -10,7 +10,7 @@ from contracts.job import CHECKPOINTS
 from contracts.stores import Folder
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.wan.guidance import Conditions
-from inference.wan.snapshot import DenoisingSnapshot, decode
+from inference.wan.snapshot import DenoisingSnapshot, decode_snapshot
 from inference.wan.solvers import Memory
 from tests.kit.builders import ID
 
@@ -43,7 +43,7 @@ async def test_the_newest_is_what_a_job_goes_on_from_and_the_only_one_kept(
     found = await checkpoints.latest(ID, FINGERPRINT)
     assert found is not None
     assert found.step == 10
-    assert torch.equal(decode(found.conditions, found.state).latents_BCTHW, snapshot(10).latents_BCTHW)
+    assert torch.equal(decode_snapshot(found.conditions, found.state).latents_BCTHW, snapshot(10).latents_BCTHW)
     assert len(kept(tmp_path)) == 2
     await checkpoints.remove(ID)
     assert kept(tmp_path) == []

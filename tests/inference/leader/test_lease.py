@@ -23,7 +23,7 @@ SHORT_S = 0.3
 async def kept(lease: Lease, attempt: Attempt) -> AsyncGenerator[None, None]:
     """Keep the lease for the length of the block."""
     async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(lease.keep())
+        tasks.create_task(lease.renew_or_leave())
         try:
             yield
         finally:
@@ -33,13 +33,13 @@ async def kept(lease: Lease, attempt: Attempt) -> AsyncGenerator[None, None]:
 async def test_a_lease_that_the_log_confirms_is_kept(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
     await rank_zero.log.append(started(1, 1.0))
-    await rank_zero.lease(attempt).confirm()
+    await rank_zero.lease(attempt).confirm_or_leave()
     assert attempt.leave_reason is None
 
 
 async def test_a_job_that_has_ended_is_left(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
-    await rank_zero.log.end(cancelled(1.0))
+    await rank_zero.log.publish_ending(cancelled(1.0))
     assert not await rank_zero.lease(attempt).still_ours()
     assert attempt.leave_reason is LeaveReason.ENDED
 
@@ -82,19 +82,19 @@ async def test_a_job_that_does_not_move_ends_the_group(rank_zero: RankZero) -> N
 async def test_only_an_attempt_on_the_ranks_is_left_by_them(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
     rank_zero.lease(attempt).leave(LeaveReason.TIMED_OUT)
-    assert not rank_zero.bridge.boundary("denoise", 1)
+    assert not rank_zero.bridge.boundary_reached("denoise", 1)
     attempt.on_ranks = True
     rank_zero.lease(attempt).leave(LeaveReason.ENDED)
-    assert rank_zero.bridge.boundary("denoise", 2)
+    assert rank_zero.bridge.boundary_reached("denoise", 2)
 
 
 async def test_a_snapshot_comes_first_where_another_attempt_is_to_go_on(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
     attempt.on_ranks = True
     rank_zero.lease(attempt).leave(LeaveReason.TOLD_TO_STOP)
-    assert not rank_zero.bridge.boundary("denoise", 1)
+    assert not rank_zero.bridge.boundary_reached("denoise", 1)
     rank_zero.bridge.offer_snapshot(lambda: snapshot(2))
-    assert rank_zero.bridge.boundary("denoise", 2)
+    assert rank_zero.bridge.boundary_reached("denoise", 2)
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ async def test_a_process_that_may_have_slept_asks_the_log_before_it_reports(
 ) -> None:
     attempt = await rank_zero.attempt()
     await rank_zero.log.append(started(2, 1.0))
-    attempt.boundary("encode", 0)
+    attempt.boundary_reached("encode", 0)
     lease = rank_zero.lease(attempt, ack_wait_s=ack_wait_s)
     outbox = Outbox(attempt, lease, rank_zero.log, rank_zero.context.checkpoints, rank_zero.bridge)
     async with asyncio.TaskGroup() as tasks:

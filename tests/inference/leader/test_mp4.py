@@ -1,5 +1,6 @@
 """mp4 files as PyAV and a look at the bytes see them."""
 
+import wave
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -41,9 +42,9 @@ def decoded(path: Path) -> np.ndarray:
 
 
 def test_a_file_says_what_was_written(tmp_path: Path):
-    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, fingerprint="1 cat")
+    write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, job_fingerprint="1 cat")
     assert probe(tmp_path / "video.mp4") == VideoFacts(
-        width=64, height=48, num_frames=17, duration=17 / 16, fingerprint="1 cat"
+        width=64, height=48, num_frames=17, duration=17 / 16, job_fingerprint="1 cat"
     )
 
 
@@ -125,3 +126,11 @@ def test_a_file_that_is_no_video_is_refused(tmp_path: Path):
     (tmp_path / "video.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(FFmpegError):
         probe(tmp_path / "video.mp4")
+
+
+def test_a_file_without_a_picture_is_no_video(tmp_path: Path) -> None:
+    with wave.open(str(tmp_path / "sound.mp4"), "wb") as sound:
+        sound.setparams((1, 2, 16_000, 0, "NONE", "NONE"))
+        sound.writeframes(b"\0" * 3200)
+    with pytest.raises(ValueError, match="no video"):
+        probe(tmp_path / "sound.mp4")

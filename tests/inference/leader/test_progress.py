@@ -14,8 +14,8 @@ def progress(pace: Pace, job: Job = JOB) -> Progress:
 
 def test_it_rises_over_stages_and_steps_and_ends_below_one() -> None:
     seen = progress(Pace())
-    values = [seen.at("encode", 0), *(seen.at("denoise", step / 20) for step in range(21))]
-    values += [seen.at("decode", 0), seen.at("store", 0), seen.at("store", 1)]
+    values = [seen.advance_to("encode", 0), *(seen.advance_to("denoise", step / 20) for step in range(21))]
+    values += [seen.advance_to("decode", 0), seen.advance_to("store", 0), seen.advance_to("store", 1)]
     assert values == sorted(values)
     assert values[0] == 0.0
     assert values[-1] == BEFORE_THE_END
@@ -23,17 +23,17 @@ def test_it_rises_over_stages_and_steps_and_ends_below_one() -> None:
 
 def test_it_never_falls() -> None:
     seen = progress(Pace())
-    seen.at("decode", 0)
+    seen.advance_to("decode", 0)
     before = seen.value
-    assert seen.at("denoise", 0.1) == before
+    assert seen.advance_to("denoise", 0.1) == before
 
 
 def test_stages_weigh_what_they_were_measured_to_take() -> None:
     pace = Pace()
     for stage, seconds in (("encode", 1.0), ("denoise", 6.0), ("decode", 2.0), ("store", 1.0)):
-        pace.learn(stage, JOB, PIXELS, seconds)  # pyright: ignore[reportArgumentType]
+        pace.record_stage_time(stage, JOB, PIXELS, seconds)  # pyright: ignore[reportArgumentType]
     seen = progress(pace)
-    shares = [seen.at(stage, 0) for stage in STAGES]
+    shares = [seen.advance_to(stage, 0) for stage in STAGES]
     assert shares == pytest.approx([0.0, 0.1, 0.7, 0.9])
 
 
@@ -51,15 +51,15 @@ def test_an_attempt_goes_on_where_the_one_before_it_was(monkeypatch: pytest.Monk
     monkeypatch.setattr("inference.leader.progress.time.monotonic", lambda: now)
     pace = Pace()
     first, second = progress(pace), progress(pace)
-    reached = first.at("denoise", 0.75)
+    reached = first.advance_to("denoise", 0.75)
     second.resume("denoise", 0.75)
     assert second.value == reached
-    second.begin()
+    second.start_clock()
     now = 1.0
-    second.at("denoise", 0.75)
+    second.advance_to("denoise", 0.75)
     assert second.limit_s(floor_s=60, cap_s=900) == 900, "to read a checkpoint is no step"
     now = 5.0
-    second.at("decode", 0)
+    second.advance_to("decode", 0)
     assert pace.expected_s("denoise", JOB, PIXELS) == pytest.approx(20.0)
 
 
@@ -73,14 +73,14 @@ def test_a_stage_may_take_many_times_what_it_took_before_and_no_less_than_the_fl
     seen = progress(pace)
     for at, stage, step in ((2.0, "denoise", 0), (22.0, "denoise", 1), (23.0, "denoise", 2), (24.0, "decode", 0)):
         now = at
-        seen.at(stage, step / 20)  # pyright: ignore[reportArgumentType]
+        seen.advance_to(stage, step / 20)  # pyright: ignore[reportArgumentType]
     after = progress(pace)
     assert after.limit_s(floor_s=60, cap_s=900) == 60, "10 times 2 s is less"
-    after.at("denoise", 0)
+    after.advance_to("denoise", 0)
     assert after.limit_s(floor_s=60, cap_s=900) == 200
     assert after.limit_s(floor_s=60, cap_s=100) == 100
     other = Progress(pace, JOB, width=512, height=288)
-    other.at("denoise", 0)
+    other.advance_to("denoise", 0)
     assert other.limit_s(floor_s=60, cap_s=900) == 900, "another size may have to be compiled first"
 
 
@@ -91,7 +91,7 @@ def test_a_job_teaches_the_pace_of_the_next_one(monkeypatch: pytest.MonkeyPatch)
     seen = progress(pace)
     for stage, at in (("denoise", 3.0), ("decode", 13.0), ("store", 16.0)):
         now = at
-        seen.at(stage, 0)  # pyright: ignore[reportArgumentType]
+        seen.advance_to(stage, 0)  # pyright: ignore[reportArgumentType]
     now = 17.0
-    seen.end()
+    seen.end_last_stage()
     assert [pace.expected_s(stage, JOB, PIXELS) for stage in STAGES] == pytest.approx([3.0, 10.0, 3.0, 1.0])

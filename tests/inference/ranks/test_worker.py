@@ -13,7 +13,7 @@ from inference.ranks import out_of_memory, worker
 from inference.ranks.broadcast import Group
 from inference.ranks.commands import Command, Run, Stop
 from inference.ranks.monitor import GroupMonitor
-from inference.ranks.worker import Failed, Generated, Outcome, serve
+from inference.ranks.worker import Failed, Generated, Outcome, run_commands
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
 from inference.wan.snapshot import DenoisingSnapshot
@@ -31,7 +31,7 @@ class Hooks:
     def next_command(self) -> Command:
         return next(self._commands)
 
-    def boundary(self, stage: Stage, step: int) -> bool:
+    def boundary_reached(self, stage: Stage, step: int) -> bool:
         return stage == "store" and step > 0  # never: it is reached once
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
@@ -55,7 +55,7 @@ def monitor() -> Generator[GroupMonitor, None, None]:
 
 def outcomes(wan: Wan, monitor: GroupMonitor, *jobs: Job) -> list[Outcome]:
     told: list[Outcome] = []
-    serve(Group(Hooks(*jobs), monitor), wan, Meshes("cpu", 1), told.append)
+    run_commands(Group(Hooks(*jobs), monitor), wan, Meshes("cpu", 1), told.append)
     return told
 
 

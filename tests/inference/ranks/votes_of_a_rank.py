@@ -36,7 +36,7 @@ class Script:
     def next_command(self) -> Command:
         return self.commands.pop(0)
 
-    def boundary(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
+    def boundary_reached(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
         return step == self.leave_at
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:  # noqa: ARG002  # the protocol
@@ -62,17 +62,17 @@ def main() -> None:
 
 
 def vote(name: str, group: Group, rank: int, fail_at: int) -> None:
-    told: list[object] = [type(group.next_command()).__name__]
+    told: list[object] = [type(group.broadcast_next_command()).__name__]
     step = 0
     try:
         for step in range(4):
             if rank == 1 and step == fail_at:
-                raise group.fail(RUN, f"rank 1 broke at step {step} of ü")
-            group.boundary("denoise", step)
+                raise group.vote_failure(RUN, f"rank 1 broke at step {step} of ü")
+            group.vote_at_boundary("denoise", step)
         told.append("done")
     except (FailureAgreed, LeaveAgreed) as end:
         told.append(f"{type(end).__name__}: {end} after {step}")
-    told.append(type(group.next_command()).__name__)
+    told.append(type(group.broadcast_next_command()).__name__)
     sys.stdout.write("|".join(map(str, ["TOLD", name, rank, *told])) + "\n")  # in one piece: two ranks share the pipe
     sys.stdout.flush()
 

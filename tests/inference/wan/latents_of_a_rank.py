@@ -23,7 +23,7 @@ from inference.wan.load import Wan, load
 from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Layout, Meshes
 from inference.wan.sharding import set_sharded
-from inference.wan.snapshot import DenoisingSnapshot, Origin, decode, digest, encode_conditions, encode_step
+from inference.wan.snapshot import DenoisingSnapshot, Origin, decode_snapshot, digest, encode_conditions, encode_step
 from inference.wan.vae.codec import SPATIAL_STRIDE
 from tests.kit.tiny import Broken, break_off, calls, go_on, image, job, latents
 
@@ -120,7 +120,7 @@ def leave_in(folder: Path, name: str, snapshot: DenoisingSnapshot) -> None:
 
 
 def left_in(folder: Path, name: str) -> DenoisingSnapshot:
-    return decode((folder / f"{name}.conditions").read_bytes(), (folder / f"{name}.state").read_bytes())
+    return decode_snapshot((folder / f"{name}.conditions").read_bytes(), (folder / f"{name}.state").read_bytes())
 
 
 def names(ranks: int, ending: str) -> list[str]:

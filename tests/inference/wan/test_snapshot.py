@@ -17,7 +17,7 @@ from inference.wan.snapshot import (
     Origin,
     Unusable,
     check,
-    decode,
+    decode_snapshot,
     digest,
     encode_conditions,
     encode_step,
@@ -55,7 +55,7 @@ def test_from_every_step_the_latents_are_those_of_a_job_that_never_stopped(wan: 
     asked = job(**changes)
     whole, offered = halves(wan, asked, image())
     for snapshot in offered:
-        assert torch.equal(again(wan, asked, decode(*files(snapshot))), whole), snapshot.step
+        assert torch.equal(again(wan, asked, decode_snapshot(*files(snapshot))), whole), snapshot.step
 
 
 def test_it_can_go_on_wherever_the_next_step_computes(wan: Wan) -> None:
@@ -104,16 +104,22 @@ def test_one_that_an_older_version_left_is_of_another_format_and_nothing_worse()
         check(older, older, ORIGIN)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 8, b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}"])
+NESTED = b'{"x":' + b"[" * 50_000 + b"]" * 49_000
+"""Brackets within brackets, in a header no longer than one may be."""
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 8, b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}", len(NESTED).to_bytes(8, "little") + NESTED]
+)
 def test_what_is_no_snapshot_is_damaged_and_nothing_worse(content: bytes) -> None:
     with pytest.raises(Unusable, match="damaged"):
         check(content, content, ORIGIN)
     with pytest.raises(Unusable, match="damaged"):
-        decode(content, content)
+        decode_snapshot(content, content)
 
 
 def test_what_a_card_has_left_in_half_precision_goes_on_in_full(wan: Wan) -> None:
     _, offered = halves(wan, job(), image())
     half = offered[1].to(torch.device("cpu"), torch.bfloat16)
-    video = generate(wan, job(), image(), go_on, snapshot=decode(*files(half)))
+    video = generate(wan, job(), image(), go_on, snapshot=decode_snapshot(*files(half)))
     assert video.isfinite().all()
