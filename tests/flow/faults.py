@@ -37,13 +37,6 @@ def faulty_road(folder: Path) -> Generator[Road, None, None]:
         road.stop()
 
 
-def faulty_once(road: Road, **variables: str) -> Process:
-    """A cluster with faults under torchrun itself, which ends when a rank has died."""
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "-m"]
-    log = road.folder / "once.log"
-    return Process([*torchrun, "tests.flow.faulty_rank"], log, **{**road.variables, "MAX_ATTEMPTS": "2", **variables})
-
-
 def faulty(road: Road, **variables: str) -> Process:
     return road.new_cluster("tests.flow.faulty_rank", FAULT_SECONDS=str(FAULT_S), MAX_ATTEMPTS="2", **variables)
 

@@ -153,9 +153,6 @@ if __name__ == "__main__":
     leader.AttemptRunner = FaultyRunner
     leader.JobCompleter = FaultyCompleter
     attempt_runner.AGREE_WITHIN_S = 3
-    if "RANK" in os.environ:  # torchrun's
-        launch.main()
-    else:
-        ranks = int(sys.argv[1])
-        cluster.prepare(ranks)
-        sys.exit(cluster.run(ranks, launch.main))
+    ranks = int(sys.argv[1])
+    cluster.prepare(ranks)
+    sys.exit(cluster.run(ranks, launch.main))

@@ -263,13 +263,13 @@ os.execvp("unshare", ["unshare", "-Urm", "sh", "-c", mount + ' && exec "$@"', "s
 async def test_a_video_that_has_no_room_fails_its_job_and_the_next_fits_when_there_is_some(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    """The cluster alone sees a store of 8 kB, a file system of its own."""
+    """The cluster, of torchrun itself, sees a store of 8 kB, a file system of its own."""
     if await run("unshare", "-Urm", "true") != 0:
         pytest.skip("this system lets nobody make a file system of their own")
     await asyncio.to_thread(road.cluster.stop)
-    ours = ["-m", "inference.cluster", str(RANKS)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}", "-m", "inference"]
     road.cluster = Process(
-        ["-c", IN_A_SMALL_STORE, *ours], road.folder / "small.log", **road.variables, MIN_FREE_SPACE="0"
+        ["-c", IN_A_SMALL_STORE, *torchrun], road.folder / "small.log", **road.variables, MIN_FREE_SPACE="0"
     )
     road.start(road.cluster)
     big = await road.submit(client, image_size="128*96")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from contracts.broker import Bus
 from contracts.job import video_name
 from inference.pocket.build import build
-from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty_once
+from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty, groups_started_again
 from tests.flow.faulty_rank import Fault
 from tests.flow.test_resume import digest, events, starts
 from tests.kit.road import MODEL, Road
@@ -29,7 +29,7 @@ def road(tmp_path: Path) -> Generator[Road, None, None]:
     build(tmp_path / "other", MODEL)
     fine_tune(tmp_path / "other")
     road.broker.start()
-    road.cluster = faulty_once(road, CHECKPOINT_INTERVAL="0")
+    road.cluster = faulty(road, CHECKPOINT_INTERVAL="0")
     try:
         road.run("-m", "ops.provision", ACK_WAIT=str(ACK_WAIT_S))
         road.start(road.state, road.cluster, road.edge)
@@ -45,7 +45,9 @@ def fine_tune(folder: Path) -> None:
 
 
 async def dead(road: Road) -> None:
-    await eventually(lambda: not road.cluster.alive, within_s=WITHIN_S)
+    """The ranks have died, and the cluster with them, before another group of it has loaded the model."""
+    await eventually(lambda: groups_started_again(road.cluster) > 0, within_s=WITHIN_S)
+    road.cluster.kill()
 
 
 async def with_other_weights(road: Road) -> None:

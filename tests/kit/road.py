@@ -23,7 +23,7 @@ from tests.kit.waiting import eventually
 RANKS = 2
 SIZE = "64*48"
 MODEL = replace(TINY, card=ModelCard(name="tiny", sizes=[SIZE, "128*96", "256*144"], default_size=SIZE))
-LONG = {"image_size": "128*96", "infer_steps": 100, "num_frames": 81}
+LONG = {"image_size": "128*96", "infer_steps": 100, "num_frames": 41}
 """Fields of a job that takes long enough to be interrupted."""
 
 

@@ -114,7 +114,10 @@ async def test_an_edge_out_of_descriptors_does_not_call_its_stores_full(
         async def out_of_them() -> str:
             try:
                 code, body = await get(client, edge, "readyz")
-            except aiohttp.ClientConnectionError:  # an edge may end a connection to have room for another
+            except aiohttp.ClientConnectionError:  # it has closed an idle connection, and can take no new one
+                resource.prlimit(edge.pid, resource.RLIMIT_NOFILE, before)
+                await get(client, edge, "livez")
+                resource.prlimit(edge.pid, resource.RLIMIT_NOFILE, (first_free_descriptor(edge), before[1]))
                 return ""
             return body["message"] if code == 503 else ""
 
