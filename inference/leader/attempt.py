@@ -103,7 +103,7 @@ class Attempt:
         """Return the seconds since the attempt last moved; 0 until `begin`."""
         return time.monotonic() - self.progress.moved if self.begun else 0.0
 
-    def begin_phase(self, phase: str) -> None:
+    def time_phase(self, phase: str) -> None:
         """Begin to time a phase, a field of `Timings`, and end the phase before it."""
         self._phases.append((phase, time.monotonic()))
 
@@ -136,7 +136,7 @@ class Attempt:
         )
         self.reports_waiting.set()
         if step == 0:
-            self.begin_phase("mux" if stage == "store" else stage)
+            self.time_phase("mux" if stage == "store" else stage)
         if stage == "decode":
             self.ranks_decoding.set()
 

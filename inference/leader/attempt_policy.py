@@ -1,7 +1,7 @@
 """Decide whether to begin another attempt at a job or to fail it, from what is known of the job. Pure.
 
-The planner calls `begin_or_fail` for every message that it reads; the simulation decides by it too. A poison message,
-a job that kills its cluster each time, ends here once its attempts are used up.
+The planner calls `decide_begin_or_fail` for every message that it reads; the simulation decides by it too. A poison
+message, a job that kills its cluster each time, ends here once its attempts are used up.
 """
 
 from collections.abc import Sequence
@@ -40,7 +40,7 @@ class Fail(Struct, frozen=True):
     reason: str
 
 
-def begin_or_fail(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
+def decide_begin_or_fail(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
     """Return whether to begin the next attempt, or why to fail the job.
 
     A job whose video exists lacks only its ending: neither attempts nor objections count.

@@ -39,7 +39,7 @@ SAVE_WITHIN_S = 10.0
 class RunnerContext:
     """The parts that all attempts of this process share; made once for its whole life.
 
-    The attempt on which the ranks work holds the lock `ranks`. `world_size` is the number of ranks.
+    The attempt on which the ranks work holds `ranks_lock`. `world_size` is the number of ranks.
     """
 
     job_log: JobLog
@@ -51,7 +51,7 @@ class RunnerContext:
     monitor: GroupMonitor
     limits: Limits
     world_size: int
-    ranks: asyncio.Lock
+    ranks_lock: asyncio.Lock
 
 
 class AttemptRunner:
@@ -69,7 +69,7 @@ class AttemptRunner:
     async def run(self) -> None:
         """Wait for the ranks, run the attempt to its end, and renew its lease meanwhile. Call it once.
 
-        If the broker or a store fails, the message stays unacknowledged: the job is delivered again, here or elsewhere.
+        Logs a failure of broker or store: the job is delivered again. Raises others, in an `ExceptionGroup`.
         """
         attempt, lease, outbox = self.attempt, self.lease, self._outbox
         beside = (lease.renew_or_leave, outbox.publish_reports, outbox.save_snapshots, self._fail_if_ranks_hang)
@@ -78,7 +78,7 @@ class AttemptRunner:
                 for companion in beside:
                     tasks.create_task(companion())
                 try:
-                    async with self._context.ranks:
+                    async with self._context.ranks_lock:
                         outcome = await self._generate() if await self._claim() else Left()
                     await self._conclude(outcome)
                 finally:
@@ -103,8 +103,8 @@ class AttemptRunner:
             return None
         run, plan = prepared.run, structs.asdict(prepared.run.plan)
         log.get().info("job_started", width=run.width, height=run.height, from_step=run.resumed_from_step, **plan)
-        time_is_up = asyncio.get_running_loop().call_later(prepared.left_s, self.lease.leave, LeaveReason.TIMED_OUT)
-        attempt.on_ranks = True
+        loop, leave, attempt.on_ranks = asyncio.get_running_loop(), self.lease.order_leave, True
+        time_is_up = loop.call_later(prepared.left_s, leave, LeaveReason.TIMED_OUT)
         try:
             hooks = attempt.boundary_reached, attempt.failure_reported, attempt.snapshot_ready
             return await self._context.bridge.run_on_ranks(run, *hooks)
@@ -122,7 +122,7 @@ class AttemptRunner:
             case Failed(reason):
                 await self._fail(reason)
             case Left():
-                await self._conclude_left()
+                await self._conclude_after_leaving()
             case None:
                 log.get().info("video_adopted")
                 await self._completer.succeed(self.attempt)
@@ -138,32 +138,32 @@ class AttemptRunner:
             log.get().error("video_not_stored", error=repr(error))
             await self._fail(reason)
             return
-        await (self._conclude_left() if self.attempt.job_lost else self._completer.succeed(self.attempt))
+        await (self._conclude_after_leaving() if self.attempt.job_lost else self._completer.succeed(self.attempt))
 
     async def _encode_and_publish_video(self, video_CTHW: torch.Tensor) -> None:
         """Encode the mp4 as a draft, and make it the job's video unless the job is lost or has that video already."""
         attempt, videos = self.attempt, self._context.videos
-        job_id, job_fingerprint = attempt.job_id, attempt.prepared.job_fingerprint
         loop = asyncio.get_running_loop()
 
         def encode(draft: Path) -> None:
             def on_frame(done: int) -> None:
                 loop.call_soon_threadsafe(attempt.progress.advance_to, "store", done / video_CTHW.shape[1])
 
-            write_mp4(video_CTHW, draft, on_frame, job_fingerprint=job_fingerprint)
+            write_mp4(video_CTHW, draft, on_frame, job_fingerprint=attempt.prepared.job_fingerprint)
 
-        with videos.draft(job_id) as draft:
+        with videos.draft(attempt.job_id) as draft:
             await asyncio.to_thread(encode, draft)
-            attempt.begin_phase("store")
+            attempt.time_phase("store")
             attempt.progress.end_last_stage()
             with suppress(Unavailable):  # without a broker it is safe to publish the file: the next attempt adopts it
                 await self.lease.confirm_or_leave()
             if attempt.job_lost:
                 return
-            if not await videos.publish(draft, job_id, job_fingerprint, still_ours=self.lease.still_ours):
+            facts = attempt.job_id, attempt.prepared.job_fingerprint
+            if not await videos.publish(draft, *facts, still_ours=self.lease.still_ours):
                 log.get().warning("video_adopted")
 
-    async def _conclude_left(self) -> None:
+    async def _conclude_after_leaving(self) -> None:
         """Release, fail, acknowledge or only log a job whose attempt was left, by the reason for it."""
         attempt = self.attempt
         match attempt.leave_reason:

@@ -68,7 +68,7 @@ class ThreadBridge:
         self._commands.put_nowait(command)
         return await self._outcome
 
-    def leave(self, *, save_first: bool = False) -> None:
+    def order_leave(self, *, save_first: bool = False) -> None:
         """Have the ranks leave the running job at its next boundary.
 
         With `save_first`, `denoise` goes on until a snapshot was made; the last call counts. Without a running job
@@ -94,7 +94,7 @@ class ThreadBridge:
         except queue.Empty:
             return Idle()
 
-    def boundary_reached(self, stage: Stage, step: int) -> bool:
+    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
         """Call `on_boundary` in the thread of asyncio, and return whether to leave the job here."""
         self._loop.call_soon_threadsafe(self._on_boundary, stage, step)
         waits = self._save_first and stage == "denoise" and step > 0

@@ -1,6 +1,6 @@
 """The cluster's heartbeat: its status, put into the bucket of clusters at intervals. `Leader` runs it beside the jobs.
 
-The edge reads the bucket: it lists the clusters, and refuses jobs that none of them can run.
+The edge reads the bucket: it lists the clusters, and refuses jobs that one of them cannot run.
 """
 
 import asyncio

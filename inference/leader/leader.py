@@ -66,7 +66,7 @@ class Leader:
             monitor=monitor,
             limits=limits,
             world_size=cluster.world_size,
-            ranks=asyncio.Lock(),
+            ranks_lock=asyncio.Lock(),
         )
         self._pace, self._ack_wait_s = Pace(), DEFAULT_ACK_WAIT_S
         self._in_flight: dict[str, AttemptRunner] = {}  # by the job's id, in the order in which the jobs came
@@ -169,7 +169,7 @@ class Leader:
         for runner in list(self._in_flight.values()):
             attempt = runner.attempt
             with log.bound(job_id=attempt.job_id, attempt=attempt.number):
-                runner.lease.leave(LeaveReason.TOLD_TO_STOP)
+                runner.lease.order_leave(LeaveReason.TOLD_TO_STOP)
                 if not attempt.begun:
                     await attempt.hand_back()
         if await lifetime.wait(done, within_s=HAND_BACK_S):

@@ -48,7 +48,7 @@ class Lease:
         attempt = self._attempt
         renew_every_s = self._ack_wait_s / RENEWALS_AN_ACK_WAIT
         while not attempt.finished.is_set():
-            limit_s = attempt.progress.limit_s(self._limits.stage_floor_s, self._limits.stage_timeout_s)
+            limit_s = attempt.progress.stillness_limit_s(self._limits.stage_floor_s, self._limits.stage_timeout_s)
             if attempt.still_for_s() < limit_s:
                 await attempt.delivery.extend_ack_wait()
             else:
@@ -58,7 +58,7 @@ class Lease:
                 async with asyncio.timeout(renew_every_s):  # the next renewal must not wait for an election
                     await self.confirm_or_leave()
             if not self.is_fresh and not attempt.ranks_done.is_set():
-                self.leave(LeaveReason.CUT_OFF)
+                self.order_leave(LeaveReason.CUT_OFF)
             await lifetime.wait(attempt.finished, within_s=renew_every_s)
 
     @property
@@ -73,9 +73,9 @@ class Lease:
         """
         attempt = self._attempt
         if await self._job_log.ending(attempt.job_id) is not None:
-            self.leave(LeaveReason.ENDED)
+            self.order_leave(LeaveReason.ENDED)
         elif (await last_start(self._job_log, attempt.job_id)).attempt > attempt.number:
-            self.leave(LeaveReason.TAKEN_OVER)
+            self.order_leave(LeaveReason.TAKEN_OVER)
         attempt.note_confirmed()
 
     async def still_ours(self) -> bool:
@@ -83,7 +83,7 @@ class Lease:
         await self.confirm_or_leave()
         return not self._attempt.job_lost
 
-    def leave(self, reason: LeaveReason) -> None:
+    def order_leave(self, reason: LeaveReason) -> None:
         """Have the attempt left for this reason, unless an earlier reason stands (`Attempt.set_leave_reason`).
 
         Ranks at work on it leave it at their next boundary, after a snapshot if another attempt is to go on.
@@ -91,4 +91,4 @@ class Lease:
         if self._attempt.set_leave_reason(reason):
             log.get().info("job_halted", why=reason.value)
             if self._attempt.on_ranks:
-                self._bridge.leave(save_first=reason.save_first)
+                self._bridge.order_leave(save_first=reason.save_first)

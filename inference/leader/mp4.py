@@ -10,7 +10,7 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from msgspec import Struct
 
 from contracts.job import FPS
-from inference.wan.pixels import rgb
+from inference.wan.pixels import rgb_bytes
 
 ENCODER_THREADS = 2  # the ranks beside this one need the cores
 CRF = "18"  # hard to tell from lossless
@@ -66,7 +66,7 @@ def _encode(video_CTHW: torch.Tensor, container: OutputContainer, on_frame: Call
 
 def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
     """Return a picture in [-1, 1] as a frame of 8 bits, with half the colour's resolution (yuv420p)."""
-    frame = av.VideoFrame.from_ndarray(rgb(picture_CHW), format="rgb24")
+    frame = av.VideoFrame.from_ndarray(rgb_bytes(picture_CHW), format="rgb24")
     return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
 
 

@@ -24,7 +24,7 @@ from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.stores import Store
 from inference.leader.attempt_history import history_of
-from inference.leader.attempt_policy import Fail, JobFacts, begin_or_fail
+from inference.leader.attempt_policy import Fail, JobFacts, decide_begin_or_fail
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.job_videos import JobVideos
 from inference.leader.last_start import last_start
@@ -104,7 +104,7 @@ class AttemptPlanner:
             checkpoint_step=0 if snapshot is None else snapshot.step,
             objections=[objection.message for objection in objections(submitted.job, [self._cluster])],
         )
-        act = begin_or_fail(facts, max_attempts=self._limits.max_attempts)
+        act = decide_begin_or_fail(facts, max_attempts=self._limits.max_attempts)
         if isinstance(act, Fail):
             raise CannotRun(act.reason)
         assert png is not None

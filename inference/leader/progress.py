@@ -107,7 +107,7 @@ class Progress:
         self.value = max(self.value, min(BEFORE_THE_END, before + self._share[stage] * fraction))
         return self.value
 
-    def limit_s(self, floor_s: float, cap_s: float) -> float:
+    def stillness_limit_s(self, floor_s: float, cap_s: float) -> float:
         """Return after how many seconds without movement the ranks count as hanging at the current stage.
 
         That is `LIMIT_TIMES` the longest measured time of such work, but at least `floor_s` and at most `cap_s`, or

@@ -38,7 +38,7 @@ class RankZeroHooks(Protocol):
         """Wait for a command, and return the one to broadcast."""
         ...
 
-    def boundary_reached(self, stage: Stage, step: int) -> bool:
+    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
         """Take note that the job is at a boundary: a stage begins (step 0) or that many steps of it are done.
 
         Return whether to leave the job there.
@@ -81,7 +81,7 @@ class Group:
         A collective: it returns on every rank, or raises `LeaveAgreed` or `FailureAgreed` on every rank.
         """
         self.stage = stage
-        leave = self._hooks is not None and self._hooks.boundary_reached(stage, step)
+        leave = self._hooks is not None and self._hooks.leaves_at_boundary(stage, step)
         self._vote(reason="", leave=leave)
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
@@ -114,7 +114,10 @@ class Group:
             raise LeaveAgreed
 
     def _first_reason(self, mine: str) -> str:
-        """Return the reason of the lowest rank that has one; `mine` is this rank's, or empty. A collective."""
+        """Return the reason of the lowest rank that has one; `mine` is this rank's, or empty. A collective.
+
+        Raises `StopIteration` if no rank has a reason.
+        """
         text = mine.encode()[:REASON_BYTES_MAX].ljust(REASON_BYTES_MAX, b"\0")
         gathered = [torch.empty(REASON_BYTES_MAX, dtype=torch.uint8) for _ in range(dist.get_world_size())]
         dist.all_gather(gathered, torch.frombuffer(bytearray(text), dtype=torch.uint8), group=self._control)

@@ -55,7 +55,7 @@ def advice(stage: Stage | None, job: Job, plan: Plan, ranks: int) -> str:
     return f"the cluster ran out of memory {at}; what needs less: {', '.join(changes)}"
 
 
-def release(device: torch.device) -> None:
+def free_unused_memory(device: torch.device) -> None:
     """Free what a failed job leaves unused: Python's cycles, and the memory that the device's allocator caches."""
     gc.collect()
     if device.type != "cpu":

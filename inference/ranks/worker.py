@@ -66,7 +66,7 @@ def _run_and_deliver(
     if isinstance(outcome, Failed):
         wan.prompt_cache.clear()
         try:
-            out_of_memory.release(wan.device)
+            out_of_memory.free_unused_memory(wan.device)
         except Exception:  # noqa: BLE001  # the job has ended in order, and the next one may need less
             log.get().exception("memory_not_given_back")
 

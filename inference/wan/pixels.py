@@ -11,7 +11,7 @@ def values(image: Image.Image) -> torch.Tensor:
     return torch.from_numpy(2 * rgb_HWC - 1).permute(2, 0, 1)
 
 
-def rgb(picture_CHW: torch.Tensor) -> np.ndarray:
+def rgb_bytes(picture_CHW: torch.Tensor) -> np.ndarray:
     """Return a picture in [-1, 1], on any device, as uint8: height × width × 3. Values outside are clamped."""
     rgb_CHW = picture_CHW.float().add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
     return rgb_CHW.permute(1, 2, 0).contiguous().cpu().numpy()

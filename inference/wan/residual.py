@@ -36,7 +36,8 @@ def keep_residuals_in_fp32(transformer: WanTransformer3DModel, dtype: torch.dtyp
 
     Every addition in diffusers' code has the dtype of its operands, so hooks that cast are enough: to fp32 after the
     patch embedding and before the time embedding, to `dtype` before attention, feed-forward and text embedding. The
-    submodules keep their names, so FSDP, Ulysses, torch.compile and the attention cache find them unchanged.
+    submodules keep their names, so FSDP, Ulysses, torch.compile and the attention cache find them unchanged. Only
+    inputs are cast: the weights have their dtypes already.
     """
     to_dtype = partial(_cast_first, dtype)
     transformer.patch_embedding.register_forward_hook(_output_in_fp32)

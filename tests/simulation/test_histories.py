@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from contracts.events import Ending, Event, JobStarted
 from contracts.status import JobStatus
-from inference.leader.attempt_policy import Begin, Fail, JobFacts, begin_or_fail
+from inference.leader.attempt_policy import Begin, Fail, JobFacts, decide_begin_or_fail
 from tests.simulation import world
 from tests.simulation.world import Process, World, history
 
@@ -44,11 +44,11 @@ def the_last_word(before: JobStatus | None, event: Event) -> JobStatus:
 
 
 def impatient(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
-    return begin_or_fail(facts, max_attempts=1)
+    return decide_begin_or_fail(facts, max_attempts=1)
 
 
 def forgetful(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
-    move = begin_or_fail(facts, max_attempts=max_attempts)
+    move = decide_begin_or_fail(facts, max_attempts=max_attempts)
     return Begin(1, move.after) if isinstance(move, Begin) else move
 
 
@@ -63,8 +63,8 @@ def idle(_: World) -> Process:
         (World, "publish", without_a_fence(Ending)),  # pyright: ignore[reportArgumentType]  # a union of types
         (World, "publish", without_a_fence(JobStarted)),
         (world, "fold", the_last_word),
-        (world, "begin_or_fail", impatient),
-        (world, "begin_or_fail", forgetful),
+        (world, "decide_begin_or_fail", impatient),
+        (world, "decide_begin_or_fail", forgetful),
         (world, "reconcile", idle),
     ],
     ids=["endings", "starts", "fold", "attempts", "numbers", "reconcile"],

@@ -1,7 +1,8 @@
 """Every process of the service as a few lines, and a broker that loses answers, forgets, repeats and is restarted.
 
-What the real processes decide by, they decide by here: `begin_or_fail`, `history_of`, `fold`, and the broker's own
-fences. Who acts next, and what goes wrong, `choose` says: so that a history is a list of numbers, and can be had again.
+What the real processes decide by, they decide by here: `decide_begin_or_fail`, `history_of`, `fold`, and the broker's
+own fences. Who acts next, and what goes wrong, `choose` says: so that a history is a list of numbers, and can be had
+again.
 """
 
 from collections.abc import Callable, Generator
@@ -25,7 +26,7 @@ from contracts.job import Job
 from contracts.status import JobStatus
 from inference.leader.attempt_history import AttemptHistory
 from inference.leader.attempt_history import history_of as history_in
-from inference.leader.attempt_policy import Fail, JobFacts, begin_or_fail
+from inference.leader.attempt_policy import Fail, JobFacts, decide_begin_or_fail
 
 STEPS = 4
 MAX_ATTEMPTS = 3
@@ -201,7 +202,7 @@ def attempt(world: World, name: str, me: object, message: Message) -> Process:
         video_exists=job_id in world.videos,
         checkpoint_step=world.checkpoints.get(job_id, 0),
     )
-    move = begin_or_fail(facts, max_attempts=MAX_ATTEMPTS)
+    move = decide_begin_or_fail(facts, max_attempts=MAX_ATTEMPTS)
     yield
     if isinstance(move, Fail):
         yield from end(world, JobFailed(job_id=job_id, at=world.tick(), attempt=0, instance=name, reason=move.reason))

@@ -23,7 +23,7 @@ from inference.pocket.data.motions import MOTIONS, PANS, Motion, clip
 from inference.pocket.draws import draw_index
 from inference.pocket.files import write_whole
 from inference.wan.encode import encode_image
-from inference.wan.pixels import rgb
+from inference.wan.pixels import rgb_bytes
 
 MEASURED_FILES = 32
 # Weight of rotations and zooms among the drawn motions: they are harder to learn than pans.
@@ -79,7 +79,7 @@ def _view(number: int, views: Views, images: ImageDataset, encoder: LatentEncode
     chosen = torch.multinomial(weights, views.motions, generator=rng)
     clips = [_encode(encoder.vae, clip(picture_HWC, MOTIONS[m], views.frames, size)) for m in chosen.tolist()]
     first_CTHW = clip(picture_HWC, Motion("still"), views.frames, size)
-    image = Image.fromarray(rgb(first_CTHW[:, 0]))
+    image = Image.fromarray(rgb_bytes(first_CTHW[:, 0]))
     first_CTHW[:, 1:] = 0
     return {
         "clips": torch.stack(clips),

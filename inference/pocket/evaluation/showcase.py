@@ -23,7 +23,7 @@ from inference.pocket.evaluation.evaluate import JOB, SIZE, say
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
-from inference.wan.pixels import rgb
+from inference.wan.pixels import rgb_bytes
 
 USAGE = """usage: just showcase PICTURE SHEET [FOLDER]        (or: python -m inference.pocket.evaluation.showcase …)
 
@@ -66,7 +66,7 @@ def sheet(wan: Wan, image: Image.Image, prompts: tuple[str, ...] = PROMPTS, aske
         pen.text((2, top + 1), prompt, fill="black", font=font)
         for column in range(COLUMNS):
             frame_CHW = video_CTHW[:, column * (video_CTHW.shape[1] - 1) // (COLUMNS - 1)]
-            frame = Image.fromarray(rgb(frame_CHW)).resize(FRAME_PX, Image.Resampling.LANCZOS)
+            frame = Image.fromarray(rgb_bytes(frame_CHW)).resize(FRAME_PX, Image.Resampling.LANCZOS)
             made.paste(frame, (column * FRAME_PX[0], top + LABEL_PX))
         say(prompt)
     return made

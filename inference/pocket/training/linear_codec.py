@@ -31,9 +31,9 @@ class LinearCodec(nn.Module):
         """Return the latents, B × 16 × H/8 × W/8, of pictures in [-1, 1]."""
         return self.encode_in_parts(rgb_BCHW)[-1]
 
-    def encode_in_parts(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """Return the output of every convolution of the encoder; the last is the latents."""
-        parts: list[torch.Tensor] = []
+    def encode_in_parts(self, rgb_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Return the output of every convolution of the encoder on pictures in [-1, 1]; the last is the latents."""
+        values, parts = rgb_BCHW, list[torch.Tensor]()
         for conv in self.down:
             values = conv(functional.pad(values, (0, 1, 0, 1)) if _strides(conv) else values)
             parts.append(values)
@@ -43,9 +43,9 @@ class LinearCodec(nn.Module):
         """Return the pictures of latents, B × 16 × H/8 × W/8: B × 3 × H × W, not clamped."""
         return self.decode_in_parts(latents_BCHW)[-1]
 
-    def decode_in_parts(self, values: torch.Tensor) -> list[torch.Tensor]:
-        """Return the output of every convolution of the decoder; the last is the picture."""
-        parts: list[torch.Tensor] = []
+    def decode_in_parts(self, latents_BCHW: torch.Tensor) -> list[torch.Tensor]:
+        """Return the output of every convolution of the decoder; the last is the pictures in [-1, 1]."""
+        values, parts = latents_BCHW, list[torch.Tensor]()
         for index, conv in enumerate(self.up):
             if 0 < index < len(self.up) - 1:
                 values = functional.interpolate(values, scale_factor=2.0, mode="nearest-exact")

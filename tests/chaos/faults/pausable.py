@@ -102,8 +102,8 @@ def cluster() -> None:
             return prepared
 
     class HeldBridge(ThreadBridge):
-        def boundary_reached(self, stage: Stage, step: int) -> bool:
-            leave = super().boundary_reached(stage, step)
+        def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
+            leave = super().leaves_at_boundary(stage, step)
             if stage == "decode" or (stage, step) == ("denoise", STEP):
                 reach_in_thread("decoding" if stage == "decode" else "denoising")
             return leave

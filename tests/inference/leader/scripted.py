@@ -53,7 +53,7 @@ Script = Callable[[ThreadBridge, Run], Outcome]
 def generate(bridge: ThreadBridge, _run: Run) -> Outcome:
     """Pass through every stage at once, and return a grey video."""
     for stage in STAGES:
-        bridge.boundary_reached(stage, 0)
+        bridge.leaves_at_boundary(stage, 0)
     return Generated(torch.zeros(3, FRAMES, 48, 64))
 
 
@@ -87,7 +87,7 @@ class RankZero:
             monitor=GroupMonitor(self.monitor_store, 0, 1),
             limits=limits,
             world_size=CLUSTER.world_size,
-            ranks=asyncio.Lock(),
+            ranks_lock=asyncio.Lock(),
         )
 
     def _planner(self, limits: Limits) -> AttemptPlanner:
@@ -181,7 +181,7 @@ def step_until_left(bridge: ThreadBridge, run: Run) -> Outcome:
     """Do one step after the other, offering a snapshot of each, until rank 0 wants the job left."""
     for step in range(run.resumed_from_step + 1, run.job.infer_steps + 1):
         bridge.offer_snapshot(lambda: snapshot(step))  # noqa: B023  # it is called at once
-        if bridge.boundary_reached("denoise", step):
+        if bridge.leaves_at_boundary("denoise", step):
             return Left()
         time.sleep(STEP_S)
     return Failed("nobody wanted the job left")

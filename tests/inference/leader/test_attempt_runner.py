@@ -73,7 +73,7 @@ async def test_an_attempt_that_is_told_to_stop_leaves_its_last_step_to_the_next_
     async with rank_zero.ranks(step_until_left):
         running = rank_zero.start(runner)
         await eventually(lambda: runner.attempt.progress.value > 0)
-        runner.lease.leave(LeaveReason.TOLD_TO_STOP)
+        runner.lease.order_leave(LeaveReason.TOLD_TO_STOP)
         await running
     events = await rank_zero.events()
     assert any(isinstance(event, JobReleased) for event in events)
@@ -83,7 +83,7 @@ async def test_an_attempt_that_is_told_to_stop_leaves_its_last_step_to_the_next_
 
 async def test_an_attempt_that_waits_for_the_ranks_is_handed_back_without_a_start(rank_zero: RankZero) -> None:
     runner = await rank_zero.runner()
-    runner.lease.leave(LeaveReason.TOLD_TO_STOP)
+    runner.lease.order_leave(LeaveReason.TOLD_TO_STOP)
     async with rank_zero.ranks(never):
         await runner.run()
     assert await rank_zero.events() == []

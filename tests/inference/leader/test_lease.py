@@ -81,20 +81,20 @@ async def test_a_job_that_does_not_move_ends_the_group(rank_zero: RankZero) -> N
 
 async def test_only_an_attempt_on_the_ranks_is_left_by_them(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
-    rank_zero.lease(attempt).leave(LeaveReason.TIMED_OUT)
-    assert not rank_zero.bridge.boundary_reached("denoise", 1)
+    rank_zero.lease(attempt).order_leave(LeaveReason.TIMED_OUT)
+    assert not rank_zero.bridge.leaves_at_boundary("denoise", 1)
     attempt.on_ranks = True
-    rank_zero.lease(attempt).leave(LeaveReason.ENDED)
-    assert rank_zero.bridge.boundary_reached("denoise", 2)
+    rank_zero.lease(attempt).order_leave(LeaveReason.ENDED)
+    assert rank_zero.bridge.leaves_at_boundary("denoise", 2)
 
 
 async def test_a_snapshot_comes_first_where_another_attempt_is_to_go_on(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
     attempt.on_ranks = True
-    rank_zero.lease(attempt).leave(LeaveReason.TOLD_TO_STOP)
-    assert not rank_zero.bridge.boundary_reached("denoise", 1)
+    rank_zero.lease(attempt).order_leave(LeaveReason.TOLD_TO_STOP)
+    assert not rank_zero.bridge.leaves_at_boundary("denoise", 1)
     rank_zero.bridge.offer_snapshot(lambda: snapshot(2))
-    assert rank_zero.bridge.boundary_reached("denoise", 2)
+    assert rank_zero.bridge.leaves_at_boundary("denoise", 2)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ async def test_the_first_reason_stands_unless_the_job_is_lost(
 ) -> None:
     attempt = await rank_zero.attempt()
     for reason in reasons:
-        rank_zero.lease(attempt).leave(reason)
+        rank_zero.lease(attempt).order_leave(reason)
     assert attempt.leave_reason is stands
 
 

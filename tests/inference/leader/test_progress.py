@@ -57,7 +57,7 @@ def test_an_attempt_goes_on_where_the_one_before_it_was(monkeypatch: pytest.Monk
     second.start_clock()
     now = 1.0
     second.advance_to("denoise", 0.75)
-    assert second.limit_s(floor_s=60, cap_s=900) == 900, "to read a checkpoint is no step"
+    assert second.stillness_limit_s(floor_s=60, cap_s=900) == 900, "to read a checkpoint is no step"
     now = 5.0
     second.advance_to("decode", 0)
     assert pace.expected_s("denoise", JOB, PIXELS) == pytest.approx(20.0)
@@ -69,19 +69,19 @@ def test_a_stage_may_take_many_times_what_it_took_before_and_no_less_than_the_fl
     now = 0.0
     monkeypatch.setattr("inference.leader.progress.time.monotonic", lambda: now)
     pace = Pace()
-    assert progress(pace).limit_s(floor_s=60, cap_s=900) == 900
+    assert progress(pace).stillness_limit_s(floor_s=60, cap_s=900) == 900
     seen = progress(pace)
     for at, stage, step in ((2.0, "denoise", 0), (22.0, "denoise", 1), (23.0, "denoise", 2), (24.0, "decode", 0)):
         now = at
         seen.advance_to(stage, step / 20)  # pyright: ignore[reportArgumentType]
     after = progress(pace)
-    assert after.limit_s(floor_s=60, cap_s=900) == 60, "10 times 2 s is less"
+    assert after.stillness_limit_s(floor_s=60, cap_s=900) == 60, "10 times 2 s is less"
     after.advance_to("denoise", 0)
-    assert after.limit_s(floor_s=60, cap_s=900) == 200
-    assert after.limit_s(floor_s=60, cap_s=100) == 100
+    assert after.stillness_limit_s(floor_s=60, cap_s=900) == 200
+    assert after.stillness_limit_s(floor_s=60, cap_s=100) == 100
     other = Progress(pace, JOB, width=512, height=288)
     other.advance_to("denoise", 0)
-    assert other.limit_s(floor_s=60, cap_s=900) == 900, "another size may have to be compiled first"
+    assert other.stillness_limit_s(floor_s=60, cap_s=900) == 900, "another size may have to be compiled first"
 
 
 def test_a_job_teaches_the_pace_of_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:

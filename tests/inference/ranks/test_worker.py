@@ -31,7 +31,7 @@ class Hooks:
     def next_command(self) -> Command:
         return next(self._commands)
 
-    def boundary_reached(self, stage: Stage, step: int) -> bool:
+    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
         return stage == "store" and step > 0  # never: it is reached once
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
@@ -116,6 +116,6 @@ def test_memory_that_cannot_be_given_back_does_not_end_the_rank(
     def fails(_device: torch.device) -> None:
         raise AttributeError("empty_cache")
 
-    monkeypatch.setattr(out_of_memory, "release", fails)
+    monkeypatch.setattr(out_of_memory, "free_unused_memory", fails)
     monkeypatch.setattr("inference.wan.generate.encode", too_much)
     assert [type(each) for each in outcomes(wan, monitor, SHORT, SHORT)] == [Failed, Failed]

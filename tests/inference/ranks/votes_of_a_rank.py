@@ -36,7 +36,7 @@ class Script:
     def next_command(self) -> Command:
         return self.commands.pop(0)
 
-    def boundary_reached(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
+    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
         return step == self.leave_at
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:  # noqa: ARG002  # the protocol

@@ -66,7 +66,10 @@ def _check_kind(values: Values, bits: int, photometric: int) -> None:
 
 
 def _check_layout(values: Values, bits: int, photometric: int, *, is_big_endian: bool) -> None:
-    """Raise `Refused` for samples, of this many bits, that the decoder does not unpack, or unpacks wrongly."""
+    """Raise `Refused` for samples, of this many bits, that the decoder does not unpack, or unpacks wrongly.
+
+    For samples that `_check_kind` has passed.
+    """
     compression = values.get(COMPRESSION, (_PLAIN,))[0]
     if compression not in _COMPRESSIONS:
         raise Refused("this is a TIFF of a compression that is not read here")
