@@ -124,8 +124,8 @@ def flow_loss(
     """Return the function that computes a step's flow-matching loss on clips and prompts that it draws anew.
 
     Sets the transformer's cross-attention processors for short texts, until `restore_attention_processors`. Transformer
-    and latents are on one device; `batch` is the number of clips a step. The first frame is given, so its error is small
-    beside the others' and would be learnt last: it is weighted by `first_frame_weight`.
+    and latents are on one device; `batch` is the number of clips a step. The first frame is given: its error is small
+    beside the others' and would be learnt last, so it is weighted by `first_frame_weight`.
     """
     short = ShortTextProcessor()
     _set_cross_attention(transformer, short)
