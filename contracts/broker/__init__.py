@@ -1,7 +1,7 @@
 """The broker: NATS JetStream behind one class, `Bus`, which every process opens with `connect`.
 
-The modules, from the top: `bus`; its parts `kv` and `pull`, `publishing` and `streams`; the `connection` that they
-share; nats-py's `client` with failover. `errors` has what callers catch.
+The modules, from the top: `bus`; its parts `kv` and `pull`, `delivery`, `publishing` and `streams`; the `connection`
+that they share; nats-py's `client` with failover. `errors` has what callers catch.
 """
 
 from contracts.broker.bus import Bus, connect
