@@ -41,9 +41,10 @@ from services.state import __main__ as state
 put, writes = Bus.put, 0
 async def put_and_die(self, *arguments, **named):
     global writes
-    await put(self, *arguments, **named)
+    revision = await put(self, *arguments, **named)
     writes += 1
     if writes == {KILLED_AT_WRITE}: os.kill(os.getpid(), signal.SIGKILL)
+    return revision
 Bus.put = put_and_die
 start.configure("state")
 sys.exit(0 if uvloop.run(state.serve(env.read(state.Settings))) else 1)
@@ -146,6 +147,31 @@ async def test_a_lone_event_does_not_wait_for_others(link: Bus) -> None:
             await eventually(lambda: all_folded(link), within_s=2)
 
 
+@pytest.mark.parametrize("event", [started(1, NOW), step(1, NOW, 1, 0.1), cancelled(NOW)])
+async def test_a_status_that_is_remembered_is_made_anew_if_the_bucket_lost_it_meanwhile(
+    link: Bus, event: Event
+) -> None:
+    """The second event changes what is remembered; or not, since it came before; or ends the job."""
+    statuses = Statuses(link, JobLog(link, "state"), RETENTION_S)
+    log = [submitted(NOW), started(1, NOW)]
+    await publish(link, *log, event)
+    await statuses.fold_in(log)
+    await link.admin.purge_stream(subjects.bucket_stream(subjects.STATUS_BUCKET))
+    await statuses.fold_in([event])
+    await statuses.fold_in(log)
+    assert await written(link) == folded_alone([*log, event])
+
+
+async def test_a_status_that_another_state_wrote_meanwhile_is_folded_over(link: Bus) -> None:
+    one, other = (Statuses(link, JobLog(link, "state"), RETENTION_S) for _ in range(2))
+    log = [submitted(NOW), started(1, NOW), step(1, NOW + 1, 1, 0.1), step(1, NOW + 2, 2, 0.2), cancelled(NOW + 3)]
+    await publish(link, *log)
+    await one.fold_in(log[:2])
+    await other.fold_in(log[3:])
+    await one.fold_in(log[2:3])
+    assert await written(link) == folded_alone(log)
+
+
 async def test_the_poison_messages_of_a_batch_are_set_aside_and_no_others(link: Bus) -> None:
     events = lives(4)
     async with state(link):
@@ -203,9 +229,9 @@ async def test_a_batch_over_which_a_slow_bucket_takes_longer_than_ack_wait_stays
     enough, extended = asyncio.Event(), 0
     put, extend = Bus.put, Delivery.extend_ack_wait
 
-    async def slow_put(self: Bus, *arguments: Any, **named: Any) -> None:
+    async def slow_put(self: Bus, *arguments: Any, **named: Any) -> int:
         await enough.wait()
-        await put(self, *arguments, **named)
+        return await put(self, *arguments, **named)
 
     async def counted(self: Delivery) -> None:
         nonlocal extended
@@ -230,10 +256,10 @@ async def test_a_status_that_cannot_be_written_now_holds_up_no_other_job_and_com
     await set_ack_wait(link, 1)
     put, fails = Bus.put, True
 
-    async def put_or_fail(self: Bus, bucket: str, key: str, *arguments: Any, **named: Any) -> None:
+    async def put_or_fail(self: Bus, bucket: str, key: str, *arguments: Any, **named: Any) -> int:
         if fails and key == f"{1:032x}":
             raise Unavailable("it does not answer")
-        await put(self, bucket, key, *arguments, **named)
+        return await put(self, bucket, key, *arguments, **named)
 
     monkeypatch.setattr(Bus, "put", put_or_fail)
     events = lives(3)
