@@ -29,7 +29,8 @@ CANARY_BYTES_MAX = 1024
 UNLIMITED = -1
 STREAM_BYTES_MIN = 64 * 1024
 STATE_ACK_WAIT_S = 10
-STATE_ACK_PENDING_MAX = 1
+STATE_ACK_PENDING_MAX = 4096
+"""Events that all state services together hold: `services.state.materialise.EVENTS_HELD_MAX` each."""
 
 StreamBytes = Annotated[
     int,

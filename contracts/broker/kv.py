@@ -30,20 +30,21 @@ class Buckets(Publishing, Streams):
         found = await self.last(bucket_stream(bucket), bucket_key(bucket, key), leader=False)
         return found if found is not None and found.data else None  # a deleted key leaves an empty message
 
-    async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> None:
-        """Write if the key is still at `revision` (0 for no key, or a deleted one), else raise `WrongSequence`.
+    async def put(self, bucket: str, key: str, value: bytes, *, revision: int, ttl_s: int | None = None) -> int:
+        """Write if the key is still at `revision` (0 for no key, or a deleted one), and return its new revision.
 
-        The value expires after `ttl_s`, or as the bucket has it. Raises another `Refused` if it is, say, too large.
+        The value expires after `ttl_s`, or as the bucket has it. Raises `WrongSequence` if the key is at another
+        revision, and another `Refused` if the value is, say, too large.
         """
         subject = bucket_key(bucket, key)
         write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_WITHIN_S)
         try:
-            await write(expect=Expect(revision))
+            return (await write(expect=Expect(revision))).sequence
         except WrongSequence:
             there = await self.last(bucket_stream(bucket), subject)
             if revision or there is None or there.data:
                 raise
-            await write(expect=Expect(there.sequence))
+            return (await write(expect=Expect(there.sequence))).sequence
 
     async def put_last(self, bucket: str, key: str, value: bytes) -> None:
         """Write over any value of the key; an empty value removes the key. Raises `Refused`, such as `TooLarge`."""
@@ -70,12 +71,9 @@ class Buckets(Publishing, Streams):
         for _ in range(COUNT_TRIES_MAX):
             stored = await self.get(bucket, key)
             with suppress(WrongSequence):
-                return await self.put(
-                    bucket,
-                    key,
-                    str(_counted(stored) + 1).encode(),
-                    revision=0 if stored is None else stored.sequence,
-                )
+                count = str(_counted(stored) + 1).encode()
+                await self.put(bucket, key, count, revision=0 if stored is None else stored.sequence)
+                return
         raise Unavailable(f"{COUNT_TRIES_MAX} counts of {key} were overtaken")
 
 

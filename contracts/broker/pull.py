@@ -1,67 +1,91 @@
-"""Receiving messages: pulls of a durable consumer, one message at a time, and plain subscriptions.
+"""Receiving messages: pulls of a durable consumer, of one message or of many, and plain subscriptions.
 
-A pulled message is a `Delivery`, at-least-once: it is this process's until `ack_wait` passes without a sign of life,
-and comes again, to anybody, unless it is acknowledged. nats-py's own fetch hangs over a restart of the broker, so the
-pulls are made here. Mixed into `bus.Bus`.
+A pulled message is a `Delivery`. nats-py's own fetch hangs over a restart of the broker, so the pulls are made here.
+Mixed into `bus.Bus`.
 """
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import asynccontextmanager, suppress
 
 import nats.errors
 from nats.aio.msg import Msg
 
 from contracts.broker.client import FailoverClient
-from contracts.broker.connection import REQUEST_TIMEOUT_S, REQUEST_WITHIN_S, RETRY_PAUSE_S, Connection
-from contracts.broker.errors import Unavailable
+from contracts.broker.connection import RETRY_PAUSE_S, Connection
+from contracts.broker.delivery import Delivery, acknowledge_all, hand_back_all, quietly
 from contracts.process import log
 
 PULL_EXPIRES_S = 30.0
 PULL_HEARTBEAT_S = 1.0
 PULL_PAUSE_S_MAX = 5.0
 PULL_SILENCE_S = 2.5 * PULL_HEARTBEAT_S
-FLUSH_TIMEOUT_S = 1
 
 NO_RESPONDERS = "503"
 OF_A_DELIVERY = "$JS.ACK."
 """How the reply subject of a consumer's every message begins; the broker's answers to a pull have no such subject."""
 
 
-class Delivery:
-    """A message that a durable consumer gave us to work on: ours until `ack_wait` passes without a sign of life."""
+class Pull:
+    """A request for the next messages of a durable, which come as they are published. Lasts as long as its block.
 
-    def __init__(self, message: Msg, client: FailoverClient) -> None:
-        self._message, self._client = message, client
-        self.subject, self.data = message.subject, message.data
-        self.at = message.metadata.timestamp.timestamp()  # when it was stored
+    It is over once all its messages have come, if none came within `PULL_EXPIRES_S`, if the broker refused or fell
+    silent, or if the connection was renewed or `stop` is set.
+    """
 
-    async def extend_ack_wait(self) -> None:
-        """Tell the broker that the work goes on, so that `ack_wait` starts again. Not confirmed; never raises."""
-        await _quietly(self._message.in_progress())
+    def __init__(self, client: FailoverClient, durable: str, limit: int, ends: list[asyncio.Event]) -> None:
+        self._client, self._durable, self._left, self._ends = client, durable, limit, ends
+        self.inbox: asyncio.Queue[Msg] = asyncio.Queue()
+        self.served = False
+        """Whether the broker has given a message or a heartbeat, or has said that the time was over."""
+        self.refusal: Msg | None = None
+        """The broker's answer that ended the request, other than that its time was over."""
 
-    async def acknowledge(self) -> None:
-        """Tell the broker that the work is done, and wait until it has stored that.
+    def end(self) -> None:
+        """Have nothing more taken from the request."""
+        self._left = 0
 
-        Raises `Unavailable` if it does not confirm within `REQUEST_WITHIN_S`; the message may then come again.
-        """
-        deadline = _now() + REQUEST_WITHIN_S
-        while _now() < deadline:
-            with suppress(nats.errors.Error, TimeoutError, OSError):
-                await self._message.ack_sync(timeout=REQUEST_TIMEOUT_S)
-                return
-            await asyncio.sleep(RETRY_PAUSE_S)
-        raise Unavailable(f"acknowledging {self.subject}")
+    async def take(self) -> list[Delivery]:
+        """Return the messages that have come since the last `take`, and wait for the first; none once it is over."""
+        taken: list[Delivery] = []
+        while self._left > 0 and not any(end.is_set() for end in self._ends):
+            if taken and self.inbox.empty():
+                break
+            message = await self._arrival() if self.inbox.empty() else self.inbox.get_nowait()
+            if message is None:
+                self.end()
+            elif message.reply.startswith(OF_A_DELIVERY):  # whatever headers its publisher has given it
+                self._client.answered()
+                self.served = True
+                self._left -= 1
+                taken.append(Delivery(message, self._client))
+            else:
+                self._note(message)
+        return taken
 
-    async def hand_back(self, *, after_s: float = 0.0) -> None:
-        """Give the message back undone, to the next process that pulls, at once or after a pause.
+    async def _arrival(self) -> Msg | None:
+        """Return the next message in the inbox; None without the broker's heartbeat, or once one of `ends` is set."""
+        waits = [asyncio.ensure_future(end.wait()) for end in self._ends]
+        arrival = asyncio.ensure_future(self.inbox.get())
+        try:
+            await asyncio.wait([arrival, *waits], timeout=PULL_SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
+            return arrival.result() if arrival.done() else None
+        finally:
+            for wait in (arrival, *waits):
+                wait.cancel()
 
-        The request is on its way when this returns: the process may end. Not confirmed; never raises.
-        """
-        await _quietly(self._message.nak(delay=after_s or None))
-        with suppress(nats.errors.Error, TimeoutError, OSError):
-            await self._client.flush(timeout=FLUSH_TIMEOUT_S)
+    def _note(self, answer: Msg) -> None:
+        """Note what the broker says of the request: a heartbeat (100), the end of its time (408), or a refusal."""
+        status = (answer.headers or {}).get("Status")
+        if status != NO_RESPONDERS:
+            self._client.answered()
+        if status in ("100", "408"):
+            self.served = True
+        else:
+            self.refusal = answer
+        if status != "100":
+            self.end()
 
 
 class Pulls(Connection):
@@ -73,77 +97,66 @@ class Pulls(Connection):
         """By durable, for how long the next refused pull waits."""
 
     async def pull(self, stream: str, durable: str, *, stop: asyncio.Event) -> Delivery | None:
-        """Return the next message of a durable consumer, not acknowledged yet.
+        """Return the next message of a durable consumer, not acknowledged yet; None if the request is over without one.
 
-        None if none came within `PULL_EXPIRES_S`, the broker refused or fell silent, the connection was renewed or
-        `stop` is set: look around, and pull again. Without a broker it logs, pauses and returns None too. Each pull has
-        an inbox of its own, so that no message can fall to a pull that nobody waits for.
+        None means: if `stop` is not set, pull again.
         """
-        inbox: asyncio.Queue[Msg] = asyncio.Queue()
-        reply = self._client.new_inbox()
-        request = {"batch": 1, "expires": _ns(PULL_EXPIRES_S), "idle_heartbeat": _ns(PULL_HEARTBEAT_S)}
+        async with self.pulling(stream, durable, limit=1, stop=stop) as pull:
+            taken = await pull.take()
+        return taken[0] if taken else None
+
+    @asynccontextmanager
+    async def pulling(
+        self, stream: str, durable: str, *, limit: int, stop: asyncio.Event
+    ) -> AsyncGenerator[Pull, None]:
+        """Yield a request for the next `limit` messages of a durable consumer, none of them acknowledged yet.
+
+        Messages that have come and were not taken go back to the queue with the end of the block. Without a broker, or
+        after a refusal, logs that and pauses. Each request has an inbox of its own, so that no message can fall to one
+        that nobody waits for.
+        """
+        pull = Pull(self._client, durable, limit, [stop, self._renewed])
+        request = {"batch": limit, "expires": _ns(PULL_EXPIRES_S), "idle_heartbeat": _ns(PULL_HEARTBEAT_S)}
+        subscription = None
         try:
-            subscription = await self._client.subscribe(reply, cb=inbox.put)
+            reply = self._client.new_inbox()
+            subscription = await self._client.subscribe(reply, cb=pull.inbox.put)
             ask = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{durable}"
             self._client.asked()
             await self._client.publish(ask, json.dumps(request).encode(), reply=reply)
-            try:
-                message = await self._first(inbox, [stop, self._renewed], durable)
-                return None if message is None else Delivery(message, self._client)
-            finally:
-                await _quietly(subscription.unsubscribe())
-                while not inbox.empty():  # came as we turned away: back to the queue at once
-                    await Delivery(inbox.get_nowait(), self._client).hand_back()
         except nats.errors.Error as error:
             log.get().warning("pull_failed", stream=stream, error=repr(error))
+            pull.end()
             await asyncio.sleep(RETRY_PAUSE_S)
-            return None
-
-    async def _first(self, inbox: asyncio.Queue[Msg], ends: list[asyncio.Event], durable: str) -> Msg | None:
-        """Return the first message of the consumer in a pull's inbox.
-
-        None once one of `ends` is set, after a refusal, when the pull has run out, or without the broker's heartbeat.
-        After a refusal it pauses first, unless `ends[0]` is set.
-        """
-        waits = [asyncio.ensure_future(end.wait()) for end in ends]
         try:
-            while not any(end.is_set() for end in ends):
-                arrival = asyncio.ensure_future(inbox.get())
-                await asyncio.wait([arrival, *waits], timeout=PULL_SILENCE_S, return_when=asyncio.FIRST_COMPLETED)
-                if not arrival.done():
-                    arrival.cancel()
-                    return None
-                message = arrival.result()
-                if message.reply.startswith(OF_A_DELIVERY):  # whatever headers its publisher has given it
-                    self._client.answered()
-                    self._pauses.pop(durable, None)
-                    return message
-                status = (message.headers or {}).get("Status")
-                if status != NO_RESPONDERS:
-                    self._client.answered()
-                if status in ("100", "408"):
-                    self._pauses.pop(durable, None)
-                match status:
-                    case "100":
-                        continue
-                    case "408":
-                        return None
-                    case _:
-                        await self._pause_after_refusal(durable, message, ends[0])
-                        return None
-            return None
+            yield pull
         finally:
-            for wait in waits:
-                wait.cancel()
+            if subscription is not None:
+                await quietly(subscription.unsubscribe())
+            await self._hand_back_untaken(pull)
+            await self._pause_after_refusal(durable, pull, stop)
 
-    async def _pause_after_refusal(self, durable: str, message: Msg, stop: asyncio.Event) -> None:
+    async def _hand_back_untaken(self, pull: Pull) -> None:
+        """Give back, at once, what came as we turned away."""
+        untaken = [pull.inbox.get_nowait() for _ in range(pull.inbox.qsize())]
+        await hand_back_all([each for each in untaken if each.reply.startswith(OF_A_DELIVERY)], self._client)
+
+    async def acknowledge_all(self, deliveries: Iterable[Delivery]) -> None:
+        """Acknowledge deliveries together, as `delivery.acknowledge_all` does."""
+        await acknowledge_all([delivery.message for delivery in deliveries], self._client)
+
+    async def _pause_after_refusal(self, durable: str, pull: Pull, stop: asyncio.Event) -> None:
         """Log the first refusal of an outage, and wait, longer each time, or until `stop`: it may be a long one.
 
-        The pauses double from `RETRY_PAUSE_S` to `PULL_PAUSE_S_MAX`.
+        The pauses double from `RETRY_PAUSE_S` to `PULL_PAUSE_S_MAX`, and begin anew once the broker serves a request.
         """
+        if pull.served:
+            self._pauses.pop(durable, None)
+        if pull.refusal is None:
+            return
         pause_s = self._pauses.get(durable, RETRY_PAUSE_S)
         if durable not in self._pauses:
-            log.get().warning("pull_refused", durable=durable, reason=message.headers)
+            log.get().warning("pull_refused", durable=durable, reason=pull.refusal.headers)
         self._pauses[durable] = min(PULL_PAUSE_S_MAX, 2 * pause_s)
         with suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), pause_s)
@@ -162,15 +175,5 @@ class Pulls(Connection):
         await self._client.flush()
 
 
-def _now() -> float:
-    return asyncio.get_running_loop().time()
-
-
 def _ns(seconds: float) -> int:
     return int(seconds * 1e9)
-
-
-async def _quietly(closing: Awaitable[None]) -> None:
-    """Close or answer through a connection that may be closed already."""
-    with suppress(nats.errors.Error, OSError):
-        await closing

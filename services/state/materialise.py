@@ -1,26 +1,39 @@
-"""Materialise the projection of the log, one status per job: event → fold → compare-and-set → acknowledge.
+"""Materialise the projection of the log, one status per job: events → fold → compare-and-set → acknowledge.
 
-Optimistic concurrency makes any number of instances safe: a write succeeds only over the revision that was read. Events
-come at least once, and folding one twice changes nothing. A poison message does not stop the projection: an event that
-cannot be decoded, or makes a status that the broker refuses, is set aside and counted.
+Events come in batches: of one event if one was published, of `EVENTS_HELD_MAX` if that many wait. A batch is grouped by
+job, and each job's status is written once. Events come at least once and in any order, to any instance, and `statuses`
+makes that safe. A poison message does not stop the projection: an event that cannot be decoded, or makes a status that
+the broker refuses, is set aside and counted.
 """
 
 import asyncio
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import asynccontextmanager
+
+from msgspec import Struct
 
 from contracts import subjects, wire
-from contracts.broker import Bus, Delivery, Refused, Stored, Unavailable, WrongSequence
-from contracts.events import AnyEvent, Ending, EndingUnknown
-from contracts.fold import fold, fold_all
+from contracts.broker import Bus, Delivery, Refused, Unavailable
+from contracts.events import AnyEvent, Ending
 from contracts.job_log import JobLog
 from contracts.process import lifetime, log
-from contracts.status import JobStatus
 from services.state.records import Records
+from services.state.statuses import Statuses
 
+EVENTS_HELD_MAX = 512
+"""Events that one instance has been given and has not acknowledged, and so the largest batch."""
+JOBS_AT_ONCE = 64
+EXTEND_EVERY_S = 3.0  # several times in `ops.streams.STATE_ACK_WAIT_S`
 RETRY_PAUSE_S = 0.5
-WRITES_MAX = 20
-TTL_MIN_S = 1  # the broker takes no less
 SUBJECT_CHARS_MAX = 300
 ERROR_CHARS_MAX = 500
+
+
+class Pulled(Struct, frozen=True):
+    """An event, or the stand-in of one that cannot be decoded, and the delivery that brought it."""
+
+    event: AnyEvent
+    delivery: Delivery
 
 
 async def materialise(
@@ -28,91 +41,119 @@ async def materialise(
 ) -> None:
     """Fold events into the status bucket until `stop` is set, and have `records` keep a record of each ending.
 
-    A status expires from the bucket `retention_s` after the job's ending. An event that cannot be folded now, since the
-    broker does not answer, is logged and delivered again.
+    A status expires from the bucket `retention_s` after the job's ending. Events that cannot be folded now, since the
+    broker does not answer, are logged and delivered again.
     """
+    projection = Projection(broker, Statuses(broker, job_log, retention_s), records)
     while not stop.is_set():
-        delivery = await broker.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
-        if delivery is None:
-            continue
+        async with broker.pulling(
+            subjects.EVENTS_STREAM, subjects.STATE_DURABLE, limit=EVENTS_HELD_MAX, stop=stop
+        ) as pull:
+            while batch := await pull.take():
+                try:
+                    await projection.apply(batch)
+                except Unavailable as error:  # not acknowledged, so the events are delivered again
+                    subject = batch[0].subject[:SUBJECT_CHARS_MAX]
+                    log.get().warning("event_not_applied", subject=subject, error=str(error), batch=len(batch))
+                    await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
+
+
+class Projection:
+    """The statuses and records that follow from the log. One for each `materialise`."""
+
+    def __init__(self, broker: Bus, statuses: Statuses, records: Records) -> None:
+        self._broker, self._statuses, self._records = broker, statuses, records
+
+    async def apply(self, batch: Sequence[Delivery]) -> None:
+        """Fold a batch of events into statuses and records, and acknowledge what is written, together.
+
+        Raises `Unavailable` if some of it is not: those events stay unacknowledged. After the first failure no further
+        job is begun.
+        """
+        async with _ours(batch):
+            groups = _by_job(await self._decoded(batch))
+            turns, failures = asyncio.Semaphore(JOBS_AT_ONCE), list[Unavailable]()
+            unapplied = set[Delivery]()
+
+            async def apply(group: Sequence[Pulled]) -> None:
+                async with turns:
+                    try:
+                        if failures:
+                            raise failures[0]
+                        await self._apply(group)
+                    except Unavailable as error:
+                        failures.append(error)
+                        unapplied.update(each.delivery for each in group)
+
+            async with asyncio.TaskGroup() as jobs:
+                for group in groups:
+                    jobs.create_task(apply(group))
+            await self._broker.acknowledge_all(delivery for delivery in batch if delivery not in unapplied)
+        if failures:
+            raise failures[0]
+
+    async def _decoded(self, batch: Sequence[Delivery]) -> list[Pulled]:
+        """Return the events of a batch in its order, and set aside those that cannot be decoded. Raises `Unavailable`.
+
+        An ending, or a newer version's submission, has a stand-in all the same.
+        """
+        pulled: list[Pulled] = []
+        for delivery in batch:
+            try:
+                event: AnyEvent | None = wire.event_in(delivery)
+            except wire.Undecodable as error:
+                await self._set_aside(delivery, error)
+                event = wire.stand_in(delivery)
+            if event is not None:
+                pulled.append(Pulled(event, delivery))
+        return pulled
+
+    async def _apply(self, group: Sequence[Pulled]) -> None:
+        """Fold events of one job into its status, and have its record written if an ending is among them.
+
+        If the broker refuses the status they are folded one by one, and those that it refuses are set aside. Raises
+        `Unavailable`.
+        """
         try:
-            await _apply(broker, job_log, records, delivery, retention_s)
-            await delivery.acknowledge()
-        except Unavailable as error:  # not acknowledged, so the event is delivered again
-            log.get().warning("event_not_applied", subject=delivery.subject, error=str(error))
-            await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
+            await self._statuses.fold_in([each.event for each in group])
+        except Refused as error:
+            if len(group) > 1:
+                for each in group:
+                    await self._apply([each])
+                return
+            await self._set_aside(group[0].delivery, error)
+        for each in group:
+            if isinstance(each.event, Ending):
+                await self._records.write_without_video(each.event)
+
+    async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
+        """Log and count a poison message, so that the projection goes on without it. Raises `Unavailable`."""
+        subject, why = delivery.subject[:SUBJECT_CHARS_MAX], str(error)[:ERROR_CHARS_MAX]
+        log.get().error("event_set_aside", subject=subject, error=why)
+        await self._broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
 
 
-async def _apply(broker: Bus, job_log: JobLog, records: Records, delivery: Delivery, retention_s: float) -> None:
-    """Fold one event into its job's status, and have its record written if it is an ending; set aside a poison message.
+def _by_job(pulled: Iterable[Pulled]) -> list[list[Pulled]]:
+    """Return events grouped by job, each group in the order of the events."""
+    groups: dict[str, list[Pulled]] = {}
+    for each in pulled:
+        groups.setdefault(each.event.job_id, []).append(each)
+    return list(groups.values())
 
-    Raises `Unavailable`, also if other instances write first `WRITES_MAX` times.
-    """
+
+@asynccontextmanager
+async def _ours(batch: Sequence[Delivery]) -> AsyncGenerator[None, None]:
+    """Keep the broker from delivering a batch to others during the block, by a sign of life every `EXTEND_EVERY_S`."""
+    done = asyncio.Event()
+
+    async def extend() -> None:
+        while not await lifetime.wait(done, within_s=EXTEND_EVERY_S):
+            for delivery in batch:
+                await delivery.extend_ack_wait()
+
+    extending = asyncio.create_task(extend())
     try:
-        event: AnyEvent | None = wire.event_in(delivery)
-    except wire.Undecodable as error:
-        await _set_aside(broker, delivery, error)
-        event = wire.stand_in(delivery)
-    if event is None:
-        return
-    for _ in range(WRITES_MAX):
-        try:
-            await _fold_into_bucket(broker, job_log, event, retention_s)
-        except WrongSequence:  # another instance has written: fold over its status
-            continue
-        except Refused as error:  # too large, for example: the broker would refuse every later try too
-            await _set_aside(broker, delivery, error)
-        if isinstance(event, Ending):
-            await records.write_without_video(event)
-        return
-    raise Unavailable(f"{WRITES_MAX} writes of one status were overtaken")
-
-
-async def _set_aside(broker: Bus, delivery: Delivery, error: Exception) -> None:
-    """Log and count a poison message, so that the projection goes on without it. Raises `Unavailable`."""
-    log.get().error("event_set_aside", subject=delivery.subject[:SUBJECT_CHARS_MAX], error=str(error)[:ERROR_CHARS_MAX])
-    await broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
-
-
-async def _fold_into_bucket(broker: Bus, job_log: JobLog, event: AnyEvent, retention_s: float) -> None:
-    """Fold an event over the stored status, and write the result if it differs.
-
-    A job that ended more than `retention_s` ago gets no new status, and an old one expires at once. Raises
-    `WrongSequence` if another instance has written since the status was read, another `Refused`, or `Unavailable`.
-    """
-    stored = await broker.get(subjects.STATUS_BUCKET, event.job_id)
-    known = _readable(stored)
-    ending = None
-    if known is None or known.ended or isinstance(event, Ending | EndingUnknown):
-        ending = await job_log.stored_ending(event.job_id)
-    before = known or _rebuilt_from(ending)
-    after = fold(before, event)
-    if stored is not None and after == before:
-        return
-    ttl_s = None if ending is None or not after.ended else int(ending.at + retention_s - await broker.now())
-    if ttl_s is not None and ttl_s < TTL_MIN_S:
-        if stored is None:
-            return
-        ttl_s = TTL_MIN_S  # the job ended long ago, which is seen only now: its status is to expire
-    revision = 0 if stored is None else stored.sequence
-    await broker.put(subjects.STATUS_BUCKET, event.job_id, wire.encode(after), revision=revision, ttl_s=ttl_s)
-    if after.ended:
-        log.get().info("status_ended", job_id=event.job_id, status=after.status)
-
-
-def _readable(stored: Stored | None) -> JobStatus | None:
-    """Return a stored status; None if there is none, or, with an error logged, if this version cannot read it."""
-    try:
-        return None if stored is None else wire.status_in(stored)
-    except wire.Undecodable as error:
-        log.get().error("status_unreadable", subject=stored and stored.subject, error=str(error))
-        return None
-
-
-def _rebuilt_from(ending: Stored | None) -> JobStatus | None:
-    """Return the status of a job as far as its ending alone tells it; None without an ending.
-
-    It stands in for a status that has expired from the bucket. Folded over it, a late event cannot make an ended job
-    InProgress again.
-    """
-    return None if ending is None else fold_all([wire.ending_in(ending)])
+        yield
+    finally:
+        done.set()
+        await extending

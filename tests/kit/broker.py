@@ -85,6 +85,11 @@ def provision_settings(broker: Broker, **changes: object) -> provision.Settings:
 
 
 async def all_folded(link: Bus) -> bool:
-    """Return whether the state service has read and acknowledged the whole log."""
+    """Return whether the state service has read and acknowledged the whole log.
+
+    The broker may count a message as pending only after it has acknowledged it to its publisher, hence the sequences.
+    """
+    log = (await link.stream(subjects.EVENTS_STREAM)).state
     consumer = await link.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
-    return consumer.num_pending == 0 and consumer.num_ack_pending == 0
+    read = 0 if consumer.delivered is None else consumer.delivered.stream_seq
+    return read >= log.last_seq and consumer.num_pending == 0 and consumer.num_ack_pending == 0

@@ -10,10 +10,9 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from mmap import mmap
 from pathlib import Path
-from typing import Any
 
 HELD_S_MAX = 180.0
 POLL_S = 0.02
@@ -66,16 +65,16 @@ def edge() -> None:
 
 def state() -> None:
     from contracts import subjects  # noqa: PLC0415
+    from contracts.broker import Delivery  # noqa: PLC0415
     from services.state import materialise  # noqa: PLC0415
 
-    apply: Callable[..., Any] = materialise._apply  # pyright: ignore[reportPrivateUsage]
+    class HeldProjection(materialise.Projection):
+        async def apply(self, batch: Sequence[Delivery]) -> None:
+            if any(subjects.is_ending(delivery.subject) for delivery in batch):
+                await reach("not folded")
+            await super().apply(batch)
 
-    async def held_apply(broker: Any, job_log: Any, records: Any, delivery: Any, retention_s: float) -> None:
-        if subjects.is_ending(delivery.subject):
-            await reach("not folded")
-        await apply(broker, job_log, records, delivery, retention_s)
-
-    materialise._apply = held_apply  # pyright: ignore[reportPrivateUsage]
+    materialise.Projection = HeldProjection
     runpy.run_module("services.state", run_name="__main__")
 
 
