@@ -18,6 +18,7 @@ from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from contracts.broker import bus
+from contracts.process import garbage
 from contracts.process.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
 from contracts.stores import configured
 from services.edge.body.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
@@ -75,6 +76,7 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         async with _opened(settings, lost, draining) as edge:
             litestar.state.edge = edge
+            garbage.freeze()
             yield
 
     routes = Litestar(
