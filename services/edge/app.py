@@ -12,8 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from litestar import Litestar
-from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
@@ -36,6 +34,7 @@ from services.edge.image.url_policy import networks
 from services.edge.jobs import Jobs
 from services.edge.probes import PROBES
 from services.edge.routes import ROUTES
+from services.edge.shortcut import with_shortcut
 from services.edge.videos import Videos
 
 KEEP_ALIVE_S_MIN, KEEP_ALIVE_S_MAX = 1, 86_400
@@ -81,13 +80,13 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
 
     routes = Litestar(
         route_handlers=ROUTERS,
-        dependencies={"edge": Provide(_edge, sync_to_thread=False)},
         exception_handlers=HANDLERS,
         lifespan=[lifetime],
         openapi_config=None,
         logging_config=None,
     )
-    served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(routes)))
+    direct = with_shortcut(lambda: routes.state.edge, routes)
+    served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(direct)))
     return traced(served, draining)
 
 
@@ -117,7 +116,3 @@ async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Eve
             origins=settings.allowed_origins,
             draining=draining,
         )
-
-
-def _edge(state: State) -> Edge:
-    return state.edge

@@ -5,6 +5,7 @@ there is folded from the log and the queue: a job is known from the moment of it
 is away.
 """
 
+import time
 from contextlib import suppress
 
 from msgspec.structs import replace
@@ -18,6 +19,10 @@ from contracts.process import log
 from contracts.status import JobStatus, State
 from services.edge.errors import NotFound
 
+ENDED_KEPT_S = 3.0
+"""How long the status of an ended job is shown without another look."""
+ENDED_MAX = 1024
+"""Of how many ended jobs the status is remembered."""
 SEEN_MAX = 4096
 """Of how many unfinished jobs it is remembered how they stood."""
 
@@ -32,8 +37,26 @@ class JobStatuses:
         self._broker, self._log, self._retention_s = broker, job_log, retention_s
         self._seen: dict[str, State] = {}
         """How each unfinished job stood that was asked for last. Decides only which questions are asked at once."""
+        self._ended: dict[str, tuple[float, JobStatus]] = {}
+        """The statuses of ended jobs that were shown last, each with the monotonic time until which it is kept."""
 
     async def shown(self, job_id: str) -> JobStatus:
+        """Return what `current` returns, with its `queue_position` if the job is in the queue. Raises `NotFound`.
+
+        The status of an ended job, which changes no more, may be `ENDED_KEPT_S` old.
+        """
+        kept_until, ended = self._ended.get(job_id, (0.0, None))
+        if ended is not None and time.monotonic() < kept_until:
+            return ended
+        status = await self._placed(job_id)
+        self._ended.pop(job_id, None)
+        if status.ended:
+            while len(self._ended) >= ENDED_MAX:
+                del self._ended[next(iter(self._ended))]
+            self._ended[job_id] = time.monotonic() + ENDED_KEPT_S, status
+        return status
+
+    async def _placed(self, job_id: str) -> JobStatus:
         """Return what `current` returns, with its `queue_position` if the job is in the queue. Raises `NotFound`."""
         if self._seen.get(job_id) != "InQueue":
             status = await self.current(job_id)
