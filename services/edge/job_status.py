@@ -16,6 +16,7 @@ from contracts.broker import Bus
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog
 from contracts.process import log
+from contracts.shared_answers import SharedAnswers
 from contracts.status import JobStatus, State
 from services.edge.errors import NotFound
 
@@ -39,6 +40,7 @@ class JobStatuses:
         """How each unfinished job stood that was asked for last. Decides only which questions are asked at once."""
         self._ended: dict[str, tuple[float, JobStatus]] = {}
         """The statuses of ended jobs that were shown last, each with the monotonic time until which it is kept."""
+        self._known = SharedAnswers(self._known_now, kept_s=_kept_s, kept_max=ENDED_MAX)
 
     async def shown(self, job_id: str) -> JobStatus:
         """Return what `current` returns, with its `queue_position` if the job is in the queue. Raises `NotFound`.
@@ -87,7 +89,14 @@ class JobStatuses:
         return stored is not None and stored.at + self._retention_s < await self._log.now()
 
     async def known(self, job_id: str) -> JobStatus | None:
-        """Return the status of a job however long ago it ended, or None if neither bucket, log nor queue has it."""
+        """Return the status of a job however long ago it ended, or None if neither bucket, log nor queue has it.
+
+        None, and the status of an ended job, may be `ENDED_KEPT_S` old.
+        """
+        return await self._known.get(job_id)
+
+    async def _known_now(self, job_id: str) -> JobStatus | None:
+        """Return what `known` returns, by the broker's word of now."""
         return (await self._found(job_id))[1]
 
     async def _found(self, job_id: str) -> tuple[JobStatus | None, JobStatus | None]:
@@ -129,3 +138,8 @@ class JobStatuses:
         except wire.Undecodable as error:  # the log has the job too
             log.get().error("status_unreadable", job_id=job_id, error=str(error))
             return None
+
+
+def _kept_s(status: JobStatus | None) -> float:
+    """Return how long a status is good for requests of videos: those of a player come in quick succession."""
+    return ENDED_KEPT_S if status is None or status.ended else 0.0

@@ -76,11 +76,15 @@ async def video(request: _Request, name: str) -> Response[Any]:
     """
     if (match := _VIDEO.fullmatch(name)) is None:
         raise NotFound("no such video")
-    log.note(job_id=match[1])
-    edge = edge_of(request)
-    succeeded = await _succeeded(edge, match[1])
+    return await video_of(edge_of(request), match[1], method=request.method, headers=dict(request.headers))
+
+
+async def video_of(edge: Edge, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
+    """Return the answer with a job's video, as `Videos.serve` does. Raises what `video` raises."""
+    log.note(job_id=job_id)
+    succeeded = await _succeeded(edge, job_id)
     try:
-        return await edge.videos.serve(match[1], method=request.method, headers=dict(request.headers))
+        return await edge.videos.serve(job_id, method=method, headers=headers)
     except FileNotFoundError as error:
         raise Gone("the video was removed to make room") if succeeded else NotFound("no such video") from error
 

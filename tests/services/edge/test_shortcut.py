@@ -113,3 +113,43 @@ async def test_a_cancelled_job_is_cancelled_in_the_next_status(client: aiohttp.C
         async with client.get(f"{edge.url}/video/status/{job_id}") as answer:
             assert (await answer.json())["status"] == expected
         await post(client, f"{edge.url}/video/cancel", {"requestId": job_id})
+
+
+async def test_a_small_part_of_a_video_is_answered_as_by_the_route(
+    client: aiohttp.ClientSession, edge: Edge, link: Bus
+) -> None:
+    await link.put(subjects.STATUS_BUCKET, ID, wire.encode(succeeded()), revision=0)
+    edge.videos.mkdir(exist_ok=True)
+    file = edge.videos / video_name(ID)
+
+    async def both_parts(asked_for: str, **headers: str) -> Answer:
+        url = f"{edge.url}/videos/{ID}.mp4"
+        short, long = [await asked(client, "GET", url + slash, Range=asked_for, **headers) for slash in ("", "/")]
+        assert short == long
+        return short
+
+    assert (await both_parts("bytes=0-1"))[0] == 410
+    file.write_bytes(bytes(range(97, 123)))
+    code, headers, body = await both_parts("bytes=2-5")
+    assert (code, headers["content-range"], headers["content-type"], body) == (206, "bytes 2-5/26", "video/mp4", "cdef")
+    assert (await both_parts("bytes=20-1000"))[2] == "uvwxyz"
+    assert (await both_parts("bytes=26-30"))[0] == 416
+    for odd in ("bytes=5-2", "bytes=-3", "bytes=0-0,2-2", "bytes=0-9999999"):
+        await both_parts(odd)
+    assert (await both_parts("bytes=0-1", **{"If-Range": '"other"'}))[0] == 200
+    assert (await both_parts("bytes=0-1", **{"If-None-Match": headers["etag"]}))[0] == 304
+
+
+async def test_the_parts_of_a_video_need_no_broker_for_seconds(
+    client: aiohttp.ClientSession, edge: Edge, broker: Broker, link: Bus
+) -> None:
+    await link.put(subjects.STATUS_BUCKET, ID, wire.encode(succeeded()), revision=0)
+    edge.videos.mkdir(exist_ok=True)
+    file = edge.videos / video_name(ID)
+    file.write_bytes(b"abcdef")
+    url = f"{edge.url}/videos/{ID}.mp4"
+    assert (await asked(client, "GET", url, Range="bytes=0-1"))[2] == "ab"
+    broker.kill()
+    assert (await asked(client, "GET", url, Range="bytes=2-3"))[2] == "cd"
+    file.unlink()
+    assert (await asked(client, "GET", url, Range="bytes=4-5"))[0] == 410
