@@ -15,8 +15,11 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-import structlog
-from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
+from contracts.process.left_out import left_out
+
+with left_out("rich"):  # for tracebacks on a terminal: ours are escaped ones
+    import structlog
+    from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
 
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
