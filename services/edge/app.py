@@ -17,6 +17,7 @@ from msgspec import Meta, Struct
 
 from contracts.broker import bus
 from contracts.process import garbage
+from contracts.process.left_out import left_out
 from contracts.process.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
 from contracts.stores import configured
 from services.edge.body.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
@@ -78,13 +79,14 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
             garbage.freeze()
             yield
 
-    routes = Litestar(
-        route_handlers=ROUTERS,
-        exception_handlers=HANDLERS,
-        lifespan=[lifetime],
-        openapi_config=None,
-        logging_config=None,
-    )
+    with left_out("pydantic"):  # for a plugin that finds none of its models here
+        routes = Litestar(
+            route_handlers=ROUTERS,
+            exception_handlers=HANDLERS,
+            lifespan=[lifetime],
+            openapi_config=None,
+            logging_config=None,
+        )
     direct = with_shortcut(lambda: routes.state.edge, routes)
     served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(direct)))
     return traced(served, draining)
