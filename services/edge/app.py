@@ -29,7 +29,7 @@ from services.edge.http.hosts import HostPattern
 from services.edge.http.middleware import head_as_get, only_for, traced
 from services.edge.http.origins import AllowedOrigin, shared
 from services.edge.image.about import Contact
-from services.edge.image.fetch import ImageFetcher
+from services.edge.image.late_fetcher import LateFetcher
 from services.edge.image.normalise import Normaliser
 from services.edge.image.url_policy import networks
 from services.edge.jobs import Jobs
@@ -100,7 +100,7 @@ async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Eve
     async with (
         bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
         canary(broker, uuid.uuid4().hex) as canary_of_this,
-        ImageFetcher(
+        LateFetcher(
             allowed_networks=networks(settings.outbound_allowed_networks),
             allowed_ports=frozenset(settings.outbound_allowed_ports),
             contact=settings.outbound_contact,

@@ -9,7 +9,7 @@ from litestar import Request
 from contracts.broker import Bus
 from services.edge.body.bodies import Bodies
 from services.edge.canary import Canary
-from services.edge.image.fetch import ImageFetcher
+from services.edge.image.late_fetcher import LateFetcher
 from services.edge.image.normalise import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.videos import Videos
@@ -27,7 +27,7 @@ class Edge:
     canary: Canary
     jobs: Jobs
     bodies: Bodies
-    fetcher: ImageFetcher
+    fetcher: LateFetcher
     normaliser: Normaliser
     videos: Videos
     began: float

@@ -16,10 +16,10 @@ jetstream {{ store_dir: "{store}" }}
 """
 
 
-def test_no_service_but_the_edge_imports_aiohttp_and_none_rich() -> None:
+def test_no_service_starts_with_aiohttp_or_rich() -> None:
     imported = "import sys, services.{service}.__main__; print(*sorted({{'aiohttp', 'rich'}} & set(sys.modules)))"
     assert output_of("-c", imported.format(service="state"), within_s=60).split() == []
-    assert output_of("-c", imported.format(service="edge"), within_s=60).split() == ["aiohttp"]
+    assert output_of("-c", imported.format(service="edge"), within_s=60).split() == []
 
 
 @pytest.mark.filterwarnings("ignore:parameter 'timeout':DeprecationWarning")  # nats-py's own call of aiohttp
