@@ -53,7 +53,12 @@ class LateFetcher:
         return fetcher
 
     async def fetch(self, url: str, picture: Spool, before_request: BeforeRequest | None = None) -> None:
-        """Do and raise what `ImageFetcher.fetch` does; the first fetch may wait for the libraries."""
+        """Do and raise what `ImageFetcher.fetch` does; the first fetch may wait for the libraries.
+
+        Raises `OSError` if the libraries cannot be read now, as without free descriptors; the next fetch tries again.
+        """
         self._wanted.set()
+        if self._opening.done() and self._opening.exception() is not None:
+            self._opening = asyncio.create_task(self._open())
         fetcher = await asyncio.shield(self._opening)
         await fetcher.fetch(url, picture, before_request)

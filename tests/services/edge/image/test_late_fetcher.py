@@ -1,6 +1,7 @@
 """The fetcher whose libraries come after the edge is ready."""
 
 import asyncio
+import errno
 
 import pytest
 
@@ -42,3 +43,16 @@ async def test_an_edge_that_ends_before_its_first_fetch_waits_for_nothing(monkey
     async with asyncio.timeout(5), LateFetcher() as fetcher:
         pass
     assert fetcher._opening.cancelled()
+
+
+async def test_libraries_that_cannot_be_read_are_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_: str) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    async with LateFetcher() as fetcher:
+        with monkeypatch.context() as broken, Spool(Disk()) as picture:
+            broken.setattr(late_fetcher, "import_module", fails)
+            for _ in range(2):
+                with pytest.raises(OSError, match="too many"):
+                    await fetcher.fetch(FORBIDDEN, picture)
+        assert await refused(fetcher)
