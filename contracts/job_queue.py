@@ -7,8 +7,15 @@ unfinished job has one; rank 0 pulls it through a durable consumer. Reads that d
 from contextlib import suppress
 
 from contracts import subjects, wire
+from contracts.at_once import at_once
 from contracts.broker import Bus, Stored, SubjectFull
 from contracts.events import JobSubmitted
+from contracts.shared_answers import SharedAnswers
+
+PENDING_KEPT_S = 0.1
+"""How long the number of waiting jobs is shared by all who ask for a position."""
+PLACES_MAX = 4096
+"""Of how many jobs the place in the queue's stream is remembered."""
 
 
 class JobQueue:
@@ -19,6 +26,9 @@ class JobQueue:
 
     def __init__(self, broker: Bus) -> None:
         self._broker = broker
+        self._pending = SharedAnswers(self._ask_pending, kept_s=PENDING_KEPT_S, kept_max=1)
+        self._places: dict[str, tuple[str, int]] = {}
+        """The subject and sequence of each message whose position was asked for last, by job. Both never change."""
 
     async def find(self, job_id: str, *, leader: bool = True) -> Stored | None:
         """Return the job's message, waiting or being worked on; None without one. `leader` as in `Streams.last`."""
@@ -31,16 +41,32 @@ class JobQueue:
     async def position(self, job_id: str) -> int | None:
         """Return the job's place among those that wait; 1 for the next one and for a job that runs, None for no job.
 
-        Exact after cancellations, since it counts messages. May be stale with replicas.
+        Exact after cancellations, since it counts messages. May be stale with replicas, and by `PENDING_KEPT_S` after
+        another process has added or removed a job or has begun one.
         """
-        queued = await self.find(job_id, leader=False)
-        if queued is None:
-            return None
-        behind = await self._broker.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, queued.sequence)
-        if behind is None:
-            return None
-        consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
-        return max(1, (consumer.num_pending or 0) - behind)
+        async with at_once() as tasks:
+            pending = tasks.create_task(self._pending.get(subjects.INFERENCE_DURABLE))
+            behind = await self._behind(job_id)
+        return None if behind is None else max(1, pending.result() - behind)
+
+    async def _behind(self, job_id: str) -> int | None:
+        """Return how many messages come after the job's; None once the job is gone. Notes the place of its message."""
+        place = self._places.pop(job_id, None)
+        behind = None if place is None else await self._broker.count_after(subjects.JOBS_STREAM, *place)
+        if place is None or behind is None:
+            if (queued := await self.find(job_id, leader=False)) is None:
+                return None
+            place = queued.subject, queued.sequence
+            behind = await self._broker.count_after(subjects.JOBS_STREAM, *place)
+        if behind is not None:
+            while len(self._places) >= PLACES_MAX:
+                del self._places[next(iter(self._places))]
+            self._places[job_id] = place
+        return behind
+
+    async def _ask_pending(self, durable: str) -> int:
+        """Return how many jobs wait: those that no cluster has pulled from the durable."""
+        return (await self._broker.consumer(subjects.JOBS_STREAM, durable)).num_pending or 0
 
     async def add(self, submitted: JobSubmitted, *, within_s: float) -> bool:
         """Put a job into the queue. Return False, storing nothing, if its id was put there in the last two minutes.
@@ -51,6 +77,7 @@ class JobQueue:
         published = await self._broker.publish(
             subjects.job(job_id), wire.encode(submitted), message_id=job_id, within_s=within_s
         )
+        self._pending.forget(subjects.INFERENCE_DURABLE)
         return not published.duplicate
 
     async def requeue(self, job_id: str, submission: bytes, *, within_s: float) -> None:
@@ -71,3 +98,4 @@ class JobQueue:
     async def remove(self, queued: Stored) -> None:
         """Delete a job's message for good, so that no cluster gets the job; one that is gone already is no error."""
         await self._broker.delete(subjects.JOBS_STREAM, queued.sequence)
+        self._pending.forget(subjects.INFERENCE_DURABLE)

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from contracts.bounds import Ranks
-from contracts.process import env, lifetime, log, start
+from contracts.process import env, garbage, lifetime, log, start
 from inference import early
 from inference.settings import Settings
 
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
         ranks = env.read(_Arguments, {"RANKS": arguments[0] if arguments else ""}).ranks
         early.check(env.read(Settings, {**os.environ, "WORLD_SIZE": str(ranks)}))
     prepare(ranks)
-    with early.frozen_imports():
+    with garbage.frozen():
         from inference import launch  # noqa: PLC0415  # after the checks: it takes seconds
     return run(ranks, launch.main)
 

@@ -1,13 +1,10 @@
 """Check a cluster's settings without torch, whose import takes seconds, so that wrong ones end the start at once.
 
-`inference.cluster` and `inference.__main__` call `check` first, and import the libraries inside `frozen_imports`.
+`inference.cluster` and `inference.__main__` call `check` first, and import the libraries after it.
 `inference.launch` checks the same again, and more, once torch is imported.
 """
 
-import gc
 import json
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,21 +53,6 @@ def check_plan(settings: Settings, heads: int) -> None:
         own_plan(settings.plan, settings.world_size, heads)
     except ValueError as error:
         raise BadSetting(f"PLAN: {error}") from error
-
-
-@contextmanager
-def frozen_imports() -> Generator[None, None, None]:
-    """Collect no garbage inside the block; afterwards exempt all objects that exist from collection, for good.
-
-    The libraries make a million objects that stay: walking them takes a second of each start, and pages that forked
-    ranks would otherwise share.
-    """
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.freeze()
-        gc.enable()
 
 
 def _heads(folder: Path) -> int | None:

@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
+from contracts.broker import websockets  # before every module that imports nats-py
 from contracts.broker.client import FailoverClient
 from contracts.broker.kv import Buckets
 from contracts.broker.pull import Pulls
@@ -32,7 +33,9 @@ async def connect(
     seed file. `stop` is set if the connection is lost for good, so that the process ends and is started again; once it
     is set, requests no longer wait for a leader.
     """
-    client, servers = FailoverClient(), [server.strip() for server in url.split(",")]
+    servers = [server.strip() for server in url.split(",")]
+    websockets.load(servers)
+    client = FailoverClient()
     bus = Bus(client, stop)
     beginning = asyncio.create_task(bus.begin(servers, name, creds))
     beginning.add_done_callback(bus.on_begun)

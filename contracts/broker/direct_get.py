@@ -52,6 +52,23 @@ async def batch(client: Client, stream: str, request: Mapping[str, object]) -> t
             await subscription.unsubscribe()
 
 
+async def one(client: Client, stream: str, request: Mapping[str, object]) -> tuple[Stored, int] | None:
+    """Return the first message of a batch, and how many messages match after it; None if there is none.
+
+    Cheaper than `batch`, since the answer comes by the inbox that all requests of the client share; what follows the
+    first message is dropped. Raises an error of NATS, or `APIError`, without such an answer, also for a message whose
+    publisher has given it a status: `batch` can read that one.
+    """
+    payload = json.dumps(request).encode()
+    message = await client.request(f"$JS.API.DIRECT.GET.{stream}", payload, timeout=FIRST_ANSWER_WITHIN_S)
+    headers = message.headers or {}
+    if OF_A_MESSAGE in headers:
+        return _stored(message, headers), int(headers["Nats-Num-Pending"])
+    if headers.get("Status") != "404":
+        raise nats.js.errors.APIError(code=500, description=f"a direct get was answered {headers.get('Status')}")
+    return None
+
+
 async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
     """Return what `batch` returns, from the inbox in which its answers arrive."""
     found: list[Stored] = []
@@ -60,8 +77,7 @@ async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
     while True:
         headers = message.headers or {}
         if OF_A_MESSAGE in headers:
-            at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
-            found.append(Stored(headers["Nats-Subject"], int(headers[OF_A_MESSAGE]), message.data, at))
+            found.append(_stored(message, headers))
             pending = int(headers["Nats-Num-Pending"])
         else:
             match headers.get("Status"):
@@ -72,3 +88,9 @@ async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
                 case status:
                     raise nats.js.errors.APIError(code=500, description=f"a direct get was answered {status}")
         message = await inbox.get()
+
+
+def _stored(message: Msg, headers: Mapping[str, str]) -> Stored:
+    """Return the message of a stream that a direct get was answered with."""
+    at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
+    return Stored(headers["Nats-Subject"], int(headers[OF_A_MESSAGE]), message.data, at)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from datetime import datetime
 
+import nats.errors
 import nats.js.errors
 from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
 from nats.js.client import JetStreamContext
@@ -28,6 +29,8 @@ DIRECT_WITHIN_S = 0.4
 PROVISION_PAUSE_S = 0.25
 READ_BATCH = 256
 CLOCK_AGE_S_MAX = 60.0
+EVERY_SUBJECT = ">"
+"""The one pattern for which nats-server knows how many messages are left, without a scan of the stream."""
 
 
 class Streams(Connection):
@@ -94,11 +97,18 @@ class Streams(Connection):
         info = await self._ask(lambda: self._js.stream_info(stream, subjects_filter=pattern))
         return list(info.state.subjects or ())
 
-    async def count_after(self, stream: str, pattern: str, sequence: int) -> int | None:
-        """Count the messages on a pattern that come after a sequence; None if no message is at that sequence (now)."""
-        request = {"batch": 1, "seq": sequence, "next_by_subj": pattern}
-        messages, pending = await self._direct_batch(stream, request)
-        return pending if messages and messages[0].sequence == sequence else None
+    async def count_after(self, stream: str, subject: str, sequence: int) -> int | None:
+        """Count all messages that come after this one; None if no message of this subject is at the sequence (now).
+
+        May be stale with replicas. The cost does not grow with the stream, since no subject has to be matched.
+        """
+        request = {"batch": 1, "seq": sequence, "next_by_subj": EVERY_SUBJECT}
+        try:
+            found = await direct_get.one(self._client, stream, request)
+        except (nats.errors.Error, nats.js.errors.APIError, TimeoutError, OSError):
+            messages, pending = await self._direct_batch(stream, request)
+            found = (messages[0], pending) if messages else None
+        return found[1] if found and (found[0].subject, found[0].sequence) == (subject, sequence) else None
 
     async def now(self) -> float:
         """Return the time by the broker's clock, in Unix seconds, which is the clock of every `Stored.at`.

@@ -5,16 +5,21 @@ or disguise a line.
 """
 
 import io
+import json
 import logging
 import re
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
 from typing import Any, TextIO
 from urllib.parse import urlsplit
 
-import structlog
-from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
+from contracts.process.left_out import left_out
+
+with left_out("rich"):  # for tracebacks on a terminal: ours are escaped ones
+    import structlog
+    from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor
 
 _tracebacks = structlog.processors.ExceptionRenderer(
     structlog.tracebacks.ExceptionDictTransformer(show_locals=False)  # locals hold prompts
@@ -24,6 +29,14 @@ _tracebacks = structlog.processors.ExceptionRenderer(
 # be seen, or are lone surrogates. All others stay as they are, readable in every language.
 _UNSAFE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]")
 _UNSAFE_IN_TRACEBACK = re.compile(_UNSAFE.pattern.replace("\x00-\x1f", "\x00-\x09\x0b-\x1f"))
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+class _Lines:
+    """The output of `line`: standard output once `configure` has set up JSON lines; None means structlog."""
+
+    out: TextIO | None = None
 
 
 def configure(service: str, **bound: object) -> None:
@@ -44,6 +57,7 @@ def configure(service: str, **bound: object) -> None:
         else [_tracebacks, structlog.processors.JSONRenderer(ensure_ascii=False), _escaped_line]
     )
     _write_what_can_be_written()
+    _Lines.out = None if pretty else sys.stdout
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
@@ -72,6 +86,19 @@ def _write_what_can_be_written() -> None:
 def get() -> FilteringBoundLogger:
     """Return the logger: `get().info("job_succeeded", steps=40)`."""
     return structlog.get_logger()
+
+
+def line(event: str, **facts: str | float) -> None:
+    """Log the same line as `get().info(event, **facts)`, past structlog's chain, in a third of the time."""
+    if (out := _Lines.out) is None:
+        get().info(event, **facts)
+        return
+    fields: dict[str, Any] = {**facts, "event": event}
+    for name, value in structlog.contextvars.get_contextvars().items():
+        fields.setdefault(name, value)
+    fields |= {"level": "info", "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z")}
+    out.write(escaped(_encode(fields)) + "\n")
+    out.flush()
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from mmap import mmap
 from pathlib import Path
+from typing import BinaryIO
 from uuid import uuid4
 
 from contracts.process import log
@@ -96,13 +97,23 @@ class Folder(Store):
 
     async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
         """Do as `Store.stream` says. A file that is deleted meanwhile is yielded to its end."""
-        file = await asyncio.to_thread(posix.open_regular, self.path(name))
+
+        def begin() -> tuple[BinaryIO, bytes]:  # in one go: for a small part that is all
+            file = posix.open_regular(self.path(name))
+            try:
+                file.seek(part.start)
+                return file, file.read(min(CHUNK_BYTES, len(part)))
+            except BaseException:
+                file.close()
+                raise
+
+        file, chunk = await asyncio.to_thread(begin)
         with file:
-            await asyncio.to_thread(file.seek, part.start)
-            left = len(part)
-            while left and (chunk := await asyncio.to_thread(file.read, min(CHUNK_BYTES, left))):
-                left -= len(chunk)
+            left = len(part) - len(chunk)
+            while chunk:
                 yield chunk
+                chunk = await asyncio.to_thread(file.read, min(CHUNK_BYTES, left)) if left else b""
+                left -= len(chunk)
 
     @asynccontextmanager
     async def local(self, name: str) -> AsyncGenerator[Path, None]:

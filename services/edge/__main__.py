@@ -1,17 +1,20 @@
 """The edge: `python -m services.edge` serves HTTP until SIGTERM, then finishes the requests in flight, and exits."""
 
-import asyncio
-import sys
+from contracts.process import garbage
 
-import uvloop
+with garbage.frozen():
+    import asyncio
+    import sys
 
-from contracts.process import env, lifetime, start
-from contracts.stores import configured
-from services.edge.app import Settings, app
-from services.edge.http.crowd import Crowd, connections_for, raise_files_limit
-from services.edge.http.limits import HttpLimits
-from services.edge.http.listening import listening
-from services.edge.http.server import Server
+    import uvloop
+
+    from contracts.process import env, lifetime, start
+    from contracts.stores import configured
+    from services.edge.app import Settings, app
+    from services.edge.http.crowd import Crowd, connections_for, raise_files_limit
+    from services.edge.http.limits import HttpLimits
+    from services.edge.http.listening import listening
+    from services.edge.http.server import Server
 
 END_WITHIN_S = 19.0  # a little over the sum of the waits in `server`'s shutdown
 THREADS_END_WITHIN_S = 1.0

@@ -12,12 +12,12 @@ from contextlib import asynccontextmanager
 from typing import Annotated
 
 from litestar import Litestar
-from litestar.datastructures import State
-from litestar.di import Provide
 from litestar.types import ASGIApp
 from msgspec import Meta, Struct
 
 from contracts.broker import bus
+from contracts.process import garbage
+from contracts.process.left_out import left_out
 from contracts.process.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
 from contracts.stores import configured
 from services.edge.body.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
@@ -29,12 +29,13 @@ from services.edge.http.hosts import HostPattern
 from services.edge.http.middleware import head_as_get, only_for, traced
 from services.edge.http.origins import AllowedOrigin, shared
 from services.edge.image.about import Contact
-from services.edge.image.fetch import ImageFetcher
+from services.edge.image.late_fetcher import LateFetcher
 from services.edge.image.normalise import Normaliser
 from services.edge.image.url_policy import networks
 from services.edge.jobs import Jobs
 from services.edge.probes import PROBES
 from services.edge.routes import ROUTES
+from services.edge.shortcut import with_shortcut
 from services.edge.videos import Videos
 
 KEEP_ALIVE_S_MIN, KEEP_ALIVE_S_MAX = 1, 86_400
@@ -75,17 +76,19 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
         async with _opened(settings, lost, draining) as edge:
             litestar.state.edge = edge
+            garbage.freeze()
             yield
 
-    routes = Litestar(
-        route_handlers=ROUTERS,
-        dependencies={"edge": Provide(_edge, sync_to_thread=False)},
-        exception_handlers=HANDLERS,
-        lifespan=[lifetime],
-        openapi_config=None,
-        logging_config=None,
-    )
-    served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(routes)))
+    with left_out("pydantic"):  # for a plugin that finds none of its models here
+        routes = Litestar(
+            route_handlers=ROUTERS,
+            exception_handlers=HANDLERS,
+            lifespan=[lifetime],
+            openapi_config=None,
+            logging_config=None,
+        )
+    direct = with_shortcut(lambda: routes.state.edge, routes)
+    served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(direct)))
     return traced(served, draining)
 
 
@@ -97,7 +100,7 @@ async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Eve
     async with (
         bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
         canary(broker, uuid.uuid4().hex) as canary_of_this,
-        ImageFetcher(
+        LateFetcher(
             allowed_networks=networks(settings.outbound_allowed_networks),
             allowed_ports=frozenset(settings.outbound_allowed_ports),
             contact=settings.outbound_contact,
@@ -115,7 +118,3 @@ async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Eve
             origins=settings.allowed_origins,
             draining=draining,
         )
-
-
-def _edge(state: State) -> Edge:
-    return state.edge

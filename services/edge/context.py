@@ -2,11 +2,14 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
+
+from litestar import Request
 
 from contracts.broker import Bus
 from services.edge.body.bodies import Bodies
 from services.edge.canary import Canary
-from services.edge.image.fetch import ImageFetcher
+from services.edge.image.late_fetcher import LateFetcher
 from services.edge.image.normalise import Normaliser
 from services.edge.jobs import Jobs
 from services.edge.videos import Videos
@@ -24,9 +27,14 @@ class Edge:
     canary: Canary
     jobs: Jobs
     bodies: Bodies
-    fetcher: ImageFetcher
+    fetcher: LateFetcher
     normaliser: Normaliser
     videos: Videos
     began: float
     origins: tuple[str, ...]
     draining: asyncio.Event
+
+
+def edge_of(request: Request[Any, Any, Any]) -> Edge:
+    """Return the objects of the app that serves the request. Cheaper than Litestar's dependency injection."""
+    return request.app.state.edge

@@ -162,3 +162,9 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     HTTPException: on_http,
     Exception: on_ours,
 }
+
+
+def answer_to(error: Exception) -> _Response:
+    """Return the answer to an exception by `HANDLERS`, as Litestar would, to an answer outside Litestar's routes."""
+    kind = next(kind for kind in type(error).__mro__ if kind in HANDLERS)
+    return HANDLERS[kind](None, error)

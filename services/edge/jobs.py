@@ -160,12 +160,10 @@ class Jobs:
 
         A job in the queue has its `queue_position`. `video_url` is None if the video's file is gone.
         """
-        status = await self._statuses.current(job_id)
+        status = await self._statuses.shown(job_id)
         if status.results is not None and not await self._videos.exists(video_name(job_id)):
             return replace(status, results=replace(status.results, video_url=None))
-        if status.status != "InQueue":
-            return status
-        return replace(status, queue_position=await self._log.queue.position(job_id))
+        return status
 
     async def known(self, job_id: str) -> JobStatus | None:
         """Return the status of a job however long ago it ended; None if neither bucket, log nor queue has it."""

@@ -8,7 +8,7 @@ from nats.js.errors import APIError, NotFoundError
 
 from contracts.broker import Unavailable
 from services.edge import health
-from services.edge.context import Edge
+from services.edge.context import Edge, edge_of
 from services.edge.payloads import ErrorBody
 from services.edge.prometheus import prometheus
 
@@ -24,8 +24,9 @@ async def livez() -> dict[str, str]:
 
 
 @get("/readyz")
-async def readyz(edge: Edge) -> Response[Any]:
+async def readyz(request: _Request) -> Response[Any]:
     """Answer 200 if a submission could be accepted now, otherwise 503 with the reason."""
+    edge = edge_of(request)
     if edge.draining.is_set():
         return _not_ready("this edge is stopping")
     if (objection := edge.canary.objection) is not None:
@@ -40,16 +41,16 @@ def _not_ready(why: str) -> Response[Any]:
 
 
 @get("/health")
-async def health_now(edge: Edge) -> Response[health.Health]:
+async def health_now(request: _Request) -> Response[health.Health]:
     """Answer with the health of the whole service: 503 if it is unhealthy, otherwise 200."""
-    seen = await _health(edge)
+    seen = await _health(edge_of(request))
     return Response(seen, status_code=503 if seen.status == "unhealthy" else 200)
 
 
 @get("/metrics")
-async def metrics(request: _Request, edge: Edge) -> Response[Any]:
+async def metrics(request: _Request) -> Response[Any]:
     """Answer with the numbers of the service in JSON, or as Prometheus text if `Accept` asks for that."""
-    seen = await _health(edge)
+    seen = await _health(edge_of(request))
     accept = request.headers.get("accept", "")
     openmetrics = "application/openmetrics-text" in accept
     if openmetrics or "text/plain" in accept:

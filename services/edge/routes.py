@@ -18,7 +18,7 @@ from contracts.process import log
 from contracts.status import JobStatus
 from services.edge.body.bodies import SUBMISSION_BYTES_MAX
 from services.edge.body.submission import ECHO_CHARS_MAX
-from services.edge.context import Edge
+from services.edge.context import Edge, edge_of
 from services.edge.errors import Gone, Invalid, NotFound
 from services.edge.http.middleware import VIDEOS
 from services.edge.http.sender import check_sender
@@ -32,11 +32,12 @@ _VIDEO = re.compile(r"([0-9a-f]{32})\.mp4")
 
 
 @post("/video/submit", status_code=202, request_max_body_size=SUBMISSION_BYTES_MAX)
-async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
+async def submit(request: _Request) -> Response[Accepted]:
     """Accept a job, and answer 202 with its id, and `Idempotent-Replayed` if its key made the job before.
 
     Raises what `check_sender` and `accept_submission` raise.
     """
+    edge = edge_of(request)
     check_sender(request, edge.origins)
     receipt = await accept_submission(edge, request.stream(), request.headers.get("idempotency-key"))
     headers = {"Location": f"/video/status/{receipt.job_id}"}
@@ -46,39 +47,44 @@ async def submit(request: _Request, edge: Edge) -> Response[Accepted]:
 
 
 @post("/video/status", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
-async def status(request: _Request, edge: Edge) -> JobStatus:
+async def status(request: _Request) -> JobStatus:
     """Answer with the status of the job that the body names. Raises `Invalid` or `NotFound`."""
-    return await edge.jobs.status(await _asked_id(request, edge))
+    return await edge_of(request).jobs.status(await _asked_id(request))
 
 
 @get("/video/status/{job_id:str}")
-async def status_at(job_id: str, edge: Edge) -> JobStatus:
+async def status_at(request: _Request, job_id: str) -> JobStatus:
     """Answer with the status of the job that the path names. Raises `Invalid` or `NotFound`."""
     if not is_job_id(job_id):
         raise Invalid([Objection("id", f"id was {job_id[:ECHO_CHARS_MAX]}; {AN_ID}")])
     log.note(job_id=job_id)
-    return await edge.jobs.status(job_id)
+    return await edge_of(request).jobs.status(job_id)
 
 
 @post("/video/cancel", status_code=200, request_max_body_size=SMALL_BODY_BYTES_MAX)
-async def cancel(request: _Request, edge: Edge) -> Cancelled:
+async def cancel(request: _Request) -> Cancelled:
     """Cancel the job that the body names, for good. Raises `Invalid`, `NotFound` or `AlreadyFinished`."""
-    await edge.jobs.cancel(await _asked_id(request, edge))
+    await edge_of(request).jobs.cancel(await _asked_id(request))
     return Cancelled()
 
 
 @route(VIDEOS + "{name:str}", http_method=["GET", "HEAD"])
-async def video(request: _Request, name: str, edge: Edge) -> Response[Any]:
+async def video(request: _Request, name: str) -> Response[Any]:
     """Answer with a job's video, or a part of it; `name` is the job's id and `.mp4`.
 
     Raises `NotFound`, `Gone` for the removed video of a job that succeeded, or `Damaged` or `NoSuchPart`.
     """
     if (match := _VIDEO.fullmatch(name)) is None:
         raise NotFound("no such video")
-    log.note(job_id=match[1])
-    succeeded = await _succeeded(edge, match[1])
+    return await video_of(edge_of(request), match[1], method=request.method, headers=dict(request.headers))
+
+
+async def video_of(edge: Edge, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
+    """Return the answer with a job's video, as `Videos.serve` does. Raises what `video` raises."""
+    log.note(job_id=job_id)
+    succeeded = await _succeeded(edge, job_id)
     try:
-        return await edge.videos.serve(match[1], method=request.method, headers=dict(request.headers))
+        return await edge.videos.serve(job_id, method=method, headers=headers)
     except FileNotFoundError as error:
         raise Gone("the video was removed to make room") if succeeded else NotFound("no such video") from error
 
@@ -96,9 +102,9 @@ async def _succeeded(edge: Edge, job_id: str) -> bool:
     return True
 
 
-async def _asked_id(request: _Request, edge: Edge) -> str:
+async def _asked_id(request: _Request) -> str:
     """Return the id in the body of a status or cancel request. Raises `Invalid`, or what `check_sender` raises."""
-    check_sender(request, edge.origins)
+    check_sender(request, edge_of(request).origins)
     body = await request.body()
     try:
         asked, _ = json_body.decode(body, Ask)

@@ -18,7 +18,7 @@ from services.edge.body.idempotency import key_in
 from services.edge.context import Edge
 from services.edge.errors import Invalid
 from services.edge.image.data_uri import is_inline
-from services.edge.image.fetch import BeforeRequest
+from services.edge.image.late_fetcher import BeforeRequest
 from services.edge.image.normalise import png_size
 from services.edge.resources.spool import Spool
 

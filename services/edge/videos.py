@@ -16,10 +16,13 @@ from contracts.events import JobSucceeded
 from contracts.job import video_name
 from contracts.process import log
 from contracts.record import video_record_name
+from contracts.shared_answers import SharedAnswers
 from contracts.stores import File, Store
 from services.edge.errors import Damaged, NoSuchPart
 
 CHECKED_MAX = 10_000
+CHECKS_MAX = 100
+"""How many checks that are under way can be shared."""
 _RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
 
 
@@ -33,6 +36,7 @@ class Videos:
         self._store = store
         self._checked: dict[str, str] = {}
         """The ETag of every video that equals its record, or has none; by job."""
+        self._checks = SharedAnswers(self._check, kept_s=0.0, kept_max=CHECKS_MAX)
 
     async def serve(self, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
         """Return the answer with a job's video: the whole (200), one range (206), or none if unchanged (304).
@@ -44,7 +48,7 @@ class Videos:
         name = video_name(job_id)
         file = await self._store.facts(name)
         if self._checked.get(job_id) != file.etag:
-            await self._check(job_id, file)
+            await self._checks.get((job_id, file))
         etag = f'"{file.etag}"'
         common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
         if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":
@@ -64,11 +68,12 @@ class Videos:
             headers={**common, "Content-Length": str(len(part))},
         )
 
-    async def _check(self, job_id: str, file: File) -> None:
-        """Compare a video with its record, by size and SHA-256, and note its ETag as checked. Raises `Damaged`.
+    async def _check(self, which: tuple[str, File]) -> None:
+        """Compare a job's video with its record, by size and SHA-256, and note its ETag as checked. Raises `Damaged`.
 
-        A video without a readable record passes.
+        A video without a readable record passes. All who ask for the video meanwhile wait for the same check.
         """
+        job_id, file = which
         made = await self._as_made(job_id)
         if made is not None:
             if file.size_bytes != made.size_bytes:

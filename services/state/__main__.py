@@ -1,21 +1,24 @@
 """The state service: `python -m services.state` folds the log into the status bucket, and cleans up, until SIGTERM."""
 
-import asyncio
-import sys
+from contracts.process import garbage
 
-import uvloop
-from msgspec import Struct
+with garbage.frozen():
+    import asyncio
+    import sys
 
-from contracts import subjects
-from contracts.broker import Unavailable, bus
-from contracts.job_log import JobLog
-from contracts.process import env, lifetime, log, start
-from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
-from contracts.stores import configured, described
-from services.state.materialise import materialise
-from services.state.reconcile import reconcile
-from services.state.records import Records
-from services.state.retention import Limits, Retention
+    import uvloop
+    from msgspec import Struct
+
+    from contracts import subjects
+    from contracts.broker import Unavailable, bus
+    from contracts.job_log import JobLog
+    from contracts.process import env, lifetime, log, start
+    from contracts.process.settings import Gigabytes, NatsCreds, NatsUrl, Seconds, StoreUrl, Wait
+    from contracts.stores import configured, described
+    from services.state.materialise import materialise
+    from services.state.reconcile import reconcile
+    from services.state.records import Records
+    from services.state.retention import Limits, Retention
 
 GB = 1e9
 RETRY_PAUSE_S = 2.0
@@ -51,6 +54,7 @@ async def serve(settings: Settings) -> bool:
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
     async with bus.connect(settings.nats_url, name="state", creds=settings.nats_creds, stop=stop) as broker:
         await broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
+        garbage.freeze()
         log.get().info("state_ready")
         videos, scratch = (
             configured.video_store(settings.video_store_url),

@@ -6,13 +6,13 @@ and our page and script around it.
 
 import hashlib
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import msgspec
 from litestar import Request, Response, Router, get
 
-from services.edge.docs.openapi import document
 from services.edge.errors import NotFound
 
 # Scripts and styles are files of ours alone; the pictures of Swagger's style sheet are in it, as data: URIs.
@@ -32,7 +32,7 @@ _Request = Request[Any, Any, Any]
 
 @dataclass(frozen=True)
 class _File:
-    """A file that is served from memory, for the life of the process.
+    """A file that is served from memory, from its first request on for the life of the process.
 
     Its ETag is computed once: to hash a megabyte for each request would let clients use up the CPU.
     """
@@ -57,19 +57,24 @@ def _file(kind: str, content: bytes) -> _File:
     return _File(kind, content, f'"{hashlib.sha256(content).hexdigest()[:32]}"')
 
 
-def _read(name: str) -> bytes:
-    """Return the content of a file in `files/`. Raises `FileNotFoundError`."""
-    return files("services.edge.docs").joinpath("files", name).read_bytes()
+@cache
+def _shipped(name: str) -> _File:
+    """Return a file of `KINDS` in `files/`. Raises `FileNotFoundError`."""
+    return _file(KINDS[name], files("services.edge.docs").joinpath("files", name).read_bytes())
 
 
-_SHIPPED = {name: _file(kind, _read(name)) for name, kind in KINDS.items()}
-_DOCUMENT = _file("application/json", msgspec.json.encode(document()))
+@cache
+def _document() -> _File:
+    """Return the OpenAPI document, made at the first request for it: a start would take a tenth longer."""
+    from services.edge.docs.openapi import document  # noqa: PLC0415
+
+    return _file("application/json", msgspec.json.encode(document()))
 
 
 @get("/docs")
 async def page(request: _Request) -> Response[Any]:
     """Answer with the page."""
-    return _SHIPPED["index.html"].answer(request)
+    return _shipped("index.html").answer(request)
 
 
 @get("/", status_code=307)
@@ -81,15 +86,15 @@ async def welcome() -> Response[bytes]:
 @get(["/openapi.json", "/docs/openapi.json"])
 async def openapi(request: _Request) -> Response[Any]:
     """Answer with the OpenAPI document."""
-    return _DOCUMENT.answer(request)
+    return _document().answer(request)
 
 
 @get("/docs/{name:str}")
 async def shipped(request: _Request, name: str) -> Response[Any]:
     """Answer with a file that the page is made of. Raises `NotFound` for any other name."""
-    if name not in _SHIPPED:
+    if name not in KINDS:
         raise NotFound("no such page")
-    return _SHIPPED[name].answer(request)
+    return _shipped(name).answer(request)
 
 
 DOCS = Router("/", route_handlers=[welcome, page, openapi, shipped])

@@ -39,8 +39,10 @@ def is_served(header: str, allowed: tuple[str, ...]) -> bool:
 
     `*` allows every host; `*.example.com` allows each name below example.com, but not example.com itself.
     """
+    if ANY in allowed:
+        return True
     host = _bare(header)
-    return ANY in allowed or (host != "" and any(_matches(host, pattern) for pattern in allowed))
+    return host != "" and any(_matches(host, pattern) for pattern in allowed)
 
 
 def _bare(text: str) -> str:

@@ -52,7 +52,7 @@ def reads(link: Bus) -> dict[str, Callable[[], Awaitable[Any]]]:
         "get": lambda: link.get(subjects.STATUS_BUCKET, KEY),
         "read": lambda: link.read(subjects.EVENTS_STREAM, subjects.events_of(JOB_ID)),
         "values": lambda: link.values(subjects.STATUS_BUCKET),
-        "count": lambda: link.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, 1),
+        "count": lambda: link.count_after(subjects.JOBS_STREAM, subjects.job(JOB_ID), 1),
         "subjects": lambda: link.subjects(subjects.EVENTS_STREAM, subjects.events_of(JOB_ID)),
         "stream": lambda: link.stream(subjects.JOBS_STREAM),
         "consumer": lambda: link.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE),

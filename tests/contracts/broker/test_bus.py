@@ -8,9 +8,11 @@ from contracts.broker import Bus, Expect, Published, StreamFull, SubjectFull, Un
 from contracts.broker.streams import READ_BATCH
 from ops import durability, provision
 from tests.kit.broker import Broker, provision_settings
+from tests.kit.machine import cpu_ns
 from tests.kit.waiting import eventually
 
 NEVER = asyncio.Event
+COUNTS = 100
 _ids = (f"{n:032x}" for n in itertools.count(1))
 
 
@@ -62,11 +64,43 @@ async def test_reading_pages_through_more_messages_than_a_batch(link: Bus) -> No
 
 
 async def test_messages_after_one_are_counted_until_it_is_gone(link: Bus) -> None:
-    sequences = [(await submit(link)).sequence for _ in range(4)]
+    ids = [next(_ids) for _ in range(4)]
+    sequences = [(await submit(link, job_id)).sequence for job_id in ids]
     await link.delete(subjects.JOBS_STREAM, sequences[2])
     await link.delete(subjects.JOBS_STREAM, sequences[2])  # gone already: no error
-    counts = [await link.count_after(subjects.JOBS_STREAM, subjects.ALL_JOBS, sequence) for sequence in sequences]
+    counts = [
+        await link.count_after(subjects.JOBS_STREAM, subjects.job(job_id), sequence)
+        for job_id, sequence in zip(ids, sequences, strict=True)
+    ]
     assert counts == [2, 1, None, 0]
+    assert await link.count_after(subjects.JOBS_STREAM, subjects.job(ids[0]), sequences[1]) is None
+    assert await link.count_after(subjects.JOBS_STREAM, subjects.job(ids[3]), sequences[3] + 1) is None
+
+
+async def test_messages_are_counted_whatever_headers_their_publisher_has_given_them(link: Bus) -> None:
+    for status in ("503", "404", "204"):
+        job_id = next(_ids)
+        headers = {"Status": status, "Nats-Num-Pending": "77", "Nats-Sequence": "77"}
+        stored = await link.admin.publish(subjects.job(job_id), b"", headers=headers)
+        assert await link.count_after(subjects.JOBS_STREAM, subjects.job(job_id), stored.seq) == 0
+
+
+async def test_a_count_costs_the_broker_no_more_in_a_long_queue_than_in_a_short_one(broker: Broker, link: Bus) -> None:
+    await provision.provision(link, provision_settings(broker, max_concurrent_tasks=100_000))
+    first = next(_ids)
+    sequence = (await submit(link, first)).sequence
+
+    async def cost() -> int:
+        before = cpu_ns(broker.pid)
+        for _ in range(COUNTS):
+            await link.count_after(subjects.JOBS_STREAM, subjects.job(first), sequence)
+        return cpu_ns(broker.pid) - before
+
+    await asyncio.gather(*(submit(link) for _ in range(99)))
+    short = await cost()
+    for _ in range(50):
+        await asyncio.gather(*(submit(link) for _ in range(198)))
+    assert await cost() < 4 * short  # a scan costs 20 times as much
 
 
 async def test_a_bucket_writes_only_over_the_revision_that_was_read(link: Bus) -> None:

@@ -83,3 +83,25 @@ def test_a_terminal_shows_one_line_for_a_fact_too() -> None:
     assert "many=" in lines[1]
     assert "failed" in lines[2]
     assert not any(character in "".join(lines) for character in DISGUISES)
+
+
+def test_the_line_of_a_request_is_what_structlog_would_have_written() -> None:
+    program = f"""
+from contracts.process import log
+for is_set_up in (False, True):
+    if is_set_up: log.configure("demo", rank=3)
+    with log.bound(job_id="j", path="outer"):
+        for write in (log.line, log.get().info):
+            write("request_served", path={DISGUISES!a} + "小船", status=200, ms=1.5)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", program], cwd=REPOSITORY, env=environment(), capture_output=True, check=True
+    )
+    times = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{6}Z)?")
+    ours, structlogs, *rest = times.sub("NOW", run.stdout.decode()).split("\n")
+    assert ours == structlogs != ""
+    assert rest[0] == rest[1]
+    assert json.loads(rest[0]) | {"path": ""} == {
+        "event": "request_served", "path": "", "status": 200, "ms": 1.5, "job_id": "j", "service": "demo", "rank": 3,
+        "level": "info", "timestamp": "NOW",
+    }  # fmt: skip

@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from contracts.stores import Folder
 from services.edge.errors import Damaged, NoSuchPart
 from services.edge.videos import Videos
 from tests.kit.builders import ID, succeeded
+from tests.kit.waiting import eventually
 
 SIZE = 1000
 CONTENT = bytes(n % 251 for n in range(SIZE))
@@ -104,3 +106,55 @@ async def test_a_record_that_is_damaged_keeps_no_video_back(file: Path) -> None:
     record = wire.encode_record(Record(submitted=None, ending=ending))
     (file.parent / record_name(ending)).write_bytes(record.replace(ending.sha256[:2].encode(), b"xx", 1))
     assert (await Videos(Folder(file.parent)).serve(ID, method="GET", headers={})).status_code == 200
+
+
+class Counting(Folder):
+    """A folder that counts how often a whole file is read, and reads only when the test lets it."""
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(root)
+        self.hashed = 0
+        self.go = asyncio.Event()
+
+    async def stream(self, name: str, part: range) -> AsyncIterator[bytes]:
+        self.hashed += 1
+        await self.go.wait()
+        async for piece in super().stream(name, part):
+            yield piece
+
+
+def made(file: Path) -> None:
+    """Write the record of the video in this file."""
+    ending = replace(succeeded(1, 2.0), size_bytes=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest())
+    (file.parent / record_name(ending)).write_bytes(wire.encode_record(Record(submitted=None, ending=ending)))
+
+
+@pytest.mark.parametrize("leaves", [None, 0, 7])
+async def test_all_first_readers_of_a_video_wait_for_one_check_whoever_leaves(file: Path, leaves: int | None) -> None:
+    made(file)
+    store = Counting(file.parent)
+    videos = Videos(store)
+    asking = [asyncio.create_task(videos.serve(ID, method="HEAD", headers={})) for _ in range(8)]
+    await eventually(lambda: store.hashed)
+    if leaves is not None:
+        asking[leaves].cancel()
+        await asyncio.wait([asking[leaves]])
+    store.go.set()
+    answers = await asyncio.gather(*(task for task in asking if not task.cancelled()))
+    assert [answer.status_code for answer in answers] == [200] * (8 if leaves is None else 7)
+    assert store.hashed == 1
+
+
+async def test_all_first_readers_of_a_damaged_video_learn_so_by_one_check(file: Path) -> None:
+    made(file)
+    overwrite(file, CONTENT[:500] + b"!" + CONTENT[501:])
+    store = Counting(file.parent)
+    videos = Videos(store)
+    asking = [asyncio.create_task(videos.serve(ID, method="HEAD", headers={})) for _ in range(8)]
+    await eventually(lambda: store.hashed)
+    store.go.set()
+    told = await asyncio.gather(*asking, return_exceptions=True)
+    assert [type(each) for each in told] == [Damaged] * 8
+    assert store.hashed == 1
+    overwrite(file, CONTENT)
+    assert (await videos.serve(ID, method="HEAD", headers={})).status_code == 200

@@ -126,6 +126,7 @@ async def test_a_large_picture_becomes_a_job_and_leaves_nothing_open(
         return len(list(Path(f"/proc/{edge.pid}/fd").iterdir()))
 
     assert (await submit(client, edge))[0] == 202
+    assert (await submit(client, edge, image_url="http://127.0.0.1/"))[0] == 400  # opens what fetches need
     before = descriptors()
     key = {"Idempotency-Key": "large"}
     code, first = await post(client, f"{edge.url}/video/submit", {**FIELDS, "image_url": noise()}, key)
