@@ -24,6 +24,7 @@ from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.checkpoint.tokenizer import read_tokenizer
 from inference.wan.clip_pixels import Processor
+from inference.wan.in_place import activate_in_place
 from inference.wan.parallel.fsdp import shard
 from inference.wan.prompt_cache import PromptCache
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
@@ -139,6 +140,7 @@ def _transformer(
 ) -> WanTransformer3DModel:
     """Return the transformer, sharded if there is a mesh, with its residual stream in fp32."""
     empty = component.empty()
+    activate_in_place(empty)
     if fp8_linear:
         fp8.convert(empty.blocks)
     if mesh is not None:

@@ -55,6 +55,14 @@ class Bands:
 
         Without `above` only the row below is added. A collective.
         """
+        top, bottom = self.halo(local_xHW, above=above)
+        return torch.cat([top, local_xHW, bottom] if above else [local_xHW, bottom], dim=-2)
+
+    def halo(self, local_xHW: torch.Tensor, *, above: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the neighbours' rows above and below the band; zeros at the picture's edge, and without `above`.
+
+        A collective.
+        """
         first, last = local_xHW[..., :1, :].contiguous(), local_xHW[..., -1:, :].contiguous()
         top, bottom = torch.zeros_like(first), torch.zeros_like(last)
         trades: list[tuple[Callable[..., Any], torch.Tensor, int]] = []
@@ -67,7 +75,7 @@ class Bands:
         ops = [dist.P2POp(trade, row, group=self._group, group_peer=peer) for trade, row, peer in trades]
         for work in dist.batch_isend_irecv(ops):
             work.wait()
-        return torch.cat([top, local_xHW, bottom] if above else [local_xHW, bottom], dim=-2)
+        return top, bottom
 
 
 @contextmanager
@@ -108,11 +116,16 @@ def _beyond_its_row(module: nn.Module) -> Callable[..., torch.Tensor] | None:
 def _causal_convolution(
     module: WanCausalConv3d, bands: Bands, x_BCTHW: torch.Tensor, cache_x: torch.Tensor | None = None
 ) -> torch.Tensor:
-    columns, frames = module.kernel_size[2] // 2, module.kernel_size[0] - 1
-    if cache_x is not None:
-        x_BCTHW = torch.cat([cache_x, x_BCTHW], dim=2)
-        frames -= cache_x.shape[2]
-    padded_BCTHW = F.pad(bands.with_halo(x_BCTHW), (columns, columns, 0, 0, frames, 0))
+    # The padded input is filled in place: joined, then widened, then padded, it would lie in memory three times.
+    parts = [x_BCTHW] if cache_x is None else [cache_x, x_BCTHW]
+    lengths = [part.shape[2] for part in parts]
+    columns, before = module.kernel_size[2] // 2, module.kernel_size[0] - 1 - sum(lengths[:-1])
+    batch, channels, _, rows, width = x_BCTHW.shape
+    padded_BCTHW = x_BCTHW.new_zeros(batch, channels, before + sum(lengths), rows + 2, width + 2 * columns)
+    inner_BCTHW = padded_BCTHW[:, :, before:, :, columns : columns + width]
+    for part_BCTHW, place_BCTHW in zip(parts, inner_BCTHW[..., 1:-1, :].split(lengths, dim=2), strict=True):
+        place_BCTHW.copy_(part_BCTHW)
+    inner_BCTHW[..., :1, :], inner_BCTHW[..., -1:, :] = bands.halo(inner_BCTHW[..., 1:-1, :])
     return convolve(module, padded_BCTHW)
 
 
