@@ -1,7 +1,7 @@
 """Generates a job's video from its image, read top to bottom: encode → noise → denoise → decode.
 
-A pure function of weights, job and image: every rank calls `generate` and gets the same video, by whatever layout the
-ranks share the job. Called by the worker of every rank.
+A pure function of weights, job and image: every rank calls `generate`, and rank 0 gets the same video by whatever
+layout the ranks share the job. Called by the worker of every rank.
 """
 
 from collections.abc import Callable
@@ -44,7 +44,8 @@ def generate(
 
     `image` has exactly the video's size. `boundary(stage, step)` is called before each stage with step 0, and after
     every denoising step with the number of steps done; an exception from it ends the job and leaves the model ready for
-    the next. All ranks that share the job by `layout` call this, and all get the video.
+    the next. All ranks that share the job by `layout` call this. With bands of rows, ranks other than the first of them
+    get their own rows of the video alone, since only rank 0 writes it.
 
     `offer_snapshot(make_snapshot)` is called before the boundary of every step from which the job can be resumed. To
     resume, pass as `snapshot` the value that `make_snapshot` returned; the stage `encode` is then left out.

@@ -41,14 +41,33 @@ class Bands:
         """Return the rows of all ranks, on every rank. A collective; needs memory for the whole and one band."""
         if self._ranks == 1:
             return local_xHW
-        scale, width = local_xHW.shape[-2] // self._rows[self._at], local_xHW.shape[-1]
-        bands = [rows * scale for rows in self._rows]
-        whole_xHW = local_xHW.new_empty(*local_xHW.shape[:-2], sum(bands), width)
-        for rank, place_xHW in enumerate(whole_xHW.split(bands, dim=-2)):
+        whole_xHW, places = self._whole_like(local_xHW)
+        for rank, place_xHW in enumerate(places):
             band_xHW = local_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
             dist.broadcast(band_xHW, group=self._group, group_src=rank)
             place_xHW.copy_(band_xHW)
         return whole_xHW
+
+    def gather_on_first(self, local_xHW: torch.Tensor) -> torch.Tensor:
+        """Return the rows of all ranks on the first rank of the axis, and on the others their own. A collective."""
+        if self._at > 0:
+            dist.send(local_xHW.contiguous(), group=self._group, group_dst=0)
+        if self._at > 0 or self._ranks == 1:
+            return local_xHW
+        whole_xHW, places = self._whole_like(local_xHW)
+        places[0].copy_(local_xHW)
+        for rank, place_xHW in enumerate(places[1:], start=1):
+            band_xHW = place_xHW.new_empty(place_xHW.shape)
+            dist.recv(band_xHW, group=self._group, group_src=rank)
+            place_xHW.copy_(band_xHW)
+        return whole_xHW
+
+    def _whole_like(self, local_xHW: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return an empty tensor for the rows of all ranks, and each rank's place in it."""
+        scale, width = local_xHW.shape[-2] // self._rows[self._at], local_xHW.shape[-1]
+        bands = [rows * scale for rows in self._rows]
+        whole_xHW = local_xHW.new_empty(*local_xHW.shape[:-2], sum(bands), width)
+        return whole_xHW, whole_xHW.split(bands, dim=-2)
 
     def with_halo(self, local_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
         """Return the band with one row of each neighbour, or a row of zeros at the picture's edge, as padding.
