@@ -6,14 +6,11 @@ A cluster chooses its own plan with it, edge and cluster the plan of a job; `jus
 from collections.abc import Iterator
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from contracts.bounds import SizeBytes
 from contracts.memory import RESERVE_BYTES, Holding, Peaks, Work, estimate
 from contracts.model_shape import ModelShape
 from contracts.plan import Plan, degrees
-
-FRAMES_MIN, FRAMES_STEP = 25, 4
 
 
 class Room(Struct, frozen=True, kw_only=True):
@@ -62,11 +59,3 @@ def thriftiest(room: Room, work: Work) -> Plan:
     """Return the plan by which the work needs the least memory."""
     every = plans(room.holding.ranks, room.shape.heads, guided=work.guided)
     return min(every, key=lambda plan: room.peaks(work, plan).bytes)
-
-
-def smaller_works(work: Work) -> Iterator[tuple[str, Work]]:
-    """Yield works that need less, each by one change, named by its field: without the cache, then with fewer frames."""
-    if work.cached:
-        yield "use_attentioncache", replace(work, cached=False)
-    for frames in range(work.num_frames - FRAMES_STEP, FRAMES_MIN - 1, -FRAMES_STEP):
-        yield "num_frames", replace(work, num_frames=frames)

@@ -58,9 +58,13 @@ class Work(Struct, frozen=True, kw_only=True):
 
 
 class Holding(Struct, frozen=True, kw_only=True):
-    """The settings of a cluster that decide what its ranks hold. `large_bytes` is 2 for bf16 and 4 for fp32."""
+    """The settings of a cluster that decide what its ranks hold. `large_bytes` is 2 for bf16 and 4 for fp32.
+
+    With `fp8_linear` the transformer's blocks have one byte for each of their parameters.
+    """
 
     ranks: Ranks
+    fp8_linear: bool = False
     text_offloaded: bool = False
     picture_models_offloaded: bool = False
     large_bytes: Annotated[int, Meta(ge=1, le=4)] = 2
@@ -111,7 +115,7 @@ class _Held:
 
     def __init__(self, shape: ModelShape, plan: Plan, holding: Holding) -> None:
         ranks, large = holding.ranks, holding.large_bytes
-        whole = (shape.block * shape.layers + shape.around_blocks).size(large)
+        whole = shape.layers * _block(shape, holding) + shape.around_blocks.size(large)
         text = (shape.text_block * shape.text_layers + shape.text_embedding).size(large)
         dit_sharded, text_sharded = plan.dit_fsdp and ranks > 1, plan.t5_fsdp and ranks > 1
         dit = whole // ranks if dit_sharded else whole
@@ -125,7 +129,7 @@ class _Held:
         """The bytes of the transformer and the text encoder."""
         self.gathering = self.large + self.small
         if not dit_sharded and ranks > 1:
-            block = shape.block.size(large)
+            block = _block(shape, holding)
             self.gathering = max(self.gathering, dit + text_rows + self.small + block + block // ranks)
         if not (text_sharded or holding.text_offloaded) and ranks > 1:
             block, embedding = shape.text_block.size(large), 2 * shape.text_embedding.size(large)
@@ -133,6 +137,11 @@ class _Held:
                 self.gathering + block + block // ranks,
                 dit + self.small + text_rows + embedding,
             )
+
+
+def _block(shape: ModelShape, holding: Holding) -> int:
+    """Return the bytes of one of the transformer's blocks."""
+    return shape.block.size(1 if holding.fp8_linear else holding.large_bytes)
 
 
 def _text(shape: ModelShape, plan: Plan, holding: Holding) -> int:
@@ -171,7 +180,7 @@ def _step(shape: ModelShape, work: Work, plan: Plan, holding: Holding) -> int:
     stream = whole * dim * FP32
     embedding, passing = 2 * stream, stream + max(attention, feed_forward, adding)
     if plan.dit_fsdp and holding.ranks > 1:
-        around, block = shape.around_blocks.size(large), shape.block.size(large)
+        around, block = shape.around_blocks.size(large), _block(shape, holding)
         embedding, passing = embedding + 2 * around, passing + around + 2 * block
     cache = _cache(shape, work, plan, share * dim * large)
     return max(embedding, passing) + context + rotary + inputs + cache
