@@ -54,6 +54,7 @@ def load_model(settings: Settings, where: torch.device) -> Wan:
             large_sizes=settings.pocket_large_sizes,
             mesh=sharding_mesh(where.type, settings.world_size),
             offload_text_encoder=settings.offload_text_encoder,
+            offload_picture_models=settings.offload_picture_models,
             fp8_linear=settings.fp8_linear,
         )
         attention = kernels.set_attention_backend(wan, settings.attention_backend)
@@ -112,5 +113,6 @@ def holding(settings: Settings, where: torch.device) -> Holding:
         ranks=settings.world_size,
         fp8_linear=settings.fp8_linear,
         text_offloaded=settings.offload_text_encoder,
+        picture_models_offloaded=settings.offload_picture_models,
         large_bytes=large_type(where.type).itemsize,
     )

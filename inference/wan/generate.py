@@ -21,6 +21,7 @@ from inference.wan.parallel.ulysses import shared_tokens
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Scheduler, advance, memory_of, recall, solver, timesteps
 from inference.wan.vae import codec
+from inference.wan.visiting import visiting
 
 Boundary = Callable[[Stage, int], None]
 OfferSnapshot = Callable[[Callable[[], DenoisingSnapshot]], None]
@@ -61,7 +62,8 @@ def generate(
         boundary("denoise", 0)
         latents_BCTHW = denoise(wan, job, given, boundary, layout, snapshot=snapshot, offer_snapshot=offer_snapshot)
         boundary("decode", 0)
-        return codec.decode(wan.vae, latents_BCTHW, layout.rows)
+        with visiting(wan.vae, wan.device):
+            return codec.decode(wan.vae, latents_BCTHW, layout.rows)
 
 
 def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditioning:
@@ -70,12 +72,13 @@ def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Co
     A negative prompt of `""` is encoded as an empty text; None means the model's own negative prompt.
     """
     negative = DEFAULT_NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt
-    return Conditioning(
-        prompt_BLD=encode_text(wan, job.prompt),
-        negative_BLD=encode_text(wan, negative) if job.guided else None,
-        image_BLD=encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype),
-        first_frame_BCTHW=codec.first_frame_condition(wan.vae, image, job.num_frames, layout.rows),
-    )
+    prompt_BLD = encode_text(wan, job.prompt)
+    negative_BLD = encode_text(wan, negative) if job.guided else None
+    with visiting(wan.image_encoder, wan.device):
+        image_BLD = encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype)
+    with visiting(wan.vae, wan.device):
+        first_frame_BCTHW = codec.first_frame_condition(wan.vae, image, job.num_frames, layout.rows)
+    return Conditioning(prompt_BLD, negative_BLD, image_BLD, first_frame_BCTHW)
 
 
 def denoise(

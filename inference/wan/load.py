@@ -34,7 +34,7 @@ from inference.wan.weights import LoadingProgress, read_weights
 
 @dataclass(frozen=True)
 class Wan:
-    """The loaded model, not for training: its components, on `device` except for an offloaded text encoder.
+    """The loaded model, not for training: its components, on `device` except for those that are offloaded.
 
     `weights` is the checkpoint's fingerprint, followed by the names of all arithmetic that changes pixels beyond
     rounding; it is empty if the weights are not from a checkpoint. Lives as long as the process.
@@ -65,6 +65,7 @@ def load(
     mesh: DeviceMesh | None = None,
     dtype: torch.dtype | None = None,
     offload_text_encoder: bool = False,
+    offload_picture_models: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
     """Return the model in `folder` on `device`; with `large_sizes` its card also lists the large sizes.
@@ -85,6 +86,7 @@ def load(
         mesh=mesh,
         dtype=dtype,
         offload_text_encoder=offload_text_encoder,
+        offload_picture_models=offload_picture_models,
         fp8_linear=fp8_linear,
     )
     if fingerprint(checkpoint, card) != weights:
@@ -100,6 +102,7 @@ def read(
     mesh: DeviceMesh | None = None,
     dtype: torch.dtype | None = None,
     offload_text_encoder: bool = False,
+    offload_picture_models: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
     """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`."""
@@ -108,9 +111,10 @@ def read(
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     progress = LoadingProgress()
+    home = torch.device("cpu") if offload_picture_models else device
 
     def small(component: Component) -> Any:
-        return read_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
+        return read_weights(component, component.empty(), lambda _name: torch.float32, home, progress)
 
     vae: AutoencoderKLWan = small(checkpoint.vae)
     if device.type == "cpu":

@@ -38,6 +38,8 @@ def test_a_loaded_model_has_its_numbers(wan: Wan) -> None:
 def test_the_settings_say_what_a_rank_holds() -> None:
     asked = env.read(Settings, {"WORLD_SIZE": "4", "OFFLOAD_TEXT_ENCODER": "1", "FP8_LINEAR": "1"})
     assert holding(asked, torch.device("cuda")) == Holding(ranks=4, text_offloaded=True, fp8_linear=True)
+    asked = env.read(Settings, {"OFFLOAD_PICTURE_MODELS": "1"})
+    assert holding(asked, torch.device("cuda")) == Holding(ranks=1, picture_models_offloaded=True)
 
 
 def test_a_cpu_has_no_cards(wan: Wan) -> None:
