@@ -45,14 +45,20 @@ def main(arguments: list[str]) -> int:
     except BadArgument as error:
         print(error, file=sys.stderr)
         return 1
-    for line in lines(shape, ranks, cards, work):
+    holding = Holding(
+        ranks=ranks,
+        text_offloaded=asked.offload_text_encoder,
+        picture_models_offloaded=asked.offload_picture_models,
+        fp8_linear=asked.fp8_linear,
+    )
+    for line in lines(shape, holding, cards, work):
         print(line)
     return 0
 
 
-def lines(shape: ModelShape, ranks: int, cards: tuple[int, ...], work: Work) -> Iterator[str]:
+def lines(shape: ModelShape, holding: Holding, cards: tuple[int, ...], work: Work) -> Iterator[str]:
     """Yield a line for each plan with its gigabytes in every phase, then a sentence for each card."""
-    holding = Holding(ranks=ranks)
+    ranks = holding.ranks
     size = f"{work.width}*{work.height}, {work.num_frames} frames{', attention cache' if work.cached else ''}"
     yield f"{size}, {ranks} rank{'s' if ranks > 1 else ''}: GB of each card at the peak of each phase, and in all"
     yield f"{'PLAN':<44}{''.join(f'{phase:>9}' for phase in PHASES)}{'needs':>9}  " + _fitting_header(cards)
@@ -139,6 +145,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--size", default="1280*720", help="W*H of the video")
     parser.add_argument("--frames", default="81", help="frames of the video")
     parser.add_argument("--cached", action="store_true", help="with use_attentioncache")
+    for setting in ("offload-text-encoder", "offload-picture-models", "fp8-linear"):
+        name = setting.upper().replace("-", "_")
+        parser.add_argument(f"--{setting}", action="store_true", help=f"with the setting {name}=1")
     parser.add_argument("--page", action="store_true", help="write ops/memory.md anew instead")
     return parser
 

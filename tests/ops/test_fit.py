@@ -40,6 +40,13 @@ def test_what_fits_by_no_plan_says_how_much_is_missing_and_what_helps(capsys: py
     assert "What needs less: no attention cache, fewer frames, a smaller size, more ranks." in text
 
 
+def test_settings_that_free_memory_can_be_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    one_card = ("--ranks", "1", "--card", "64")
+    assert "64 GB: fits by no plan" in said(capsys, *one_card)
+    for settings in (["--offload-text-encoder"], ["--offload-picture-models", "--fp8-linear"]):
+        assert "64 GB: runs by cfg=1,ulysses=1" in said(capsys, *one_card, *settings)
+
+
 def test_a_model_is_read_from_its_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     text = said(capsys, "--model", str(REPOSITORY / "inference/pocket/trained"), "--ranks", "2", "--size", "256*144")
     assert "cfg=2,ulysses=1,vae_parallel" in text
