@@ -89,13 +89,14 @@ def choose_plan(settings: Settings, heads: int, room: Room | None = None, defaul
 
 
 def room_of(settings: Settings, wan: Wan) -> Room | None:
-    """Return the memory of the cluster's smallest card, with the numbers of its model; None on a CPU.
+    """Return the memory of the cluster's smallest card, with the numbers of its model; None if the device has no say.
 
     A collective on an accelerator: every rank calls it once its model is loaded, and before its first job.
     """
-    if wan.device.type == "cpu":
+    driver = None if wan.device.type == "cpu" else torch.get_device_module(wan.device)
+    if driver is None or not hasattr(driver, "mem_get_info"):  # CUDA, NPU and XPU have it
         return None
-    free, _ = torch.get_device_module(wan.device).mem_get_info()
+    free, _ = driver.mem_get_info()
     card_bytes = torch.tensor([free + torch.accelerator.memory_reserved(wan.device)], dtype=torch.int64)
     dist.all_reduce(card_bytes, dist.ReduceOp.MIN)
     return Room(card_bytes=int(card_bytes), shape=shape(wan), holding=holding(settings, wan.device))

@@ -1,6 +1,12 @@
+from collections.abc import Generator
+from dataclasses import replace
+from types import SimpleNamespace
+
 import msgspec
 import pytest
 import torch
+import torch.distributed as dist
+from torch.testing._internal.distributed.fake_pg import FakeStore
 
 from contracts.fitting import Room
 from contracts.memory import Holding
@@ -44,6 +50,24 @@ def test_the_settings_say_what_a_rank_holds() -> None:
 
 def test_a_cpu_has_no_cards(wan: Wan) -> None:
     assert room_of(settings(""), wan) is None
+
+
+@pytest.fixture
+def group() -> Generator[None]:
+    dist.init_process_group(backend="fake", store=FakeStore(), rank=0, world_size=2)
+    yield
+    dist.destroy_process_group()
+
+
+@pytest.mark.usefixtures("group")
+def test_a_card_has_what_is_free_and_what_the_model_holds_already(wan: Wan, monkeypatch: pytest.MonkeyPatch) -> None:
+    on_card = replace(wan, device=torch.device("cuda:0"))
+    monkeypatch.setattr(torch.accelerator, "memory_reserved", lambda _device: 20 * 10**9)
+    monkeypatch.setattr(torch, "get_device_module", lambda _device: SimpleNamespace(mem_get_info=lambda: (10**9, 0)))
+    room = room_of(settings(""), on_card)
+    assert room == Room(card_bytes=21 * 10**9, shape=shape(wan), holding=Holding(ranks=2))
+    monkeypatch.setattr(torch, "get_device_module", lambda _device: SimpleNamespace())
+    assert room_of(settings(""), on_card) is None
 
 
 def test_a_plan_that_the_ranks_cannot_run_stops_the_start_and_is_named(wan: Wan) -> None:
