@@ -1,5 +1,7 @@
 """The activation of the feed-forward layers overwrites its input, and computes the same."""
 
+from typing import Any
+
 import torch
 from torch.nn import functional as F  # noqa: N812
 
@@ -7,7 +9,7 @@ from inference.wan.load import Wan
 
 
 def test_the_activation_overwrites_its_input_with_what_it_would_have_returned(wan: Wan) -> None:
-    activation = wan.transformer.blocks[0].ffn.net[0]
+    activation: Any = wan.transformer.get_submodule("blocks.0.ffn.net.0")
     with torch.inference_mode():
         for dtype in (torch.float32, torch.bfloat16):
             values = torch.randn(1, 50, 48, generator=torch.Generator().manual_seed(1)).to(dtype)
