@@ -131,6 +131,12 @@ rebuild: setup
 checkpoint folder: setup
     @{{ python }} -m inference.checkpoint "$1"
 
+# Which plans of a model fit which cards, in gigabytes: --model 14b --ranks 8 --card 32; --help lists the rest
+[group('model')]
+[no-exit-message]
+fit *arguments: setup
+    @{{ python }} -m ops.fit "$@"
+
 # Every motion that the pocket model knows, on a picture of yours, as rows of a sheet: PICTURE SHEET
 [group('model')]
 [no-exit-message]
@@ -225,6 +231,12 @@ bench-engine *arguments: setup
 [no-exit-message]
 bench-load ranks="4" gigabytes="2": setup
     @exec {{ python }} -m ops.bench.load "$1" "$2"
+
+# The memory of a 14B as estimated and as its code takes it, on tensors without storage; minutes, and no card
+[group('bench')]
+[no-exit-message]
+bench-memory: setup
+    @exec {{ python }} -m ops.bench.fit
 
 # What it costs in quality to save: a table and a plot in ops/bench/results
 [group('bench')]

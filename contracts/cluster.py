@@ -9,8 +9,10 @@ from typing import Annotated
 from msgspec import Meta, Struct
 
 from contracts.bounds import Heads, Name, Ranks, UnixSeconds
+from contracts.fitting import Room, needed
 from contracts.job import AUTO, Generation, ImageSize, nearest_size
-from contracts.plan import Plan, at_fault, plan_for, ways
+from contracts.plan import Plan, at_fault, ways
+from contracts.too_large import plan_in, shortage, work_of
 
 SIZES_MAX = 64
 JOBS_IN_HAND_MAX = 16
@@ -21,7 +23,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
 
     `plan` runs a job with guidance that leaves every choice to the cluster. `weights` is the fingerprint of the model:
     clusters with different fingerprints make different pixels of the same job. It is empty in the heartbeat of an older
-    cluster.
+    cluster. `room` is the memory of its cards; None on a CPU, and in the heartbeat of an older cluster.
     """
 
     instance: Name
@@ -37,6 +39,7 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     started_at: UnixSeconds
     at: UnixSeconds
     weights: Name = ""
+    room: Room | None = None
 
 
 class Objection(Struct, frozen=True):
@@ -50,7 +53,9 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
     """Return an objection for each field of the job that at least one of these clusters cannot run.
 
     Empty if every cluster can run the job, or if there are none. If several object to a field, the last is quoted.
+    Memory is an objection only if no cluster has enough.
     """
+    clusters = list(clusters)
     found: dict[str, Objection] = {}
     for cluster in clusters:
         if job.image_size not in (None, AUTO) and job.image_size not in cluster.sizes:
@@ -61,6 +66,8 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
         for field in at_fault(job, cluster.world_size, cluster.heads):
             may_be = ways(cluster.world_size, cluster.heads, guided=job.guided)
             found[field] = Objection(field, f"{field} was {getattr(job, field)}; on cluster {cluster.name} {may_be}")
+    if not found and (too_large := _too_large(job, clusters)) is not None:
+        return [too_large]
     return list(found.values())
 
 
@@ -75,5 +82,35 @@ def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_heig
 
 
 def plan_of(job: Generation, cluster: ClusterStatus) -> Plan | None:
-    """Return the plan by which the cluster would run the job; None if it objects to the job's plan."""
-    return plan_for(job, cluster.plan, cluster.world_size, cluster.heads)
+    """Return the plan by which the cluster would run the job; None if it objects to the job's plan.
+
+    If the usual plan does not fit the cards, the fastest that fits and that the job's fields allow is taken.
+    """
+    return plan_in(
+        cluster.room,
+        job,
+        cluster.plan,
+        default_size=cluster.default_size,
+        world_size=cluster.world_size,
+        heads=cluster.heads,
+    )
+
+
+def _too_large(job: Generation, clusters: Sequence[ClusterStatus]) -> Objection | None:
+    """Return an objection if the job fits the cards of none of the clusters, in the numbers of the one that is nearest.
+
+    A cluster that says nothing of its memory may have enough.
+    """
+    nearest: tuple[int, ClusterStatus, Room, Plan] | None = None
+    for cluster in clusters:
+        plan, room, work = plan_of(job, cluster), cluster.room, work_of(job, cluster.default_size)
+        if plan is None or room is None or room.fits(work, plan):
+            return None
+        missing = needed(room.peaks(work, plan)) - room.card_bytes
+        if nearest is None or missing < nearest[0]:
+            nearest = missing, cluster, room, plan
+    if nearest is None:
+        return None
+    _, cluster, room, plan = nearest
+    short = shortage(room, job, plan=plan, own=cluster.plan, default_size=cluster.default_size, sizes=cluster.sizes)
+    return Objection(short.field, f"cluster {cluster.name}: {short.message}")

@@ -17,6 +17,7 @@ from torch.distributed.distributed_c10d import Store
 
 from contracts.broker import bus
 from contracts.cluster import ClusterStatus
+from contracts.fitting import Room
 from contracts.plan import Plan
 from contracts.process import env, lifetime, log, start
 from contracts.process.die_with_parent import die_with_parent
@@ -24,7 +25,7 @@ from contracts.stores import configured
 from inference.leader.bridge import ThreadBridge
 from inference.leader.leader import Leader
 from inference.leader.limits import Limits
-from inference.model import check_before_loading, choose_plan, load_model
+from inference.model import check_before_loading, choose_plan, load_model, room_of
 from inference.ranks import device
 from inference.ranks.broadcast import Group
 from inference.ranks.monitor import GroupMonitor
@@ -54,13 +55,15 @@ def main(on_running: Callable[[], None] = lambda: None) -> None:
     check_before_loading(settings, where)
     with device.join_group(where) as store:
         wan = load_model(settings, where)
-        plan = choose_plan(settings, wan.heads)
+        room = room_of(settings, wan)
+        plan = choose_plan(settings, wan.heads, room, wan.card.default_size)
         if settings.compile_blocks:
             kernels.compile_blocks(wan.transformer)
             kernels.warm_up(wan)
         meshes = Meshes(where.type, settings.world_size)
         if settings.rank == 0:
-            uvloop.run(run_rank_zero(settings, wan, meshes, plan, store, on_running=on_running))
+            status = first_status(settings, wan, plan, room)
+            uvloop.run(run_rank_zero(settings, wan, meshes, status, store, on_running=on_running))
         else:
             run_other_rank(settings, wan, meshes, store)
     log.get().info("rank_stopped")
@@ -81,7 +84,7 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
 
 
 async def run_rank_zero(
-    settings: Settings, wan: Wan, meshes: Meshes, plan: Plan, store: Store, *, on_running: Callable[[], None]
+    settings: Settings, wan: Wan, meshes: Meshes, status: ClusterStatus, store: Store, *, on_running: Callable[[], None]
 ) -> None:
     """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop.
 
@@ -104,7 +107,7 @@ async def run_rank_zero(
                     scratch=configured.scratch_store(settings.scratch_store_url),
                     bridge=bridge,
                     monitor=monitor,
-                    cluster=first_status(settings, wan, plan),
+                    cluster=status,
                     limits=Limits(
                         task_timeout_s=settings.task_timeout,
                         stage_timeout_s=settings.stage_timeout,
@@ -145,7 +148,7 @@ def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor
     return ended
 
 
-def first_status(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
+def first_status(settings: Settings, wan: Wan, plan: Plan, room: Room | None = None) -> ClusterStatus:
     """Return the cluster's first status, under a new instance id; heartbeats repeat it."""
     now = time.time()
     return ClusterStatus(
@@ -162,4 +165,5 @@ def first_status(settings: Settings, wan: Wan, plan: Plan) -> ClusterStatus:
         started_at=now,
         at=now,
         weights=wan.weights,
+        room=room,
     )

@@ -4,15 +4,25 @@ import time
 from dataclasses import replace
 
 import torch
+import torch.distributed as dist
 
+from contracts.fitting import Room, fastest, needed, thriftiest
+from contracts.job import parse_size
+from contracts.memory import Holding, Work
+from contracts.model_config import shape_of
+from contracts.model_shape import ModelShape
 from contracts.plan import Plan, own_plan
 from contracts.process import env, log
+from contracts.too_large import DEFAULT_FRAMES
 from inference.settings import Settings
 from inference.wan import kernels
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
 from inference.wan.parallel.fsdp import sharding_mesh
+from inference.wan.residual import large_type
+
+GB = 1e9
 
 
 def check_before_loading(settings: Settings, where: torch.device) -> None:
@@ -48,6 +58,7 @@ def load_model(settings: Settings, where: torch.device) -> Wan:
             large_sizes=settings.pocket_large_sizes,
             mesh=sharding_mesh(where.type, settings.world_size),
             offload_text_encoder=settings.offload_text_encoder,
+            offload_picture_models=settings.offload_picture_models,
             fp8_linear=settings.fp8_linear,
         )
         attention = kernels.set_attention_backend(wan, settings.attention_backend)
@@ -61,9 +72,52 @@ def load_model(settings: Settings, where: torch.device) -> Wan:
     return replace(wan, weights=weights)
 
 
-def choose_plan(settings: Settings, heads: int) -> Plan:
-    """Return the cluster's own plan, by which jobs run that ask for none. Raises `BadSetting` if it cannot be run."""
+def choose_plan(settings: Settings, heads: int, room: Room | None = None, default_size: str = "") -> Plan:
+    """Return the cluster's own plan, by which jobs run that ask for none. Raises `BadSetting` if it cannot be run.
+
+    Without `PLAN` it is the fastest that fits the cards' room for a guided job of the default size, or else the one
+    that needs least.
+    """
     try:
-        return own_plan(settings.plan, settings.world_size, heads)
+        plan = own_plan(settings.plan, settings.world_size, heads)
     except ValueError as error:
         raise env.BadSetting(f"PLAN: {error}") from error
+    if room is None or settings.plan:
+        return plan
+    width, height = parse_size(default_size)
+    work = Work(width=width, height=height, num_frames=DEFAULT_FRAMES)
+    chosen = fastest(room, work) or thriftiest(room, work)
+    needs_gb = round(needed(room.peaks(work, chosen)) / GB, 1)
+    log.get().info("plan_chosen", plan=chosen, needs_gb=needs_gb, card_gb=round(room.card_bytes / GB, 1))
+    return chosen
+
+
+def room_of(settings: Settings, wan: Wan) -> Room | None:
+    """Return the memory of the cluster's smallest card, with the numbers of its model; None if the device has no say.
+
+    A collective on an accelerator: every rank calls it once its model is loaded, and before its first job.
+    """
+    driver = None if wan.device.type == "cpu" else torch.get_device_module(wan.device)
+    if driver is None or not hasattr(driver, "mem_get_info"):  # CUDA, NPU and XPU have it
+        return None
+    free, _ = driver.mem_get_info()
+    card_bytes = torch.tensor([free + torch.accelerator.memory_reserved(wan.device)], dtype=torch.int64)
+    dist.all_reduce(card_bytes, dist.ReduceOp.MIN)
+    return Room(card_bytes=int(card_bytes), shape=shape(wan), holding=holding(settings, wan.device))
+
+
+def shape(wan: Wan) -> ModelShape:
+    """Return the numbers of the model that decide its memory."""
+    text, image = wan.text_encoder.config.to_dict(), wan.image_encoder.config.to_dict()
+    return shape_of(wan.transformer.config, text, image, wan.vae.config)
+
+
+def holding(settings: Settings, where: torch.device) -> Holding:
+    """Return what the settings say of the weights that a rank holds."""
+    return Holding(
+        ranks=settings.world_size,
+        fp8_linear=settings.fp8_linear,
+        text_offloaded=settings.offload_text_encoder,
+        picture_models_offloaded=settings.offload_picture_models,
+        large_bytes=large_type(where.type).itemsize,
+    )

@@ -39,6 +39,7 @@ class Settings(Struct, frozen=True):
     compile_blocks: bool = False
     fp8_linear: bool = False
     offload_text_encoder: bool = False
+    offload_picture_models: bool = False
 
     def contradictions(self) -> list[str]:
         """Return a sentence if the floor was set above the limit, else none. A default floor gives way to the limit."""

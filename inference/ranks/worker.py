@@ -23,7 +23,7 @@ from inference.wan.vae.codec import SPATIAL_STRIDE
 
 
 class Generated(Struct, frozen=True):
-    """The job's video is ready: `video_CTHW` is float in [-1, 1]. Every rank has it, only rank 0 uses it."""
+    """The job's video is ready: `video_CTHW` is float in [-1, 1]. Rank 0 has all of it, others may have some rows."""
 
     video_CTHW: torch.Tensor
 

@@ -1,7 +1,7 @@
 """Generates a job's video from its image, read top to bottom: encode → noise → denoise → decode.
 
-A pure function of weights, job and image: every rank calls `generate` and gets the same video, by whatever layout the
-ranks share the job. Called by the worker of every rank.
+A pure function of weights, job and image: every rank calls `generate`, and rank 0 gets the same video by whatever
+layout the ranks share the job. Called by the worker of every rank.
 """
 
 from collections.abc import Callable
@@ -21,6 +21,7 @@ from inference.wan.parallel.ulysses import shared_tokens
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Scheduler, advance, memory_of, restore_solver, solver, timesteps
 from inference.wan.vae import codec
+from inference.wan.visiting import visiting
 
 Boundary = Callable[[Stage, int], None]
 OfferSnapshot = Callable[[Callable[[], DenoisingSnapshot]], None]
@@ -44,7 +45,8 @@ def generate(
 
     `image` has exactly the video's size. `boundary(stage, step)` is called before each stage with step 0, and after
     every denoising step with the number of steps done; an exception from it ends the job and leaves the model ready for
-    the next. A collective: all ranks that share the job by `layout` call this, and all get the video.
+    the next. A collective: all ranks that share the job by `layout` call this. With bands of rows, ranks other than the
+    first of them get their own rows of the video alone, since only rank 0 writes it.
 
     `offer_snapshot(make_snapshot)` is called before the boundary of every step from which the job can be resumed. To
     resume, pass as `snapshot` the value that `make_snapshot` returned; the stage `encode` is then left out.
@@ -62,7 +64,8 @@ def generate(
             wan, job, conditions, boundary, layout, snapshot=snapshot, offer_snapshot=offer_snapshot
         )
         boundary("decode", 0)
-        return codec.decode(wan.vae, latents_BCTHW, layout.rows)
+        with visiting(wan.vae, wan.device):
+            return codec.decode(wan.vae, latents_BCTHW, layout.rows)
 
 
 def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Conditions:
@@ -72,12 +75,13 @@ def encode(wan: Wan, job: Job, image: Image.Image, layout: Layout = ALONE) -> Co
     the ranks of `layout`, and of all ranks if the text encoder is sharded.
     """
     negative = DEFAULT_NEGATIVE_PROMPT if job.negative_prompt is None else job.negative_prompt
-    return Conditions(
-        prompt_BLD=encode_text(wan, job.prompt),
-        negative_BLD=encode_text(wan, negative) if job.guided else None,
-        image_BLD=encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype),
-        first_frame_BCTHW=codec.first_frame_condition(wan.vae, image, job.num_frames, layout.rows),
-    )
+    prompt_BLD = encode_text(wan, job.prompt)
+    negative_BLD = encode_text(wan, negative) if job.guided else None
+    with visiting(wan.image_encoder, wan.device):
+        image_BLD = encode_image(wan.image_processor, wan.image_encoder, image).to(wan.transformer.dtype)
+    with visiting(wan.vae, wan.device):
+        first_frame_BCTHW = codec.first_frame_condition(wan.vae, image, job.num_frames, layout.rows)
+    return Conditions(prompt_BLD, negative_BLD, image_BLD, first_frame_BCTHW)
 
 
 def denoise(

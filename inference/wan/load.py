@@ -24,6 +24,7 @@ from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.checkpoint.tokenizer import read_tokenizer
 from inference.wan.clip_pixels import Processor
+from inference.wan.in_place import activate_in_place
 from inference.wan.parallel.fsdp import shard
 from inference.wan.prompt_cache import PromptCache
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
@@ -33,7 +34,7 @@ from inference.wan.weights import LoadingProgress, read_weights
 
 @dataclass(frozen=True)
 class Wan:
-    """The loaded model, not for training: its components, on `device` except for an offloaded text encoder.
+    """The loaded model, not for training: its components, on `device` except for those that are offloaded.
 
     `weights` is the checkpoint's fingerprint, followed by the names of all arithmetic that changes pixels beyond
     rounding; it is empty if the weights are not from a checkpoint. Lives as long as the process.
@@ -64,6 +65,7 @@ def load(
     mesh: DeviceMesh | None = None,
     dtype: torch.dtype | None = None,
     offload_text_encoder: bool = False,
+    offload_picture_models: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
     """Return the model in `folder` on `device`; with `large_sizes` its card also lists the large sizes.
@@ -85,6 +87,7 @@ def load(
         mesh=mesh,
         dtype=dtype,
         offload_text_encoder=offload_text_encoder,
+        offload_picture_models=offload_picture_models,
         fp8_linear=fp8_linear,
     )
     if fingerprint(checkpoint, card) != weights:
@@ -100,6 +103,7 @@ def read(
     mesh: DeviceMesh | None = None,
     dtype: torch.dtype | None = None,
     offload_text_encoder: bool = False,
+    offload_picture_models: bool = False,
     fp8_linear: bool = False,
 ) -> Wan:
     """Return the model of an opened checkpoint, without a fingerprint; the other arguments are those of `load`.
@@ -112,10 +116,11 @@ def read(
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     progress = LoadingProgress()
+    home = torch.device("cpu") if offload_picture_models else device
 
     def small(component: Component) -> Any:
-        """Return the module of a component with its weights, in fp32 on the device."""
-        return read_weights(component, component.empty(), lambda _name: torch.float32, device, progress)
+        """Return the module of a component with its weights, in fp32 on its home device."""
+        return read_weights(component, component.empty(), lambda _name: torch.float32, home, progress)
 
     vae: AutoencoderKLWan = small(checkpoint.vae)
     if device.type == "cpu":
@@ -148,6 +153,7 @@ def _transformer(
     `fp8_linear` quantises the linear layers of its blocks. Raises `CheckpointError` if a file has become shorter.
     """
     empty = component.empty()
+    activate_in_place(empty)
     if fp8_linear:
         fp8.convert(empty.blocks)
     if mesh is not None:

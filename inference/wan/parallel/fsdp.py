@@ -53,6 +53,8 @@ def with_local_shard(
     rows = rows.to(device, dtype)
     if isinstance(parameter, DTensor):
         mesh, shape, stride = parameter.device_mesh, parameter.shape, parameter.stride()
+        if not rows.untyped_storage().resizable():  # memory of numpy's, which `sharding` could not free
+            rows = rows.clone()
         if device.type != mesh.device_type:  # `from_local` would move the rows to the mesh's device
             shared = torch.empty_like(parameter, device=device, dtype=dtype)
             assert isinstance(shared, DTensor)

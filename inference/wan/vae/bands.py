@@ -41,19 +41,46 @@ class Bands:
         """Return the rows of all ranks, on every rank. A collective; needs memory for the whole and one band."""
         if self._ranks == 1:
             return local_xHW
-        scale, width = local_xHW.shape[-2] // self._rows[self._at], local_xHW.shape[-1]
-        bands = [rows * scale for rows in self._rows]
-        whole_xHW = local_xHW.new_empty(*local_xHW.shape[:-2], sum(bands), width)
-        for rank, place_xHW in enumerate(whole_xHW.split(bands, dim=-2)):
+        whole_xHW, places = self._whole_like(local_xHW)
+        for rank, place_xHW in enumerate(places):
             band_xHW = local_xHW.contiguous() if rank == self._at else place_xHW.new_empty(place_xHW.shape)
             dist.broadcast(band_xHW, group=self._group, group_src=rank)
             place_xHW.copy_(band_xHW)
         return whole_xHW
 
+    def gather_on_first(self, local_xHW: torch.Tensor) -> torch.Tensor:
+        """Return the rows of all ranks on the first rank of the axis, and on the others their own. A collective."""
+        if self._at > 0:
+            dist.send(local_xHW.contiguous(), group=self._group, group_dst=0)
+        if self._at > 0 or self._ranks == 1:
+            return local_xHW
+        whole_xHW, places = self._whole_like(local_xHW)
+        places[0].copy_(local_xHW)
+        for rank, place_xHW in enumerate(places[1:], start=1):
+            band_xHW = place_xHW.new_empty(place_xHW.shape)
+            dist.recv(band_xHW, group=self._group, group_src=rank)
+            place_xHW.copy_(band_xHW)
+        return whole_xHW
+
+    def _whole_like(self, local_xHW: torch.Tensor) -> tuple[torch.Tensor, tuple[torch.Tensor, ...]]:
+        """Return an empty tensor for the rows of all ranks, and each rank's place in it."""
+        scale, width = local_xHW.shape[-2] // self._rows[self._at], local_xHW.shape[-1]
+        bands = [rows * scale for rows in self._rows]
+        whole_xHW = local_xHW.new_empty(*local_xHW.shape[:-2], sum(bands), width)
+        return whole_xHW, whole_xHW.split(bands, dim=-2)
+
     def with_halo(self, local_xHW: torch.Tensor, *, above: bool = True) -> torch.Tensor:
         """Return the band with one row of each neighbour, or a row of zeros at the picture's edge, as padding.
 
         Without `above` only the row below is added. A collective.
+        """
+        top, bottom = self.halo(local_xHW, above=above)
+        return torch.cat([top, local_xHW, bottom] if above else [local_xHW, bottom], dim=-2)
+
+    def halo(self, local_xHW: torch.Tensor, *, above: bool = True) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return the neighbours' rows above and below the band; zeros at the picture's edge, and without `above`.
+
+        A collective.
         """
         first, last = local_xHW[..., :1, :].contiguous(), local_xHW[..., -1:, :].contiguous()
         top, bottom = torch.zeros_like(first), torch.zeros_like(last)
@@ -67,7 +94,7 @@ class Bands:
         ops = [dist.P2POp(trade, row, group=self._group, group_peer=peer) for trade, row, peer in trades]
         for work in dist.batch_isend_irecv(ops):
             work.wait()
-        return torch.cat([top, local_xHW, bottom] if above else [local_xHW, bottom], dim=-2)
+        return top, bottom
 
 
 @contextmanager
@@ -113,11 +140,16 @@ def _causal_convolution(
 
     `cache_x` are the frames before `x_BCTHW`; zeros stand for those that it lacks.
     """
-    columns, frames = module.kernel_size[2] // 2, module.kernel_size[0] - 1
-    if cache_x is not None:
-        x_BCTHW = torch.cat([cache_x, x_BCTHW], dim=2)
-        frames -= cache_x.shape[2]
-    padded_BCTHW = F.pad(bands.with_halo(x_BCTHW), (columns, columns, 0, 0, frames, 0))
+    # The padded input is filled in place: joined, then widened, then padded, it would lie in memory three times.
+    parts = [x_BCTHW] if cache_x is None else [cache_x, x_BCTHW]
+    lengths = [part.shape[2] for part in parts]
+    columns, before = module.kernel_size[2] // 2, module.kernel_size[0] - 1 - sum(lengths[:-1])
+    batch, channels, _, rows, width = x_BCTHW.shape
+    padded_BCTHW = x_BCTHW.new_zeros(batch, channels, before + sum(lengths), rows + 2, width + 2 * columns)
+    inner_BCTHW = padded_BCTHW[:, :, before:, :, columns : columns + width]
+    for part_BCTHW, place_BCTHW in zip(parts, inner_BCTHW[..., 1:-1, :].split(lengths, dim=2), strict=True):
+        place_BCTHW.copy_(part_BCTHW)
+    inner_BCTHW[..., :1, :], inner_BCTHW[..., -1:, :] = bands.halo(inner_BCTHW[..., 1:-1, :])
     return convolve(module, padded_BCTHW)
 
 

@@ -45,13 +45,14 @@ def masked(latents_BCTHW: torch.Tensor) -> torch.Tensor:
 def decode(vae: AutoencoderKLWan, latents_BCTHW: torch.Tensor, rows: DeviceMesh | None = None) -> torch.Tensor:
     """Return the video of the latents, 1 × 16 × T × H × W: 3 × frames × height × width, in [-1, 1], in the VAE's dtype.
 
-    A collective of the axis `rows`, whose ranks share the work; each returns the whole video.
+    A collective of the axis `rows`, whose ranks share the work. The first of them, rank 0 of the cluster among them,
+    returns the whole video, and each other rank its own rows alone.
     """
     mean, inverse_std = _normalisation(vae)
     with split(vae, rows, latents_BCTHW.shape[-2]) as bands:
         # Divide by the inverse, as diffusers does: multiplying by the deviation rounds differently.
         local_BCTHW = bands.local(latents_BCTHW).to(vae.dtype) / inverse_std + mean
-        return bands.gather(vae.decode(local_BCTHW, return_dict=False)[0][0])
+        return bands.gather_on_first(vae.decode(local_BCTHW, return_dict=False)[0][0])
 
 
 def _normalisation(vae: AutoencoderKLWan) -> tuple[torch.Tensor, torch.Tensor]:

@@ -14,7 +14,10 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.cluster import ClusterStatus
 from contracts.events import JobFailed, JobStarted, JobSucceeded
+from contracts.fitting import Room
 from contracts.job import input_name, video_name, video_path, video_url
+from contracts.memory import Holding
+from contracts.model_shape import WAN_14B
 from contracts.plan import Plan
 from ops import provision
 from tests.kit.broker import Broker, provision_settings
@@ -188,6 +191,20 @@ async def test_what_no_cluster_can_run_is_refused_in_its_own_words(
     assert "256*144" in body["message"]
     assert "2 ranks and 6 attention heads cfg_size×ulysses_size may be 2×1, 1×2, 1×1" in body["message"]
     assert (await submit(client, edge, image_size="256*144", ulysses_size=2))[0] == 202
+
+
+async def test_what_fits_no_cluster_is_refused_with_the_gigabytes_and_what_would_help(
+    client: aiohttp.ClientSession, edge: Edge, link: Bus
+) -> None:
+    room = Room(card_bytes=24_000_000_000, shape=WAN_14B, holding=Holding(ranks=8))
+    await cluster(link, world_size=8, heads=40, sizes=["1280*720"], default_size="1280*720", room=room)
+    asked = {"num_frames": 121 - 1, "use_attentioncache": True}
+    code, body = await submit(client, edge, **asked)
+    assert (code, [detail["field"] for detail in body["details"]]) == (400, ["use_attentioncache"])
+    assert "GB of each card at the stage denoise, which has 24.0; it would fit with" in body["message"]
+    assert (await submit(client, edge, num_frames=120))[0] == 202
+    await cluster(link, instance="c2", world_size=8, heads=40, sizes=["1280*720"], default_size="1280*720")
+    assert (await submit(client, edge, **asked))[0] == 202, "this one says nothing of its memory"
 
 
 async def test_a_plan_is_accepted_as_it_was_asked_for_and_one_that_does_not_add_up_names_the_numbers(
