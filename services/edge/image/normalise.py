@@ -4,7 +4,6 @@
 """
 
 import asyncio
-import os
 import struct
 from mmap import mmap
 
@@ -12,6 +11,7 @@ from services.edge.errors import ImageRefused, Overloaded
 from services.edge.image.data_uri import INLINE
 from services.edge.image.decode import CPU_S_MAX, DEAR_PIXELS_MIN, REFUSED_EXIT
 from services.edge.image.picture.shrink import COVER_PX_MIN
+from services.edge.resources import machine
 from services.edge.resources.child import Child, lost, used_up_its_cpu, was_killed
 from services.edge.resources.orders import BROKEN_EXIT
 from services.edge.resources.sandbox import Sandbox
@@ -40,7 +40,7 @@ def decoders_for(cores: int, memory_bytes: int) -> int:
     return max(DECODERS_MIN, min(cores, memory_bytes // MEMORY_SHARE // DECODER_BYTES, DECODERS_LIMIT))
 
 
-DECODERS_MAX = decoders_for(len(os.sched_getaffinity(0)), os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+DECODERS_MAX = decoders_for(machine.cores(), machine.memory_bytes())
 CHILDREN_SHARE = DECODERS_MAX + DEAR_WAITING_MAX + 1
 """The most children with small files, and with large files. More than those that decode and the costly that wait."""
 CHILDREN_MAX = CHILDREN_SHARE + 2
