@@ -1,7 +1,7 @@
 """The edge's settings, and the ASGI app made of them: routes, middleware, and the lifetime of what the routes use.
 
-`__main__` serves the app. Broker, canary and fetcher are opened in order when the app starts, and closed in the reverse
-order when it ends.
+`__main__` serves the app. Broker, canary, fetcher and sandbox are opened in order when the app starts, and closed in
+the reverse order when it ends.
 """
 
 import asyncio
@@ -34,6 +34,7 @@ from services.edge.image.normalise import Normaliser
 from services.edge.image.url_policy import networks
 from services.edge.jobs import Jobs
 from services.edge.probes import PROBES
+from services.edge.resources.sandbox import Sandbox
 from services.edge.routes import ROUTES
 from services.edge.shortcut import with_shortcut
 from services.edge.videos import Videos
@@ -105,14 +106,15 @@ async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Eve
             allowed_ports=frozenset(settings.outbound_allowed_ports),
             contact=settings.outbound_contact,
         ) as fetcher,
+        Sandbox() as sandbox,
     ):
         yield Edge(
             broker=broker,
             canary=canary_of_this,
             jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
-            bodies=Bodies(settings.bodies_bytes_max),
+            bodies=Bodies(sandbox, settings.bodies_bytes_max),
             fetcher=fetcher,
-            normaliser=Normaliser(),
+            normaliser=Normaliser(sandbox),
             videos=Videos(videos),
             began=time.monotonic(),
             origins=settings.allowed_origins,

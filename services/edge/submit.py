@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from contracts.cluster import ClusterStatus, objections, size_for_all
-from contracts.job import AUTO, JobRequest
+from contracts.job import AUTO, JobRequest, parse_size
 from contracts.process import log
 from services.edge.body.bodies import Submission
 from services.edge.body.idempotency import key_in
@@ -20,6 +20,7 @@ from services.edge.errors import Invalid
 from services.edge.image.data_uri import is_inline
 from services.edge.image.late_fetcher import BeforeRequest
 from services.edge.image.normalise import png_size
+from services.edge.image.picture.shrink import COVER_PX_MIN
 from services.edge.resources.spool import Spool
 
 
@@ -47,7 +48,7 @@ async def accept_submission(edge: Edge, pieces: AsyncIterator[bytes], key_header
         clusters = await edge.jobs.clusters()
         if wrong := objections(submission.request, clusters):
             raise Invalid(wrong)
-        await _write_image(edge, submission, png, before_work=edge.jobs.check_for_room)
+        await _write_image(edge, submission, png, _longest_side(clusters), before_work=edge.jobs.check_for_room)
         async with edge.bodies.memory.claim(png.size_bytes):
             with png.mapped() as png_bytes:
                 request = _with_auto_size_resolved(submission.request, clusters, png_bytes)
@@ -57,12 +58,14 @@ async def accept_submission(edge: Edge, pieces: AsyncIterator[bytes], key_header
         return Receipt(identity.job_id, is_replay=is_replay)
 
 
-async def _write_image(edge: Edge, submission: Submission, png: Spool, *, before_work: BeforeRequest) -> None:
+async def _write_image(
+    edge: Edge, submission: Submission, png: Spool, cover_px: int, *, before_work: BeforeRequest
+) -> None:
     """Fetch the image of a submission, unless its URL holds it, and write it to `png`, normalised. Drop the original.
 
-    `before_work` is awaited as late as possible, right before the image is fetched or decoded. A fetch has its turn by
-    then, however long that took, so that nothing is fetched for a job that would be refused. Raises `ImageRefused`,
-    `Overloaded`, and what `before_work` raises.
+    `cover_px` is the longest side of a video that may be made of it. `before_work` is awaited as late as possible,
+    right before the image is fetched or decoded. A fetch has its turn by then, however long that took, so that nothing
+    is fetched for a job that would be refused. Raises `ImageRefused`, `Overloaded`, and what `before_work` raises.
     """
     url = submission.request.image_url
     with edge.bodies.spool() as source:
@@ -73,8 +76,14 @@ async def _write_image(edge: Edge, submission: Submission, png: Spool, *, before
                 await image.add(url.encode())
         else:
             await edge.fetcher.fetch(url, image, before_request=before_work)
-        await edge.normaliser.normalise(image, png, is_inline=is_inline(url))
+        await edge.normaliser.normalise(image, png, is_inline=is_inline(url), cover_px=cover_px)
         image.close()
+
+
+def _longest_side(clusters: list[ClusterStatus]) -> int:
+    """Return the longest side, in pixels, of the videos that these clusters make, or that Wan2.1 makes."""
+    sides = [side for cluster in clusters for size in cluster.sizes for side in parse_size(size)]
+    return max([COVER_PX_MIN, *sides])
 
 
 def _with_auto_size_resolved(request: JobRequest, clusters: list[ClusterStatus], png_bytes: mmap) -> JobRequest:

@@ -29,7 +29,7 @@ STARTERS = frozenset(
 )
 """What starts processes, if a test or a helper of tests outside the kit imports it."""
 
-CALLED = frozenset({"Broker", "Edge", "Normaliser", "Process", "completed", "output_of"})
+CALLED = frozenset({"Broker", "Edge", "Normaliser", "Process", "Sandbox", "normaliser", "completed", "output_of"})
 """What starts processes, if a test file calls it or derives a class from it; a name in an annotation starts none."""
 
 FIXTURES = frozenset({"broker", "browser", "edge", "edges", "link", "road", "wan"})

@@ -17,7 +17,8 @@ from services.edge.body import body_reader
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid, Overloaded
 from services.edge.resources.budget import Budget
-from services.edge.resources.child import child, lost, used_up_its_cpu
+from services.edge.resources.child import lost, used_up_its_cpu
+from services.edge.resources.sandbox import Sandbox
 from services.edge.resources.spool import Disk, Spool
 
 SUBMISSION_BYTES_MAX = 30 * 1024 * 1024  # an image of 20 MB as base64, and the fields
@@ -44,7 +45,8 @@ class Submission:
 class Bodies:
     """Reads bodies. One for the process. `memory`, of `bytes_max`, and `disk` are what all bodies and images share."""
 
-    def __init__(self, bytes_max: int = BODIES_BYTES_MAX) -> None:
+    def __init__(self, sandbox: Sandbox, bytes_max: int = BODIES_BYTES_MAX) -> None:
+        self._sandbox = sandbox
         self.memory = Budget(bytes_max, within_s=SHARE_WITHIN_S)
         self.disk = Disk()
 
@@ -63,7 +65,7 @@ class Bodies:
         if (few := body.in_memory) is not None:
             return Submission(parse(few))
         async with self.memory.claim(READER_BYTES + COPIES * body.size_bytes):
-            answer = await _parsed_by_child(body, text)
+            answer = await self._parsed_by_child(body, text)
         body.close()
         if answer.request is None:
             raise Invalid(answer.objections)
@@ -72,21 +74,20 @@ class Bodies:
         text.count_written()
         return Submission(answer.request, text)
 
+    async def _parsed_by_child(self, body: Spool, text: Spool) -> body_reader.Answer:
+        """Have a child parse the body, and return the child's answer. An inline image goes to the file of `text`.
 
-async def _parsed_by_child(body: Spool, text: Spool) -> body_reader.Answer:
-    """Have a child parse the body, and return the child's answer. An inline image goes to the file of `text`.
-
-    Raises `Invalid` for a body that takes too much computing, or `Overloaded`, also after `READ_WITHIN_S`.
-    """
-    descriptors = ((await body.file()).fileno(), (await text.file()).fileno())
-    async with child("services.edge.body.body_reader", *map(str, descriptors), files=descriptors) as process:
-        try:
-            async with asyncio.timeout(READ_WITHIN_S):
-                said, words = await process.communicate()
-        except TimeoutError as error:
-            raise Overloaded from error
-    if used_up_its_cpu(process):
-        raise Invalid([Objection("body", "the body takes too long to read")])
-    if process.returncode != 0:
-        raise lost(process, words)
-    return msgspec.json.decode(said, type=body_reader.Answer)
+        Raises `Invalid` for a body that takes too much computing, or `Overloaded`, also after `READ_WITHIN_S`.
+        """
+        files = ((await body.file()).fileno(), (await text.file()).fileno())
+        async with self._sandbox.child("read_body", files=files) as child:
+            try:
+                async with asyncio.timeout(READ_WITHIN_S):
+                    said = await child.rest()
+            except TimeoutError as error:
+                raise Overloaded from error
+        if used_up_its_cpu(child):
+            raise Invalid([Objection("body", "the body takes too long to read")])
+        if child.returncode != 0:
+            raise lost(child, said)
+        return msgspec.json.decode(said, type=body_reader.Answer)

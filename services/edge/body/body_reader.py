@@ -1,12 +1,13 @@
-"""The child that parses a large submission: `python -m services.edge.body.body_reader BODY TEXT`, two open descriptors.
+"""The child that parses a large submission, with two files: the body, and an empty one for the text of its image.
 
-`bodies` starts it, so that parsing delays no other request. The answer is JSON on standard output. An image in the body
-goes to the file TEXT, as the `data:` URI that it is, and `INLINE` replaces it in the request.
+`bodies` has it forked, so that parsing delays no other request. It says its answer as JSON. An image in the body goes
+to the second file, as the `data:` URI that it is, and `INLINE` replaces it in the request.
 """
 
 import mmap
 import os
-import sys
+import socket
+from collections.abc import Sequence
 
 import msgspec
 from msgspec import Struct
@@ -33,19 +34,21 @@ class Answer(Struct, frozen=True):
     objections: list[Objection] = []
 
 
-def main(body: int, text: int) -> None:
-    """Parse the body in the descriptor `body`, and print an `Answer` as JSON. Limits this process for good.
+def main(talk: socket.socket, files: Sequence[int], _arguments: Sequence[str]) -> int:
+    """Parse the body in the first file, say an `Answer` as JSON, and return 0. Limits this process for good.
 
-    An inline image goes to the descriptor `text`.
+    An inline image goes to the second file.
     """
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=TEXT_BYTES_MAX)
+    body, text = files
     try:
         answer = read(body, text)
     except Invalid as refusal:
         answer = Answer(objections=refusal.objections)
     except MemoryError:
         answer = Answer(objections=[Objection("body", "the body needs too much memory to be read")])
-    sys.stdout.buffer.write(msgspec.json.encode(answer))
+    talk.sendall(msgspec.json.encode(answer))
+    return 0
 
 
 def read(body: int, text: int) -> Answer:
@@ -60,7 +63,3 @@ def read(body: int, text: int) -> Answer:
         for start in range(0, len(request.image_url), PIECE_CHARS):  # without a second copy of the text
             file.write(request.image_url[start : start + PIECE_CHARS].encode())
     return Answer(replace(request, image_url=INLINE), is_inline=True)
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]))

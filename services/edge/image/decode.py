@@ -1,6 +1,6 @@
-"""The child that decodes one image: `python -m services.edge.image.decode PICTURE PNG data:|''`, two open descriptors.
+"""The child that decodes one image, with two files: the image, and an empty one for the PNG.
 
-`normalise` starts it as a sandbox: a hostile image (a decompression bomb, an exploit) harms this process alone.
+`normalise` has it forked as a sandbox: a hostile image (a decompression bomb, an exploit) harms this process alone.
 """
 
 import hashlib
@@ -8,15 +8,15 @@ import io
 import math
 import os
 import re
-import sys
+import socket
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import BinaryIO
 
 from PIL import Image, ImageFile
 
-from services.edge.image.data_uri import BadDataUri, decode_data_uri
-from services.edge.image.picture import colour, exif, kinds
+from services.edge.image.data_uri import INLINE, BadDataUri, decode_data_uri
+from services.edge.image.picture import colour, exif, kinds, plain_png, shrink
 from services.edge.image.picture.essence import DAMAGED, PROFILE_BYTES_MAX, Essence, Refused
 from services.edge.resources.child_limits import limit_this_process
 
@@ -39,28 +39,31 @@ DEAR_FORMATS = ("AVIF", "HEIF")
 ALLOCATED_WHEN_OPENED = ("GIF", "WEBP")
 """Formats for which Pillow allocates memory as soon as it has read the size, so that Pillow's own limit is set too."""
 TOO_MANY = f"it may have up to {PIXELS_MAX // 1_000_000} megapixels"
-PNG_COMPRESS_LEVEL = 1
 DIGEST_ROWS = 64
 TAILS = (b"\x6b\xb6\x5d\x2e\x94\xd1" * 32 + b"\xff\xd9", b"\x92\x4a\xa5\x19\x68\x36" * 32 + b"\xff\xd9")
 """Two ends for a JPEG whose end is missing: with each of them, missing pixels are decoded to something else."""
 REFUSED_EXIT = 3
+START_BYTES_MAX = 64
 
 
-def main(picture: int, png: int, *, is_inline: bool) -> int:
-    """Decode the image in the descriptor `picture` into a PNG in `png`. Limits this process for good.
+def main(talk: socket.socket, files: Sequence[int], arguments: Sequence[str]) -> int:
+    """Decode the image in the first file into a PNG in the second one. Limits this process for good.
 
-    Print the cost in pixels, wait for a line on standard input, decode, close `png`, and return the exit code: 0, or
-    `REFUSED_EXIT` with a sentence on standard error. If standard input ends without a line, exit with 0.
+    `arguments` are `data:` for a file that holds a URI, or nothing, and the `cover_px` of `shrink`. Say the cost in
+    pixels, wait for a line, decode, and return the exit code: 0, or `REFUSED_EXIT` after a sentence. If the socket
+    ends without a line, end too.
     """
     limit_this_process(cpu_s=CPU_S_MAX, memory_bytes=MEMORY_BYTES_MAX, file_bytes=PNG_BYTES_MAX)
+    (picture, png), (kind, cover_px) = files, arguments
     try:
         with os.fdopen(png, "wb") as file:
-            normalise(read(picture, is_inline=is_inline), file, wait_for_start)
+            data = read(picture, is_inline=kind == INLINE)
+            normalise(data, file, lambda pixels: _wait_for_start(talk, pixels), cover_px=int(cover_px))
     except Refused as refusal:
-        sys.stderr.write(str(refusal))
+        talk.sendall(str(refusal).encode())
         return REFUSED_EXIT
     except MemoryError:
-        sys.stderr.write("it needs too much memory to decode")
+        talk.sendall(b"it needs too much memory to decode")
         return REFUSED_EXIT
     return 0
 
@@ -77,18 +80,20 @@ def read(descriptor: int, *, is_inline: bool) -> bytes:
     return data
 
 
-def wait_for_start(pixels: int) -> None:
-    """Print the cost of decoding in pixels, and wait for a line on standard input; if it ends first, exit with 0."""
-    sys.stdout.write(f"{pixels}\n")
-    sys.stdout.flush()
-    if not sys.stdin.readline():
-        sys.exit(0)
+def _wait_for_start(talk: socket.socket, pixels: int) -> None:
+    """Say the cost of decoding in pixels, and wait for a line. If none comes, end the process."""
+    talk.sendall(b"%d\n" % pixels)
+    if not talk.recv(START_BYTES_MAX):
+        os._exit(0)  # the edge has given the image up
 
 
-def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> None:
+def normalise(
+    data: bytes, png: BinaryIO, may_begin: Callable[[int], None], *, cover_px: int = shrink.COVER_PX_MIN
+) -> None:
     """Write the one image in these bytes as a PNG in 8-bit sRGB: upright, opaque, without metadata.
 
-    `may_begin` gets the cost in pixels before one is decoded. Sets Pillow's limits for good. Raises `Refused`.
+    `may_begin` gets the cost in pixels before one is decoded. An image far larger than videos of sides up to `cover_px`
+    need is shrunk. Sets Pillow's limits for good. Raises `Refused`.
     """
     warnings.simplefilter("ignore")  # the checks here judge what Pillow warns of
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -101,7 +106,7 @@ def normalise(data: bytes, png: BinaryIO, may_begin: Callable[[int], None]) -> N
         picture = decoded(essence)
         orientation = _orientation_of(picture, essence)
         picture = colour.srgb(picture, essence.profile or _profile_in(picture), essence.greys)
-        save(colour.upright(picture, orientation), png)
+        plain_png.write(colour.upright(shrink.shrunk(picture, cover_px), orientation), png)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         pixels = re.search(r"\d+", str(error))
         raise Refused(f"it has {_megapixels(int(pixels[0]) if pixels else 0)}; {TOO_MANY}") from error
@@ -188,13 +193,3 @@ def _digest(picture: Image.Image) -> bytes:
     for top in range(0, picture.height, DIGEST_ROWS):
         digest.update(picture.crop((0, top, picture.width, min(top + DIGEST_ROWS, picture.height))).tobytes())
     return digest.digest()
-
-
-def save(picture: Image.Image, png: BinaryIO) -> None:
-    """Write the pixels of an image as PNG, without any metadata, which the image loses too."""
-    picture.info = {}
-    picture.save(png, "PNG", compress_level=PNG_COMPRESS_LEVEL)
-
-
-if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]), int(sys.argv[2]), is_inline=sys.argv[3] == "data:"))

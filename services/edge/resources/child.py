@@ -1,4 +1,4 @@
-"""Run a child process on a stranger's bytes: a sandbox by limits. The child is killed at the latest when a block ends.
+"""One child of the fork server, as the edge sees it: hear it, tell it a line, wait for its end, kill it.
 
 `bodies` reads large bodies in one, and `normalise` decodes images. The signal that ended a child says whose fault that
 was: SIGXCPU, its CPU limit, means the bytes; SIGKILL means a machine that is out of memory.
@@ -6,62 +6,106 @@ was: SIGXCPU, its CPU limit, means the bytes; SIGKILL means a machine that is ou
 
 import asyncio
 import signal
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+import socket
+from collections.abc import Callable
+from contextlib import suppress
 
 from contracts.process import log
 from services.edge.errors import Overloaded
 
 STDERR_CHARS_MAX = 500
+PIECE_BYTES = 64 * 1024
+HEARD_BYTES_MAX = 1024 * 1024
+"""The most that a child may say."""
+KILLED_WITHIN_S = 5.0
+FAULTS = frozenset(
+    -number for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGABRT, signal.SIGFPE, signal.SIGTRAP)
+)
+"""The ends of a child whose memory was in disorder, as by an exploit that fails."""
 
 
-@asynccontextmanager
-async def child(module: str, *arguments: str, files: tuple[int, ...]) -> AsyncGenerator[Process, None]:
-    """Run `python -m module` with these arguments, its standard streams as pipes, and kill it when the block ends.
+class Child:
+    """A forked process. It lives for a block of `Sandbox.child`.
 
-    `files` are the descriptors that the child inherits; it has no environment. Raises `Overloaded` if no process can be
-    started.
+    `talk` is the socket to it. `ended` gets its exit code, or None if the fork server was lost with it. `kill` has the
+    server kill it, and `give_up` ends the server with all its children.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
-            *arguments,
-            stdin=PIPE,
-            stdout=PIPE,
-            stderr=PIPE,
-            pass_fds=files,
-            env={"PATH": ""},  # no credentials, no addresses
-        )
-    except OSError as error:  # no process, no memory or no descriptor is left
-        log.get().warning("child_not_started", module=module, error=repr(error))
-        raise Overloaded from error
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
+
+    def __init__(
+        self,
+        talk: socket.socket,
+        ended: "asyncio.Future[int | None]",
+        kill: Callable[[], None],
+        give_up: Callable[[], None],
+    ) -> None:
+        self._talk, self._ended, self._kill, self._give_up = talk, ended, kill, give_up
+        self._heard = bytearray()
+
+    @property
+    def returncode(self) -> int | None:
+        """Return the exit code, negative for a signal; None while the child lives, or if the server was lost."""
+        return self._ended.result() if self._ended.done() else None
+
+    async def line(self) -> bytes | None:
+        """Return the next line that the child says, without its end; None if the child ends without one."""
+        while b"\n" not in self._heard:
+            if not await self._hear():
+                return None
+        line, _, rest = self._heard.partition(b"\n")
+        self._heard = rest
+        return bytes(line)
+
+    async def rest(self) -> bytes:
+        """Return all that the child still says, once it has ended. Raises `Overloaded` for a lost child."""
+        while await self._hear():
+            pass
+        if await asyncio.shield(self._ended) is None:
+            raise lost(self, bytes(self._heard))
+        return bytes(self._heard)
+
+    async def _hear(self) -> bool:
+        """Add a piece of what the child says; return False at its end. Raises `Overloaded` if it says too much."""
+        try:
+            piece = await asyncio.get_running_loop().sock_recv(self._talk, PIECE_BYTES)
+        except ConnectionError:  # it ended before it had read all that it was told
+            return False
+        self._heard += piece
+        if len(self._heard) > HEARD_BYTES_MAX:
+            raise lost(self, b"it says too much")
+        return piece != b""
+
+    def tell(self, line: bytes) -> None:
+        """Send the child a short line, unless it has ended."""
+        with suppress(OSError):
+            self._talk.send(line)
+
+    async def end(self) -> None:
+        """Kill the child if it lives, and wait until it is reaped. If that takes too long, give up its server."""
+        try:
+            if not self._ended.done():
+                self._kill()
+                _, late = await asyncio.wait([self._ended], timeout=KILLED_WITHIN_S)
+                if late:
+                    self._give_up()
+        finally:
+            self._talk.close()
 
 
-def used_up_its_cpu(process: Process) -> bool:
+def used_up_its_cpu(child: Child) -> bool:
     """Return whether the child was ended by its CPU limit."""
-    return process.returncode == -signal.SIGXCPU
+    return child.returncode == -signal.SIGXCPU
 
 
-def was_killed(process: Process) -> bool:
+def was_killed(child: Child) -> bool:
     """Return whether the child was killed, as the kernel does when memory is short."""
-    return process.returncode == -signal.SIGKILL
+    return child.returncode == -signal.SIGKILL
 
 
-def lost(process: Process, words: bytes) -> Overloaded:
+def lost(child: Child, words: bytes) -> Overloaded:
     """Log the end of a child that failed through no fault of its input, and return what to raise for that.
 
-    `words` is the child's standard error.
+    `words` is what it said.
     """
     text = words.decode(errors="replace")[-STDERR_CHARS_MAX:]
-    log.get().error("child_lost", returncode=process.returncode, error=text)
+    log.get().error("child_lost", returncode=child.returncode, error=text)
     return Overloaded()

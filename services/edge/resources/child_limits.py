@@ -3,13 +3,12 @@
 import os
 import resource
 from contextlib import suppress
-from pathlib import Path
 
 NICENESS = 10
 KILL_AFTER_CPU_S = 2
 """CPU seconds between SIGXCPU, by which the edge knows the cause, and SIGKILL, which no child survives."""
 FILES_MAX = 16
-KILLED_FIRST = "1000"
+SCORE_FILE, KILLED_FIRST = "/proc/self/oom_score_adj", b"1000"
 """The score by which the kernel kills this process first when memory is short."""
 
 
@@ -20,7 +19,9 @@ def limit_this_process(*, cpu_s: int, memory_bytes: int, file_bytes: int) -> Non
     """
     os.nice(NICENESS)
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(KILLED_FIRST)
+        score = os.open(SCORE_FILE, os.O_WRONLY)
+        os.write(score, KILLED_FIRST)
+        os.close(score)
     for limit, soft, hard in (
         (resource.RLIMIT_CPU, cpu_s, cpu_s + KILL_AFTER_CPU_S),
         (resource.RLIMIT_AS, memory_bytes, memory_bytes),

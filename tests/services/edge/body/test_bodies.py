@@ -25,6 +25,7 @@ from services.edge.body.bodies import BODIES_BYTES_MIN, SUBMISSION_BYTES_MAX, Bo
 from services.edge.body.idempotency import keyed_identity
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid, Overloaded
+from services.edge.resources.sandbox import Sandbox
 from services.edge.resources.spool import MEMORY_BYTES_MAX
 from tests.kit.edge import PROMPT, Edge, picture, post, submit
 from tests.kit.process import completed
@@ -40,9 +41,10 @@ async def pieces(body: bytes) -> AsyncIterator[bytes]:
 
 async def read(body: bytes, use: Callable[[Submission], Any] = lambda asked: asked.request, **limits: int) -> Any:
     """Return the result of `use` on the submission in a body, while its spools are open."""
-    everything = Bodies(**limits)
-    with everything.spool() as spool, everything.spool() as text:
-        return use(await everything.read_submission(pieces(body), spool, text))
+    async with Sandbox() as sandbox:
+        everything = Bodies(sandbox, **limits)
+        with everything.spool() as spool, everything.spool() as text:
+            return use(await everything.read_submission(pieces(body), spool, text))
 
 
 def noise() -> str:
@@ -103,7 +105,7 @@ async def test_a_large_picture_is_kept_apart_and_counts_in_the_fingerprint_as_if
 
 async def test_bodies_wait_for_their_share_of_the_memory_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "SHARE_WITHIN_S", 0.05)
-    everything = Bodies()
+    everything = Bodies(Sandbox())
     async with everything.memory.claim(10**12):
         with everything.spool() as spool, everything.spool() as text, pytest.raises(Overloaded):
             await everything.read_submission(pieces(document(image_url=noise())), spool, text)
@@ -191,12 +193,17 @@ async def test_an_edge_that_is_ended_does_not_wait_for_bodies_that_wait(
     """Their children end with it."""
     body = b'{"prompt":"short",' + b",".join(b'"%06x":0' % number for number in range(2_700_000)) + b"}"
     asking = [asyncio.create_task(raw(client, edge, body)) for _ in range(3)]
-    await eventually(lambda: children_of(edge.pid), within_s=30)
+    await eventually(lambda: grandchildren_of(edge.pid), within_s=30)
     began = time.monotonic()
     await asyncio.to_thread(edge.stop)
     assert time.monotonic() - began < 25
     await asyncio.gather(*asking, return_exceptions=True)
 
 
-def children_of(pid: int) -> str:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text()
+def grandchildren_of(pid: int) -> list[str]:
+    """The children of the edge's fork server."""
+    return [child for server in children_of(pid) for child in children_of(int(server))]
+
+
+def children_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/task/{pid}/children").read_text().split()

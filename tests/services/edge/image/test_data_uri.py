@@ -87,3 +87,16 @@ def test_percent_signs_are_decoded_as_the_standard_has_it() -> None:
     for _ in range(2000):
         body = bytes(draw.choice(b"%%%4aA1=_z\xff\x00 ") for _ in range(draw.randrange(40)))
         assert decode_data_uri(b"data:," + body) == unquote_to_bytes(body)
+
+
+def test_a_base64_text_without_anything_to_forgive_is_what_the_forgiving_reader_makes_of_it() -> None:
+    draw = random.Random(3)
+    for _ in range(5000):
+        text = "".join(draw.choice("AQgw9+/=") for _ in range(draw.randrange(14)))
+        readings: list[bytes | str] = []
+        for uri in (f"data:;base64,{text}", f"data:;base64,{text}\n"):  # the line break is forgiven
+            try:
+                readings.append(decode_data_uri(uri.encode()))
+            except BadDataUri as error:
+                readings.append(str(error))
+        assert readings[0] == readings[1]

@@ -16,12 +16,12 @@ from PIL.PngImagePlugin import PngInfo
 from services.edge.errors import ImageRefused, Overloaded
 from services.edge.image.data_uri import DATA_URI_CHARS_MAX
 from services.edge.image.decode import IMAGE_BYTES_MAX
-from services.edge.image.normalise import CHILDREN_MAX, LARGE_BYTES_MIN, Normaliser
+from services.edge.image.normalise import CHILDREN_MAX, LARGE_BYTES_MIN
 from services.edge.resources.spool import Disk, Spool
 from tests.kit.waiting import eventually
 from tests.services.edge import dear
 from tests.services.edge.corpus import HOSTILE, Case, cases
-from tests.services.edge.spooled import lowest_free_descriptor, normalise
+from tests.services.edge.spooled import lowest_free_descriptor, normalise, normaliser
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes:
@@ -38,8 +38,9 @@ async def normalised(data: bytes) -> Image.Image:
 
 
 def children() -> set[str]:
-    processes = [entry.name for entry in Path("/proc").iterdir() if entry.name.isdigit()]
-    return {pid for pid in processes if _parent(pid) == os.getpid()}
+    """The children of the fork servers that this process has started."""
+    parents = {entry.name: _parent(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()}
+    return {pid for pid, parent in parents.items() if parents.get(str(parent)) == os.getpid()}
 
 
 def _parent(pid: str) -> int:
@@ -163,7 +164,8 @@ def large() -> bytes:
 async def test_a_decoder_that_misses_its_deadline_is_a_busy_machine_and_is_killed() -> None:
     before = children()
     with pytest.raises(Overloaded):
-        await normalise(large(), by=Normaliser(within_s=0.01))
+        async with normaliser(within_s=0.01) as hasty:
+            await normalise(large(), by=hasty)
     assert children() == before
 
 
@@ -194,16 +196,17 @@ async def test_a_decoder_that_breaks_on_a_picture_refuses_it() -> None:
 async def test_where_no_decoder_can_be_started_nothing_is_said_against_the_picture() -> None:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)
     data = large()
-    with Spool(Disk()) as picture, Spool(Disk()) as png:
-        await picture.add(data)
-        await picture.file()
-        await png.file()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free_descriptor(), most[1]))
-        try:
-            with pytest.raises(Overloaded):
-                await Normaliser().normalise(picture, png, is_inline=False)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, most)
+    async with normaliser() as by_this:
+        with Spool(Disk()) as picture, Spool(Disk()) as png:
+            await picture.add(data)
+            await picture.file()
+            await png.file()
+            resource.setrlimit(resource.RLIMIT_NOFILE, (lowest_free_descriptor(), most[1]))
+            try:
+                with pytest.raises(Overloaded):
+                    await by_this.normalise(picture, png, is_inline=False)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, most)
 
 
 LARGEST: dict[str, dict[str, Any]] = {
@@ -223,13 +226,13 @@ async def test_the_largest_pictures_fit_the_childs_memory(kind: str) -> None:
 
 async def test_dear_pictures_keep_no_cheap_one_out() -> None:
     """Decode one costly picture while some wait and the others are refused: a cheap one still gets through."""
-    normaliser = Normaliser()
-    dears = [asyncio.create_task(normalise(dear.tiny_webp(), by=normaliser)) for _ in range(CHILDREN_MAX + 2)]
-    await asyncio.wait(dears, return_when=asyncio.FIRST_COMPLETED)
-    await normalise(encoded(Image.new("RGB", (64, 64))), by=normaliser)
-    assert not all(task.done() for task in dears)
-    ends = await asyncio.gather(*dears, return_exceptions=True)
-    assert {type(end) for end in ends} == {bytes, Overloaded}
+    async with normaliser() as shared:
+        dears = [asyncio.create_task(normalise(dear.tiny_webp(), by=shared)) for _ in range(CHILDREN_MAX + 2)]
+        await asyncio.wait(dears, return_when=asyncio.FIRST_COMPLETED)
+        await normalise(encoded(Image.new("RGB", (64, 64))), by=shared)
+        assert not all(task.done() for task in dears)
+        ends = await asyncio.gather(*dears, return_exceptions=True)
+        assert {type(end) for end in ends} == {bytes, Overloaded}
 
 
 async def test_a_cancelled_caller_leaves_no_child() -> None:
@@ -243,24 +246,24 @@ async def test_a_cancelled_caller_leaves_no_child() -> None:
 
 
 async def test_a_row_of_large_files_keeps_no_small_one_out() -> None:
-    normaliser = Normaliser()
-    large_file = encoded(Image.effect_noise((1200, 1200), 50))
-    assert len(large_file) > LARGE_BYTES_MIN
-    row = [asyncio.create_task(normalise(large_file, by=normaliser)) for _ in range(3 * CHILDREN_MAX)]
-    await asyncio.wait(row, return_when=asyncio.FIRST_COMPLETED)
-    await normalise(encoded(Image.new("RGB", (64, 64))), by=normaliser)
-    assert sum(task.done() for task in row) < 2 * CHILDREN_MAX
-    await asyncio.gather(*row)
+    async with normaliser() as shared:
+        large_file = encoded(Image.effect_noise((1200, 1200), 50))
+        assert len(large_file) > LARGE_BYTES_MIN
+        row = [asyncio.create_task(normalise(large_file, by=shared)) for _ in range(3 * CHILDREN_MAX)]
+        await asyncio.wait(row, return_when=asyncio.FIRST_COMPLETED)
+        await normalise(encoded(Image.new("RGB", (64, 64))), by=shared)
+        assert sum(task.done() for task in row) < 2 * CHILDREN_MAX
+        await asyncio.gather(*row)
 
 
 async def test_few_decoders_exist_at_once_and_the_others_wait() -> None:
     before = children()
-    normaliser = Normaliser()
-    picture = encoded(Image.effect_noise((300, 300), 50).convert("RGB"))
-    most = 0
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(normalise(picture, by=normaliser)) for _ in range(3 * CHILDREN_MAX)]
-        while not all(task.done() for task in running):
-            most = max(most, len(children() - before))
-            await asyncio.sleep(0)
-    assert 0 < most <= CHILDREN_MAX
+    async with normaliser() as shared:
+        picture = encoded(Image.effect_noise((300, 300), 50).convert("RGB"))
+        most = 0
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(normalise(picture, by=shared)) for _ in range(3 * CHILDREN_MAX)]
+            while not all(task.done() for task in running):
+                most = max(most, len(children() - before))
+                await asyncio.sleep(0)
+        assert 0 < most <= CHILDREN_MAX
