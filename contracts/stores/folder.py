@@ -77,14 +77,9 @@ class Folder(Store):
 
     async def read(self, name: str) -> bytes | None:
         """Do as `Store.read` says."""
-
-        def read() -> bytes | None:
-            try:
-                return self.path(name).read_bytes()
-            except FileNotFoundError:
-                return None
-
-        return await asyncio.to_thread(read)
+        with suppress(FileNotFoundError):
+            return await asyncio.to_thread(self.path(name).read_bytes)
+        return None
 
     async def exists(self, name: str) -> bool:
         return await asyncio.to_thread(self.path(name).exists)

@@ -1,6 +1,6 @@
 """Attention cache: self-attention is computed at some denoising steps, and its output is reused at the steps between.
 
-`generate` takes a job's rule from `rule_for` and installs an `AttentionCache` in the transformer; `guidance` announces
+`generate` takes a job's rule from `cache_rule_for` and installs an `AttentionCache` in the transformer; `guidance` announces
 each pass with `begin_pass`. The step number alone decides between computing and reusing, so all ranks that share a
 pass, and trade tokens to compute it, decide alike.
 """
@@ -36,7 +36,7 @@ class Rule:
         return self.start <= step < self.end and not self.reuses(step)
 
 
-def rule_for(job: Job) -> Rule | None:
+def cache_rule_for(job: Job) -> Rule | None:
     """Return the job's rule, or None if no step would reuse an output. The last step is always computed.
 
     For that the rule ends at the last step but one, whatever the job's `end_step`.

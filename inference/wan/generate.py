@@ -12,7 +12,7 @@ from PIL import Image
 
 from contracts.events import Stage
 from contracts.job import Job, shift_of
-from inference.wan.attention_cache import AttentionCache, rule_for
+from inference.wan.attention_cache import AttentionCache, cache_rule_for
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, encode_image, encode_text
 from inference.wan.guidance import Conditions, predict_noise
 from inference.wan.load import Wan
@@ -107,7 +107,7 @@ def denoise(
     else:
         done, latents_BCTHW = snapshot.step, snapshot.latents_BCTHW
         restore_solver(scheduler, snapshot.memory, done)
-    rule = rule_for(job)
+    rule = cache_rule_for(job)
     cache = AttentionCache(rule)
     with shared_tokens(wan.transformer, layout.tokens), cache.installed(wan.transformer):
         for step, timestep in enumerate(timesteps(scheduler)[done:], start=done):

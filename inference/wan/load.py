@@ -112,14 +112,12 @@ def read(
     off for the rest of the process.
     """
     logging.disable_progress_bar()  # every rank would write its own bar into the log
-    # VAE and CLIP are small, and their rounding would be visible: both are in fp32 on every device.
     large_dtype = dtype or large_type(device.type)
     mesh = None if mesh is None or mesh.size() == 1 else mesh  # FSDP2 on one rank cannot run in inference mode
     progress = LoadingProgress()
     home = torch.device("cpu") if offload_picture_models else device
 
-    def small(component: Component) -> Any:
-        """Return the module of a component with its weights, in fp32 on its home device."""
+    def small(component: Component) -> Any:  # VAE and CLIP: in fp32 on every device, for their rounding would be seen
         return read_weights(component, component.empty(), lambda _name: torch.float32, home, progress)
 
     vae: AutoencoderKLWan = small(checkpoint.vae)

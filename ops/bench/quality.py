@@ -24,7 +24,7 @@ from contracts.plan import Plan
 from contracts.process.die_with_parent import die_with_parent
 from inference.pocket import POCKET_FOLDER
 from inference.ranks import device
-from inference.wan.attention_cache import rule_for
+from inference.wan.attention_cache import cache_rule_for
 from inference.wan.checkpoint.model_card import read_card
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
@@ -126,7 +126,7 @@ def measure(
 
 def attention_share(job: Job) -> float:
     """Return the share of the steps whose self-attention is computed under the job's cache rule; 1 without a cache."""
-    rule = rule_for(job)
+    rule = cache_rule_for(job)
     return 1 if rule is None else sum(not rule.reuses(step) for step in range(job.infer_steps)) / job.infer_steps
 
 

@@ -83,8 +83,8 @@ async def clean_up(
         pause_s = settings.cleanup_interval
         try:
             unfinished = await reconcile(job_log, records)
-            await retention.apply(unfinished)
-            await records.complete(unfinished, settled_s=settings.leftover_min_age)
+            await retention.delete_outdated(unfinished)
+            await records.repair(unfinished, settled_s=settings.leftover_min_age)
         except (Unavailable, OSError) as error:
             if (why := described(error)) != told:
                 log.get().warning("clean_up_put_off", error=why)

@@ -124,7 +124,7 @@ class Projection:
             await self._set_aside(group[0].delivery, error)
         for each in group:
             if isinstance(each.event, Ending):
-                await self._records.write_without_video(each.event)
+                await self._records.write_unless_video(each.event)
 
     async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
         """Log and count a poison message, so that the projection goes on without it. Raises `Unavailable`."""

@@ -30,7 +30,7 @@ class Records:
     def __init__(self, job_log: JobLog, videos: Store) -> None:
         self._log, self._videos = job_log, videos
 
-    async def write_without_video(self, ending: Ending) -> None:
+    async def write_unless_video(self, ending: Ending) -> None:
         """Write the record of a job that ended without a video; do nothing for a success, whose record rank 0 wrote.
 
         If the store fails or is slower than `WRITE_WITHIN_S`, logs that: `complete` writes the record later. Raises
@@ -44,7 +44,7 @@ class Records:
         except OSError as error:
             log.get().warning("record_put_off", job_id=ending.job_id, error=repr(error))
 
-    async def complete(self, unfinished: set[str], *, settled_s: float) -> None:
+    async def repair(self, unfinished: set[str], *, settled_s: float) -> None:
         """Write each record that an ending in the log lacks, and publish each ending that the log has lost.
 
         A log loses an ending if the broker's disk was damaged or replaced. An ending is published again only if its

@@ -43,7 +43,7 @@ class Retention:
         self._now: dict[Store, float] = {}
         """The time by each store's own clock when this clean-up began. This machine's clock may be a day off."""
 
-    async def apply(self, unfinished: set[str]) -> None:
+    async def delete_outdated(self, unfinished: set[str]) -> None:
         """Delete files for good: of jobs without success, over the limits, and left over; none of jobs in `unfinished`.
 
         Those are videos, records, inputs, checkpoints and drafts. What it deletes is logged.

@@ -22,7 +22,7 @@ from inference.pocket.training.stage import StepLoss
 from inference.pocket.training.text_training import UNCONDITIONAL, tokenize
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.solvers import TRAIN_TIMESTEPS
-from inference.wan.vae.codec import masked
+from inference.wan.vae.codec import with_mask_channels
 
 SEED = 11
 # Prompts are replaced by an unconditional one this often, as classifier-free guidance needs.
@@ -143,7 +143,7 @@ def flow_loss(
         noisy_BCTHW = torch.lerp(clean_BCTHW, noise_BCTHW, sigma_B1111)
         with autocast(transformer):
             flow_BCTHW = transformer(
-                hidden_states=torch.cat([noisy_BCTHW, masked(drawn.first_BCTHW)], dim=1),
+                hidden_states=torch.cat([noisy_BCTHW, with_mask_channels(drawn.first_BCTHW)], dim=1),
                 timestep=sigma_B * TRAIN_TIMESTEPS,
                 encoder_hidden_states=texts_BLD,
                 encoder_hidden_states_image=drawn.images_BLD,

@@ -32,10 +32,10 @@ def first_frame_condition(
         video_BCTHW = torch.zeros(1, 3, num_frames, height, width, dtype=vae.dtype, device=vae.device)
         video_BCTHW[:, :, 0] = pixels_CHW
         latents_BCTHW = bands.gather((vae.encode(video_BCTHW, return_dict=False)[0].mode() - mean) * inverse_std)
-    return masked(latents_BCTHW).float()
+    return with_mask_channels(latents_BCTHW).float()
 
 
-def masked(latents_BCTHW: torch.Tensor) -> torch.Tensor:
+def with_mask_channels(latents_BCTHW: torch.Tensor) -> torch.Tensor:
     """Prepend the mask of a clip whose first frame is given: B × 16 × T × H × W becomes B × 20 × T × H × W."""
     mask_BMTHW = torch.zeros_like(latents_BCTHW[:, :TEMPORAL_STRIDE])
     mask_BMTHW[:, :, 0] = 1

@@ -16,7 +16,7 @@ from torch._dynamo import config
 
 from contracts.job import Job, parse_size, shift_of
 from inference.ranks import device
-from inference.wan.attention_cache import rule_for
+from inference.wan.attention_cache import cache_rule_for
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.generate import denoise, encode
 from inference.wan.kernels import compile_blocks, set_attention_backend
@@ -161,7 +161,7 @@ def _weighed(steps_s: list[float]) -> float:
     `steps_s` are of a run in which only the last step computes attention; the default rule weighs the two kinds.
     """
     *reusing_s, computing_s = steps_s
-    rule = rule_for(Job(prompt=PROMPT, num_frames=81, seed=0, infer_steps=CACHED_STEPS, use_attentioncache=True))
+    rule = cache_rule_for(Job(prompt=PROMPT, num_frames=81, seed=0, infer_steps=CACHED_STEPS, use_attentioncache=True))
     assert rule is not None
     reused = sum(map(rule.reuses, range(CACHED_STEPS))) / CACHED_STEPS
     return reused * statistics.fmean(reusing_s) + (1 - reused) * computing_s

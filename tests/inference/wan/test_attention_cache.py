@@ -7,7 +7,7 @@ import torch
 from diffusers.models.transformers.transformer_wan import WanAttention
 
 from contracts.job import Job
-from inference.wan.attention_cache import AttentionCache, Rule, rule_for
+from inference.wan.attention_cache import AttentionCache, Rule, cache_rule_for
 from inference.wan.load import Wan
 from tests.kit.tiny import calls, go_on, image, job, latents
 
@@ -33,21 +33,21 @@ def sources(rule: Rule | None, steps: int) -> list[int]:
 
 
 def computed(steps: int, start: int, interval: int, end: int) -> int:
-    return len(set(sources(rule_for(cached(steps, start, interval, end)), steps)))
+    return len(set(sources(cache_rule_for(cached(steps, start, interval, end)), steps)))
 
 
 def test_the_published_example_uses_the_steps_that_it_should() -> None:
-    assert sources(rule_for(cached(7, 1, 3, 5)), 7) == [0, 1, 1, 1, 4, 4, 6]
+    assert sources(cache_rule_for(cached(7, 1, 3, 5)), 7) == [0, 1, 1, 1, 4, 4, 6]
 
 
 def test_the_recommended_setting_computes_21_of_40_steps() -> None:
     assert computed(40, 12, 4, 37) == 21
-    assert sources(rule_for(cached(40, 12, 4, 37)), 40)[-2:] == [38, 39]
+    assert sources(cache_rule_for(cached(40, 12, 4, 37)), 40)[-2:] == [38, 39]
 
 
 def test_the_last_step_is_always_computed() -> None:
     for steps in range(20, 40):
-        assert sources(rule_for(cached(steps, 12, 4, 37)), steps)[-1] == steps - 1
+        assert sources(cache_rule_for(cached(steps, 12, 4, 37)), steps)[-1] == steps - 1
     assert computed(30, 12, 4, 37) == 18
 
 
@@ -56,12 +56,12 @@ def test_the_last_step_is_always_computed() -> None:
     ids=["each step its own interval", "begins after the end", "off"],
 )  # fmt: skip
 def test_where_nothing_would_be_reused_nothing_is_kept(changes: dict[str, Any]) -> None:
-    assert rule_for(job(**{**CACHED, **changes})) is None
+    assert cache_rule_for(job(**{**CACHED, **changes})) is None
 
 
 @pytest.mark.parametrize("window", [(12, 4, 37), (0, 2, 9), (3, 7, 8), (0, 100, 100)], ids=str)
 def test_what_is_reused_was_stored_within_the_interval(window: tuple[int, int, int]) -> None:
-    rule = rule_for(cached(20, *window))
+    rule = cache_rule_for(cached(20, *window))
     for step, source in enumerate(sources(rule, 20)):
         assert step - window[1] < source <= step
         assert source == step or source >= window[0]

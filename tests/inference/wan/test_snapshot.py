@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save
 
 from contracts.job import Job
-from inference.wan.attention_cache import rule_for
+from inference.wan.attention_cache import cache_rule_for
 from inference.wan.generate import denoise, generate
 from inference.wan.load import Wan
 from inference.wan.snapshot import (
@@ -60,7 +60,7 @@ def test_from_every_step_the_latents_are_those_of_a_job_that_never_stopped(wan: 
 
 def test_it_can_go_on_wherever_the_next_step_computes(wan: Wan) -> None:
     asked = job(**CACHED)
-    rule = rule_for(asked)
+    rule = cache_rule_for(asked)
     assert rule is not None
     _, offered = halves(wan, asked, image())
     computing = [step for step in range(1, asked.infer_steps + 1) if not rule.reuses(step)]

@@ -43,7 +43,7 @@ async def test_what_a_full_store_did_not_take_is_written_later(link: Bus, tmp_pa
     (tmp_path / WITHOUT_VIDEO).unlink()
     records = Records(JobLog(link, "state"), Folder(tmp_path))
     for _ in range(2):
-        await records.complete(set(), settled_s=SETTLED_S)
+        await records.repair(set(), settled_s=SETTLED_S)
         assert read(tmp_path, cancelled(NOW + 1)).submitted == submitted(NOW)
 
 
@@ -53,10 +53,10 @@ async def test_a_record_beside_a_video_stays_as_rank_0_wrote_it_and_is_made_wher
     ending = succeeded(1, NOW)
     await publish(link, submitted(NOW), ending)
     records = Records(JobLog(link, "state"), Folder(tmp_path))
-    await records.complete(set(), settled_s=SETTLED_S)
+    await records.repair(set(), settled_s=SETTLED_S)
     assert read(tmp_path, ending).ending == ending
     (tmp_path / record_name(ending)).write_bytes(b"as it was")
-    await records.complete(set(), settled_s=SETTLED_S)
+    await records.repair(set(), settled_s=SETTLED_S)
     assert (tmp_path / record_name(ending)).read_bytes() == b"as it was"
 
 
@@ -68,11 +68,11 @@ async def test_an_ending_that_the_log_has_lost_comes_back_from_its_record_once(
     await Folder(tmp_path).write(
         record_name(ending), wire.encode_record(Record(submitted=submitted(NOW), ending=ending))
     )
-    await records.complete(set(), settled_s=SETTLED_S)
-    await records.complete({ID}, settled_s=0)
+    await records.repair(set(), settled_s=SETTLED_S)
+    await records.repair({ID}, settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
     for _ in range(2):
-        await records.complete(set(), settled_s=0)
+        await records.repair(set(), settled_s=0)
     stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
     assert [wire.decode_event(each.data) for each in stored] == [submitted(NOW), ending]
 

@@ -54,7 +54,7 @@ def stores(tmp_path: Path, link: Bus) -> Stores:
 async def test_the_oldest_videos_go_until_the_rest_is_within_the_cap(stores: Stores) -> None:
     for n in range(5):
         await stores.put(stores.videos, video_name(job_id(n)), age_s=OLD_S + n)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert await stores.names(stores.videos) == [video_name(job_id(n)) for n in (1, 0)]
 
 
@@ -62,17 +62,17 @@ async def test_young_videos_and_those_of_unfinished_jobs_stay_whatever_the_cap(s
     await stores.put(stores.videos, video_name(job_id(0)), age_s=OLD_S, size_bytes=300)
     await stores.put(stores.videos, video_name(job_id(1)), age_s=OLD_S + 1, size_bytes=300)
     await stores.put(stores.videos, video_name(job_id(2)), age_s=LIMITS.young_s - 60, size_bytes=300)
-    await stores.retention.apply({job_id(1)})
+    await stores.retention.delete_outdated({job_id(1)})
     assert await stores.names(stores.videos) == [video_name(job_id(n)) for n in (1, 2)]
 
 
 @pytest.mark.parametrize("ending", [failed(1, 1.0), cancelled(1.0)])
 async def test_the_video_of_a_job_that_did_not_succeed_goes_at_once(stores: Stores, ending: Event) -> None:
     await stores.put(stores.videos, video_name(ID), age_s=0)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert await stores.names(stores.videos) == [video_name(ID)]  # not ended, for all the log knows
     await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert await stores.names(stores.videos) == []
 
 
@@ -80,9 +80,9 @@ async def test_the_video_of_a_job_that_succeeded_stays_and_is_asked_about_once(s
     await stores.put(stores.videos, video_name(ID), age_s=OLD_S)
     ending = succeeded(1, 1.0)
     await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     await stores.link.admin.purge_stream(subjects.EVENTS_STREAM)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert await stores.names(stores.videos) == [video_name(ID)]
 
 
@@ -90,7 +90,7 @@ async def test_inputs_and_checkpoints_without_a_job_go_after_an_hour(stores: Sto
     for n, age_s in enumerate((OLD_S, OLD_S, LIMITS.leftover_s - 60)):
         await stores.put(stores.scratch, input_name(job_id(n)), age_s=age_s)
         await stores.put(stores.scratch, f"checkpoints/{job_id(n)}-12.safetensors", age_s=age_s)
-    await stores.retention.apply({job_id(1)})
+    await stores.retention.delete_outdated({job_id(1)})
     for folder in ("inputs", "checkpoints"):
         left = {name.split("/")[1][:32] for name in await stores.names(stores.scratch, folder)}
         assert left == {job_id(1), job_id(2)}
@@ -106,7 +106,7 @@ async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> 
     ]
     for store, name in files:
         await stores.put(store, name, age_s=LIMITS.leftover_s + 60)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     await Records(JobLog(stores.link, "state"), stores.videos).complete(set(), settled_s=0)
     assert [name for store, name in files if not store.path(name).exists()] == []
     assert await stores.names(stores.videos, WITHOUT_VIDEO) == []
@@ -121,14 +121,14 @@ async def test_an_old_input_stays_while_queue_or_log_know_its_job(stores: Stores
     await stores.link.publish(subjects.submission_of(lost), b"{}", within_s=2)
     ending = replace(cancelled(1.0), job_id=ended)
     await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert sorted(await stores.names(stores.scratch, "inputs")) == [input_name(queued), input_name(lost)]
 
 
 async def test_an_input_that_is_submitted_again_counts_as_young(stores: Stores) -> None:
     await stores.put(stores.scratch, input_name(ID), age_s=OLD_S)
     assert not await stores.scratch.write(input_name(ID), b"again")
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert await stores.scratch.read(input_name(ID)) == b"x" * 100
 
 
@@ -137,7 +137,7 @@ async def test_half_written_drafts_go_once_nobody_writes_to_them(stores: Stores)
         for draft in (writing, left):
             draft.write_bytes(b"half")
         made_old(left, LIMITS.leftover_s + 60)
-        await stores.retention.apply(set())
+        await stores.retention.delete_outdated(set())
         assert writing.exists()
         assert not left.exists()
 
@@ -151,7 +151,7 @@ async def test_nothing_young_goes_by_a_clock_that_is_a_day_fast(
     with stores.scratch.draft(input_name(job_id(2))) as writing:
         writing.write_bytes(b"half")
         monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 + DAY_S)
-        await stores.retention.apply(set())
+        await stores.retention.delete_outdated(set())
         assert writing.exists()
     assert await stores.names(stores.scratch, "inputs") == [input_name(ID)]
     assert await stores.names(stores.videos) == [video_name(job_id(1))]
@@ -160,12 +160,12 @@ async def test_nothing_young_goes_by_a_clock_that_is_a_day_fast(
 async def test_what_is_old_goes_by_a_clock_that_is_a_day_slow(stores: Stores, monkeypatch: pytest.MonkeyPatch) -> None:
     await stores.put(stores.scratch, input_name(ID), age_s=OLD_S)
     monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 - DAY_S)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert await stores.names(stores.scratch, "inputs") == []
 
 
 async def test_a_store_that_is_not_there_yet_is_an_empty_one(stores: Stores) -> None:
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
 
 
 async def test_what_is_no_file_of_ours_is_left_alone(stores: Stores) -> None:
@@ -173,5 +173,5 @@ async def test_what_is_no_file_of_ours_is_left_alone(stores: Stores) -> None:
     foreign = stores.videos.root / "read me first.txt"
     foreign.write_bytes(b"x" * 1000)
     made_old(foreign, OLD_S)
-    await stores.retention.apply(set())
+    await stores.retention.delete_outdated(set())
     assert foreign.exists()
