@@ -81,7 +81,7 @@ async def test_what_the_log_has_forgotten_by_its_age_stays_forgotten(link: Bus, 
     ending = failed(1, NOW)
     await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
     made_old(tmp_path / record_name(ending), age_s=LOG_S)
-    await Records(JobLog(link, "state"), Folder(tmp_path)).complete(set(), settled_s=0)
+    await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
@@ -92,7 +92,7 @@ async def test_a_record_is_as_old_as_its_store_says_whatever_the_clock_of_this_m
     ending = failed(1, NOW)
     await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
     monkeypatch.setattr("time.time", lambda: time.time_ns() / 1e9 + DAY_S)
-    await Records(JobLog(link, "state"), Folder(tmp_path)).complete(set(), settled_s=SETTLED_S)
+    await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=SETTLED_S)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
@@ -103,7 +103,7 @@ async def test_a_log_that_is_nearly_full_gets_nothing_back(link: Bus, tmp_path: 
     log_so_far = await link.stream(subjects.EVENTS_STREAM)
     log_so_far.config.max_bytes = log_so_far.state.bytes + 1
     await link.admin.update_stream(log_so_far.config)
-    await Records(JobLog(link, "state"), Folder(tmp_path)).complete(set(), settled_s=0)
+    await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS) == []
 
 
@@ -113,7 +113,7 @@ async def test_a_young_file_of_an_old_ending_or_of_another_job_brings_nothing_ba
 ) -> None:
     content = wire.encode_record(Record(submitted=None, ending=ending))
     await Folder(tmp_path).write(record_name(failed(1, NOW)), content)
-    await Records(JobLog(link, "state"), Folder(tmp_path)).complete(set(), settled_s=0)
+    await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=0)
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_EVENTS) == []
 
 
@@ -126,7 +126,7 @@ async def test_a_record_goes_when_the_log_would_have_forgotten_the_job_but_not_f
         await store.write(name, b"{}")
         made_old(store.path(name), LOG_S + 60)
     await store.write(beside.replace(".json", ".mp4"), b"a video")
-    await Retention(JobLog(link, "state"), store, Folder(tmp_path / "scratch"), LIMITS).apply(set())
+    await Retention(JobLog(link, "state"), store, Folder(tmp_path / "scratch"), LIMITS).delete_outdated(set())
     assert [file.name for file in await store.files(WITHOUT_VIDEO)] == []
     assert await store.exists(beside)
 
@@ -139,5 +139,5 @@ async def test_an_ending_of_what_is_no_job_has_no_record_and_harms_no_other(
         await link.publish(f"video.events.{job_id}.finished.failed", b"garbage", within_s=5)
         await publish(link, submitted(NOW), failed(1, NOW + 1))
         await caught_up(link)
-    await Records(JobLog(link, "state"), Folder(tmp_path)).complete(set(), settled_s=SETTLED_S)
+    await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=SETTLED_S)
     assert [file.name for file in (tmp_path / WITHOUT_VIDEO).iterdir()] == [f"{ID}.json"]

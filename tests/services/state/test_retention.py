@@ -107,7 +107,7 @@ async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> 
     for store, name in files:
         await stores.put(store, name, age_s=LIMITS.leftover_s + 60)
     await stores.retention.delete_outdated(set())
-    await Records(JobLog(stores.link, "state"), stores.videos).complete(set(), settled_s=0)
+    await Records(JobLog(stores.link, "state"), stores.videos).repair(set(), settled_s=0)
     assert [name for store, name in files if not store.path(name).exists()] == []
     assert await stores.names(stores.videos, WITHOUT_VIDEO) == []
 
