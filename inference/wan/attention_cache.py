@@ -1,8 +1,8 @@
 """Attention cache: self-attention is computed at some denoising steps, and its output is reused at the steps between.
 
 `generate` takes a job's rule from `cache_rule_for` and installs an `AttentionCache` in the transformer; `guidance`
-announces each pass with `begin_pass`. The step number alone decides between computing and reusing, so all ranks that share a
-pass, and trade tokens to compute it, decide alike.
+announces each pass with `begin_pass`. The step number alone decides between computing and reusing, so all ranks that
+share a pass, and trade tokens to compute it, decide alike.
 """
 
 from collections.abc import Generator
