@@ -106,7 +106,7 @@ events id: setup
 [group('operate')]
 [no-exit-message]
 ctl *arguments: setup
-    @WANJET_SOCKET="${WANJET_FOLDER:-.wanjet/up}/supervisor.sock" .venv/bin/supervisorctl -c ops/local/supervisord.conf "$@"
+    @WANJET_SOCKET="$({{ python }} -m ops.local.stack)" .venv/bin/supervisorctl -c ops/local/supervisord.conf "$@"
 
 # Bring the broker to this shell's settings, as in MAX_CONCURRENT_TASKS=12 just provision, until the next `just up`
 [group('operate')]

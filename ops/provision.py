@@ -23,7 +23,7 @@ from contracts.process import env, lifetime, log, start
 from contracts.process.env import BadSetting
 from ops.broker import Settings as Server
 from ops.broker import connected
-from ops.durability import undurable
+from ops.durability import check_server
 from ops.refusals import Denied, check_rights, sentence
 from ops.streams import Settings, consumers, streams
 
@@ -43,10 +43,24 @@ async def provision(broker: Bus, settings: Settings) -> None:
     """Create or update every stream, durable and secret. The log is first: the queue copies each message into it.
 
     A request without an answer, or without a leader, is repeated for up to `GIVE_UP_S`: brokers that have just started
-    need a while. Raises `Unavailable` after that, `Denied` if the user lacks a right, and `APIError` at once if the
-    broker refuses.
+    need a while. If a stream is gone that was just made, as the broker has lost its disk, all is made anew. Raises
+    `Unavailable` after that, `Denied` if the user lacks a right, and `APIError` at once if the broker refuses.
     """
     deadline = asyncio.get_running_loop().time() + GIVE_UP_S
+    while True:
+        try:
+            await _make_all(broker, settings, deadline)
+        except NotFoundError as gone:
+            if asyncio.get_running_loop().time() >= deadline:
+                raise
+            log.get().warning("provisioning_tried_again", what="all", error=str(gone))
+            await asyncio.sleep(RETRY_PAUSE_S)
+        else:
+            return
+
+
+async def _make_all(broker: Bus, settings: Settings, deadline: float) -> None:
+    """Create or update what `provision` names, until the `deadline` in the loop's time. Raises as `provision` does."""
     for config in streams(settings):
         await _insist(broker, partial(_make_stream, broker, config), f"making {config.name}", deadline)
     for stream, config in consumers(settings):
@@ -155,18 +169,6 @@ async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
         else:
             pause_s, logged = WATCH_EVERY_S, ""
         await lifetime.wait(stop, within_s=pause_s)
-
-
-def check_server(broker: Bus, settings: Settings) -> None:
-    """Raise `BadSetting` if the broker is unsuitable or may lose acknowledged messages. Blocks while it asks."""
-    if (objection := broker.server.objection) is not None:
-        raise BadSetting(f"{objection} ({env.shown(settings.nats_url)}, NATS_URL)")
-    doubtful = [] if settings.nats_durability_unchecked else undurable(settings.nats_monitor_urls)
-    if doubtful:
-        raise BadSetting(
-            f"{', '.join(doubtful)}: no `sync_interval: always` to be seen, so an acknowledged job could be lost "
-            "with the power. Set it, or NATS_MONITOR_URLS, or NATS_DURABILITY_UNCHECKED=1 to go on regardless."
-        )
 
 
 async def main(*, watching: bool) -> None:

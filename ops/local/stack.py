@@ -19,7 +19,7 @@ from contracts.process.settings import Address
 from contracts.process.start import REFUSALS
 from ops.local import address
 from ops.local.host_header import host_header
-from ops.local.paths import REPOSITORY
+from ops.local.paths import REPOSITORY, RUNTIME
 from ops.local.ports import free_ports
 
 READY_WITHIN_S = 300.0
@@ -152,3 +152,8 @@ def _in_conf(text: str) -> str:
 def _cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+if __name__ == "__main__":
+    folder = Path(os.environ.get("WANJET_FOLDER") or RUNTIME / "up").resolve()
+    print(Stack(folder=folder).socket)  # for `just ctl`

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable, Generator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,23 @@ async def test_what_vanishes_with_the_brokers_disk_is_made_again_by_whoever_watc
             assert (await link.stream(subjects.JOBS_STREAM)).config.max_msgs == 12
     finally:
         assert watching.stop() == 0
+
+
+async def test_what_vanishes_while_it_is_made_is_made_anew(broker: Broker, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = provision_settings(broker)
+    async with bus.connect(broker.url, name="test") as link:
+        make, lost = link.admin.add_consumer, list[str]()
+
+        async def make_after_a_loss(stream: str, config: Any) -> Any:
+            if not lost:
+                lost.append(stream)
+                await link.admin.delete_stream(stream)
+            return await make(stream, config)
+
+        monkeypatch.setattr(link.admin, "add_consumer", make_after_a_loss)
+        await provision(link, settings)
+        assert lost
+        assert await all_there(link, settings)
 
 
 async def all_there(link: Bus, settings: Settings) -> bool:
