@@ -27,6 +27,7 @@ async def test_a_fetch_waits_for_no_more_than_the_libraries(monkeypatch: pytest.
         assert await asyncio.gather(refused(fetcher), refused(fetcher)) == [True, True]
 
 
+@pytest.mark.slow
 async def test_the_libraries_come_without_a_fetch_and_whoever_leaves_takes_nobody_along() -> None:
     async with LateFetcher() as fetcher:
         leaving, staying = asyncio.create_task(refused(fetcher)), asyncio.create_task(refused(fetcher))

@@ -65,6 +65,7 @@ def test_a_cluster_still_makes_the_picture_smaller() -> None:
                 assert all(side <= of_picture for side, of_picture in zip(video, kept, strict=True))
 
 
+@pytest.mark.slow
 def test_the_first_frame_is_the_same_to_the_eye() -> None:
     rng = np.random.default_rng(1)
     coarse = Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).resize((4000, 3000))
