@@ -81,7 +81,7 @@ def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_heig
     return None if default is None else nearest_size(common, default, image_width, image_height)
 
 
-def plan_of(job: Generation, cluster: ClusterStatus) -> Plan | None:
+def plan_on_cluster(job: Generation, cluster: ClusterStatus) -> Plan | None:
     """Return the plan by which the cluster would run the job; None if it objects to the job's plan.
 
     If the usual plan does not fit the cards, the fastest that fits and that the job's fields allow is taken.
@@ -103,7 +103,7 @@ def _too_large(job: Generation, clusters: Sequence[ClusterStatus]) -> Objection 
     """
     nearest: tuple[int, ClusterStatus, Room, Plan] | None = None
     for cluster in clusters:
-        plan, room, work = plan_of(job, cluster), cluster.room, work_of(job, cluster.default_size)
+        plan, room, work = plan_on_cluster(job, cluster), cluster.room, work_of(job, cluster.default_size)
         if plan is None or room is None or room.fits(work, plan):
             return None
         missing = needed(room.peaks(work, plan)) - room.card_bytes

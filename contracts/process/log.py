@@ -120,7 +120,7 @@ def bound(**facts: object) -> AbstractContextManager[None]:
     return structlog.contextvars.bound_contextvars(**facts)
 
 
-def note(**facts: object) -> None:
+def bind(**facts: object) -> None:
     """Have every further line of this task carry these facts too, and those of tasks that it starts."""
     structlog.contextvars.bind_contextvars(**facts)
 

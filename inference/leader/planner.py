@@ -17,7 +17,7 @@ from PIL import Image, ImageOps
 
 from contracts import wire
 from contracts.broker import Expect
-from contracts.cluster import ClusterStatus, objections, plan_of
+from contracts.cluster import ClusterStatus, objections, plan_on_cluster
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size
 from contracts.job_log import JobLog
@@ -178,7 +178,7 @@ def _build_run(
     size that fits the picture best. Raises `CannotRun` if the picture is damaged or has too many pixels for Pillow.
     """
     job, job_id = submitted.job, submitted.job_id
-    plan = plan_of(job, cluster) or cluster.plan  # None if a video is adopted that this cluster could not make
+    plan = plan_on_cluster(job, cluster) or cluster.plan  # None if a video is adopted that this cluster could not make
     try:
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises here

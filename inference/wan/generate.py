@@ -19,7 +19,7 @@ from inference.wan.load import Wan
 from inference.wan.parallel.mesh import ALONE, Layout
 from inference.wan.parallel.ulysses import shared_tokens
 from inference.wan.snapshot import DenoisingSnapshot
-from inference.wan.solvers import Scheduler, advance, memory_of, restore_solver, solver, timesteps
+from inference.wan.solvers import Scheduler, advance, restore_solver, solver, solver_memory, timesteps
 from inference.wan.vae import codec
 from inference.wan.visiting import visiting
 
@@ -126,7 +126,7 @@ def _snapshot(
     step: int, latents_BCTHW: torch.Tensor, scheduler: Scheduler, conditions: Conditions
 ) -> DenoisingSnapshot:
     """Return the snapshot of the scheduler's state now; it shares the tensors, which the next step replaces."""
-    return DenoisingSnapshot(step, latents_BCTHW, memory_of(scheduler), conditions)
+    return DenoisingSnapshot(step, latents_BCTHW, solver_memory(scheduler), conditions)
 
 
 def noise_like(condition_BCTHW: torch.Tensor, seed: int, *, channels: int) -> torch.Tensor:

@@ -61,7 +61,7 @@ def advance(scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents
     return scheduler.step(noise, timestep, latents, return_dict=False)[0]
 
 
-def memory_of(scheduler: Any) -> Memory:
+def solver_memory(scheduler: Any) -> Memory:
     """Return the scheduler's state, sharing its tensors; `restore_solver` restores it."""
     return Memory(
         outputs=tuple(getattr(scheduler, "model_outputs", ())),

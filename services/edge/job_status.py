@@ -88,7 +88,7 @@ class JobStatuses:
         stored = await self._log.stored_ending(job_id, leader=False)
         return stored is not None and stored.at + self._retention_s < await self._log.now()
 
-    async def known(self, job_id: str) -> JobStatus | None:
+    async def status_or_none(self, job_id: str) -> JobStatus | None:
         """Return the status of a job however long ago it ended, or None if neither bucket, log nor queue has it.
 
         None, and the status of an ended job, may be `ENDED_KEPT_S` old.
@@ -109,7 +109,7 @@ class JobStatuses:
         async with at_once() as tasks:
             seen = self._seen.pop(job_id, None)  # noted anew below, unless a question fails
             asked = None if seen is None else tasks.create_task(self._log.ending(job_id))
-            in_bucket = await self._in_bucket(job_id)
+            in_bucket = await self._status_in_bucket(job_id)
         status = in_bucket
         if status is None:
             status = fold_all(logged.event for logged in await self._log.events(job_id))
@@ -130,7 +130,7 @@ class JobStatuses:
                 del self._seen[next(iter(self._seen))]
             self._seen[job_id] = status.status
 
-    async def _in_bucket(self, job_id: str) -> JobStatus | None:
+    async def _status_in_bucket(self, job_id: str) -> JobStatus | None:
         """Return the status in the bucket; None if there is none, or (logged) if this version cannot read it."""
         stored = await self._broker.get(subjects.STATUS_BUCKET, job_id)
         try:

@@ -165,9 +165,9 @@ class Jobs:
             return replace(status, results=replace(status.results, video_url=None))
         return status
 
-    async def known(self, job_id: str) -> JobStatus | None:
+    async def status_or_none(self, job_id: str) -> JobStatus | None:
         """Return the status of a job however long ago it ended; None if neither bucket, log nor queue has it."""
-        return await self._statuses.known(job_id)
+        return await self._statuses.status_or_none(job_id)
 
     async def cancel(self, job_id: str) -> None:
         """End the job as cancelled, for good, and delete its files. Raises `NotFound` or `AlreadyFinished`."""

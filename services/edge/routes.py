@@ -57,7 +57,7 @@ async def status_at(request: _Request, job_id: str) -> JobStatus:
     """Answer with the status of the job that the path names. Raises `Invalid` or `NotFound`."""
     if not is_job_id(job_id):
         raise Invalid([Objection("id", f"id was {job_id[:ECHO_CHARS_MAX]}; {AN_ID}")])
-    log.note(job_id=job_id)
+    log.bind(job_id=job_id)
     return await edge_of(request).jobs.status(job_id)
 
 
@@ -81,7 +81,7 @@ async def video(request: _Request, name: str) -> Response[Any]:
 
 async def video_of(edge: Edge, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
     """Return the answer with a job's video, as `Videos.serve` does. Raises what `video` raises."""
-    log.note(job_id=job_id)
+    log.bind(job_id=job_id)
     succeeded = await _succeeded(edge, job_id)
     try:
         return await edge.videos.serve(job_id, method=method, headers=headers)
@@ -94,7 +94,7 @@ async def _succeeded(edge: Edge, job_id: str) -> bool:
 
     False for a job that the log has forgotten: its video may still be there.
     """
-    known = await edge.jobs.known(job_id)
+    known = await edge.jobs.status_or_none(job_id)
     if known is None:
         return False
     if known.status != "Succeed":
@@ -113,7 +113,7 @@ async def _asked_id(request: _Request) -> str:
     except msgspec.ValidationError as error:
         what = f'the body must be {{"requestId": "<id>"}}; {AN_ID}'
         raise Invalid([Objection("requestId", what)]) from error
-    log.note(job_id=asked.job_id)
+    log.bind(job_id=asked.job_id)
     return asked.job_id
 
 

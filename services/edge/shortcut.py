@@ -62,7 +62,7 @@ def _small_part(scope: HTTPScope) -> str | None:
 
 async def _answer_status(edge: Edge, job_id: str, send: Send) -> None:
     """Answer with the status of a job, or with what the exception means that tells why not."""
-    log.note(job_id=job_id)
+    log.bind(job_id=job_id)
     try:
         status = await edge.jobs.status(job_id)
     except Exception as error:  # noqa: BLE001  # every exception has its answer

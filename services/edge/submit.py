@@ -42,13 +42,15 @@ async def accept_submission(edge: Edge, pieces: AsyncIterator[bytes], key_header
         submission = await edge.bodies.read_submission(pieces, body, uri)
         key = None if key_header is None else key_in(key_header)
         identity = await edge.jobs.identify(key, submission.request, submission.inline)
-        log.note(job_id=identity.job_id)
+        log.bind(job_id=identity.job_id)
         if await edge.jobs.is_repeat(identity):
             return Receipt(identity.job_id, is_replay=True)
         clusters = await edge.jobs.clusters()
         if wrong := objections(submission.request, clusters):
             raise Invalid(wrong)
-        await _write_image(edge, submission, png, _longest_side(clusters), before_work=edge.jobs.check_for_room)
+        await _fetch_and_normalise_image(
+            edge, submission, png, _longest_side(clusters), before_work=edge.jobs.check_for_room
+        )
         async with edge.bodies.memory.claim(png.size_bytes):
             with png.mapped() as png_bytes:
                 request = _with_auto_size_resolved(submission.request, clusters, png_bytes)
@@ -58,7 +60,7 @@ async def accept_submission(edge: Edge, pieces: AsyncIterator[bytes], key_header
         return Receipt(identity.job_id, is_replay=is_replay)
 
 
-async def _write_image(
+async def _fetch_and_normalise_image(
     edge: Edge, submission: Submission, png: Spool, cover_px: int, *, before_work: BeforeRequest
 ) -> None:
     """Fetch the image of a submission, unless its URL holds it, and write it to `png`, normalised. Drop the original.

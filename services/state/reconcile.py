@@ -33,14 +33,14 @@ async def reconcile(job_log: JobLog, records: Records) -> set[str]:
         log.get().warning("ended_job_taken_from_queue", job_id=job_id)
     unfinished = queue.keys() - ended
     for job_id in unfinished - logged:
-        await _copy(job_log, queue[job_id], job_id)
+        await _copy_submission_into_log(job_log, queue[job_id], job_id)
     lost = {job_id for job_id in logged - ended - queue.keys() if is_job_id(job_id)}
     for job_id in lost:
-        await _bring_back(job_log, records, job_id)
+        await _restore_ending_or_requeue(job_log, records, job_id)
     return unfinished | lost
 
 
-async def _copy(job_log: JobLog, queued: Stored, job_id: str) -> None:
+async def _copy_submission_into_log(job_log: JobLog, queued: Stored, job_id: str) -> None:
     """Copy a job's submission from the queue into the log, as the broker should have done.
 
     The message id is that of the broker's own copy, so that the log drops the second of the two.
@@ -51,7 +51,7 @@ async def _copy(job_log: JobLog, queued: Stored, job_id: str) -> None:
     log.get().warning("submission_copied_into_log", job_id=job_id)
 
 
-async def _bring_back(job_log: JobLog, records: Records, job_id: str) -> None:
+async def _restore_ending_or_requeue(job_log: JobLog, records: Records, job_id: str) -> None:
     """Put a lost job's ending into the log if there is a record of it, and otherwise the job into the queue.
 
     Asks the broker's leader first: the replica that was read before may have been stale, and the job not lost. A job
@@ -61,7 +61,7 @@ async def _bring_back(job_log: JobLog, records: Records, job_id: str) -> None:
     if await job_log.queue.find(job_id) is not None or await job_log.stored_ending(job_id) is not None:
         return
     try:
-        ended = await records.bring_back(job_id)
+        ended = await records.restore_ending(job_id)
         if not ended and (submitted := await job_log.stored_submission(job_id)) is not None:
             await job_log.queue.requeue(job_id, submitted.data, within_s=PUBLISH_WITHIN_S)
     except (Refused, OSError) as error:  # the queue has no room yet, or the record cannot be read

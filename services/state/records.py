@@ -70,7 +70,7 @@ class Records:
             age_s = now - file.modified_at
             job_id = job_id_in(file.name)
             lost = job_id not in known and settled_s <= age_s < RESTORED_SHARE * log_s
-            if lost and await self.bring_back(job_id, within_s=RESTORED_SHARE * log_s):
+            if lost and await self.restore_ending(job_id, within_s=RESTORED_SHARE * log_s):
                 log.get().warning("lost_ending_brought_back", job_id=job_id)
 
     async def _fill(self, endings: Sequence[AnyEnding], written: set[str]) -> None:
@@ -82,7 +82,7 @@ class Records:
             if not isinstance(ending, EndingUnknown) and record_name(ending) not in written:
                 await self._write(ending)
 
-    async def bring_back(self, job_id: str, *, within_s: float = math.inf) -> bool:
+    async def restore_ending(self, job_id: str, *, within_s: float = math.inf) -> bool:
         """Publish an ended job's submission and ending again from its record, unless the log has an ending.
 
         Return True, also if the log has one. False if there is no readable record, if its ending is older than

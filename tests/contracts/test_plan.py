@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import UNSET, Struct
 
-from contracts.cluster import ClusterStatus, objections, plan_of
+from contracts.cluster import ClusterStatus, objections, plan_on_cluster
 from contracts.job import Job
 from contracts.plan import Part, Plan, at_fault, degrees, own_plan, plan_for
 from contracts.process import env
@@ -136,7 +136,7 @@ def test_a_job_has_a_plan_or_an_objection_and_the_plan_adds_up(
     here, job = cluster("c", world_size, heads), asking(cfg_size=cfg, ulysses_size=ulysses)
     if not guided:
         job = asking(cfg_size=cfg, ulysses_size=ulysses, guidance_scale=1.0)
-    plan = plan_of(job, here)
+    plan = plan_on_cluster(job, here)
     assert (plan is None) == (objections(job, [here]) != [])
     if plan is not None:
         assert cfg in (UNSET, plan.cfg_size)

@@ -9,7 +9,7 @@ from msgspec import UNSET
 from msgspec.structs import replace
 
 from contracts import wire
-from contracts.cluster import ClusterStatus, Objection, objections, plan_of
+from contracts.cluster import ClusterStatus, Objection, objections, plan_on_cluster
 from contracts.fitting import Room, fastest, plans
 from contracts.job import JobRequest
 from contracts.memory import Holding, Work
@@ -55,16 +55,16 @@ def refused(job: JobRequest, *clusters: ClusterStatus) -> Objection:
 def test_a_cluster_of_eight_gets_the_fastest_plan_that_fits(gigabytes: int, gathered: bool) -> None:
     chosen = fastest(room(gigabytes), work_of(JOB, SIZES[0]))
     assert chosen == (own_plan((), 8, 40) if gathered else SHARDED)
-    assert plan_of(JOB, cluster(gigabytes)) == chosen
+    assert plan_on_cluster(JOB, cluster(gigabytes)) == chosen
 
 
 def test_a_job_keeps_the_usual_plan_where_memory_is_unknown_or_enough() -> None:
-    assert plan_of(JOB, cluster(None)) == plan_of(JOB, cluster(80)) == own_plan((), 8, 40)
+    assert plan_on_cluster(JOB, cluster(None)) == plan_on_cluster(JOB, cluster(80)) == own_plan((), 8, 40)
 
 
 def test_a_larger_job_gets_a_thriftier_plan_than_the_clusters_own() -> None:
     larger = replace(JOB, num_frames=121, use_attentioncache=True)
-    plan = plan_of(larger, cluster(64))
+    plan = plan_on_cluster(larger, cluster(64))
     assert plan is not None
     assert plan.t5_fsdp
     assert objections(larger, [cluster(64)]) == []
@@ -74,7 +74,7 @@ def test_what_a_job_asks_for_is_never_taken_from_it() -> None:
     objection = refused(replace(JOB, dit_fsdp=False), cluster(24))
     assert objection.field == "dit_fsdp"
     assert "it would fit with dit_fsdp left to the cluster" in objection.message
-    own = plan_of(replace(JOB, cfg_size=1, vae_parallel=False), cluster(32))
+    own = plan_on_cluster(replace(JOB, cfg_size=1, vae_parallel=False), cluster(32))
     assert own is not None
     assert (own.cfg_size, own.vae_parallel) == (1, False)
 

@@ -83,7 +83,7 @@ def traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
             return
         began, request_id, status = time.monotonic(), next(ids), 0
         log.forget("job_id")  # a pipelined request begins in the context of the one before it
-        log.note(http_request_id=request_id)
+        log.bind(http_request_id=request_id)
 
         async def send_traced(message: Message) -> None:
             nonlocal status
