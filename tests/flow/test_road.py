@@ -218,8 +218,8 @@ async def test_another_job_under_the_id_of_one_that_the_broker_forgot_gets_its_o
     await link.publish(subjects.job(job_id), wire.encode(second), message_id=f"{job_id}.second", within_s=5)
 
     def recorded() -> bool:  # the edge may remember the first job's status for a moment
-        record = wire.decode_record((road.videos / video_record_name(job_id)).read_bytes())
-        return record.submitted == second
+        file = road.videos / video_record_name(job_id)
+        return file.exists() and wire.decode_record(file.read_bytes()).submitted == second
 
     await eventually(recorded, within_s=60)
     video = (road.videos / f"{job_id}.mp4").read_bytes()
