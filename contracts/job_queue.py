@@ -10,6 +10,7 @@ from contracts import subjects, wire
 from contracts.at_once import at_once
 from contracts.broker import Bus, Stored, SubjectFull
 from contracts.events import JobSubmitted
+from contracts.recent import Recent
 from contracts.shared_answers import SharedAnswers
 
 PENDING_KEPT_S = 0.1
@@ -27,7 +28,7 @@ class JobQueue:
     def __init__(self, broker: Bus) -> None:
         self._broker = broker
         self._pending = SharedAnswers(self._ask_pending, kept_s=PENDING_KEPT_S, kept_max=1)
-        self._places: dict[str, tuple[str, int]] = {}
+        self._places = Recent[str, tuple[str, int]](PLACES_MAX)
         """The subject and sequence of each message whose position was asked for last, by job. Both never change."""
 
     async def find(self, job_id: str, *, leader: bool = True) -> Stored | None:
@@ -59,8 +60,6 @@ class JobQueue:
             place = queued.subject, queued.sequence
             behind = await self._broker.count_after(subjects.JOBS_STREAM, *place)
         if behind is not None:
-            while len(self._places) >= PLACES_MAX:
-                del self._places[next(iter(self._places))]
             self._places[job_id] = place
         return behind
 

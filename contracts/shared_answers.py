@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Coroutine, Hashable
 from typing import Any, Generic, TypeVar
 
+from contracts.recent import Recent
+
 Key = TypeVar("Key", bound=Hashable)
 Answer = TypeVar("Answer")
 
@@ -36,9 +38,9 @@ class SharedAnswers(Generic[Key, Answer]):
         kept_s: float | Callable[[Answer], float],
         kept_max: int,
     ) -> None:
-        self._ask, self._kept_max = ask, kept_max
+        self._ask = ask
         self._kept_s: Callable[[Answer], float] = kept_s if callable(kept_s) else lambda _: kept_s
-        self._questions: dict[Key, _Question[Answer]] = {}
+        self._questions = Recent[Key, _Question[Answer]](kept_max)
 
     async def get(self, key: Key) -> Answer:
         """Return the answer for a key: a kept one, the one that others wait for, or a new one.
@@ -66,9 +68,6 @@ class SharedAnswers(Generic[Key, Answer]):
 
     def _asked(self, key: Key) -> _Question[Answer]:
         """Ask anew, and return the question."""
-        self._questions.pop(key, None)
-        while len(self._questions) >= self._kept_max:
-            del self._questions[next(iter(self._questions))]
         question = self._questions[key] = _Question(asyncio.create_task(self._ask(key)))
         question.task.add_done_callback(lambda _: self._on_answer(key, question))
         return question

@@ -9,6 +9,7 @@ from collections.abc import Hashable
 
 from contracts.events import STAGES, Stage
 from contracts.job import Job
+from contracts.recent import Recent
 
 BEFORE_THE_END = 0.99  # 1.0 is for a job whose video can be read
 
@@ -29,16 +30,14 @@ class Pace:
 
     def __init__(self) -> None:
         self._seconds_per_unit = dict(FIRST_GUESS_S)
-        self._longest_s: dict[Work, float] = {}
+        self._longest_s = Recent[Work, float](WORKS_MAX)
 
     def record_work_time(self, work: Work, seconds: float) -> None:
         """Note the seconds that a stage, or a step of it, took from one boundary to the next, for `longest_s`.
 
         Past `WORKS_MAX` works, the one whose last time is the oldest is forgotten.
         """
-        self._longest_s[work] = max(seconds, self._longest_s.pop(work, 0.0))
-        while len(self._longest_s) > WORKS_MAX:
-            del self._longest_s[next(iter(self._longest_s))]
+        self._longest_s[work] = max(seconds, self._longest_s.get(work, 0.0))
 
     def longest_s(self, work: Work) -> float | None:
         """Return the seconds of the slowest such work, or None if none is known. The first may compile for minutes."""

@@ -16,6 +16,7 @@ from contracts.broker import Bus
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog
 from contracts.process import log
+from contracts.recent import Recent
 from contracts.shared_answers import SharedAnswers
 from contracts.status import JobStatus, State
 from services.edge.errors import NotFound
@@ -36,9 +37,9 @@ class JobStatuses:
 
     def __init__(self, broker: Bus, job_log: JobLog, *, retention_s: float) -> None:
         self._broker, self._log, self._retention_s = broker, job_log, retention_s
-        self._seen: dict[str, State] = {}
+        self._seen = Recent[str, State](SEEN_MAX)
         """How each unfinished job stood that was asked for last. Decides only which questions are asked at once."""
-        self._ended: dict[str, tuple[float, JobStatus]] = {}
+        self._ended = Recent[str, tuple[float, JobStatus]](ENDED_MAX)
         """The statuses of ended jobs that were shown last, each with the monotonic time until which it is kept."""
         self._known = SharedAnswers(self._known_now, kept_s=_kept_s, kept_max=ENDED_MAX)
 
@@ -53,8 +54,6 @@ class JobStatuses:
         status = await self._placed(job_id)
         self._ended.pop(job_id, None)
         if status.ended:
-            while len(self._ended) >= ENDED_MAX:
-                del self._ended[next(iter(self._ended))]
             self._ended[job_id] = time.monotonic() + ENDED_KEPT_S, status
         return status
 
@@ -126,8 +125,6 @@ class JobStatuses:
     def _note(self, job_id: str, status: JobStatus | None) -> None:
         """Remember how an unfinished job stands, in place of the job that was asked for longest ago."""
         if status is not None and not status.ended:
-            while len(self._seen) >= SEEN_MAX:
-                del self._seen[next(iter(self._seen))]
             self._seen[job_id] = status.status
 
     async def _status_in_bucket(self, job_id: str) -> JobStatus | None:

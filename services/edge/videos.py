@@ -15,6 +15,7 @@ from contracts import wire
 from contracts.events import JobSucceeded
 from contracts.job import video_name
 from contracts.process import log
+from contracts.recent import Recent
 from contracts.record import video_record_name
 from contracts.shared_answers import SharedAnswers
 from contracts.stores import File, Store
@@ -34,7 +35,7 @@ class Videos:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._checked: dict[str, str] = {}
+        self._checked = Recent[str, str](CHECKED_MAX)
         """The ETag of every video that equals its record, or has none; by job."""
         self._checks = SharedAnswers(self._check, kept_s=0.0, kept_max=CHECKS_MAX)
 
@@ -80,8 +81,6 @@ class Videos:
                 raise Damaged(f"{file.name} has {file.size_bytes} bytes, was made with {made.size_bytes}")
             if await self._sha256(file) != made.sha256:
                 raise Damaged(f"{file.name} has another content than it was made with")
-        if len(self._checked) >= CHECKED_MAX:
-            self._checked.pop(next(iter(self._checked)))
         self._checked[job_id] = file.etag
 
     async def _as_made(self, job_id: str) -> JobSucceeded | None:

@@ -14,6 +14,7 @@ from contracts.events import AnyEvent, Ending, EndingUnknown
 from contracts.fold import fold, fold_all
 from contracts.job_log import JobLog
 from contracts.process import log
+from contracts.recent import Recent
 from contracts.status import JobStatus
 
 WRITES_MAX = 20
@@ -30,7 +31,7 @@ class Statuses:
 
     def __init__(self, broker: Bus, job_log: JobLog, retention_s: float) -> None:
         self._broker, self._log, self._retention_s = broker, job_log, retention_s
-        self._written: dict[str, tuple[JobStatus, int]] = {}
+        self._written = Recent[str, tuple[JobStatus, int]](REMEMBERED_MAX)
         """By job, the status that was written last, and its revision; only of jobs that have not ended."""
 
     async def fold_in(self, events: Sequence[AnyEvent]) -> None:
@@ -87,8 +88,6 @@ class Statuses:
             log.get().info("status_ended", job_id=job_id, status=status.status)
             return
         self._written[job_id] = status, now_at
-        if len(self._written) > REMEMBERED_MAX:
-            del self._written[next(iter(self._written))]
 
 
 def _folded(before: JobStatus | None, events: Sequence[AnyEvent]) -> JobStatus:
