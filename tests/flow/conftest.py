@@ -6,22 +6,14 @@ import aiohttp
 import pytest
 
 from contracts.broker import Bus, bus
-from inference.pocket.build import build
-from tests.kit.road import MODEL, Road
+from tests.kit.road import Road
 
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
     """One road for all modules that do it no harm, on a folder of its own."""
-    road = Road(tmp_path_factory.mktemp("road"))
-    build(road.folder / "tiny", MODEL)
-    road.broker.start()
-    try:
-        road.run("-m", "ops.provision", MAX_CONCURRENT_TASKS="25")
-        road.start(road.state, road.cluster, road.edge)
+    with Road(tmp_path_factory.mktemp("road")).running(MAX_CONCURRENT_TASKS="25") as road:
         yield road
-    finally:
-        road.stop()
 
 
 @pytest.fixture

@@ -11,10 +11,9 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.status import ENDED
-from inference.pocket.build import build
 from tests.kit.edge import post
 from tests.kit.process import Process
-from tests.kit.road import MODEL, RANKS, Road
+from tests.kit.road import RANKS, Road
 from tests.kit.waiting import eventually
 
 ACK_WAIT_S = 3
@@ -26,15 +25,9 @@ WITHIN_S = 180.0
 def faulty_road(folder: Path) -> Generator[Road, None, None]:
     """A road whose cluster has the faults that jobs ask for by their seeds."""
     road = Road(folder)
-    build(road.folder / "tiny", MODEL)
-    road.broker.start()
     road.cluster = faulty(road)
-    try:
-        road.run("-m", "ops.provision", MAX_CONCURRENT_TASKS="25", ACK_WAIT=str(ACK_WAIT_S))
-        road.start(road.state, road.cluster, road.edge)
+    with road.running(MAX_CONCURRENT_TASKS="25", ACK_WAIT=str(ACK_WAIT_S)):
         yield road
-    finally:
-        road.stop()
 
 
 def faulty(road: Road, **variables: str) -> Process:

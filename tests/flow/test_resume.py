@@ -10,10 +10,9 @@ import pytest
 from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import AnyEvent, JobStarted, JobSucceeded, StepCompleted
-from inference.pocket.build import build
 from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty, kept
 from tests.flow.faulty_rank import LAST_STEP, Fault
-from tests.kit.road import LONG, MODEL, Road
+from tests.kit.road import LONG, Road
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -24,15 +23,9 @@ INTERRUPTED = {**LONG, "infer_steps": 50, "num_frames": 41}
 @pytest.fixture(scope="module")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
     road = Road(tmp_path_factory.mktemp("resume"))
-    build(road.folder / "tiny", MODEL)
-    road.broker.start()
     road.cluster = faulty(road, CHECKPOINT_INTERVAL="0")
-    try:
-        road.run("-m", "ops.provision", ACK_WAIT=str(ACK_WAIT_S))
-        road.start(road.state, road.cluster, road.edge)
+    with road.running(ACK_WAIT=str(ACK_WAIT_S)):
         yield road
-    finally:
-        road.stop()
 
 
 async def events(link: Bus, job_id: str) -> list[AnyEvent]:

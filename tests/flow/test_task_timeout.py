@@ -10,9 +10,8 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import JobSubmitted
 from contracts.job import Job
-from inference.pocket.build import build
 from tests.kit.builders import ID
-from tests.kit.road import LONG, MODEL, Road
+from tests.kit.road import LONG, Road
 from tests.kit.waiting import eventually
 
 TASK_TIMEOUT_S = 6
@@ -22,15 +21,9 @@ TASK_TIMEOUT_S = 6
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
     """A road whose cluster gives a job little time."""
     road = Road(tmp_path_factory.mktemp("timeout"))
-    build(road.folder / "tiny", MODEL)
-    road.broker.start()
     road.cluster = road.new_cluster(TASK_TIMEOUT=str(TASK_TIMEOUT_S))
-    try:
-        road.run("-m", "ops.provision", MAX_CONCURRENT_TASKS="25")
-        road.start(road.state, road.cluster, road.edge)
+    with road.running(MAX_CONCURRENT_TASKS="25"):
         yield road
-    finally:
-        road.stop()
 
 
 async def test_a_job_of_a_newer_version_is_left_to_a_newer_cluster_and_fails_only_after_its_time(

@@ -25,17 +25,11 @@ pytestmark = pytest.mark.timeout(600)
 def road(tmp_path: Path) -> Generator[Road, None, None]:
     """A road whose cluster has the faults that jobs ask for, under weights that can be replaced by others."""
     road = Road(tmp_path)
-    build(tmp_path / "tiny", MODEL)
     build(tmp_path / "other", MODEL)
     fine_tune(tmp_path / "other")
-    road.broker.start()
     road.cluster = faulty(road, CHECKPOINT_INTERVAL="0")
-    try:
-        road.run("-m", "ops.provision", ACK_WAIT=str(ACK_WAIT_S))
-        road.start(road.state, road.cluster, road.edge)
+    with road.running(ACK_WAIT=str(ACK_WAIT_S)):
         yield road
-    finally:
-        road.stop()
 
 
 def fine_tune(folder: Path) -> None:

@@ -5,6 +5,8 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import aiohttp
 
 from contracts.status import ENDED
+from inference.pocket.build import build
 from inference.wan.checkpoint.model_card import ModelCard
 from tests.kit.broker import Broker
 from tests.kit.edge import PROMPT, Edge, picture, post
@@ -77,6 +80,18 @@ class Road:
                 process.send(signal.SIGCONT)
                 process.stop()
         self.broker.kill()
+
+    @contextmanager
+    def running(self, **provision: str) -> Generator["Road", None, None]:
+        """Run all of it for the length of the block; `provision` are variables of the provisioning."""
+        build(self.folder / "tiny", MODEL)
+        self.broker.start()
+        try:
+            self.run("-m", "ops.provision", **provision)
+            self.start(self.state, self.cluster, self.edge)
+            yield self
+        finally:
+            self.stop()
 
     async def replace_cluster(self, **variables: str) -> None:
         if self.cluster.alive:
