@@ -17,13 +17,14 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from diffusers.pipelines.wan.pipeline_wan_i2v import WanImageToVideoPipeline
 from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
-from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
+from transformers import CLIPVisionModel, PreTrainedTokenizerFast, UMT5EncoderModel
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils import logging
 
-from inference.pocket.data.tokenizer import tokenizer
+from contracts.model_shape import ModelShape
+from inference.pocket.data.tokenizer import VOCABULARY, tokenizer
+from inference.wan import new_components
 from inference.wan.checkpoint.model_card import CARD_FILE, WAN21_SIZES, ModelCard
-from inference.wan.checkpoint.original_layout import CLIP_HEADS
 from inference.wan.clip_pixels import clip_processor
 
 SEED = 0
@@ -52,8 +53,28 @@ class PocketShape:
     image_patch: int = 14
 
     @property
-    def dim(self) -> int:
-        return self.heads * self.head_dim
+    def model(self) -> ModelShape:
+        """Return the shape of the whole model, with the pocket's tokenizer."""
+        return ModelShape(
+            layers=self.layers,
+            heads=self.heads,
+            head_dim=self.head_dim,
+            ffn_dim=round(self.ffn_ratio * self.heads * self.head_dim),
+            text_vocabulary=VOCABULARY,
+            text_layers=self.text_layers,
+            text_dim=self.text_dim,
+            text_heads=4,
+            text_head_dim=16,
+            text_ffn_dim=2 * self.text_dim,
+            image_layers=self.image_layers,
+            image_dim=self.image_dim,
+            image_ffn_dim=2 * self.image_dim,
+            image_side=self.image_side,
+            image_patch=self.image_patch,
+            vae_dim=self.vae_dim,
+            vae_dim_mult=self.vae_dim_mult,
+            vae_res_blocks=1,
+        )
 
 
 @dataclass(frozen=True)
@@ -111,13 +132,14 @@ def write(folder: Path, make: Callable[[], PocketModel], card: ModelCard) -> Non
 
 def builders(shape: PocketShape) -> dict[str, Callable[[], Any]]:
     """Return a constructor for each component but the scheduler; weights come from torch's global generator."""
+    model = shape.model
     return {
         "tokenizer": tokenizer,
-        "text_encoder": lambda: new_text_encoder(shape, vocabulary=len(tokenizer())),
+        "text_encoder": lambda: new_components.text_encoder(model),
         "image_processor": lambda: clip_processor(shape.image_side),
-        "image_encoder": lambda: new_image_encoder(shape),
-        "vae": lambda: new_vae(shape),
-        "transformer": lambda: new_transformer(shape),
+        "image_encoder": lambda: new_components.image_encoder(model),
+        "vae": lambda: new_components.vae(model),
+        "transformer": lambda: new_components.transformer(model),
     }
 
 
@@ -151,50 +173,3 @@ def new_model(shape: PocketShape) -> PocketModel:
 def _scheduler() -> UniPCMultistepScheduler:
     """Return the scheduler for diffusers' own pipeline; `inference.wan` makes one of its own for each job."""
     return UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=3.0)
-
-
-def new_text_encoder(shape: PocketShape, *, vocabulary: int) -> UMT5EncoderModel:
-    """Return UMT5's encoder with random weights from torch's global generator, in eval mode."""
-    config = UMT5Config(
-        vocab_size=vocabulary,
-        d_model=shape.text_dim,
-        d_kv=16,
-        d_ff=2 * shape.text_dim,
-        num_layers=shape.text_layers,
-        num_heads=4,
-    )
-    return UMT5EncoderModel(config).eval()
-
-
-def new_image_encoder(shape: PocketShape) -> CLIPVisionModel:
-    """Return CLIP's vision model with random weights from torch's global generator, in eval mode."""
-    config = CLIPVisionConfig(
-        hidden_size=shape.image_dim,
-        projection_dim=shape.image_dim,
-        intermediate_size=2 * shape.image_dim,
-        num_hidden_layers=shape.image_layers,
-        num_attention_heads=CLIP_HEADS,
-        image_size=shape.image_side,
-        patch_size=shape.image_patch,
-        hidden_act="gelu",
-    )
-    return CLIPVisionModel(config).eval()
-
-
-def new_vae(shape: PocketShape) -> AutoencoderKLWan:
-    return AutoencoderKLWan(base_dim=shape.vae_dim, dim_mult=list(shape.vae_dim_mult), num_res_blocks=1).eval()
-
-
-def new_transformer(shape: PocketShape) -> WanTransformer3DModel:
-    """Return the transformer with random weights from torch's global generator, in eval mode."""
-    return WanTransformer3DModel(
-        num_attention_heads=shape.heads,
-        attention_head_dim=shape.head_dim,
-        in_channels=36,
-        out_channels=16,
-        text_dim=shape.text_dim,
-        ffn_dim=round(shape.ffn_ratio * shape.dim),
-        num_layers=shape.layers,
-        image_dim=shape.image_dim,
-        added_kv_proj_dim=shape.dim,
-    ).eval()

@@ -1,8 +1,8 @@
 """Measures what a rank holds in each phase of a job, on fake tensors: the code of the product, at any size, no storage.
 
-`fit` sets it beside the estimate. The process group is torch's
-fake one, whose collectives do nothing, so that one process stands for rank 0 of any number of ranks. It measures an
-accelerator's work: bf16, and the VAE without what speeds it up on a CPU.
+`fit` sets it beside the estimate. The process group is torch's fake one, whose collectives do nothing, so that one
+process stands for rank 0 of any number of ranks. It measures an accelerator's work: bf16, and the VAE without what
+speeds it up on a CPU.
 """
 
 import tempfile
@@ -15,19 +15,17 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
-from diffusers.models.transformers.transformer_wan import WanTransformer3DModel
 from PIL import Image
 from torch._subclasses.fake_tensor import unset_fake_temporarily
 from torch.testing._internal.distributed.fake_pg import FakeStore
-from transformers import CLIPVisionConfig, CLIPVisionModel, UMT5Config, UMT5EncoderModel
 
 from contracts.memory import Peaks, Work
 from contracts.model_shape import ModelShape
 from contracts.plan import Plan
 from inference.pocket.build import POCKET_CARD, PocketShape, builders
+from inference.wan import new_components
 from inference.wan.attention_cache import AttentionCache, Rule
 from inference.wan.checkpoint.components import Checkpoint, Component
-from inference.wan.checkpoint.original_layout import CLIP_HEADS
 from inference.wan.checkpoint.tensors import Stored
 from inference.wan.encode import encode_image, encode_text
 from inference.wan.guidance import Conditions, predict_noise
@@ -91,10 +89,10 @@ def unread(shape: ModelShape, folder: Path) -> Checkpoint:
     pocket = builders(PocketShape(image_side=shape.image_side))
     pocket["tokenizer"]().save_pretrained(folder)
     return Checkpoint(
-        transformer=_component(lambda: _transformer(shape)),
-        vae=_component(lambda: _vae(shape)),
-        text_encoder=_component(lambda: _text_encoder(shape)),
-        image_encoder=_component(lambda: _image_encoder(shape)),
+        transformer=_component(lambda: new_components.transformer(shape)),
+        vae=_component(lambda: new_components.vae(shape)),
+        text_encoder=_component(lambda: new_components.text_encoder(shape)),
+        image_encoder=_component(lambda: new_components.image_encoder(shape)),
         tokenizer=folder,
         image_processor=pocket["image_processor"],
         configs={},
@@ -133,48 +131,3 @@ def _as_on_an_accelerator(vae: AutoencoderKLWan) -> None:
     for module in vae.modules():
         module.__dict__.pop("forward", None)
         module.__dict__.pop("_conv_forward", None)
-
-
-def _transformer(shape: ModelShape) -> WanTransformer3DModel:
-    return WanTransformer3DModel(
-        num_attention_heads=shape.heads,
-        attention_head_dim=shape.head_dim,
-        in_channels=36,
-        out_channels=16,
-        text_dim=shape.text_dim,
-        ffn_dim=shape.ffn_dim,
-        num_layers=shape.layers,
-        image_dim=shape.image_dim,
-        added_kv_proj_dim=shape.dim,
-    )
-
-
-def _text_encoder(shape: ModelShape) -> UMT5EncoderModel:
-    config = UMT5Config(
-        vocab_size=shape.text_vocabulary,
-        d_model=shape.text_dim,
-        d_kv=shape.text_head_dim,
-        d_ff=shape.text_ffn_dim,
-        num_layers=shape.text_layers,
-        num_heads=shape.text_heads,
-    )
-    return UMT5EncoderModel(config)
-
-
-def _image_encoder(shape: ModelShape) -> CLIPVisionModel:
-    config = CLIPVisionConfig(
-        hidden_size=shape.image_dim,
-        intermediate_size=shape.image_ffn_dim,
-        num_hidden_layers=shape.image_layers,
-        num_attention_heads=CLIP_HEADS,
-        image_size=shape.image_side,
-        patch_size=shape.image_patch,
-        hidden_act="gelu",
-    )
-    return CLIPVisionModel(config)
-
-
-def _vae(shape: ModelShape) -> AutoencoderKLWan:
-    return AutoencoderKLWan(
-        base_dim=shape.vae_dim, dim_mult=list(shape.vae_dim_mult), num_res_blocks=shape.vae_res_blocks
-    )

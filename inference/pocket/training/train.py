@@ -30,6 +30,7 @@ from inference.pocket.training.text_training import MotionClassifier, text_loss
 from inference.pocket.training.vae_init import initialise_from
 from inference.pocket.training.vae_training import clip_loss, linear_loss, picture_loss
 from inference.pocket.whole_clip import whole_clips
+from inference.wan import new_components
 
 STATE = Path("~/.cache/wanjet/pocket").expanduser()
 
@@ -52,7 +53,7 @@ def train(run: TrainingRun, recipe: Recipe) -> PocketModel:
 def _vae(run: TrainingRun, recipe: Recipe, images: ImageDataset) -> AutoencoderKLWan:
     """Train the VAE, or load its stages, and return it: a linear codec, the VAE from it on pictures, then on clips."""
     torch.manual_seed(build.SEED)
-    vae = build.new_vae(recipe.shape)
+    vae = new_components.vae(recipe.shape.model)
     codec = LinearCodec(vae)
     codec.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - its stub has forgotten this
     batch, side = recipe.picture_batch, recipe.side
@@ -71,7 +72,7 @@ def _vae(run: TrainingRun, recipe: Recipe, images: ImageDataset) -> AutoencoderK
 def _text_encoder(run: TrainingRun, recipe: Recipe, tokenizer: PreTrainedTokenizerBase) -> UMT5EncoderModel:
     """Train the text encoder as a classifier of motions, and return it without the heads."""
     torch.manual_seed(build.SEED)
-    classifier = MotionClassifier(build.new_text_encoder(recipe.shape, vocabulary=len(tokenizer)))
+    classifier = MotionClassifier(new_components.text_encoder(recipe.shape.model))
     run.train_stage("text", classifier, recipe.text, lambda: text_loss(classifier, tokenizer, recipe.text_batch))
     return classifier.encoder
 
@@ -79,7 +80,7 @@ def _text_encoder(run: TrainingRun, recipe: Recipe, tokenizer: PreTrainedTokeniz
 def _transformer(run: TrainingRun, recipe: Recipe, model: PocketModel, images: ImageDataset) -> WanTransformer3DModel:
     """Train the transformer and return it; also write mean and deviation of the latents into the VAE's config."""
     torch.manual_seed(build.SEED)
-    transformer = build.new_transformer(recipe.shape)
+    transformer = new_components.transformer(recipe.shape.model)
     initialise_transformer(transformer)
     cast(nn.Module, model.image_encoder).to(run.device)
     encoder = LatentEncoder(model.vae, model.image_processor, model.image_encoder)

@@ -8,6 +8,7 @@ import torch
 
 from inference.pocket import POCKET_FOLDER
 from inference.pocket.build import build
+from inference.pocket.data.tokenizer import VOCABULARY, tokenizer
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
 from tests.kit.tiny import TINY, go_on, image, job
@@ -35,7 +36,7 @@ def test_a_folder_with_something_else_in_it_is_not_overwritten(tmp_path: Path):
 
 
 def test_nothing_is_left_behind_by_a_build_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("inference.pocket.build.new_vae", lambda _shape: 1 / 0)
+    monkeypatch.setattr("inference.wan.new_components.vae", lambda _shape: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         build(tmp_path / "model", TINY)
     assert list(tmp_path.iterdir()) == []
@@ -67,3 +68,7 @@ def test_the_pockets_own_folder_can_be_written(tmp_path: Path):
     build(tmp_path / "model", TINY)
     assert os.access(tmp_path / "model", os.R_OK | os.X_OK)
     assert (tmp_path / "model").stat().st_mode & 0o777 == 0o755
+
+
+def test_the_text_encoder_has_a_row_for_every_token() -> None:
+    assert len(tokenizer()) == VOCABULARY

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from inference.pocket import whole_clip
-from inference.pocket.build import new_vae
 from inference.pocket.training.linear_codec import LinearCodec, whiten
 from inference.pocket.training.vae_init import initialise_from
 from inference.pocket.whole_clip import whole_clips
+from inference.wan import new_components
 from tests.kit.short_training import SMALL
 
 
@@ -22,7 +22,7 @@ def pictures() -> torch.Tensor:
 @pytest.fixture
 def codec(pictures: torch.Tensor) -> Any:
     torch.manual_seed(2)
-    codec: Any = LinearCodec(new_vae(SMALL))
+    codec: Any = LinearCodec(new_components.vae(SMALL.model))
     with torch.no_grad():  # so that what it decodes has a picture's size
         codec.up[-1].weight *= pictures.std() / codec.decode(codec.encode(pictures)).std()
     return codec
@@ -30,7 +30,7 @@ def codec(pictures: torch.Tensor) -> Any:
 
 @pytest.fixture
 def vae() -> Any:
-    return new_vae(SMALL)
+    return new_components.vae(SMALL.model)
 
 
 def test_whitened_latents_are_independent_and_decode_to_the_same(codec: Any, pictures: torch.Tensor):

@@ -10,7 +10,6 @@ import pytest
 import torch
 from diffusers.models.transformers.transformer_wan import WanAttnProcessor
 
-from inference.pocket.build import new_text_encoder, new_transformer
 from inference.pocket.data.motions import Motion
 from inference.pocket.data.pictures import picture
 from inference.pocket.data.tokenizer import tokenizer
@@ -26,6 +25,8 @@ from inference.pocket.training.text_training import MotionClassifier, text_loss
 from inference.wan.checkpoint.open import open_checkpoint
 from inference.wan.encode import TEXT_TOKENS
 from inference.wan.load import load
+from inference.wan.new_components import text_encoder
+from inference.wan.new_components import transformer as new_transformer
 from inference.wan.pixels import values
 from tests.kit.short_training import SECONDS, SMALL, learn
 
@@ -73,7 +74,7 @@ def test_a_training_can_be_exported_before_it_has_begun(state: Path, tmp_path: P
 
 def test_short_texts_are_heard_as_whole_ones_are():
     torch.manual_seed(4)
-    transformer: Any = new_transformer(SMALL)
+    transformer: Any = new_transformer(SMALL.model)
     texts = [torch.randn(count, SMALL.text_dim) for count in (3, 7)]
     whole = torch.stack([torch.nn.functional.pad(text, (0, 0, 0, TEXT_TOKENS - len(text))) for text in texts])
     given = {
@@ -95,10 +96,10 @@ def test_short_texts_are_heard_as_whole_ones_are():
 
 def test_a_new_transformer_hears_words_above_the_padding():
     torch.manual_seed(5)
-    transformer: Any = new_transformer(SMALL)
+    transformer: Any = new_transformer(SMALL.model)
     initialise_transformer(transformer)
     heads, block = SMALL.heads, transformer.blocks[0]
-    states = torch.nn.functional.layer_norm(torch.randn(1, 24, SMALL.dim), (SMALL.dim,))
+    states = torch.nn.functional.layer_norm(torch.randn(1, 24, SMALL.model.dim), (SMALL.model.dim,))
     text = torch.cat([torch.randn(1, 10, SMALL.text_dim), torch.zeros(1, TEXT_TOKENS - 10, SMALL.text_dim)], dim=1)
     with torch.no_grad():
         embedded = transformer.condition_embedder.text_embedder(text)
@@ -116,7 +117,7 @@ def test_a_new_transformer_hears_words_above_the_padding():
 def test_a_new_training_begins_as_the_one_whose_curve_is_kept(tmp_path: Path):
     torch.manual_seed(0)
     words = tokenizer()
-    classifier = MotionClassifier(new_text_encoder(CPU.shape, vocabulary=len(words)))
+    classifier = MotionClassifier(text_encoder(CPU.shape.model))
     stage = Stage("text", tmp_path, classifier, CPU.text)
     stage.run(text_loss(classifier, words, CPU.text_batch), lambda _line: None, lambda: stage.step >= FIRST_STEPS)
     assert stage.losses == pytest.approx(committed()["text"].first[:FIRST_STEPS], rel=1e-3)
