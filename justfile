@@ -7,6 +7,9 @@ set positional-arguments := true
 
 python := ".venv/bin/python"
 
+# Compiled modules are kept even if the shell forbids it: without them every worker rewrites all tests' assertions anew.
+export PYTHONDONTWRITEBYTECODE := ""
+
 [private]
 default:
     @'{{ just_executable() }}' --list --unsorted
@@ -78,10 +81,86 @@ fix: setup
     @.venv/bin/ruff check --fix
     @.venv/bin/ruff format
 
+# Which status every route answers with which kind of key, where keys are asked for: a table
+[group('test')]
+[no-exit-message]
+access: setup
+    @exec {{ python }} -m pytest --quiet --capture=no tests/services/edge/auth/test_every_route.py
+
 # Write ops/configuration.md anew: every setting, its bounds and what a wrong value prints
 [group('code')]
 configuration: setup
     @{{ python }} -m tests.ops.test_configuration
+
+# Write ops/logs.md anew: every event that a process logs, with its level and its fields
+[group('code')]
+logs: setup
+    @{{ python }} -m tests.ops.test_logs
+
+# Write ops/metrics.md anew: every metric that a process serves, with its labels
+[group('code')]
+metrics: setup
+    @{{ python }} -m tests.ops.test_metrics
+
+# Write the table of ops/nats/README.md anew: which user of the broker may do what
+[group('code')]
+rights: setup
+    @{{ python }} -m ops.nats.page
+
+# Write the catalogue of events anew: contracts/events.asyncapi.json, and a JSON Schema for each type of event
+[group('code')]
+catalogue: setup
+    @{{ python }} -m ops.catalogue
+
+# Install AsyncAPI's own parser from npm into .wanjet/node, by which a test judges the catalogue; needs npm
+[group('code')]
+asyncapi-parser:
+    @npm install --silent --no-audit --no-fund --no-save --prefix .wanjet/node @asyncapi/parser@3.6.6
+
+# Lock what is shipped, with hashes, in ops/locks; --upgrade takes the newest versions, --check only compares
+[group('shipped')]
+[no-exit-message]
+lock *arguments: _supply
+    @{{ python }} -m ops.lock "$@"
+
+# List the licences of all packages that services need, each in .wanjet/licences.csv; fails if one is GPL or AGPL
+[group('shipped')]
+[no-exit-message]
+licences: _shipped
+    @.venv/bin/pip-licenses --python {{ shipped }}/bin/python --from mixed --with-urls --format csv \
+        --partial-match --fail-on "GNU General Public;GNU Affero;AGPL" > .wanjet/licences.csv
+    @.venv/bin/pip-licenses --python {{ shipped }}/bin/python --from mixed --summary --order count | grep -E '^ +[0-9]+ |^ Count'
+
+# Write what is shipped as CycloneDX, checked by its schema, into .wanjet/sbom-services.json and .wanjet/sbom-inference.json
+[group('shipped')]
+[no-exit-message]
+sbom: _shipped
+    @.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
+        --output-file .wanjet/sbom-services.json {{ shipped }}/bin/python
+    @PYTHONWARNINGS=ignore .venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --validate \
+        --output-file .wanjet/sbom-inference.json ops/locks/inference.txt
+
+# Ask PyPI whether a locked version has a known weakness; fails if one has, and if one cannot be judged, as without the internet
+[group('shipped')]
+[no-exit-message]
+audit: _supply
+    @failed=0; for each in services inference; do \
+        echo "$each:"; .venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
+            -r ops/locks/$each.txt || failed=1; \
+    done; exit $failed
+
+[private]
+_supply: setup
+    @test -x .venv/bin/uv || {{ python }} -m pip install --quiet -c constraints.txt -e '.[supply]'
+
+shipped := ".wanjet/shipped"
+
+# An environment with nothing in it but what services need, installed by the lock: with its hashes, and from no other place.
+[private]
+_shipped: _supply
+    @mkdir -p .wanjet && .venv/bin/uv venv --quiet --clear --no-config {{ shipped }}
+    @.venv/bin/uv pip sync --quiet --no-config --default-index https://pypi.org/simple --require-hashes \
+        --python {{ shipped }}/bin/python ops/locks/services.txt
 
 # Draw which modules import which as an SVG, .wanjet/imports.svg or the file named; needs Graphviz's dot
 [group('code')]
@@ -101,6 +180,24 @@ ci:
 events id: setup
     @{{ python }} -m ops.events "$1"
 
+# What waits and runs, in the queue's order: id, age, attempt, cluster, progress, size
+[group('operate')]
+[no-exit-message]
+queue: setup
+    @exec {{ python }} -m ops.queue
+
+# How many slots each tenant has taken, of those that may have so many unfinished jobs
+[group('operate')]
+[no-exit-message]
+slots: setup
+    @exec {{ python }} -m ops.slots
+
+# The events of all jobs as they happen, or of one: ID; until Ctrl-C
+[group('operate')]
+[no-exit-message]
+watch *id: setup
+    @exec {{ python }} -m ops.watch "$@"
+
 # What it starts has the settings that `just up` was started with, not those of this shell.
 # Speak to the supervisord of a running `just up`: status, restart inference, tail edge, …
 [group('operate')]
@@ -113,6 +210,18 @@ ctl *arguments: setup
 [no-exit-message]
 provision: setup
     @{{ python }} -m ops.provision
+
+# API keys of edges with AUTH=keys: create NAME --tenant T, list, revoke ID, limits TENANT --jobs N; --help says more
+[group('operate')]
+[no-exit-message]
+key *arguments: setup
+    @exec {{ python }} -m ops.key "$@"
+
+# A key for each user of the broker, and its configuration with their rights, into a folder; keeps the keys that are there
+[group('operate')]
+[no-exit-message]
+keys folder: setup
+    @{{ python }} -m ops.nats.keys "$1"
 
 # Make every status anew from the log
 [group('operate')]
@@ -243,3 +352,53 @@ bench-memory: setup
 [no-exit-message]
 bench-quality *arguments: setup
     @exec {{ python }} -m ops.bench.quality "$@"
+
+# What previews show of a video to come, and what previews, thumbnails and spritesheets cost; minutes of one core
+[group('bench')]
+[no-exit-message]
+bench-previews: setup
+    @exec {{ python }} -m ops.bench.previews
+
+# How wrong eta_seconds is: 50 jobs at once on a service of its own, with clusters that sleep; minutes
+[group('bench')]
+[no-exit-message]
+bench-eta *arguments: setup
+    @exec {{ python }} -m ops.bench.service.eta "$@"
+
+# All that needs a card, on one H100 or H200, in 12 minutes; --dry tries the script at tiny sizes, as where no card is
+[group('bench')]
+[no-exit-message]
+gpu *arguments: _gpu-setup
+    @exec {{ python }} -m ops.bench.gpu "$@"
+
+# Where the machine's own python3 has torch, .venv takes that one and is given only what else is missing. The folder of
+# torch is named in a .pth: a python3 that is of a virtual environment itself does not pass its packages on.
+[private]
+_gpu-setup:
+    @if ! test -x {{ python }} && python3 -c "import torch" 2>/dev/null; then \
+        python3 -m venv --system-site-packages .venv && python3 -c "import torch; print(*torch.__path__)" \
+        | sed 's,/torch$,,' > "$({{ python }} -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/torch.pth"; \
+    fi
+    @if grep -q "include-system-site-packages = true" .venv/pyvenv.cfg 2>/dev/null; then \
+        {{ python }} -m ops.bench.gpu.packages install; \
+    else \
+        '{{ just_executable() }}' setup; \
+    fi
+
+# How fast the service is, against the usual way, bare limits and, with --against, an older checkout: a table; PART names
+[group('bench')]
+[no-exit-message]
+bench-service *parts: setup
+    @exec {{ python }} -m ops.bench.service.run "$@"
+
+# Whether no sturdy ratio of the service is worse by more than 30 % than in the committed results, in minutes
+[group('bench')]
+[no-exit-message]
+bench-check: setup
+    @exec {{ python }} -m ops.bench.service.check
+
+# Write ops/capacity.md anew: clusters for so many videos an hour, and the formula against the real queue
+[group('bench')]
+[no-exit-message]
+capacity: setup
+    @exec {{ python }} -m ops.bench.service.capacity

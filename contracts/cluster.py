@@ -6,13 +6,15 @@ Rank 0 publishes the heartbeat. The edge asks for objections at submission, rank
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct
 
-from contracts.bounds import Heads, Name, Ranks, UnixSeconds
+from contracts.bounds import Heads, Name, Ranks, Seconds, UnixSeconds
 from contracts.fitting import Room, needed
 from contracts.job import AUTO, Generation, ImageSize, nearest_size
-from contracts.plan import Plan, at_fault, ways
-from contracts.too_large import plan_in, shortage, work_of
+from contracts.labels import DEFAULT_MODEL
+from contracts.plan import Plan, impossible_degrees, possible_degrees_in_words
+from contracts.stage_times import PACES_MAX, MeasuredPace
+from contracts.too_large import plan_in_room, shortage, work_of
 
 SIZES_MAX = 64
 JOBS_IN_HAND_MAX = 16
@@ -24,6 +26,10 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     `plan` runs a job with guidance that leaves every choice to the cluster. `weights` is the fingerprint of the model:
     clusters with different fingerprints make different pixels of the same job. It is empty in the heartbeat of an older
     cluster. `room` is the memory of its cards; None on a CPU, and in the heartbeat of an older cluster.
+
+    `jobs_left_s` are the seconds from `at` until each of `current_jobs` is done, in their order, and `free_in_s` those
+    until the ranks are free of all of them; None if unknown. `paces` are the measured ones. All are empty in the
+    heartbeat of an older cluster.
     """
 
     instance: Name
@@ -40,6 +46,9 @@ class ClusterStatus(Struct, frozen=True, kw_only=True):
     at: UnixSeconds
     weights: Name = ""
     room: Room | None = None
+    jobs_left_s: Annotated[list[Seconds | None], Meta(max_length=JOBS_IN_HAND_MAX)] = []
+    free_in_s: Seconds | None = None
+    paces: Annotated[list[MeasuredPace], Meta(max_length=PACES_MAX)] = []
 
 
 class Objection(Struct, frozen=True):
@@ -58,20 +67,24 @@ def objections(job: Generation, clusters: Iterable[ClusterStatus]) -> list[Objec
     clusters = list(clusters)
     found: dict[str, Objection] = {}
     for cluster in clusters:
+        if job.model not in (UNSET, DEFAULT_MODEL, cluster.model):
+            found["model"] = Objection(
+                "model", f"model was {job.model}; cluster {cluster.name} serves {cluster.model}, or {DEFAULT_MODEL}"
+            )
         if job.image_size not in (None, AUTO) and job.image_size not in cluster.sizes:
             sizes = ", ".join(cluster.sizes)
             found["image_size"] = Objection(
                 "image_size", f"image_size was {job.image_size}; cluster {cluster.name} makes {sizes}"
             )
-        for field in at_fault(job, cluster.world_size, cluster.heads):
-            may_be = ways(cluster.world_size, cluster.heads, guided=job.guided)
+        for field in impossible_degrees(job, cluster.world_size, cluster.heads):
+            may_be = possible_degrees_in_words(cluster.world_size, cluster.heads, guided=job.guided)
             found[field] = Objection(field, f"{field} was {getattr(job, field)}; on cluster {cluster.name} {may_be}")
     if not found and (too_large := _too_large(job, clusters)) is not None:
         return [too_large]
     return list(found.values())
 
 
-def size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_height: int) -> str | None:
+def auto_size_for_all(clusters: Sequence[ClusterStatus], image_width: int, image_height: int) -> str | None:
     """Return the size `"W*H"` that `auto` means for a picture of these pixels, whichever cluster takes the job.
 
     None if the clusters have no default size in common, or if there are none: the cluster that takes the job decides.
@@ -86,7 +99,7 @@ def plan_on_cluster(job: Generation, cluster: ClusterStatus) -> Plan | None:
 
     If the usual plan does not fit the cards, the fastest that fits and that the job's fields allow is taken.
     """
-    return plan_in(
+    return plan_in_room(
         cluster.room,
         job,
         cluster.plan,

@@ -7,8 +7,6 @@ has a bound in its type (`contracts.bounds`): anybody with access to the broker 
 values may set the length of a loop or the size of a status.
 """
 
-from typing import Literal
-
 from msgspec import Struct
 
 from contracts.bounds import (
@@ -26,37 +24,39 @@ from contracts.bounds import (
     Steps,
     UnixSeconds,
 )
+from contracts.event_base import JobEnding as _Ending
+from contracts.event_base import JobEvent as _Event
 from contracts.job import InputTag, Job, JobId, Seed
+from contracts.labels import Metadata, WebhookUrl
 from contracts.plan import Plan
-
-Stage = Literal["encode", "denoise", "decode", "store"]
-STAGES: tuple[Stage, ...] = ("encode", "denoise", "decode", "store")
-
-
-class _Event(Struct, frozen=True, kw_only=True, tag=True, tag_field="type", rename={"job_id": "requestId"}):
-    """The part that all events share: a tag `type` on the wire, and the job's id, there `requestId`."""
-
-    job_id: JobId
+from contracts.stage_times import Stage, Timings
+from contracts.tenant import DEFAULT_TENANT, TenantName
 
 
 class JobSubmitted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     """The edge accepted the job. The event is the job's message in the queue, and the broker copies it into the log.
 
     `fingerprint` tells this request from others if the client gave an idempotency key. `input_tag` then tells this
-    submission's input file from the files of other submissions under the same key (`contracts.job.input_name`).
+    submission's input file from those of others under the key (`contracts.job.input_name`). `metadata` is the client's.
+    `remixed_from` is the job whose picture and fields this one has, with other words. `tenant` is whose job it is.
+    `has_slot` says that the job counts towards its tenant's limit, so that whoever ends the job removes its slot.
     """
 
     created_at: UnixSeconds
     job: Job
     fingerprint: Sha256 | None = None
     input_tag: InputTag | None = None
+    metadata: Metadata | None = None
+    webhook_url: WebhookUrl | None = None
+    remixed_from: JobId | None = None
+    tenant: TenantName = DEFAULT_TENANT
+    has_slot: bool = False
 
 
 class JobDeclined(_Event, frozen=True, kw_only=True):
     """A cluster took the job, does not know one of its fields or values, and left the job for a newer cluster.
 
-    The log holds at most one `JobDeclined` per job, the first. It starts the time after which the job fails. `unknown`
-    names the fields.
+    The log holds at most one per job, the first. It starts the time after which the job fails; `unknown` names fields.
     """
 
     at: UnixSeconds
@@ -68,7 +68,9 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     """A cluster started an attempt. `plan` is how its ranks share the attempt; the first clusters left it out.
 
     An attempt may resume from a checkpoint: `resumed_from_step` steps are done then, and the job is at `progress`.
-    `cropped` is the share of the picture that the video does not show; older clusters left it out.
+    `cropped` is the share of the picture that is not shown, `model` the cluster's model; older clusters left both out.
+    `eta_seconds` is how long the job is expected to take from here on, None as long as nobody can know; in later events
+    of the attempt too.
     """
 
     at: UnixSeconds
@@ -81,18 +83,26 @@ class JobStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     resumed_from_step: Steps = 0
     progress: Progress = 0.0
     cropped: Share | None = None
+    eta_seconds: Seconds | None = None
+    model: Name | None = None
 
 
-class StageStarted(_Event, frozen=True, kw_only=True):
-    """An attempt began a stage. `progress` is the share of the job's work that the attempt has done."""
+class StageStarted(_Event, frozen=True, kw_only=True, omit_defaults=True):
+    """An attempt began a stage, or has done the share `done` of it; at the beginning `done` is 0 and left out.
+
+    `progress` is the share of the job's work that the attempt has done. The first readers know no `done`; to them the
+    stage begins again, with more progress.
+    """
 
     at: UnixSeconds
     attempt: AttemptNumber
     stage: Stage
     progress: Progress
+    done: Share = 0.0
+    eta_seconds: Seconds | None = None
 
 
-class StepCompleted(_Event, frozen=True, kw_only=True):
+class StepCompleted(_Event, frozen=True, kw_only=True, omit_defaults=True):
     """An attempt has done `step` of `steps` denoising steps."""
 
     at: UnixSeconds
@@ -100,6 +110,7 @@ class StepCompleted(_Event, frozen=True, kw_only=True):
     step: Steps
     steps: Steps
     progress: Progress
+    eta_seconds: Seconds | None = None
 
 
 class JobReleased(_Event, frozen=True, kw_only=True):
@@ -110,23 +121,11 @@ class JobReleased(_Event, frozen=True, kw_only=True):
     instance: Name
 
 
-class Timings(Struct, frozen=True, kw_only=True):
-    """Seconds that each part of an attempt took, without the time spent waiting for the ranks.
+class JobSucceeded(_Ending, frozen=True, kw_only=True, omit_defaults=True):
+    """The job ended with a video. `timings` are of the attempt that made it, None if a later attempt found it made.
 
-    `load` reads the job and its picture, `mux` writes the mp4, `store` makes the mp4 the job's file. If the attempt
-    resumed from a checkpoint, `encode` is 0 and `denoise` covers the steps that were left.
+    `video_url` is the path of the video on the edge, or all of its address if the cluster knows `PUBLIC_URL`.
     """
-
-    load: Seconds
-    encode: Seconds
-    denoise: Seconds
-    decode: Seconds
-    mux: Seconds
-    store: Seconds
-
-
-class JobSucceeded(_Event, frozen=True, kw_only=True, omit_defaults=True):
-    """The job ended with a video. `timings` are of the attempt that made it, None if a later attempt found it made."""
 
     at: UnixSeconds
     attempt: AttemptNumber
@@ -144,7 +143,7 @@ class JobSucceeded(_Event, frozen=True, kw_only=True, omit_defaults=True):
     cropped: Share | None = None
 
 
-class JobFailed(_Event, frozen=True, kw_only=True):
+class JobFailed(_Ending, frozen=True, kw_only=True, omit_defaults=True):
     """The job ended without a video. `reason` is for people and safe to show; `attempt` is 0 if none had begun."""
 
     at: UnixSeconds
@@ -153,8 +152,17 @@ class JobFailed(_Event, frozen=True, kw_only=True):
     reason: Reason
 
 
-class JobCancelled(_Event, frozen=True, kw_only=True):
+class JobCancelled(_Ending, frozen=True, kw_only=True, omit_defaults=True):
     """A client cancelled the job, which ended it."""
+
+    at: UnixSeconds
+
+
+class JobDeleted(_Event, frozen=True, kw_only=True):
+    """A client deleted the job. No other ending, event or file of the job counts any more, before it or after it.
+
+    The log takes it over any other ending, and no ending after it. The same message is the job's tombstone.
+    """
 
     at: UnixSeconds
 
@@ -162,8 +170,7 @@ class JobCancelled(_Event, frozen=True, kw_only=True):
 class EndingUnknown(Struct, frozen=True, kw_only=True):
     """Stands for an ending in the log that this version cannot decode: damaged, or of a kind of a newer version.
 
-    Never published. The job has ended, since the log takes no second ending. How it ended is unknown, so nothing may be
-    deleted because of it. `at` is when the broker stored the ending.
+    Never published. How the job ended is unknown, so nothing is deleted for it. `at` is when the broker stored it.
     """
 
     job_id: str
@@ -181,8 +188,8 @@ class SubmissionUnknown(Struct, frozen=True, kw_only=True):
 
 
 Ending = JobSucceeded | JobFailed | JobCancelled
-Event = JobSubmitted | JobDeclined | JobStarted | StageStarted | StepCompleted | JobReleased | Ending
-AnyEnding = Ending | EndingUnknown
+Event = JobSubmitted | JobDeclined | JobStarted | StageStarted | StepCompleted | JobReleased | Ending | JobDeleted
+AnyEnding = Ending | JobDeleted | EndingUnknown
 AnyEvent = Event | EndingUnknown | SubmissionUnknown
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from contracts.bounds import RANKS_MAX, STEPS_MAX
+from contracts.labels import Metadata, ModelName, WebhookUrl
 from contracts.prompt import NegativePrompt, Prompt
 from contracts.words import form
 
@@ -23,8 +24,7 @@ SIZES_480P = ("832*480", "480*832")
 SHIFT, SHIFT_480P = 5.0, 3.0
 JOB_ID_CHARS = 32
 VIDEO_SUFFIX = ".mp4"
-INPUTS, CHECKPOINTS = "inputs", "checkpoints"
-"""The folders of the scratch store: each file in them is of use to one job alone."""
+INPUTS, CHECKPOINTS = "inputs", "checkpoints"  # folders of the scratch store, whose files are each of use to one job
 
 _JOB_ID = "[0-9a-f]{32}"
 JobId = Annotated[str, Meta(pattern=rf"^{_JOB_ID}\Z")]
@@ -63,13 +63,11 @@ class Generation(Struct, frozen=True, kw_only=True):
     start_step: CacheStep = 12
     attentioncache_interval: Annotated[int, Meta(ge=1, le=STEPS_MAX)] = 4
     end_step: Annotated[int, Meta(ge=1, le=STEPS_MAX)] = 37
+    model: ModelName | UnsetType = UNSET
 
     @property
     def guided(self) -> bool:
-        """Return whether a step needs a second, unconditional pass.
-
-        At a scale of exactly 1 the guided prediction equals the conditional one.
-        """
+        """Return whether a step needs a second, unconditional pass; at a scale of exactly 1 both passes are equal."""
         return self.guidance_scale != 1.0
 
 
@@ -79,6 +77,8 @@ class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     image_url: str
     num_frames: Annotated[int, Meta(ge=24, le=120)] = 81
     seed: Seed | None = None
+    metadata: Metadata | UnsetType = UNSET
+    webhook_url: WebhookUrl | UnsetType = UNSET
 
 
 class Job(Generation, frozen=True, kw_only=True):

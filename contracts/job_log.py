@@ -6,22 +6,25 @@ Reads that decide something ask the stream's leader.
 """
 
 import asyncio
-from collections.abc import Sequence
 
 from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
-from contracts import subjects, wire
+from contracts import cloud_events, message_ids, subjects, wire
 from contracts.broker import Bus, Expect, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEnding, Ending, Event, JobSubmitted, Logged
 from contracts.job_queue import JobQueue
+from contracts.preview import Preview
+from contracts.slots import Slots
+from contracts.tombstones import Tombstones
 
 PUBLISH_WITHIN_S = 30.0
 READ_BACK_PAUSE_S = 0.2
 
 
 class JobLog:
-    """The log as one process reads and writes it, made once beside the process's connection; `queue` is the queue.
+    """The log as one process reads and writes it, made once beside the process's connection. `queue` is the queue,
+    `tombstones` are those of deleted jobs, `slots` those of limited tenants.
 
     `publisher` is the instance of the process; it is part of every message id. Every method raises `Unavailable` if the
     broker does not answer in time; a method that publishes also raises `Refused` if the broker will not store the
@@ -30,7 +33,7 @@ class JobLog:
 
     def __init__(self, broker: Bus, publisher: str) -> None:
         self._broker, self._publisher = broker, publisher
-        self.queue = JobQueue(broker)
+        self.queue, self.tombstones, self.slots = JobQueue(broker), Tombstones(broker), Slots(broker)
 
     # -- reading a job -----------------------------------------------------------------------------------------------
 
@@ -77,13 +80,13 @@ class JobLog:
         return None if stored is None else stored.at
 
     async def events(self, job_id: str) -> list[Logged]:
-        """Return the job's events in the log's order, as `logged` has them. With replicas the last may be missing."""
-        return logged(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)))
+        """Return the job's events in the log's order, by `wire.logged`. With replicas the last may be missing."""
+        return wire.logged(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)))
 
     # -- reading the log ---------------------------------------------------------------------------------------------
 
     async def submitted_ids(self) -> set[str]:
-        """Return the ids of the jobs whose submission is in the log, up to 100,000 of them.
+        """Return the ids of the jobs whose submission is in the log.
 
         They are tokens of subjects: anybody may have published one that is no job id.
         """
@@ -119,7 +122,7 @@ class JobLog:
         """Publish the event. With `expect`, return False if the log holds another message where this one would go.
 
         True means that the log holds this very event, stored now or by an earlier try whose answer was lost. Without
-        `message_id` the id is derived from event and publisher (`subjects.message_id`).
+        `message_id` the id is derived from event and publisher (`message_ids.of`).
         """
         return await self._append(event, expect, within_s, message_id) is None
 
@@ -129,12 +132,22 @@ class JobLog:
         other = await self._append(ending, expect, within_s, None)
         return ending if other is None else wire.ending_in(other)
 
+    async def show(self, preview: Preview) -> bool:
+        """Publish a preview to whoever listens now; nothing is stored. Return False if it was dropped."""
+        return await self._broker.publish_unstored(subjects.previews_of(preview.job_id), wire.encode(preview))
+
     async def copy_submission(self, job_id: str, submission: bytes, *, within_s: float) -> None:
         """Publish a queued job's encoded submission into the log, as the broker should have done itself.
 
         The message id is that of the broker's own copy, which may still be on the way: the log keeps one of the two.
         """
-        await self._broker.publish(subjects.submission_of(job_id), submission, message_id=job_id, within_s=within_s)
+        await self._broker.publish(
+            subjects.submission_of(job_id),
+            submission,
+            message_id=job_id,
+            headers=cloud_events.submission_headers(job_id, submission),
+            within_s=within_s,
+        )
 
     async def _append(
         self, event: Event, expect: Expect | None, within_s: float, message_id: str | None
@@ -148,14 +161,17 @@ class JobLog:
         the second, expect the sequence of the damaged message.
         """
         subject, payload = subjects.event(event), wire.encode(event)
+        message_id = message_id or message_ids.of(event, self._publisher)
+        headers = cloud_events.headers(event, message_id)
         deadline = asyncio.get_running_loop().time() + within_s
         while True:
             try:
                 await self._broker.publish(
                     subject,
                     payload,
-                    message_id=message_id or subjects.message_id(event, self._publisher),
+                    message_id=message_id,
                     expect=expect,
+                    headers=headers,
                     within_s=deadline - asyncio.get_running_loop().time(),
                 )
             except WrongSequence as refused:
@@ -175,13 +191,10 @@ class JobLog:
     async def _is_damaged(self, sequence: int) -> bool:
         """Return whether a single broker counts this message of the log and cannot read it.
 
+        True for the sequence 0, which stands for no message: what was expected has been purged, or the log lost.
+
         With replicas return False: an unreadable sequence may then be a message in flight, and to publish after it
         would store a second ending.
         """
         replicas = (await self.info()).config.num_replicas
-        return replicas == 1 and await self._broker.at(subjects.EVENTS_STREAM, sequence) is None
-
-
-def logged(stored: Sequence[Stored]) -> list[Logged]:
-    """Return the events in messages of the log; of undecodable messages the `wire.stand_in`, or nothing."""
-    return [Logged(event, message.at) for message in stored for event in wire.readable_events([message])]
+        return replicas == 1 and (not sequence or await self._broker.at(subjects.EVENTS_STREAM, sequence) is None)

@@ -6,9 +6,11 @@ unfinished job has one; rank 0 pulls it through a durable consumer. Reads that d
 
 from contextlib import suppress
 
-from contracts import subjects, wire
+from nats.js.errors import NotFoundError
+
+from contracts import cloud_events, subjects, wire
 from contracts.at_once import at_once
-from contracts.broker import Bus, Stored, SubjectFull
+from contracts.broker import EVERY_SUBJECT, Bus, Stored, SubjectFull
 from contracts.events import JobSubmitted
 from contracts.recent import Recent
 from contracts.shared_answers import SharedAnswers
@@ -39,6 +41,10 @@ class JobQueue:
         """Return the messages of all jobs, the oldest first. With replicas the last ones may be missing."""
         return await self._broker.read(subjects.JOBS_STREAM, subjects.ALL_JOBS)
 
+    async def oldest(self, count: int) -> list[Stored]:
+        """Return the messages of the first jobs, `count` of them or fewer, the oldest first."""
+        return await self._broker.read(subjects.JOBS_STREAM, EVERY_SUBJECT, at_most=count)
+
     async def position(self, job_id: str) -> int | None:
         """Return the job's place among those that wait; 1 for the next one and for a job that runs, None for no job.
 
@@ -64,8 +70,14 @@ class JobQueue:
         return behind
 
     async def _ask_pending(self, durable: str) -> int:
-        """Return how many jobs wait: those that no cluster has pulled from the durable."""
-        return (await self._broker.consumer(subjects.JOBS_STREAM, durable)).num_pending or 0
+        """Return how many jobs wait: those that no cluster has pulled from the durable.
+
+        Without the durable, which provisioning makes anew, that is every job.
+        """
+        try:
+            return (await self._broker.consumer(subjects.JOBS_STREAM, durable)).num_pending or 0
+        except NotFoundError:
+            return (await self._broker.stream(subjects.JOBS_STREAM)).state.messages
 
     async def add(self, submitted: JobSubmitted, *, within_s: float) -> bool:
         """Put a job into the queue. Return False, storing nothing, if its id was put there in the last two minutes.
@@ -74,7 +86,11 @@ class JobQueue:
         """
         job_id = submitted.job_id
         published = await self._broker.publish(
-            subjects.job(job_id), wire.encode(submitted), message_id=job_id, within_s=within_s
+            subjects.job(job_id),
+            wire.encode(submitted),
+            message_id=job_id,
+            headers=cloud_events.headers(submitted, job_id),
+            within_s=within_s,
         )
         self._pending.forget(subjects.INFERENCE_DURABLE)
         return not published.duplicate
@@ -88,9 +104,12 @@ class JobQueue:
         it holds one, nothing is published. Raises `StreamFull` if the queue is full.
         """
         subject = subjects.job(job_id, subjects.REQUEUED_LANE)
+        headers = cloud_events.submission_headers(job_id, submission)
         with suppress(SubjectFull):  # requeued by another instance, or by an earlier try whose answer was lost
             for message_id in (job_id, None):
-                published = await self._broker.publish(subject, submission, message_id=message_id, within_s=within_s)
+                published = await self._broker.publish(
+                    subject, submission, message_id=message_id, headers=headers, within_s=within_s
+                )
                 if not published.duplicate:
                     return
 

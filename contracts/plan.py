@@ -1,7 +1,7 @@
 """The plan by which the ranks of a cluster share a job: CFG and Ulysses parallelism, and sharded weights.
 
-A cluster chooses its own plan at the start (`own_plan`) and one for each job (`plan_for`); the edge refuses a job that
-no plan fits. Numbers of ranks and heads go in, degrees and words come out. Pure.
+A cluster chooses its own plan at the start (`own_plan`) and one for each job (`cluster.plan_on_cluster`); the edge
+refuses a job that no plan fits. Numbers of ranks and heads go in, degrees and words come out. Pure.
 """
 
 from functools import lru_cache
@@ -74,15 +74,16 @@ def own_plan(parts: tuple[Part, ...], world_size: int, heads: int) -> Plan:
     sizes = {field: int(named[name]) for name, field in _FIELDS.items() if name in named}
     fitting = _fitting(degrees(world_size, heads), **sizes)
     if not fitting:
-        raise ValueError(f"{ways(world_size, heads)}, was {', '.join(parts)}")
+        raise ValueError(f"{possible_degrees_in_words(world_size, heads)}, was {', '.join(parts)}")
     cfg, ulysses = fitting[0]
     return Plan(cfg_size=cfg, ulysses_size=ulysses, **{flag: flag in named for flag in _FLAGS})
 
 
-def plan_for(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | None:
-    """Return the plan by which a cluster runs a job; None if the ranks cannot do what the job asks for.
+def usual_job_plan(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | None:
+    """Return the plan that a job gets if memory allows it; None if the ranks cannot do what the job asks for.
 
-    Degrees that the job leaves out are those of the cluster's `own` plan, or the fastest if those do not fit the job.
+    Flags that the job leaves out are those of the cluster's `own` plan. Its degrees are those of `own`, or the fastest
+    pair that fits the job. `cluster.plan_on_cluster` returns the plan by which the job runs.
     """
     fitting = _fitting(degrees(world_size, heads, guided=job.guided), **_asked(job))
     if not fitting:
@@ -93,7 +94,7 @@ def plan_for(job: Generation, own: Plan, world_size: int, heads: int) -> Plan | 
     return Plan(cfg_size=cfg, ulysses_size=ulysses, **flags)
 
 
-def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
+def impossible_degrees(job: Generation, world_size: int, heads: int) -> list[str]:
     """Return the degrees of the job for which these ranks have no plan, by field name; empty if they have one.
 
     Each degree that is impossible by itself, or else all that the job names.
@@ -105,7 +106,7 @@ def at_fault(job: Generation, world_size: int, heads: int) -> list[str]:
     return alone or list(asked)
 
 
-def ways(world_size: int, heads: int, *, guided: bool = True) -> str:
+def possible_degrees_in_words(world_size: int, heads: int, *, guided: bool = True) -> str:
     """Return the pairs of degrees that are possible, fastest first, in words that are safe to show."""
     pairs = ", ".join(f"{cfg}×{ulysses}" for cfg, ulysses in degrees(world_size, heads, guided=guided))
     return f"with {world_size} ranks and {heads} attention heads cfg_size×ulysses_size may be {pairs}"

@@ -1,6 +1,6 @@
 """The length that a prompt may have: characters at most, and at least a weight in which wide characters count more.
 
-The edge and the demo check a prompt with it; the types are the fields of `contracts.job`. Pure.
+The edge and the demo check a prompt with it; the types, which every message is decoded with, bound it alone. Pure.
 """
 
 import math
@@ -17,8 +17,12 @@ PROMPT_RULE = (
     f"text from {PROMPT_WEIGHT_MIN} to {PROMPT_CHARS_MAX} characters, of which a Chinese, Japanese or Korean one "
     f"counts as {WIDE_WEIGHT} towards the {PROMPT_WEIGHT_MIN}"
 )
-_PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
-Prompt = Annotated[str, Meta(min_length=_PROMPT_CHARS_MIN, max_length=PROMPT_CHARS_MAX)]
+PROMPT_CHARS_MIN = math.ceil(PROMPT_WEIGHT_MIN / WIDE_WEIGHT)
+"""The fewest characters that can have that weight."""
+ANY_PROMPT_RULE = f"text from 1 to {PROMPT_CHARS_MAX} characters"
+Prompt = Annotated[str, Meta(min_length=1, max_length=PROMPT_CHARS_MAX)]
+"""A prompt that a cluster can run. Whether it is long enough is asked by the interface that takes it: `/v1/videos`,
+whose clients send a word or two, takes any."""
 NegativePrompt = Annotated[str, Meta(max_length=500)]
 
 # Blocks of Unicode: ideographs with their radicals, marks and extensions, also those that later versions will fill;

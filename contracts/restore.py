@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from contracts import subjects, wire
+from contracts import message_ids, subjects, wire
 from contracts.broker import Expect
 from contracts.events import Event
 from contracts.job_log import JobLog
@@ -49,12 +49,14 @@ async def find_record(videos: Store, job_id: str) -> Found:
 async def restore(job_log: JobLog, record: Record) -> bool:
     """Publish the ended job's submission, if it is known, and its ending, unless the log holds an ending.
 
+    Nothing is published of a job that has a tombstone.
+
     Return whether the ending was stored. If the log holds an ending, the submission is not published either: it would
     outlive that ending in the log, and then look like a job that the queue has lost. Raises `Unavailable`, or `Refused`
     as `JobLog.append` does.
     """
     job_id = record.ending.job_id
-    if await job_log.stored_ending(job_id) is not None:
+    if await job_log.stored_ending(job_id) is not None or await job_log.tombstones.find(job_id) is not None:
         return False
     if record.submitted is not None:
         await _publish(job_log, record.submitted, subjects.submission_of(job_id))
@@ -64,7 +66,7 @@ async def restore(job_log: JobLog, record: Record) -> bool:
 async def _publish(job_log: JobLog, event: Event, there: str) -> bool:
     """Publish an event unless a message is on `there`, its subject or pattern. Return whether it was stored.
 
-    The message id is not the event's usual one, which the broker may remember of the message that it has lost.
+    The message id is that of a restored event, by which no webhook is sent for it again.
     """
-    message_id = f"{subjects.message_id(event, 'restore')}.restored"
+    message_id = message_ids.restored(event)
     return await job_log.append(event, expect=Expect(0, there), within_s=PUBLISH_WITHIN_S, message_id=message_id)

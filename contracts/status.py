@@ -16,11 +16,14 @@ from contracts.bounds import (
     Steps,
     UnixSeconds,
 )
-from contracts.events import Stage
 from contracts.job import JobId, Seed
+from contracts.labels import Metadata
+from contracts.stage_times import Stage
 
-State = Literal["InQueue", "InProgress", "Succeed", "Failed", "Cancelled"]
-ENDED: tuple[State, ...] = ("Succeed", "Failed", "Cancelled")
+State = Literal["InQueue", "InProgress", "Succeed", "Failed", "Cancelled", "Deleted"]
+"""How a job stands. No client is shown `Deleted`, and no bucket holds it: such a job is not found."""
+DELETED: State = "Deleted"
+ENDED: tuple[State, ...] = ("Succeed", "Failed", "Cancelled", "Deleted")
 
 
 class Results(Struct, frozen=True, kw_only=True):
@@ -43,7 +46,9 @@ class Results(Struct, frozen=True, kw_only=True):
 class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"}):
     """A job as it stands, the projection of its events.
 
-    `created_at` and `updated_at` are Unix seconds; the edge fills in `queue_position` when it answers.
+    `created_at` and `updated_at` are Unix seconds. The edge fills in `queue_position` when it answers, and for an ended
+    job `expires_at`, from when on the status may be forgotten. `metadata` is the client's own. `eta_seconds` is how
+    long the job is expected to take from `updated_at` on, in an answer from now on; None as long as nobody can know.
     `released_attempt` is the latest attempt that was handed back unfinished, 0 for none. `width`, `height` and
     `cropped` (the share of the picture that is cut off) are of `sized_attempt`, the latest attempt that has said them.
     """
@@ -64,8 +69,16 @@ class JobStatus(Struct, frozen=True, kw_only=True, rename={"job_id": "requestId"
     height: Side | None = None
     cropped: Share | None = None
     sized_attempt: LatestAttempt = 0
+    metadata: Metadata | None = None
+    expires_at: UnixSeconds | None = None
+    eta_seconds: Seconds | None = None
 
     @property
     def ended(self) -> bool:
         """Return whether the job has ended, in whichever way."""
         return self.status in ENDED
+
+    @property
+    def deleted(self) -> bool:
+        """Return whether the job is deleted: then nothing else of it is known here."""
+        return self.status == DELETED

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from contracts.fitting import Room, needed, plans
 from contracts.job import AUTO, Generation, Job, JobRequest, parse_size, whole_frames
 from contracts.memory import Phase, Work
-from contracts.plan import Plan, plan_for
+from contracts.plan import Plan, usual_job_plan
 
 GB = 1e9
 DEFAULT_FRAMES = 81
@@ -45,14 +45,14 @@ def work_of(job: Generation, default_size: str) -> Work:
     return Work(width=width, height=height, num_frames=frames, guided=job.guided, cached=job.use_attentioncache)
 
 
-def plan_in(
+def plan_in_room(
     room: Room | None, job: Generation, own: Plan, *, default_size: str, world_size: int, heads: int
 ) -> Plan | None:
     """Return the plan for the job: the usual one, or the fastest that fits the room if that does not.
 
     If none fits, the one that needs least. None if the ranks cannot do what the job asks for.
     """
-    usual = plan_for(job, own, world_size, heads)
+    usual = usual_job_plan(job, own, world_size, heads)
     if room is None or usual is None:
         return usual
     work = work_of(job, default_size)
@@ -92,7 +92,7 @@ def _changes(
 
     def fits(changed: Generation) -> bool:
         ranks, heads = room.holding.ranks, room.shape.heads
-        plan = plan_in(room, changed, own, default_size=default_size, world_size=ranks, heads=heads)
+        plan = plan_in_room(room, changed, own, default_size=default_size, world_size=ranks, heads=heads)
         return plan is not None and room.fits(work_of(changed, default_size), plan)
 
     taken = [field for field in CHOICES if getattr(job, field) is not UNSET]

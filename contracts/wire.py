@@ -14,26 +14,28 @@ import msgspec
 from contracts import subjects
 from contracts.bounds import NAME_CHARS_MAX, Sha256
 from contracts.cluster import ClusterStatus
+from contracts.decoding import Undecodable, decoder, lenient_decoder
 from contracts.events import (
     AnyEnding,
     AnyEvent,
     Ending,
     EndingUnknown,
     Event,
+    JobDeleted,
     JobSubmitted,
+    Logged,
     SubmissionUnknown,
 )
 from contracts.job import InputTag, Job, JobId
+from contracts.preview import Preview
 from contracts.record import Record
 from contracts.status import JobStatus
+from contracts.tenant import DEFAULT_TENANT, TenantName
+from contracts.webhook import WebhookDelivery, WebhookDue
 
 T = TypeVar("T", bound=Event)
 
 UNKNOWN_NAMED_MAX = 10
-
-
-class Undecodable(ValueError):
-    """Bytes are not of the type that their place demands."""
 
 
 class SubmissionHead(msgspec.Struct, frozen=True, rename={"job_id": "requestId"}):
@@ -42,6 +44,10 @@ class SubmissionHead(msgspec.Struct, frozen=True, rename={"job_id": "requestId"}
     job_id: JobId
     fingerprint: Sha256 | None = None
     input_tag: InputTag | None = None
+    metadata: dict[str, str] | None = None
+    webhook_url: str | None = None
+    tenant: TenantName = DEFAULT_TENANT
+    has_slot: bool = False
 
 
 class Message(Protocol):
@@ -55,29 +61,22 @@ class Message(Protocol):
     def at(self) -> float: ...
 
 
-def _decoder(kind: object) -> Callable[[bytes], Any]:
-    """Return a function that decodes JSON bytes to this type, or raises `Undecodable`."""
-    decode = msgspec.json.Decoder[Any](kind).decode
-
-    def decode_or_say(payload: bytes) -> object:
-        try:
-            return decode(payload)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise Undecodable(str(error)) from error
-
-    return decode_or_say
-
-
-encode: Callable[[Event | JobStatus | ClusterStatus], bytes] = msgspec.json.Encoder().encode
-decode_submission: Callable[[bytes], JobSubmitted] = _decoder(JobSubmitted)
-decode_head: Callable[[bytes], SubmissionHead] = _decoder(SubmissionHead)
-decode_event: Callable[[bytes], Event] = _decoder(Event)
-decode_status: Callable[[bytes], JobStatus] = _decoder(JobStatus)
-decode_cluster: Callable[[bytes], ClusterStatus] = _decoder(ClusterStatus)
-_decode_object: Callable[[bytes], dict[str, Any]] = _decoder(dict[str, Any])
-_decode_ending: Callable[[bytes], Ending] = _decoder(Ending)
+encode: Callable[[Event | JobStatus | ClusterStatus | Preview | WebhookDelivery | WebhookDue], bytes] = (
+    msgspec.json.Encoder().encode
+)
+decode_submission: Callable[[bytes], JobSubmitted] = decoder(JobSubmitted)
+decode_head: Callable[[bytes], SubmissionHead] = decoder(SubmissionHead)
+decode_event: Callable[[bytes], Event] = lenient_decoder(Event)
+decode_status: Callable[[bytes], JobStatus] = decoder(JobStatus)
+decode_cluster: Callable[[bytes], ClusterStatus] = decoder(ClusterStatus)
+decode_delivery: Callable[[bytes], WebhookDelivery] = decoder(WebhookDelivery)
+decode_due: Callable[[bytes], WebhookDue] = decoder(WebhookDue)
+decode_preview: Callable[[bytes], Preview] = decoder(Preview)
+_decode_tombstone: Callable[[bytes], JobDeleted] = decoder(JobDeleted)
+_decode_object: Callable[[bytes], dict[str, Any]] = decoder(dict[str, Any])
+_decode_ending: Callable[[bytes], Ending | JobDeleted] = lenient_decoder(Ending | JobDeleted)
 _encode_record: Callable[[Record], bytes] = msgspec.json.Encoder().encode
-_decode_record: Callable[[bytes], Record] = _decoder(Record)
+_decode_record: Callable[[bytes], Record] = decoder(Record)
 
 
 def _encoded_names(kind: type[msgspec.Struct]) -> set[str]:
@@ -127,6 +126,20 @@ def ending_in(message: Message) -> AnyEnding:
         return EndingUnknown(job_id=subjects.job_id_of(message.subject), at=message.at)
 
 
+def tombstone_in(message: Message) -> JobDeleted:
+    """Return the tombstone in a message of their bucket; one that cannot be read is a tombstone all the same."""
+    job_id = message.subject.rpartition(".")[2]
+    try:
+        return JobDeleted(job_id=job_id, at=_decode_tombstone(message.data).at)
+    except Undecodable:
+        return JobDeleted(job_id=job_id, at=message.at)
+
+
+def logged(messages: Iterable[Message]) -> list[Logged]:
+    """Return the events in messages of the log; of undecodable messages the `stand_in`, or nothing."""
+    return [Logged(event, message.at) for message in messages for event in readable_events([message])]
+
+
 def unknown_fields(submission: bytes) -> list[str]:
     """Return the names of the fields in an encoded `JobSubmitted`, and in its job, that this version does not know.
 
@@ -134,8 +147,7 @@ def unknown_fields(submission: bytes) -> list[str]:
     than was asked for. At most `UNKNOWN_NAMED_MAX` of either, each cut to `NAME_CHARS_MAX` characters. Raises
     `Undecodable` if the bytes are no JSON object.
     """
-    document: dict[str, Any] = _decode_object(submission)
-    job = document.get("job")
+    job = (document := _decode_object(submission)).get("job")
     within = cast("dict[str, Any]", job) if isinstance(job, dict) else {}
     return [
         name[:NAME_CHARS_MAX]
@@ -170,10 +182,7 @@ def stand_in(message: Message) -> EndingUnknown | SubmissionUnknown | None:
 
 
 def readable_events(messages: Iterable[Message]) -> Iterator[AnyEvent]:
-    """Yield the events among messages of the log, or their stand-ins.
-
-    Skips other undecodable messages without a word: the state service sets them aside and logs them.
-    """
+    """Yield the events among messages of the log, or their stand-ins; skip others, which the state service logs."""
     for message in messages:
         try:
             yield event_in(message)

@@ -15,21 +15,25 @@ FORM = "form"
 class Form(Struct, frozen=True):
     """A rule for values that msgspec's own bounds cannot express: the words for it, and a test of a converted value.
 
-    `fault` says more about a value that breaks the rule; None if the words say enough.
+    `fault` says more about a value that breaks the rule; None if the words say enough. The values of a form that
+    `is_secret` are never shown.
     """
 
     words: str
     holds: Callable[[Any], bool] = lambda _value: True
     fault: Callable[[Any], str | None] = lambda _value: None
+    is_secret: bool = False
 
 
 def form(
     words: str,
     holds: Callable[[Any], bool] = lambda _value: True,
     fault: Callable[[Any], str | None] = lambda _value: None,
+    *,
+    is_secret: bool = False,
 ) -> dict[str, Any]:
     """Return the `extra` of a `Meta` that gives a type this form."""
-    return {FORM: Form(words, holds, fault)}
+    return {FORM: Form(words, holds, fault, is_secret)}
 
 
 def form_of(kind: inspect.Type) -> Form | None:

@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
 def facts(folder: Path, checkpoint: Checkpoint, card: ModelCard) -> Iterator[tuple[str, str]]:
     """Yield the facts of a folder that can be used, as labels and texts for a person. Reads no weight."""
     device = choose(0).type
-    config = checkpoint.transformer.empty().config
+    config = checkpoint.transformer.build_empty().config
     heads: int = config["num_attention_heads"]
     slowly = ", where only small models are of use" if device == "cpu" else ""
     yield "runs", f"yes: Wan2.1 image-to-video in the {checkpoint.layout} layout, on {device}{slowly}"
@@ -85,7 +85,7 @@ def _component_text(name: str, part: Component) -> str:
 
 def _loaded_bytes(part: Component, dtype: torch.dtype) -> int:
     """Return the bytes of a component loaded as `dtype`, but for the small modules that stay float32 (`wan_dtype`)."""
-    return sum(each.numel() * wan_dtype(name, dtype).itemsize for name, each in part.empty().named_parameters())
+    return sum(each.numel() * wan_dtype(name, dtype).itemsize for name, each in part.build_empty().named_parameters())
 
 
 def _types(types: set[torch.dtype]) -> str:

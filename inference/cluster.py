@@ -1,9 +1,10 @@
-"""The ranks of a cluster on this machine: `python -m inference.cluster RANKS`, which is torchrun but for three things.
+"""The ranks of a cluster on this machine: `python -m inference.cluster RANKS`, which is torchrun but for four things.
 
 The libraries are imported once and every rank is forked from that, at the start and after a failure: a group that has
 failed is back without the seconds that the imports take. The ranks meet at 127.0.0.1, so that the machine's name may
-resolve to nothing. And where a rank ends because its settings cannot work, this process has the same exit code and the
-rank's sentence as its last line.
+resolve to nothing. Where a rank ends because its settings cannot work, this process has the same exit code and repeats
+the rank's sentence. And unless the log is for a terminal, whatever torchrun, torch and the ranks print becomes lines of
+JSON (`contracts.process.wrapping`).
 
 This process imports, forks torchrun's agent for each group (`inference.ranks.agent`), and waits. It starts no thread
 and touches no device, which a fork would not survive. The agent forks the ranks. Each process ends with its parent.
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from multiprocessing import get_context
 from multiprocessing.context import ForkProcess
 from pathlib import Path
@@ -22,7 +24,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from contracts.bounds import Ranks
-from contracts.process import env, garbage, lifetime, log, start
+from contracts.process import env, garbage, lifetime, log, start, wrapping
+from contracts.process.settings import LogSettings
 from inference import early
 from inference.settings import Settings
 
@@ -75,6 +78,10 @@ def main(arguments: list[str]) -> int:
     with start.refusing(SERVICE):
         ranks = env.read(_Arguments, {"RANKS": arguments[0] if arguments else ""}).ranks
         early.check(env.read(Settings, {**os.environ, "WORLD_SIZE": str(ranks)}))
+        asked = env.read(LogSettings)
+    as_json = asked.log_format == "json" if asked.log_format else not sys.stdout.isatty()
+    if as_json and not os.environ.get(wrapping.WRAPPED):
+        wrapping.wrap(SERVICE, partial(print, flush=True))
     prepare(ranks)
     with garbage.frozen():
         from inference import launch  # noqa: PLC0415  # after the checks: it takes seconds
@@ -86,7 +93,7 @@ def prepare(ranks: int) -> None:
 
     Variables that are set already stay.
     """
-    log.configure(SERVICE)
+    start.configure_log(SERVICE)
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # numpy's, which would start threads here
     os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # asks NVML for cards: CUDA would not survive a fork
     if ranks > 1:
@@ -110,7 +117,7 @@ def run(ranks: int, rank: "Rank") -> int:
         agent.join()
         code = EX_FAILED if agent.exitcode is None or agent.exitcode < 0 else agent.exitcode
         if code == start.EX_CONFIG and (sentence := _sentence()):
-            print(sentence, flush=True)  # noqa: T201  # its last words
+            print(sentence, file=sys.stderr, flush=True)  # noqa: T201  # its last words
         if stop.asked or code in (0, start.EX_CONFIG) or not group_runs.is_set():
             return code
         log.get().warning("group_starts_again")

@@ -28,10 +28,11 @@ _CONFIGS = (("transformer/config.json", "num_attention_heads"), ("config.json", 
 
 
 def check(settings: Settings) -> None:
-    """Raise `BadSetting` for an unknown attention kernel, a checkpoint that is an address or missing, or a bad plan.
+    """Raise `BadSetting` for keys without this user's, an unknown attention kernel, no checkpoint, or a bad plan.
 
     A relative folder may be missing, and the plan is checked only if the folder tells the number of attention heads.
     """
+    settings.shown("inference")
     asked = settings.attention_backend
     if asked and asked not in ATTENTION_BACKENDS:
         may_be = ", ".join(ATTENTION_BACKENDS)

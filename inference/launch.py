@@ -8,24 +8,24 @@ import asyncio
 import contextvars
 import os
 import threading
-import time
-import uuid
 from collections.abc import Callable
+from functools import partial
+from socket import socket
 
 import uvloop
 from torch.distributed.distributed_c10d import Store
 
 from contracts.broker import bus
 from contracts.cluster import ClusterStatus
-from contracts.fitting import Room
-from contracts.plan import Plan
-from contracts.process import env, lifetime, log, start
+from contracts.process import env, lifetime, log, metrics_port, start, tracing
 from contracts.process.die_with_parent import die_with_parent
 from contracts.stores import configured
 from inference.leader.bridge import ThreadBridge
+from inference.leader.context import RunnerContext
 from inference.leader.leader import Leader
 from inference.leader.limits import Limits
-from inference.model import check_before_loading, choose_plan, load_model, room_of
+from inference.leader.numbers import LeaderNumbers
+from inference.model import check_before_loading, choose_plan, first_status, load_model, room_of, with_previews
 from inference.ranks import device
 from inference.ranks.broadcast import Group
 from inference.ranks.monitor import GroupMonitor
@@ -36,7 +36,6 @@ from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
 
 LOOP_ENDS_WITHIN_S = 10.0
-GB = 1e9
 
 
 def main(on_running: Callable[[], None] = lambda: None) -> None:
@@ -46,10 +45,13 @@ def main(on_running: Callable[[], None] = lambda: None) -> None:
     `on_running` once every rank has loaded the model and watches the others.
     """
     settings = env.read(Settings)
-    (start.configure if settings.rank == 0 else log.configure)("inference", rank=settings.rank)
+    set_up_log = start.configure if settings.rank == 0 else start.configure_log
+    set_up_log("inference", own_stdout=True, rank=settings.rank)
     die_with_parent()
     if settings.rank == 0:
+        tracing.configure("inference")
         configured.check(settings.video_store_url, settings.scratch_store_url)
+    scrapes = metrics_port.opened(settings.metrics_host, settings.metrics_port if settings.rank == 0 else 0)
     where = device.choose(settings.local_rank)
     device.make_current(where)
     check_before_loading(settings, where)
@@ -63,10 +65,12 @@ def main(on_running: Callable[[], None] = lambda: None) -> None:
         meshes = Meshes(where.type, settings.world_size)
         if settings.rank == 0:
             status = first_status(settings, wan, plan, room)
-            uvloop.run(run_rank_zero(settings, wan, meshes, status, store, on_running=on_running))
+            wan = with_previews(wan)
+            uvloop.run(run_rank_zero(settings, wan, meshes, status, store, scrapes=scrapes, on_running=on_running))
         else:
             run_other_rank(settings, wan, meshes, store)
     log.get().info("rank_stopped")
+    tracing.end()
 
 
 def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -> None:
@@ -75,7 +79,8 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
     If the loop fails, the whole group is aborted and the error passes through.
     """
     lifetime.leave_signals_to_others()
-    with GroupMonitor(store, settings.rank, settings.world_size).running() as monitor:
+    memory = partial(device.memory, wan.device)
+    with GroupMonitor(store, settings.rank, settings.world_size, memory=memory).running() as monitor:
         try:
             run_commands(Group(None, monitor), wan, meshes, lambda _outcome: None)
         except BaseException:
@@ -84,44 +89,74 @@ def run_other_rank(settings: Settings, wan: Wan, meshes: Meshes, store: Store) -
 
 
 async def run_rank_zero(
-    settings: Settings, wan: Wan, meshes: Meshes, status: ClusterStatus, store: Store, *, on_running: Callable[[], None]
+    settings: Settings,
+    wan: Wan,
+    meshes: Meshes,
+    status: ClusterStatus,
+    store: Store,
+    *,
+    scrapes: list[socket],
+    on_running: Callable[[], None],
 ) -> None:
     """Run the loop of all ranks in a second thread, and the leader in this one, until a signal tells it to stop.
 
-    If either fails, or the loop does not end in time, the process ends with exit code 1. `plan` is the cluster's own;
-    `on_running` is called once all ranks watch each other.
+    If either fails, or the loop does not end in time, the process ends with exit code 1. `status` is the cluster's
+    first; its numbers are served on the sockets `scrapes`; `on_running` is called once all ranks watch each other.
     """
-    stop = lifetime.stop_on_signals()
-    bridge = ThreadBridge(settings.checkpoint_interval)
+    stop, bridge = lifetime.stop_on_signals(), ThreadBridge(settings.checkpoint_interval)
     monitor = GroupMonitor(
-        store, settings.rank, settings.world_size, on_failure=bridge.failure_reported, on_abort=bridge.group_aborts
+        store,
+        settings.rank,
+        settings.world_size,
+        memory=partial(device.memory, wan.device),
+        on_failure=bridge.failure_reported,
+        on_abort=bridge.group_aborts,
     )
     with monitor.running():
         on_running()
         loop_ended = start_compute_thread(wan, meshes, bridge, monitor)
         try:
-            async with bus.connect(settings.nats_url, name="inference", creds=settings.nats_creds, stop=stop) as broker:
-                await Leader(
-                    broker=broker,
-                    videos=configured.video_store(settings.video_store_url),
-                    scratch=configured.scratch_store(settings.scratch_store_url),
-                    bridge=bridge,
-                    monitor=monitor,
-                    cluster=status,
-                    limits=Limits(
-                        task_timeout_s=settings.task_timeout,
-                        stage_timeout_s=settings.stage_timeout,
-                        stage_floor_s=settings.stage_timeout_floor,
-                        room_bytes=int(settings.min_free_space * GB),
-                        max_attempts=settings.max_attempts,
-                    ),
-                ).serve(stop)
+            numbers = LeaderNumbers(status.model, status.default_size, monitor.memory)
+            async with metrics_port.serving(scrapes, numbers.metrics):
+                await lead(settings, status, bridge, monitor, numbers, stop=stop)
         except BaseException:  # noqa: BLE001  # the compute thread may wait for this one: end both
             log.get().exception("lead_failed")
             os._exit(1)
-        if not await lifetime.wait(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
+        if not await lifetime.wait_until_set(loop_ended, within_s=LOOP_ENDS_WITHIN_S):
             log.get().error("loop_did_not_end")
             os._exit(1)
+
+
+async def lead(
+    settings: Settings,
+    status: ClusterStatus,
+    bridge: ThreadBridge,
+    monitor: GroupMonitor,
+    numbers: LeaderNumbers,
+    *,
+    stop: asyncio.Event,
+) -> None:
+    """Connect to the broker, and serve its queue until `stop`."""
+    async with bus.connect(settings.nats_url, name="inference", **settings.shown("inference"), stop=stop) as broker:
+        numbers.add_broker(broker)
+        context = RunnerContext.make(
+            broker=broker,
+            videos=configured.video_store(settings.video_store_url),
+            scratch=configured.scratch_store(settings.scratch_store_url),
+            bridge=bridge,
+            monitor=monitor,
+            cluster=status,
+            limits=Limits(
+                task_timeout_s=settings.task_timeout,
+                stage_timeout_s=settings.stage_timeout,
+                stage_floor_s=settings.stage_timeout_floor,
+                room_bytes=int(1e9 * settings.min_free_space),
+                max_attempts=settings.max_attempts,
+            ),
+            public_url=settings.public_url or "",
+            numbers=numbers,
+        )
+        await Leader(context).serve(stop)
 
 
 def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor: GroupMonitor) -> asyncio.Event:
@@ -129,8 +164,7 @@ def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor
 
     If the loop fails, the whole group is aborted and the event stays unset.
     """
-    ended = asyncio.Event()
-    asyncio_loop = asyncio.get_running_loop()
+    ended, asyncio_loop = asyncio.Event(), asyncio.get_running_loop()
 
     def run() -> None:
         """Run the loop in the second thread; log an error and abort the group, else set `ended`."""
@@ -146,24 +180,3 @@ def start_compute_thread(wan: Wan, meshes: Meshes, bridge: ThreadBridge, monitor
     here = contextvars.copy_context()  # with the fields that are bound to every log line
     threading.Thread(target=here.run, args=(run,), name="loop", daemon=True).start()
     return ended
-
-
-def first_status(settings: Settings, wan: Wan, plan: Plan, room: Room | None = None) -> ClusterStatus:
-    """Return the cluster's first status, under a new instance id; heartbeats repeat it."""
-    now = time.time()
-    return ClusterStatus(
-        instance=uuid.uuid4().hex,
-        name=settings.cluster_name,
-        device=wan.device.type,
-        world_size=settings.world_size,
-        model=wan.card.name,
-        sizes=wan.card.sizes,
-        default_size=wan.card.default_size,
-        heads=wan.heads,
-        plan=plan,
-        current_jobs=[],
-        started_at=now,
-        at=now,
-        weights=wan.weights,
-        room=room,
-    )

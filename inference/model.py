@@ -1,11 +1,13 @@
 """Check and load the model that the settings name. Called by `launch` on every rank."""
 
 import time
+import uuid
 from dataclasses import replace
 
 import torch
 import torch.distributed as dist
 
+from contracts.cluster import ClusterStatus
 from contracts.fitting import Room, fastest, needed, thriftiest
 from contracts.job import parse_size
 from contracts.memory import Holding, Work
@@ -21,6 +23,8 @@ from inference.wan.checkpoint.tensors import CheckpointError
 from inference.wan.load import Wan, load
 from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.residual import large_type
+from inference.wan.vae.latent_rgb import fit
+from inference.wan.visiting import on_device
 
 GB = 1e9
 
@@ -31,7 +35,7 @@ def check_before_loading(settings: Settings, where: torch.device) -> None:
     `where` is this rank's device. Raises `BadSetting`, which ends the process.
     """
     try:
-        config = open_checkpoint(settings.model_ckpt_dir).transformer.empty().config
+        config = open_checkpoint(settings.model_ckpt_dir).transformer.build_empty().config
     except CheckpointError as error:
         raise env.BadSetting(f"MODEL_CKPT_DIR: {error}") from error
     choose_plan(settings, config["num_attention_heads"])
@@ -72,6 +76,23 @@ def load_model(settings: Settings, where: torch.device) -> Wan:
     return replace(wan, weights=weights)
 
 
+def with_previews(wan: Wan) -> Wan:
+    """Return the model with the map by which rank 0 shows a running job, fitted to the model's VAE.
+
+    Without a map if it cannot be fitted, which is logged: jobs do without previews then.
+    """
+    began = time.monotonic()
+    try:
+        with on_device(wan.vae, wan.device):
+            latent_rgb = fit(wan.vae)
+    except Exception as error:  # noqa: BLE001  # whatever it is, jobs can be run
+        log.get().warning("previews_off", error=repr(error))
+        return wan
+    seconds = round(time.monotonic() - began, 2)
+    log.get().info("previews_fitted", psnr_db=round(latent_rgb.psnr_db, 1), seconds=seconds)
+    return replace(wan, latent_rgb=latent_rgb)
+
+
 def choose_plan(settings: Settings, heads: int, room: Room | None = None, default_size: str = "") -> Plan:
     """Return the cluster's own plan, by which jobs run that ask for none. Raises `BadSetting` if it cannot be run.
 
@@ -88,7 +109,7 @@ def choose_plan(settings: Settings, heads: int, room: Room | None = None, defaul
     work = Work(width=width, height=height, num_frames=DEFAULT_FRAMES)
     chosen = fastest(room, work) or thriftiest(room, work)
     needs_gb = round(needed(room.peaks(work, chosen)) / GB, 1)
-    log.get().info("plan_chosen", plan=chosen, needs_gb=needs_gb, card_gb=round(room.card_bytes / GB, 1))
+    log.get().info("plan_chosen", plan=repr(chosen), needs_gb=needs_gb, card_gb=round(room.card_bytes / GB, 1))
     return chosen
 
 
@@ -120,4 +141,25 @@ def holding(settings: Settings, where: torch.device) -> Holding:
         text_offloaded=settings.offload_text_encoder,
         picture_models_offloaded=settings.offload_picture_models,
         large_bytes=large_type(where.type).itemsize,
+    )
+
+
+def first_status(settings: Settings, wan: Wan, plan: Plan, room: Room | None = None) -> ClusterStatus:
+    """Return the cluster's first status, under a new instance id; heartbeats repeat it."""
+    now = time.time()
+    return ClusterStatus(
+        instance=uuid.uuid4().hex,
+        name=settings.cluster_name,
+        device=wan.device.type,
+        world_size=settings.world_size,
+        model=wan.card.name,
+        sizes=wan.card.sizes,
+        default_size=wan.card.default_size,
+        heads=wan.heads,
+        plan=plan,
+        current_jobs=[],
+        started_at=now,
+        at=now,
+        weights=wan.weights,
+        room=room,
     )

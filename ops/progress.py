@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
+from ops.printing import span
+
 LINE_EVERY_S = 10.0
 REDRAW_EVERY_S = 0.2
 _CLEARED = "\r\x1b[K"
@@ -39,13 +41,5 @@ class ProgressLine:
 def progress_text(done: int, total: int, what: str, seconds: float) -> str:
     """Return the line after this many seconds, such as `12,000 of 100,000 events, 4,000/s, 22 s left`. Pure."""
     rate = done / seconds if seconds > 0 else 0.0
-    left = f"{_span(math.ceil((total - done) / rate))} left" if rate > 0 else "time left unknown"
+    left = f"{span(math.ceil((total - done) / rate))} left" if rate > 0 else "time left unknown"
     return f"{done:,} of {total:,} {what}, {rate:,.0f}/s, {left}"
-
-
-def _span(seconds: int) -> str:
-    """Return a time in its two largest units: `22 s`, `3 min 5 s` or `2 h 10 min`."""
-    if seconds < 60:
-        return f"{seconds} s"
-    minutes, rest = divmod(seconds, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

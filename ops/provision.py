@@ -21,7 +21,6 @@ from contracts import subjects
 from contracts.broker import Bus, Unavailable, WrongSequence
 from contracts.process import env, lifetime, log, start
 from contracts.process.env import BadSetting
-from ops.broker import Settings as Server
 from ops.broker import connected
 from ops.durability import check_server
 from ops.refusals import Denied, check_rights, sentence
@@ -168,7 +167,7 @@ async def watch(broker: Bus, settings: Settings, stop: asyncio.Event) -> None:
             pause_s, logged = min(2 * pause_s, RETRY_PAUSE_S_MAX), str(error)
         else:
             pause_s, logged = WATCH_EVERY_S, ""
-        await lifetime.wait(stop, within_s=pause_s)
+        await lifetime.wait_until_set(stop, within_s=pause_s)
 
 
 async def main(*, watching: bool) -> None:
@@ -177,13 +176,12 @@ async def main(*, watching: bool) -> None:
     Raises `BadSetting` if the broker refuses or is unsuitable.
     """
     settings = env.read(Settings)
-    start.configure("provision")
-    where = Server(nats_url=settings.nats_url, nats_creds=settings.nats_creds)
+    start.configure("provision", own_stdout=True)
     stop = lifetime.stop_on_signals()
-    async with connected(where, name="provision", within_s=math.inf if watching else GIVE_UP_S, stop=stop) as broker:
+    async with connected(settings, name="provision", within_s=math.inf if watching else GIVE_UP_S, stop=stop) as broker:
         if stop.is_set():
             return
-        check_server(broker, settings)
+        await check_server(broker, settings)
         try:
             await provision(broker, settings)
         except (APIError, Denied) as refusal:

@@ -12,19 +12,17 @@ from msgspec import Struct
 from contracts.broker import Bus
 from contracts.job import job_id_in
 from contracts.job_log import JobLog
-from contracts.process import env, log, start
-from contracts.process.settings import NatsCreds, NatsUrl, StoreUrl
+from contracts.process import env, start
+from contracts.process.settings import StoreUrl
 from contracts.restore import find_record, record_files, restore
 from contracts.stores import Store, configured
 from ops.broker import Settings as Broker
 from ops.broker import connected
 
 
-class Settings(Struct, frozen=True):
+class Settings(Broker, frozen=True):
     """The broker, and the store that holds the records of jobs beside their videos."""
 
-    nats_url: NatsUrl = "nats://127.0.0.1:4222"
-    nats_creds: NatsCreds = None
     video_store_url: StoreUrl = "generated_videos/"
 
 
@@ -75,9 +73,9 @@ def _jobs(count: int) -> str:
 
 async def main() -> None:
     """Rebuild the log and print the result. Ends the process with the names of records that cannot be read, if any."""
-    log.configure("rebuild")
+    start.configure_log("rebuild")
     settings = env.read(Settings)
-    async with connected(Broker(settings.nats_url, settings.nats_creds), name="rebuild") as broker:
+    async with connected(settings, name="rebuild", user="state") as broker:
         done = await rebuild(broker, configured.video_store(settings.video_store_url))
     print(in_words(done))
     if done.unreadable:

@@ -3,9 +3,8 @@
 from nats.js.errors import APIError
 
 from contracts.broker import Bus
-from ops.streams import Settings, streams
 
-NEEDED = "provisioning needs to publish to $JS.API.> and $KV.video-secrets.>, and to subscribe to _INBOX_provision.>"
+NEEDED = "provisioning needs the rights of the user provision, which stand in ops/nats/README.md"
 
 _ADVICE = {
     10113: "this account wants a size of every stream: set STREAM_BYTES_MAX, such as 67108864 (bytes)",
@@ -13,9 +12,9 @@ _ADVICE = {
     10047: "give the broker or the account more storage, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
     10028: "give the broker or the account more memory",
     10023: "give the broker or the account more storage, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
-    10002: "give the account what 7 streams and 2 consumers need, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
+    10002: "give the account what 9 streams and 2 consumers need, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
     10026: "allow this account 2 consumers",
-    10027: "allow this account 7 streams",
+    10027: "allow this account 9 streams",
     10039: "enable JetStream for this account",
     10076: "enable JetStream (`jetstream { … }` in the broker's configuration)",
     10074: "set NATS_REPLICAS=1, or form a cluster",
@@ -23,30 +22,6 @@ _ADVICE = {
     10058: "another stream has this name already: give WanJet an account of its own",
 }
 """What helps, by JetStream's error code."""
-
-
-API_TOKENS = (
-    "$JS",
-    "API",
-    "STREAM",
-    "CONSUMER",
-    "CREATE",
-    "DURABLE",
-    "UPDATE",
-    "INFO",
-    "MSG",
-    "GET",
-    "DIRECT",
-    "$KV",
-    "_INBOX_provision",
-)
-_TOKENS = {
-    token.lower(): token
-    for token in (
-        *API_TOKENS,
-        *(str(config.name) for config in streams(Settings())),
-    )
-}
 
 
 class Denied(Exception):
@@ -57,13 +32,7 @@ def check_rights(broker: Bus, what: str) -> None:
     """Raise `Denied` if the broker has denied a right to this process; `what` names the request in the sentence."""
     if broker.denied is not None:
         denied = broker.denied
-        subject = as_written(denied.subject)
-        raise Denied(f"the broker does not let this user {denied.verb} to {subject}, {what}; {NEEDED}")
-
-
-def as_written(subject: str) -> str:
-    """Return a subject with the capital letters of WanJet's subjects, which nats-py's errors have in lower case."""
-    return ".".join(_TOKENS.get(token, token) for token in subject.split("."))
+        raise Denied(f"the broker does not let this user {denied.verb} to {denied.subject}, {what}; {NEEDED}")
 
 
 def sentence(error: Exception) -> str:

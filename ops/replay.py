@@ -17,7 +17,7 @@ from nats.js.errors import NotFoundError
 
 from contracts import subjects
 from contracts.broker import Bus
-from contracts.process import env, log, start
+from contracts.process import env, start
 from ops.broker import Settings, connected
 from ops.progress import ProgressLine
 
@@ -86,7 +86,10 @@ async def _folded(broker: Bus, still_within_s: float, out: TextIO) -> None:
         while True:
             consumer = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
             before, floor, left = floor, _floor(consumer), _left(consumer)
-            if left == 0 or floor >= log_now.last_seq:
+            begun = not log_now.messages or _delivered(
+                consumer
+            )  # right after a reset the broker may say that 0 are left
+            if floor >= log_now.last_seq or (begun and left == 0):
                 return
             now = time.monotonic()
             if floor != before or left < fewest:
@@ -109,11 +112,16 @@ def _floor(consumer: ConsumerInfo) -> int:
     return 0 if consumer.ack_floor is None else consumer.ack_floor.stream_seq
 
 
+def _delivered(consumer: ConsumerInfo) -> int:
+    """Return the sequence in the log of the last event that was delivered; 0 if none was since the reset."""
+    return 0 if consumer.delivered is None else consumer.delivered.stream_seq
+
+
 async def main() -> None:
     """Replay the log and print the result. Ends the process with a sentence if the log is not folded."""
-    log.configure("replay")
+    start.configure_log("replay")
     began = time.monotonic()
-    async with connected(env.read(Settings), name="replay") as broker:
+    async with connected(env.read(Settings), name="replay", user="state") as broker:
         try:
             done = await replay(broker)
         except Stuck as stuck:

@@ -1,8 +1,10 @@
-"""The configuration of every stream, bucket and durable, with its limits. `provision` creates them."""
+"""The configuration of every stream, bucket and durable, with its limits. `provision` creates them.
+
+What each is for stands in `contracts.inventory`, and goes to the broker with it.
+"""
 
 from typing import Annotated
 
-import msgspec
 from msgspec import Meta
 from nats.js.api import (
     AckPolicy,
@@ -14,23 +16,30 @@ from nats.js.api import (
     StreamConfig,
 )
 
-from contracts import subjects
-from contracts.process.settings import MIB, SECONDS_MAX, TASKS_MAX, TIB, MonitorUrl, NatsCreds, NatsUrl, Replicas
+from contracts import inventory, subjects
+from contracts.process.broker_settings import BrokerSettings
+from contracts.process.settings import MIB, SECONDS_MAX, TASKS_MAX, TIB, MonitorUrl, Replicas
 from contracts.words import form
+from ops.buckets import DUPLICATE_WINDOW_S, buckets
 
-DUPLICATE_WINDOW_S = 120
 JOB_BYTES_MAX = 64 * 1024
 EVENT_BYTES_MAX = 64 * 1024
-STATUS_BYTES_MAX = 64 * 1024
 EVENTS_BYTES_MAX = 1024**3
-CLUSTER_TTL_S = 6
 CANARY_TTL_S = 60
 CANARY_BYTES_MAX = 1024
+WEBHOOKS_BYTES_MAX = 4 * 1024
+SLOT_BYTES_MAX = 1024
+SLOTS_MAX = 2 * TASKS_MAX
+"""More than there are unfinished jobs: slots of jobs that were never published stay for seconds."""
 UNLIMITED = -1
 STREAM_BYTES_MIN = 64 * 1024
 STATE_ACK_WAIT_S = 10
 STATE_ACK_PENDING_MAX = 4096
 """Events that all state services together hold: `services.state.materialise.EVENTS_HELD_MAX` each."""
+
+WEBHOOKS_ACK_WAIT_S = 10
+WEBHOOKS_ACK_PENDING_MAX = 4096
+"""Endings, and due webhooks, that all webhook services together hold."""
 
 StreamBytes = Annotated[
     int,
@@ -43,12 +52,10 @@ StreamBytes = Annotated[
 ]
 
 
-class Settings(msgspec.Struct, frozen=True):
+class Settings(BrokerSettings, frozen=True):
     """The environment variables of `provision`. Sizes are in bytes, times in seconds."""
 
-    nats_url: NatsUrl = "nats://127.0.0.1:4222"
-    nats_creds: NatsCreds = None
-    nats_monitor_urls: tuple[MonitorUrl, ...] = ("http://127.0.0.1:8222",)
+    nats_monitor_urls: tuple[MonitorUrl, ...] = ()
     nats_durability_unchecked: bool = False
     nats_replicas: Replicas = 1
     max_concurrent_tasks: Annotated[int, Meta(ge=1, le=TASKS_MAX)] = 5
@@ -66,7 +73,15 @@ def streams(settings: Settings) -> list[StreamConfig]:
         allow_direct=True,
         max_bytes=settings.stream_bytes_max or UNLIMITED,
     )
-    return [_log(base, settings), _queue(base, settings), _canaries(base), *_buckets(base)]
+    named = _log(base, settings), _queue(base, settings), _canaries(base), _webhooks(base), _slots(base)
+    made = *named, *buckets(base, event_retention_s=settings.event_retention)
+    return [_described(each) for each in made]
+
+
+def _described(config: StreamConfig) -> StreamConfig:
+    """Return the configuration with the description and the metadata of the inventory."""
+    entry = inventory.STREAMS[config.name or ""]
+    return config.evolve(description=entry.description, metadata={**entry.metadata, **(config.metadata or {})})
 
 
 def _log(base: StreamConfig, settings: Settings) -> StreamConfig:
@@ -115,39 +130,63 @@ def _canaries(base: StreamConfig) -> StreamConfig:
     )
 
 
-def _buckets(base: StreamConfig) -> list[StreamConfig]:
-    """Return the streams behind the KV buckets: statuses, heartbeats of clusters, the secret, and counters."""
-    bucket = base.evolve(
-        max_msgs_per_subject=1, discard=DiscardPolicy.NEW, allow_rollup_hdrs=True, max_msg_size=STATUS_BYTES_MAX
+def _webhooks(base: StreamConfig) -> StreamConfig:
+    """Return the work queue of webhooks: scheduled ones, of which the broker makes due ones when it is time.
+
+    A job has at most one message of either kind, the latest. nats-server takes no schedules with `discard=new`: with
+    `STREAM_BYTES_MAX` the oldest would go, of some 400,000 in 64 MiB.
+    """
+    return base.evolve(
+        name=subjects.WEBHOOKS_STREAM,
+        subjects=[subjects.ALL_WEBHOOKS],
+        retention=RetentionPolicy.WORK_QUEUE,
+        allow_msg_schedules=True,
+        max_msgs_per_subject=1,
+        max_msg_size=WEBHOOKS_BYTES_MAX,
+        duplicate_window=DUPLICATE_WINDOW_S,
     )
 
-    def named(name: str) -> StreamConfig:
-        return bucket.evolve(name=subjects.bucket_stream(name), subjects=[subjects.bucket_key(name, ">")])
 
-    return [
-        named(subjects.STATUS_BUCKET).evolve(allow_msg_ttl=True),
-        named(subjects.CLUSTERS_BUCKET).evolve(max_age=CLUSTER_TTL_S, duplicate_window=CLUSTER_TTL_S),
-        named(subjects.SECRETS_BUCKET),
-        named(subjects.COUNTERS_BUCKET),
-    ]
+def _slots(base: StreamConfig) -> StreamConfig:
+    """Return the stream of slots, which is neither republished nor pulled.
+
+    A subject has no limit of its own: with `max_msgs_per_subject`, nats-server 2.15 brings a message back after kill -9
+    that was published twice and then deleted.
+    """
+    return base.evolve(
+        name=subjects.SLOTS_STREAM,
+        subjects=[subjects.ALL_SLOTS],
+        max_msgs=SLOTS_MAX,
+        discard=DiscardPolicy.NEW,
+        max_msg_size=SLOT_BYTES_MAX,
+        duplicate_window=DUPLICATE_WINDOW_S,
+    )
 
 
 def consumers(settings: Settings) -> list[tuple[str, ConsumerConfig]]:
     """Return the wanted durables, each with the name of its stream."""
-    explicit = ConsumerConfig(ack_policy=AckPolicy.EXPLICIT, max_deliver=UNLIMITED)
+    # the queue's own limit bounds what clusters hold
+    inference = _durable(subjects.INFERENCE_DURABLE, settings.ack_wait, UNLIMITED)
+    state = _durable(subjects.STATE_DURABLE, STATE_ACK_WAIT_S, STATE_ACK_PENDING_MAX)
+    webhooks = _durable(subjects.WEBHOOKS_DURABLE, WEBHOOKS_ACK_WAIT_S, WEBHOOKS_ACK_PENDING_MAX)
+    due = _durable(subjects.DUE_DURABLE, WEBHOOKS_ACK_WAIT_S, WEBHOOKS_ACK_PENDING_MAX)
     return [
-        (
-            subjects.JOBS_STREAM,
-            explicit.evolve(
-                durable_name=subjects.INFERENCE_DURABLE,
-                ack_wait=settings.ack_wait,
-                max_ack_pending=UNLIMITED,  # the stream's own limit bounds it
-            ),
-        ),
-        (
-            subjects.EVENTS_STREAM,
-            explicit.evolve(
-                durable_name=subjects.STATE_DURABLE, ack_wait=STATE_ACK_WAIT_S, max_ack_pending=STATE_ACK_PENDING_MAX
-            ),
-        ),
+        (subjects.JOBS_STREAM, inference),
+        (subjects.EVENTS_STREAM, state),
+        (subjects.EVENTS_STREAM, webhooks.evolve(filter_subject=subjects.ALL_ENDINGS)),
+        (subjects.WEBHOOKS_STREAM, due.evolve(filter_subject=subjects.ALL_DUE)),
     ]
+
+
+def _durable(name: str, ack_wait_s: float, ack_pending_max: int) -> ConsumerConfig:
+    """Return the configuration of a durable, with the description and the metadata of the inventory."""
+    entry = inventory.DURABLES[name]
+    return ConsumerConfig(
+        durable_name=name,
+        description=entry.description,
+        metadata=entry.metadata,
+        ack_policy=AckPolicy.EXPLICIT,
+        ack_wait=ack_wait_s,
+        max_ack_pending=ack_pending_max,
+        max_deliver=UNLIMITED,
+    )

@@ -22,6 +22,10 @@ NOT_OURS = ("venv", "pip", "pytest", "torch.distributed.run", "supervisor.superv
 """Modules of other packages that a page may start with `python -m`."""
 
 OF_USERS = (
+    "users.conf",
+    "/srv/wanjet/keys/broker/nats-server.conf",
+    "broker/users.conf",
+    "broker/nats-server.conf",
     "wanjet.json",
     "model_index.json",
     "config.json",
@@ -29,6 +33,7 @@ OF_USERS = (
     "status.json",
     "ID.json",
     "jobs/ID.json",
+    "/docs/events.json",
     "/docs/openapi.json",
     "/openapi.json",
     "nsswitch.conf",
@@ -45,9 +50,10 @@ RUN_BY = {
         "tests/flow/test_readme.py",
         "tests/flow/test_commands.py",
     ],
-    "services/edge/README.md": ["tests/flow/test_readme.py"] * 4,
-    "contracts/README.md": ["tests/flow/test_readme.py"],
-    "ops/runbook.md": ["tests/flow/test_runbook.py"] * 14,
+    "services/edge/README.md": ["tests/flow/test_readme.py"] * 8,
+    "contracts/events.md": ["tests/flow/test_readme.py", *["tests/flow/test_event_examples.py"] * 2],
+    "ops/logs.md": ["tests/flow/test_logs.py"],
+    "ops/runbook.md": ["tests/flow/test_runbook.py"] * 15,
     "ops/bench/README.md": ["tests/ops/bench/test_page.py"],
     ".github/CONTRIBUTING.md": [".ci/run"],
 }

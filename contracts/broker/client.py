@@ -7,16 +7,18 @@ while nothing is written.
 """
 
 import asyncio
-import json
 from typing import Any
 
 import nats.errors
-from msgspec import Struct
-from nats.aio.client import Client
+from nats.aio.client import Srv
 from nats.aio.msg import Msg
 
-from contracts.broker.complaints import Complaints, is_denial
+from contracts.broker.api_error import ApiError, error_in
+from contracts.broker.asking import Asking
+from contracts.broker.complaints import Complaints, Denial, is_denial
+from contracts.broker.counts import Counts
 from contracts.broker.errors import LIMIT_REACHED
+from contracts.broker.quick import Answer, QuickClient
 from contracts.broker.silence import Silence
 from contracts.process import credentials, log
 
@@ -32,26 +34,20 @@ _BAD_REQUEST = 400
 _NOT_FOUND = 404
 
 
-class _Refusal(Struct, frozen=True):
-    """The codes of a JetStream error; zeros if the answer is no error."""
-
-    code: int = 0
-    err_code: int = 0
-
-
 class Unreadable(nats.errors.Error):
     """The file of credentials holds none now. nats-py tries again, as it does with a server that is away."""
 
 
-class FailoverClient(Client):
+class FailoverClient(QuickClient):
     """A client that measures how long it has had no answers. `watch`, while it runs, then goes to another server."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.complaints = Complaints()
+        self.complaints, self.counts = Complaints(), Counts()
         self._reads, self._writes = Silence(), Silence()
         self._acknowledged: dict[str, Silence] = {}
         """By kind of subject: the first two tokens, of which there are a dozen."""
+        self._asking = Asking()
 
     def _read_creds_user_jwt(self, creds: object) -> bytearray:
         """Return the JWT, empty for none, from the file as it is now. Raises `Unreadable`. For nats-py to call.
@@ -64,6 +60,12 @@ class FailoverClient(Client):
         """Return the seed, from the file as it is now. Raises `Unreadable`. For nats-py to call."""
         return bytearray(_held_by(str(creds)).seed)
 
+    async def _connect_to_server(self, s: Srv) -> None:
+        """Connect, and close the connection of the attempt before, which nats-py drops if the server said nothing."""
+        if self._transport is not None:
+            self._transport.close()
+        await super()._connect_to_server(s)
+
     async def request(
         self,
         subject: str,
@@ -74,12 +76,21 @@ class FailoverClient(Client):
     ) -> Msg:
         """Send a request and return its answer, as nats-py's `Client` does, and note both for `silent_s`.
 
-        Raises nats-py's errors; such an error (no responders, for example) counts as no answer.
+        Raises nats-py's errors, and `Denied` at once. An error (no responders, for example) counts as no answer.
         """
         self._note_question(subject)
-        reply = await super().request(subject, payload, timeout, old_style, headers)
-        self._note_answer(subject, _refusal(reply))
+        with self._asking.waiting(subject) as until_denied:
+            async with until_denied:
+                reply = await super().request(subject, payload, timeout, old_style, headers)
+        self._note_answer(subject, error_in(reply.data))
         return reply
+
+    async def quick(self, subject: str, payload: bytes, *, within_s: float) -> Answer:
+        """Send a request and return its answer, as `QuickClient` does, and note both for `silent_s`."""
+        self._note_question(subject)
+        answer = await super().quick(subject, payload, within_s=within_s)
+        self._note_answer(subject, error_in(answer.data))
+        return answer
 
     def _note_question(self, subject: str) -> None:
         """Start the clock of the answer, by the kind of question: a read, a write, or one that needs no leader."""
@@ -91,7 +102,7 @@ class FailoverClient(Client):
             self._writes.asked()
             self.acknowledgements(subject).asked()
 
-    def _note_answer(self, subject: str, refusal: _Refusal) -> None:
+    def _note_answer(self, subject: str, refusal: ApiError) -> None:
         """Stop the clocks of the kinds of question that this answer to a question on `subject` shows to be served."""
         if subject.startswith(_DIRECT) or refusal.err_code in _UNDECIDED:
             return
@@ -144,9 +155,16 @@ class FailoverClient(Client):
         if self.complaints.refusal is not None:
             wait_s = float(self.options["reconnect_time_wait"])
             self.options["reconnect_time_wait"] = min(RECONNECT_WAIT_S_MAX, 2 * wait_s)
-        if is_denial(error):
+        if (denied := self.complaints.denied) is not None and is_denial(error):
+            self.counts.denials += 1
             self.well()
+            self.deny(denied)
         return is_new
+
+    def deny(self, denial: Denial) -> None:
+        """Have every request on this subject fail with `Denied`: nobody will answer it."""
+        super().deny(denial)
+        self._asking.deny(denial)
 
     def note_connected(self, reconnect_wait_s: float) -> None:
         """Note that the client is connected: attempts to connect are `reconnect_wait_s` apart again."""
@@ -180,14 +198,3 @@ def _held_by(path: str) -> credentials.Credentials:
         return credentials.read(path)
     except credentials.NoCredentials as error:
         raise Unreadable(f"NATS_CREDS: {error}") from error
-
-
-def _refusal(reply: Msg) -> _Refusal:
-    """Return the codes of the JetStream error in an answer; zeros if it has none, or if they cannot be read."""
-    if b'"error":' not in reply.data:
-        return _Refusal()
-    try:
-        error = json.loads(reply.data)["error"]
-        return _Refusal(int(error.get("code", 0)), int(error.get("err_code", 0)))
-    except (ValueError, TypeError, LookupError, AttributeError):
-        return _Refusal()

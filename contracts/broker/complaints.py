@@ -3,13 +3,24 @@
 `client` notes every error here; health and provisioning show `refusal` and `denied`.
 """
 
+import math
 import re
 import time
 
 from msgspec import Struct
 
+from contracts.broker.errors import Denied
+from contracts.broker.spelling import as_written
+
 LOG_AGAIN_S = 60.0
+PUBLISH, SUBSCRIBE = "publish", "subscribe"
 KINDS_MAX = 100
+KIND_TOKENS = 2
+"""How many tokens of a denied subject tell its kind: those after it are ids or keys."""
+
+_KIND_TOKENS = {"$JS.API.": 7, "$JS.ACK.": 4, "$SRV.": 3}
+"""The same for subjects that begin like this."""
+_INBOXES = "_INBOX_"
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]{1,200})', re.IGNORECASE)
 _CREDENTIALS = re.compile(r"authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
@@ -21,10 +32,27 @@ class Denial(Struct, frozen=True):
     verb: str
     subject: str
 
+    @property
+    def kind(self) -> str:
+        """Return the verb and the beginning of the subject, without what is drawn anew each time: ids, inboxes."""
+        if self.subject.startswith(_INBOXES):
+            return f"{self.verb} {_INBOXES}"
+        tokens = next((count for start, count in _KIND_TOKENS.items() if self.subject.startswith(start)), KIND_TOKENS)
+        return f"{self.verb} {'.'.join(self.subject.split('.')[:tokens])}"
+
+    @property
+    def error(self) -> Denied:
+        """Return the error of a request that this makes impossible."""
+        return Denied(f"the broker does not let this user {self.verb} to {self.subject}")
+
+    def is_of(self, subject: str) -> bool:
+        """Return whether what was denied is to publish to a subject."""
+        return self.verb == PUBLISH and self.subject.lower() == subject.lower()
+
 
 def is_denial(error: Exception) -> bool:
     """Return whether an error says that the broker denied a right to one subject; it serves all others then."""
-    return "permissions violation" in str(error).lower()
+    return _DENIED.search(str(error)) is not None
 
 
 class Complaints:
@@ -39,39 +67,33 @@ class Complaints:
     def is_new(self, error: Exception) -> bool:
         """Note an error in `refusal` or `denied`, and return whether to log it: its reason is new in this outage.
 
-        Denials come while the client is connected, and are new again after `LOG_AGAIN_S`. Any error that is neither of
-        the network nor about credentials or rights is new each time. Only the first `KINDS_MAX` reasons are ever new.
+        Denials come while the client is connected, and those of one kind are new again after `LOG_AGAIN_S`. Any error
+        that is neither of the network nor about credentials or rights is new each time. Only the first `KINDS_MAX`
+        reasons are ever new.
         """
         text = str(error)
         if _CREDENTIALS.search(text):
             self.refusal = text
         if found := _DENIED.search(text):
-            self.denied = Denial("publish" if found[1].lower() == "publish" else "subscribe", found[2])
-        elif not (isinstance(error, OSError) or _CREDENTIALS.search(text)):
-            return True
-        return self._is_new(f"{self.denied}" if found and not self._own_inbox() else type(error).__name__ + _kind(text))
+            verb = PUBLISH if found[1].lower() == PUBLISH else SUBSCRIBE
+            self.denied = denied = Denial(verb, as_written(found[2]))
+            return self._is_new(denied.kind, again_after_s=LOG_AGAIN_S)
+        if isinstance(error, OSError) or _CREDENTIALS.search(text):
+            return self._is_new(type(error).__name__ + text)
+        return True
 
     def end_outage(self) -> None:
         """Forget `refusal` and what was logged, but not `denied`: the client is connected."""
         self._logged_at.clear()
         self.refusal = None
 
-    def _own_inbox(self) -> bool:
-        """Return whether the denied subject is an inbox, whose name is drawn anew each time."""
-        return self.denied is not None and self.denied.subject.startswith("_INBOX")
-
-    def _is_new(self, kind: str) -> bool:
+    def _is_new(self, kind: str, *, again_after_s: float = math.inf) -> bool:
         """Return whether a kind of error is to be logged now, and note that it is logged."""
         now = time.monotonic()
         logged_at = self._logged_at.get(kind)
-        if logged_at is not None and (now - logged_at < LOG_AGAIN_S or not kind.startswith("Denial")):
+        if logged_at is not None and now - logged_at < again_after_s:
             return False
         if logged_at is None and len(self._logged_at) >= KINDS_MAX:
             return False
         self._logged_at[kind] = now
         return True
-
-
-def _kind(text: str) -> str:
-    """Return the reason without the name of an inbox, which differs each time."""
-    return re.sub(r"_INBOX[^\"' ]*", "_INBOX", text)

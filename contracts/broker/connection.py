@@ -4,25 +4,26 @@
 two faults of nats-py 2.16: a client that gives up reconnecting or is closed for good (`lost`), and requests that hang
 over a restart of the broker.
 
-With three brokers, a request waits in `_ask` for a new leader, up to a deadline; a client without answers goes to
-another server (`client`).
+With three brokers, a request waits in `_ask` for a new leader; a client without answers goes to another server.
 """
 
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Any, TypeVar
+from ssl import SSLContext
+from typing import TypeVar
 
 import nats.errors
 import nats.js.errors
 
+from contracts import request_subjects
 from contracts.broker.client import FailoverClient
-from contracts.broker.complaints import Denial
-from contracts.broker.errors import Unavailable
+from contracts.broker.complaints import Denial, is_denial
+from contracts.broker.errors import Denied, Unavailable
 from contracts.broker.server_version import Server
 from contracts.process import log
-from contracts.process.credentials import SEED_SUFFIXES
+from contracts.process.credentials import as_arguments
 
 T = TypeVar("T")
 
@@ -45,9 +46,8 @@ class Connection:
         self._stop = stop or asyncio.Event()
         self._renewed = asyncio.Event()
         """Set, and replaced by a new Event, each time the client has reconnected."""
-        self._begun = False
-        self._ending = False
-        self._servers = ""
+        self._begun = asyncio.Event()
+        self._ending, self._servers, self._user = False, "", ""
         self.lost = False
         self.failure: str | None = None
         """Why no connection can be tried at all, whatever the broker would say; None if one can."""
@@ -60,7 +60,7 @@ class Connection:
     @property
     def begun(self) -> bool:
         """Return whether the client has been connected once."""
-        return self._begun
+        return self._begun.is_set()
 
     @property
     def refusal(self) -> str | None:
@@ -77,12 +77,13 @@ class Connection:
         """Return the version and the limits of the server that the client is at."""
         return Server(self._client.server_version, self._client.max_payload)
 
-    async def begin(self, servers: list[str], name: str, creds: str | None) -> None:
+    async def begin(self, servers: list[str], name: str, user: str, creds: str | None, tls: SSLContext | None) -> None:
         """Connect, however long that takes; from then on nats-py reconnects by itself, without limit.
 
         The arguments are those of `bus.connect`. Raises nats-py's error if no connection can be tried at all. nats-py
         tries its servers in turn, the one that it leaves last, unless it draws them: the draw is made here.
         """
+        self._user = user
         self._servers = ",".join(server.rpartition("@")[2] for server in servers)
         await self._client.connect(
             secrets.SystemRandom().sample(servers, len(servers)),
@@ -97,11 +98,12 @@ class Connection:
             max_reconnect_attempts=-1,
             ping_interval=PING_INTERVAL_S,
             max_outstanding_pings=PINGS_UNANSWERED_MAX,
-            inbox_prefix=f"_INBOX_{name}",
-            **_credentials(creds),
+            inbox_prefix=request_subjects.inbox_prefix(user),
+            tls=tls,
+            **as_arguments(creds),
         )
         self._client.note_connected(RECONNECT_WAIT_S)
-        self._begun = True
+        self._begun.set()
 
     def on_begun(self, begun: asyncio.Task[None]) -> None:
         """Note how the task of `begin` ended: a failure is logged, kept in `failure`, and sets `stop`."""
@@ -120,7 +122,11 @@ class Connection:
 
     async def _on_error(self, error: Exception) -> None:
         """Log an error of the client unless it has been logged: in an outage an error may come five times a second."""
-        if self._client.note_error(error):
+        if not self._client.note_error(error):
+            return
+        if is_denial(error) and (denied := self.denied) is not None:
+            log.get().error("right_denied", user=self._user, right=f"{denied.verb} to", subject=denied.subject)
+        else:
             log.get().error("broker_error", error=repr(error), servers=self._servers)
 
     async def _on_disconnected(self) -> None:
@@ -143,7 +149,7 @@ class Connection:
 
     def _check_begun(self) -> None:
         """Raise `Unavailable` if the client has not been connected yet."""
-        if not self._begun:
+        if not self.begun:
             raise Unavailable("no connection yet")
 
     def _check_connected(self) -> None:
@@ -157,31 +163,37 @@ class Connection:
     async def _ask(self, request: Callable[[], Awaitable[T]], *, within_s: float = REQUEST_WITHIN_S) -> T:
         """Return the answer to a request; a refusal of the broker stays nats-py's `APIError`.
 
-        Without an answer within `REQUEST_TIMEOUT_S`, or without a leader to give one, calls `request` again: the broker
-        may get it twice. Raises `Unavailable` once `within_s` have passed or the process is told to stop.
+        Calls `request` again as `_ask_bounded` does. Raises `Unavailable` once `within_s` have passed or the process is
+        told to stop.
+        """
+
+        async def bounded(left_s: float) -> T:
+            async with asyncio.timeout(left_s):
+                return await request()
+
+        return await self._ask_bounded(bounded, within_s=within_s)
+
+    async def _ask_bounded(self, request: Callable[[float], Awaitable[T]], *, within_s: float = REQUEST_WITHIN_S) -> T:
+        """Return the answer to a request, which is told within how many seconds it has to answer.
+
+        Without an answer within `REQUEST_TIMEOUT_S`, or without a leader, calls `request` again: the broker may get it
+        twice. Raises as `_ask` does, and `Denied` at once.
         """
         deadline = _now() + within_s
         while True:
             try:
                 self._check_connected()
-                async with asyncio.timeout(max(RETRY_PAUSE_S, min(REQUEST_TIMEOUT_S, deadline - _now()))):
-                    return await request()
+                return await request(max(RETRY_PAUSE_S, min(REQUEST_TIMEOUT_S, deadline - _now())))
             except nats.js.errors.ServiceUnavailableError as error:
                 problem: Exception = error
-            except nats.js.errors.APIError:
+            except (nats.js.errors.APIError, Denied):
                 raise
             except (nats.errors.Error, TimeoutError, OSError, Unavailable) as error:
                 problem = error
             if self._stop.is_set() or _now() + RETRY_PAUSE_S >= deadline:
                 raise Unavailable(repr(problem)) from problem
+            self._client.counts.request_retries += 1
             await asyncio.sleep(RETRY_PAUSE_S)
-
-
-def _credentials(creds: str | None) -> dict[str, Any]:
-    """Return nats-py's arguments for a file of credentials: a seed by the name's ending, or a JWT with its seed."""
-    if creds is None:
-        return {}
-    return {"nkeys_seed": creds} if creds.endswith(SEED_SUFFIXES) else {"user_credentials": creds}
 
 
 def _now() -> float:

@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 from contracts.broker.client import FailoverClient
 from contracts.broker.connection import REQUEST_TIMEOUT_S, REQUEST_WITHIN_S, RETRY_PAUSE_S
 from contracts.broker.errors import Unavailable
+from contracts.process import tracing
 
 FLUSH_TIMEOUT_S = 1
 
@@ -24,7 +25,17 @@ class Delivery:
     def __init__(self, message: Msg, client: FailoverClient) -> None:
         self.message, self._client = message, client
         self.subject, self.data = message.subject, message.data
-        self.at = message.metadata.timestamp.timestamp()  # when it was stored
+        metadata = message.metadata
+        self.at = metadata.timestamp.timestamp()  # when it was stored
+        self.sequence, self.place = metadata.sequence.stream, metadata.sequence.consumer
+        """Its sequence in the stream, and its place among all that the consumer has ever given to anybody."""
+        self.is_repeated = metadata.num_delivered > 1
+        self.traceparent = (message.headers or {}).get(tracing.HEADER)
+
+    @property
+    def message_id(self) -> str | None:
+        """Return the `Nats-Msg-Id` under which the message was published; None without one."""
+        return (self.message.headers or {}).get("Nats-Msg-Id")
 
     async def extend_ack_wait(self) -> None:
         """Tell the broker that the work goes on, so that `ack_wait` starts again. Not confirmed; never raises."""

@@ -16,6 +16,9 @@ from msgspec import Struct
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from contracts.broker.quick import Answer, QuickClient
+from contracts.process import tracing
+
 FIRST_ANSWER_WITHIN_S = 0.4
 OF_A_MESSAGE = "Nats-Sequence"
 """The header that the broker adds to every message that it reads out; the end of a batch does not have it.
@@ -24,13 +27,23 @@ A message's publisher may have given it any headers, `Status` too. The broker's 
 header of a name counts."""
 
 
+SEQUENCE_DIGITS_MAX = 20
+
+_NONE, _STATUS_AT = b"404", slice(9, 12)
+_TRACE = tracing.HEADER.encode()
+
+
 class Stored(Struct, frozen=True):
-    """A message as a stream holds it; `at` is when it was stored, in Unix seconds."""
+    """A message as a stream holds it; `at` is when it was stored, in Unix seconds.
+
+    `traceparent` is the trace that it belongs to, as its header says, whatever that may hold.
+    """
 
     subject: str
     sequence: int
     data: bytes
     at: float
+    traceparent: str | None = None
 
 
 async def batch(client: Client, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
@@ -52,21 +65,55 @@ async def batch(client: Client, stream: str, request: Mapping[str, object]) -> t
             await subscription.unsubscribe()
 
 
-async def one(client: Client, stream: str, request: Mapping[str, object]) -> tuple[Stored, int] | None:
+async def one(client: QuickClient, stream: str, request: Mapping[str, object]) -> tuple[Stored, int] | None:
     """Return the first message of a batch, and how many messages match after it; None if there is none.
 
-    Cheaper than `batch`, since the answer comes by the inbox that all requests of the client share; what follows the
-    first message is dropped. Raises an error of NATS, or `APIError`, without such an answer, also for a message whose
-    publisher has given it a status: `batch` can read that one.
+    Cheaper than `batch`, since it is a quick request; what follows the first message is dropped. Raises an error of
+    NATS, `TimeoutError`, or `APIError` without such an answer.
     """
     payload = json.dumps(request).encode()
-    message = await client.request(f"$JS.API.DIRECT.GET.{stream}", payload, timeout=FIRST_ANSWER_WITHIN_S)
-    headers = message.headers or {}
-    if OF_A_MESSAGE in headers:
-        return _stored(message, headers), int(headers["Nats-Num-Pending"])
-    if headers.get("Status") != "404":
-        raise nats.js.errors.APIError(code=500, description=f"a direct get was answered {headers.get('Status')}")
-    return None
+    answer = await client.quick(f"$JS.API.DIRECT.GET.{stream}", payload, within_s=FIRST_ANSWER_WITHIN_S)
+    if (found := stored_in(answer)) is None:
+        return None
+    return found, int(_header(answer.headers, b"Nats-Num-Pending"))
+
+
+def stored_in(answer: Answer) -> Stored | None:
+    """Return the message that a direct get was answered with; None if the answer says that there is none.
+
+    Raises `APIError` for any other answer.
+    """
+    headers = answer.headers
+    if not _header(headers, OF_A_MESSAGE.encode()):
+        if (status := headers[_STATUS_AT]) == _NONE:
+            return None
+        raise nats.js.errors.APIError(code=500, description=f"a direct get was answered {status!r}")
+    at = datetime.fromisoformat(_header(headers, b"Nats-Time-Stamp")).timestamp()
+    subject, sequence = _header(headers, b"Nats-Subject"), int(_header(headers, OF_A_MESSAGE.encode()))
+    return Stored(subject, sequence, answer.data, at, trace_in(headers))
+
+
+def republished(headers: bytes, data: bytes) -> Stored | None:
+    """Return the message that a stream has republished, as the stream holds it; None if it comes from no stream."""
+    sequence, subject = _header(headers, OF_A_MESSAGE.encode()), _header(headers, b"Nats-Subject")
+    if not (sequence.isascii() and sequence.isdigit() and len(sequence) <= SEQUENCE_DIGITS_MAX and subject):
+        return None
+    try:
+        at = datetime.fromisoformat(_header(headers, b"Nats-Time-Stamp")).timestamp()
+    except ValueError:
+        at = 0.0
+    return Stored(subject, int(sequence), data, at, trace_in(headers))
+
+
+def trace_in(headers: bytes) -> str | None:
+    """Return the header `traceparent` of a message, None without one."""
+    return _header(headers, _TRACE) or None
+
+
+def _header(headers: bytes, name: bytes) -> str:
+    """Return the last value of a header; empty without one."""
+    _, found, rest = headers.rpartition(b"\r\n%b:" % name)
+    return rest[: rest.find(b"\r")].strip().decode(errors="replace") if found else ""
 
 
 async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
@@ -93,4 +140,5 @@ async def _collect(inbox: asyncio.Queue[Msg]) -> tuple[list[Stored], int]:
 def _stored(message: Msg, headers: Mapping[str, str]) -> Stored:
     """Return the message of a stream that a direct get was answered with."""
     at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
-    return Stored(headers["Nats-Subject"], int(headers[OF_A_MESSAGE]), message.data, at)
+    sequence, trace = int(headers[OF_A_MESSAGE]), headers.get(tracing.HEADER)
+    return Stored(headers["Nats-Subject"], sequence, message.data, at, trace)

@@ -20,6 +20,10 @@ class Unavailable(Exception):
     """The broker did not answer in time, or has no room on disk. A published message may have been stored."""
 
 
+class Denied(Unavailable):
+    """The broker's user lacks the right to ask this, and will until an operator grants it."""
+
+
 class Refused(Exception):
     """The broker stored nothing, and gave the reason."""
 

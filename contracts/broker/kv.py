@@ -34,7 +34,8 @@ class Buckets(Publishing, Streams):
         """Write if the key is still at `revision` (0 for no key, or a deleted one), and return its new revision.
 
         The value expires after `ttl_s`, or as the bucket has it. Raises `WrongSequence` if the key is at another
-        revision, and another `Refused` if the value is, say, too large.
+        revision: another writer was first, or an earlier try of this call has stored the value and its answer was lost.
+        Read the key back to tell. Raises another `Refused` if the value is too large, for example.
         """
         subject = bucket_key(bucket, key)
         write = partial(self.publish, subject, value, ttl_s=ttl_s, within_s=REQUEST_WITHIN_S)
@@ -46,17 +47,16 @@ class Buckets(Publishing, Streams):
                 raise
             return (await write(expect=Expect(there.sequence))).sequence
 
-    async def put_last(self, bucket: str, key: str, value: bytes) -> None:
+    async def put_last(self, bucket: str, key: str, value: bytes, *, within_s: float = REQUEST_WITHIN_S) -> None:
         """Write over any value of the key; an empty value removes the key. Raises `Refused`, such as `TooLarge`."""
-        await self.publish(bucket_key(bucket, key), value, within_s=REQUEST_WITHIN_S)
+        await self.publish(bucket_key(bucket, key), value, within_s=within_s)
 
     async def values(self, bucket: str) -> list[bytes]:
         """Return the last value of every key that has one; with replicas the values may be stale.
 
-        JetStream answers for at most 1024 keys: with more, this raises `Unavailable`.
+        JetStream answers for at most `streams.SUBJECTS_MAX` keys: with more, this raises `Unavailable`.
         """
-        request = {"multi_last": [bucket_key(bucket, ">")]}
-        messages, _ = await self._direct_batch(bucket_stream(bucket), request)
+        messages = await self.last_of_each(bucket_stream(bucket), [bucket_key(bucket, ">")])
         return [message.data for message in messages if message.data]
 
     async def count(self, bucket: str, key: str) -> int:
@@ -64,7 +64,9 @@ class Buckets(Publishing, Streams):
         return _counted(await self.get(bucket, key))
 
     async def count_up(self, bucket: str, key: str) -> None:
-        """Add one to a counter by compare-and-set. A value that is no counter begins anew at 1.
+        """Add one to a counter by compare-and-set, or two if the answer to a write is lost.
+
+        A value that is no counter counts as 0.
 
         Raises `Unavailable` if other writers are quicker `COUNT_TRIES_MAX` times in a row.
         """

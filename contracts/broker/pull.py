@@ -59,10 +59,17 @@ class Pull:
                 self._client.answered()
                 self.served = True
                 self._left -= 1
-                taken.append(Delivery(message, self._client))
+                taken.append(self._counted(Delivery(message, self._client)))
             else:
                 self._note(message)
         return taken
+
+    def _counted(self, delivery: Delivery) -> Delivery:
+        """Count a delivery, and return it."""
+        self._client.counts.deliveries[self._durable] += 1
+        if delivery.is_repeated:
+            self._client.counts.redeliveries[self._durable] += 1
+        return delivery
 
     async def _arrival(self) -> Msg | None:
         """Return the next message in the inbox; None without the broker's heartbeat, or once one of `ends` is set."""
@@ -173,6 +180,15 @@ class Pulls(Connection):
 
         await self._client.subscribe(subject, cb=on_message)
         await self._client.flush()
+
+    async def listen_once_connected(self, subject: str, call: Callable[[str, bytes], Awaitable[None]]) -> None:
+        """Do as `listen` once there is a connection, which is waited for as long as it takes."""
+        while True:
+            with suppress(nats.errors.Error, OSError):  # the connection is lost again
+                if self.connected:
+                    await self.listen(subject, call)
+                    return
+            await asyncio.sleep(RETRY_PAUSE_S)
 
 
 def _ns(seconds: float) -> int:

@@ -8,26 +8,29 @@ import asyncio
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import partial
+from typing import cast
 
 import nats.errors
 import nats.js.errors
 from nats.js.api import ConsumerInfo, RawStreamMsg, StreamInfo
 from nats.js.client import JetStreamContext
 
-from contracts.broker import direct_get
+from contracts.broker import direct_get, last_message
 from contracts.broker.client import FailoverClient
 from contracts.broker.connection import REQUEST_TIMEOUT_S, REQUEST_WITHIN_S, Connection
 from contracts.broker.direct_get import Stored
 from contracts.broker.errors import Unavailable
-from contracts.process import log
+from contracts.process import log, tracing
 from contracts.subjects import JOBS_STREAM
 
 DIRECT_WITHIN_S = 0.4
 PROVISION_PAUSE_S = 0.25
 READ_BATCH = 256
+SUBJECTS_MAX = 1024
 CLOCK_AGE_S_MAX = 60.0
 EVERY_SUBJECT = ">"
 """The one pattern for which nats-server knows how many messages are left, without a scan of the stream."""
@@ -60,11 +63,8 @@ class Streams(Connection):
 
     async def _last(self, stream: str, subject: str, *, direct: bool, within_s: float) -> Stored | None:
         """Return the last message on a subject, from any replica if `direct`, else from the leader; None for none."""
-        try:
-            message = await self._ask(lambda: self._js.get_last_msg(stream, subject, direct=direct), within_s=within_s)
-        except nats.js.errors.NotFoundError:
-            return None
-        return _stored(message)
+        look = last_message.from_replica if direct else last_message.from_leader
+        return await self._ask_bounded(partial(look, self._client, stream, subject), within_s=within_s)
 
     async def at(self, stream: str, sequence: int) -> Stored | None:
         """Return the message at a sequence, from the leader; None if it is gone or cannot be read."""
@@ -74,28 +74,44 @@ class Streams(Connection):
             return None
 
     async def read(
-        self, stream: str, pattern: str, *, after: int = 0, within_s: float = REQUEST_WITHIN_S
+        self,
+        stream: str,
+        pattern: str,
+        *,
+        after: int = 0,
+        at_most: int | None = None,
+        within_s: float = REQUEST_WITHIN_S,
     ) -> list[Stored]:
         """Return the messages on a pattern in a stream that come after a sequence, in order, from any replica.
 
-        With replicas the last ones may be missing. Reads batches of direct gets: `within_s` is the limit for each.
+        Those are the first `at_most`, or all. With replicas the last may be missing. `within_s` is for each batch.
         """
         found: list[Stored] = []
         pending = 1
-        while pending > 0:
-            request = {"batch": READ_BATCH, "seq": after + 1, "next_by_subj": pattern}
-            messages, pending = await self._direct_batch(stream, request, within_s=within_s)
+        while pending > 0 and (at_most is None or len(found) < at_most):
+            batch = READ_BATCH if at_most is None else min(READ_BATCH, at_most - len(found))
+            messages, pending = await self.page(stream, pattern, after=after, at_most=batch, within_s=within_s)
             found += messages
             after = found[-1].sequence if found else after
         return found
 
-    async def subjects(self, stream: str, pattern: str) -> list[str]:
-        """Return the subjects of a stream that match and have a message: asked of the leader, up to 100,000 of them.
+    async def last_of_each(
+        self, stream: str, patterns: Sequence[str], *, within_s: float = REQUEST_WITHIN_S
+    ) -> list[Stored]:
+        """Return the last message of every subject that matches one of the patterns, from any replica.
 
-        Raises as `stream` does.
+        With replicas the messages may be stale. JetStream answers for at most `SUBJECTS_MAX` subjects: with more, this
+        raises `Unavailable`.
         """
-        info = await self._ask(lambda: self._js.stream_info(stream, subjects_filter=pattern))
-        return list(info.state.subjects or ())
+        messages, _ = await self._direct_batch(stream, {"multi_last": list(patterns)}, within_s=within_s)
+        return messages
+
+    async def page(
+        self, stream: str, pattern: str, *, after: int, at_most: int = READ_BATCH, within_s: float = REQUEST_WITHIN_S
+    ) -> tuple[list[Stored], int]:
+        """Return up to `at_most` messages as `read` finds them, and how many more there are after them."""
+        request = {"batch": at_most, "seq": after + 1, "next_by_subj": pattern}
+        return await self._direct_batch(stream, request, within_s=within_s)
 
     async def count_after(self, stream: str, subject: str, sequence: int) -> int | None:
         """Count all messages that come after this one; None if no message of this subject is at the sequence (now).
@@ -174,4 +190,5 @@ def _time_in(answer: bytes) -> float:
 def _stored(message: RawStreamMsg) -> Stored:
     """Return nats-py's message as `Stored`; its `at` is 0 if the broker gave no time."""
     at = 0.0 if message.time is None else message.time.timestamp()
-    return Stored(message.subject or "", message.seq or 0, message.data or b"", at)
+    trace = cast("dict[str, str]", message.headers or {}).get(tracing.HEADER)
+    return Stored(message.subject or "", message.seq or 0, message.data or b"", at, trace)

@@ -1,6 +1,6 @@
 """Import nats-py without aiohttp, which it needs for `ws://` alone. `bus` calls `load`, which imports it for those.
 
-`bus` imports this module before any that imports nats-py.
+The package imports this module before any that imports nats-py.
 """
 
 from importlib import import_module

@@ -8,6 +8,7 @@ import base64
 import binascii
 import re
 from pathlib import Path
+from typing import Any
 
 from msgspec import Struct
 
@@ -40,6 +41,13 @@ def fault(path: str) -> str | None:
     except NoCredentials as error:
         return str(error)
     return None
+
+
+def as_arguments(creds: str | None) -> dict[str, Any]:
+    """Return nats-py's arguments for a file of credentials: a seed by the name's ending, or a JWT with its seed."""
+    if creds is None:
+        return {}
+    return {"nkeys_seed": creds} if creds.endswith(SEED_SUFFIXES) else {"user_credentials": creds}
 
 
 def read(path: str) -> Credentials:

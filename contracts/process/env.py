@@ -56,7 +56,9 @@ def read(settings: type[T], environ: Mapping[str, str] = os.environ) -> T:
             values[field.name] = _convert(text, field.type)
         except _Wrong as error:
             more = "" if error.fault is None else f"; {error.fault}"
-            wrong.append(f"{variable} was {shown(error.text)}; it may be {allowed(field.type)}{more}")
+            form = form_of(inspect.type_info(field.type))
+            was = "is not shown" if form is not None and form.is_secret else f"was {shown(error.text)}"
+            wrong.append(f"{variable} {was}; it may be {allowed(field.type)}{more}")
     if wrong:
         raise BadSetting("; ".join(wrong))
     made = settings(**values)

@@ -7,7 +7,9 @@ import asyncio
 import os
 import signal
 import threading
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 from contracts.process import log
 
@@ -64,14 +66,30 @@ def leave_signals_to_others() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-async def wait(event: asyncio.Event, *, within_s: float) -> bool:
+@asynccontextmanager
+async def beside(work: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> AsyncGenerator[None, None]:
+    """Do `work` for the length of the block, in a task of its own. It gets an Event that is set when the block ends.
+
+    It is cancelled then. If it fails before, the block is cancelled, and its error comes in an `ExceptionGroup`.
+    """
+    stop = asyncio.Event()
+    async with asyncio.TaskGroup() as tasks:
+        working = tasks.create_task(work(stop))
+        try:
+            yield
+        finally:
+            stop.set()
+            working.cancel()
+
+
+async def wait_until_set(event: asyncio.Event, *, within_s: float) -> bool:
     """Wait for an event for at most `within_s`, and return whether it is set."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), within_s)
     return event.is_set()
 
 
-async def first_of(*events: asyncio.Event) -> asyncio.Event:
+async def wait_for_first(*events: asyncio.Event) -> asyncio.Event:
     """Wait without limit until one of these events is set, and return it; if several are set, any of them."""
     waits = {asyncio.ensure_future(event.wait()): event for event in events}
     try:

@@ -3,17 +3,17 @@
 Fields of `Settings` structs have these types; `env.read` checks values by them. Checking opens no connection.
 """
 
+import os
 import re
-from ipaddress import ip_address, ip_network
-from typing import Annotated
-from urllib.parse import urlsplit
+from pathlib import Path
+from typing import Annotated, Literal
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
-from contracts.process import credentials
+from contracts.process import credentials, log
+from contracts.process.addresses import PORT_MAX, has_host, is_address, is_host, is_network
 from contracts.words import form
 
-PORT_MAX = 65_535
 SECONDS_MAX = 31_622_400  # a year of 366 days
 WAIT_S_MAX = 86_400  # a day
 GB_MAX = 1_000_000
@@ -22,67 +22,24 @@ ATTEMPTS_MAX = 1000
 REPLICAS = (1, 3, 5)
 MIB = 1024**2
 TIB = 1024**4
+PUBLIC_URL_CHARS_MAX = 200
 
 _NATS_SCHEMES = ("nats", "tls", "ws", "wss")
-_NAME = re.compile(r"(?=.{1,253}\Z)[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_][a-z0-9_-]{0,62})*\.?", re.IGNORECASE)
 _BUCKET = re.compile(r"s3://[^/\s?#@]+(/[^?#]*)?")
 
 
-def is_host(text: str) -> bool:
-    """Return whether a text is an IP address, or a host name as DNS has it."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return _NAME.fullmatch(text) is not None and not re.fullmatch(r"[0-9.]+", text)
-    return True
-
-
-def is_address(text: str) -> bool:
-    """Return whether a text is `host:port`, with a host as `is_host` has it; an IPv6 address stands in brackets."""
-    host, colon, port = text.rpartition(":")
-    bracketed = host.startswith("[") and host.endswith("]") and ":" in host
-    if not colon or not is_port(port) or (":" in host and not bracketed):
-        return False
-    return is_host(host[1:-1] if bracketed else host)
-
-
-def is_port(text: str) -> bool:
-    """Return whether a text is the number of a port, from 1 to 65535."""
-    return re.fullmatch(r"[0-9]{1,5}", text) is not None and 1 <= int(text) <= PORT_MAX
-
-
-def is_ip(text: str) -> bool:
-    """Return whether a text is an IP address, and not a name that must be looked up."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
-def is_network(text: str) -> bool:
-    """Return whether a text is an IP network without bits beyond its prefix."""
-    try:
-        ip_network(text)
-    except ValueError:
-        return False
-    return True
-
-
-def _has_host(url: str, schemes: tuple[str, ...]) -> bool:
-    """Return whether a text is a URL of one of these schemes with a host, and no port of 0."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    return parts.scheme in schemes and is_host(parts.hostname or "") and port != 0
+def _is_public_url(url: str | None) -> bool:
+    """Return whether a text may stand before the paths of the edge: scheme, host, maybe a port and a path."""
+    if url is None:
+        return True
+    plain = re.fullmatch(r"[!-~]+", url) is not None and not set(url) & set('?#@\\"<>')
+    return plain and len(url) <= PUBLIC_URL_CHARS_MAX and has_host(url, ("http", "https"))
 
 
 def _are_brokers(text: str) -> bool:
     """Return whether a text is a list of brokers' addresses, parted by commas; one without a scheme is of nats://."""
     urls = [url.strip() for url in text.split(",")]
-    return all(_has_host(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls)
+    return all(has_host(url if "://" in url else f"nats://{url}", _NATS_SCHEMES) for url in urls)
 
 
 def _is_store(text: str) -> bool:
@@ -91,6 +48,8 @@ def _is_store(text: str) -> bool:
 
 
 Port = Annotated[int, Meta(ge=1, le=PORT_MAX)]
+PortOrOff = Annotated[int, Meta(ge=0, le=PORT_MAX)]
+"""0 for no port."""
 Host = Annotated[
     str, Meta(extra=form("an IP address or a host name to listen on, such as 127.0.0.1, 0.0.0.0 or ::", is_host))
 ]
@@ -109,7 +68,7 @@ NatsUrl = Annotated[
     ),
 ]
 MonitorUrl = Annotated[
-    str, Meta(extra=form("an address such as http://127.0.0.1:8222", lambda url: _has_host(url, ("http", "https"))))
+    str, Meta(extra=form("an address such as http://127.0.0.1:8222", lambda url: has_host(url, ("http", "https"))))
 ]
 NatsCreds = Annotated[
     str | None,
@@ -122,10 +81,57 @@ NatsCreds = Annotated[
         )
     ),
 ]
+PemFile = Annotated[
+    str | None,
+    Meta(extra=form("a file in PEM that can be read", lambda file: file is None or os.access(file, os.R_OK))),
+]
+"""A certificate with those that lead to its root, or a private key."""
+NatsKeys = Annotated[
+    str | None,
+    Meta(
+        extra=form(
+            "a folder with the seed of each user of the broker, such as edge.nk",
+            lambda folder: folder is None or Path(folder).is_dir(),
+        )
+    ),
+]
+PublicUrl = Annotated[
+    str | None,
+    Meta(
+        extra=form(
+            f"an address of up to {PUBLIC_URL_CHARS_MAX} characters, such as https://video.example.org", _is_public_url
+        )
+    ),
+]
+"""Where clients find the edges, from outside; what makes links absolute."""
 StoreUrl = Annotated[str, Meta(extra=form("a folder's path or s3://BUCKET/PREFIX", _is_store))]
 Replicas = Annotated[int, Meta(extra=form("1, 3 or 5", lambda count: count in REPLICAS))]
+TracesFile = Annotated[
+    str | None,
+    Meta(
+        extra=form(
+            "the path of a file, in a folder that can be written to",
+            lambda file: file is None or os.access(Path(file).parent, os.W_OK),
+        )
+    ),
+]
 Seconds = Annotated[float, Meta(ge=0, le=SECONDS_MAX)]
 """How long something is kept; 0 keeps nothing."""
 Wait = Annotated[float, Meta(gt=0, le=WAIT_S_MAX)]
 """Seconds until something counts as hanging, or is done again."""
 Gigabytes = Annotated[float, Meta(ge=0, le=GB_MAX)]
+
+
+class LogSettings(Struct, frozen=True):
+    """The settings of a process's log. Every process has them beside its own; `start.configure` reads them."""
+
+    log_level: log.Level = "info"
+    log_format: log.Format | None = None
+
+
+class TraceSettings(Struct, frozen=True):
+    """The settings of tracing, which are OpenTelemetry's own but for the last; `tracing.configure` reads them."""
+
+    otel_traces_exporter: tuple[Literal["none", "otlp", "console"], ...] = ()
+    otel_sdk_disabled: bool = False
+    traces_file: TracesFile = None

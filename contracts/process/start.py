@@ -11,8 +11,9 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from contracts.process import log, misspelt
+from contracts.process import env, log, misspelt
 from contracts.process.env import BadSetting
+from contracts.process.settings import LogSettings
 
 EX_CONFIG = 78  # sysexits.h
 REFUSALS = "WANJET_REFUSALS"
@@ -68,7 +69,19 @@ def left(folder: Path) -> dict[str, str]:
     return found
 
 
-def configure(service: str, **bound: object) -> None:
-    """Set up the log of a process, and log a warning for each variable that is nearly a setting's name."""
-    log.configure(service, **bound)
+def configure(service: str, *, own_stdout: bool = False, **facts: object) -> None:
+    """Set up the log of a process as `configure_log` does, and log a warning for each variable near a setting's name.
+
+    Raises `BadSetting`.
+    """
+    configure_log(service, own_stdout=own_stdout, **facts)
     misspelt.warn()
+
+
+def configure_log(service: str, *, own_stdout: bool = False, **facts: object) -> None:
+    """Set up the log of a process as `LOG_LEVEL` and `LOG_FORMAT` say; the rest is as in `log.configure`.
+
+    Raises `BadSetting`.
+    """
+    asked = env.read(LogSettings)
+    log.configure(service, level=asked.log_level, form=asked.log_format, own_stdout=own_stdout, **facts)

@@ -1,4 +1,4 @@
-"""File-system calls of `folder`: link durably, open without following links, list, and delete by age. Blocking.
+"""File-system calls of `folder`: link durably, open without following links, read, list, and delete by age. Blocking.
 
 Each raises `OSError` as the file system gives it.
 """
@@ -13,6 +13,24 @@ from typing import BinaryIO
 def open_regular(path: Path) -> BinaryIO:
     """Open a file for reading. Raises `FileNotFoundError`, or `OSError` (ELOOP) if its name is a symbolic link."""
     return os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb")
+
+
+def opened_at(path: Path, part: range, *, bytes_max: int) -> tuple[BinaryIO, bytes]:
+    """Open a file as `open_regular` does, and return it with the first bytes of a part, `bytes_max` at most."""
+    file = open_regular(path)
+    try:
+        file.seek(part.start)
+        return file, file.read(min(bytes_max, len(part)))
+    except BaseException:
+        file.close()
+        raise
+
+
+def part_of(path: Path, part: range) -> bytes:
+    """Return the bytes at the offsets of a part that the file has. Raises as `open_regular` does."""
+    file, data = opened_at(path, part, bytes_max=len(part))
+    file.close()
+    return data
 
 
 def regular_files(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:

@@ -72,6 +72,15 @@ class Store(Protocol):
         """
         ...
 
+    async def piece(self, name: str, part: range) -> tuple[File, bytes]:
+        """Return the facts of a file, and those bytes at the offsets of `part` that it has. Raises `FileNotFoundError`.
+
+        For parts that fit in memory; a folder looks and reads in one go.
+        """
+        file = await self.facts(name)
+        there = range(file.size_bytes)[part.start : part.stop]
+        return file, b"".join([chunk async for chunk in self.stream(name, there)]) if there else b""
+
     def local(self, name: str) -> AbstractAsyncContextManager[Path]:
         """Yield a path on this machine to read the file from, for the length of the block. Raises `FileNotFoundError`.
 

@@ -16,12 +16,13 @@ class AttemptHistory(Struct, frozen=True):
 
     `starts` has the step from which each attempt went on. `released` are the attempts that a cluster handed back as it
     was told to stop. `spent_s` sums the attempts, each from its start to its last event, by when the broker stored the
-    two.
+    two. `first_start_at` is when the broker stored the first start, in Unix seconds, None before it.
     """
 
     starts: dict[int, int] = {}
     released: frozenset[int] = frozenset()
     spent_s: float = 0.0
+    first_start_at: float | None = None
 
     @property
     def latest(self) -> int:
@@ -56,4 +57,5 @@ def history_of(log: Iterable[Logged]) -> AttemptHistory:
                 continue
         stored_at.setdefault(event.attempt, []).append(logged.at)
     spent_s = sum(max(stored_at[attempt]) - min(stored_at[attempt]) for attempt in starts)
-    return AttemptHistory(starts, frozenset(released), spent_s)
+    first_start_at = min((min(stored_at[attempt]) for attempt in starts), default=None)
+    return AttemptHistory(starts, frozenset(released), spent_s, first_start_at)

@@ -1,6 +1,6 @@
-"""Decide whether to begin another attempt at a job or to fail it, from what is known of the job. Pure.
+"""Decide whether to begin another attempt at a job, to fail it or to leave it, from what is known of the job. Pure.
 
-The planner calls `decide_begin_or_fail` for every message that it reads; the simulation decides by it too. A poison
+The planner calls `decide_next_move` for every message that it reads; the simulation decides by it too. A poison
 message, a job that kills its cluster each time, ends here once its attempts are used up.
 """
 
@@ -16,7 +16,8 @@ class JobFacts(Struct, frozen=True, kw_only=True):
 
     `last_start_sequence` is the log's sequence of the last `started`, 0 if the job was never started. `has_input` says
     whether the input image is in the store, `video_exists` whether the whole video is. `checkpoint_step` counts the
-    steps of the job's checkpoint, 0 without one. `objections` are the reasons why this cluster cannot run the job.
+    steps of the job's checkpoint, 0 without one. `objections` are the reasons why this cluster cannot run the job;
+    `another_can` says whether another live cluster can.
     """
 
     history: AttemptHistory
@@ -25,6 +26,7 @@ class JobFacts(Struct, frozen=True, kw_only=True):
     video_exists: bool
     checkpoint_step: int
     objections: Sequence[str] = ()
+    another_can: bool = False
 
 
 class Begin(Struct, frozen=True):
@@ -40,8 +42,15 @@ class Fail(Struct, frozen=True):
     reason: str
 
 
-def decide_begin_or_fail(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
-    """Return whether to begin the next attempt, or why to fail the job.
+class LeaveToAnother(Struct, frozen=True):
+    """Hand the job back for another live cluster, which can run it, as this one cannot."""
+
+
+Move = Begin | Fail | LeaveToAnother
+
+
+def decide_next_move(facts: JobFacts, *, max_attempts: int) -> Move:
+    """Return whether to begin the next attempt, why to fail the job, or that another cluster is to run it.
 
     A job whose video exists lacks only its ending: neither attempts nor objections count.
     """
@@ -49,6 +58,8 @@ def decide_begin_or_fail(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
         attempts = facts.history.attempts_without_progress(facts.checkpoint_step)
         if attempts >= max_attempts:
             return Fail(f"given up after {attempts} attempts")
+        if facts.objections and facts.another_can:
+            return LeaveToAnother()
         if facts.objections:
             return Fail("; ".join(facts.objections))
     if not facts.has_input:

@@ -14,15 +14,21 @@ from collections.abc import Callable
 
 import torch
 
-from contracts.events import Stage
+from contracts.stage_times import Stage
 from inference.ranks.commands import Command, Idle, Run, Stop
 from inference.ranks.monitor import FailureReport
 from inference.ranks.worker import Outcome
+from inference.wan.generate import Picture
 from inference.wan.snapshot import DenoisingSnapshot
 
 IDLE_S = 1.0
 COMMANDS_MAX = 2
+PART_EVERY_S = 0.05
+"""A stage has hundreds of parts, and small ones take less time than it takes to wake the other thread."""
 CPU = torch.device("cpu")
+PREVIEW_EVERY_STEPS = 2
+PREVIEW_EVERY_S = 0.5
+"""A preview is made after every so many steps, but no sooner after the one before it."""
 
 
 class ThreadBridge:
@@ -36,13 +42,17 @@ class ThreadBridge:
         self._checkpoint_s = checkpoint_s
         self._snapshot_at, self._saving = 0.0, False
         self._save_first = False
+        self._preview_at = 0.0
         self._loop = asyncio.get_running_loop()
         self._commands: queue.Queue[Command] = queue.Queue(COMMANDS_MAX)
         self._leave = threading.Event()
         self._outcome: asyncio.Future[Outcome] = self._loop.create_future()
         self._on_boundary: Callable[[Stage, int], None] = lambda _stage, _step: None
+        self._on_part: Callable[[Stage, float], None] = lambda _stage, _done: None
+        self._part_at = 0.0
         self._on_failure: Callable[[FailureReport], None] = lambda _failure: None
         self._on_snapshot: Callable[[DenoisingSnapshot], None] = lambda _snapshot: None
+        self._on_preview: Callable[[int, Picture], None] = lambda _step, _picture: None
         self.aborting = asyncio.Event()
 
     # -- called by asyncio -----------------------------------------------------------------------------------------
@@ -50,21 +60,26 @@ class ThreadBridge:
     async def run_on_ranks(
         self,
         command: Run,
+        *,
         on_boundary: Callable[[Stage, int], None],
+        on_part: Callable[[Stage, float], None],
         on_failure: Callable[[FailureReport], None],
         on_snapshot: Callable[[DenoisingSnapshot], None],
+        on_preview: Callable[[int, Picture], None],
     ) -> Outcome:
         """Have the ranks generate the job, and return the outcome. For one job at a time.
 
         Never returns if the group aborts: wait for `aborting` beside it. Meanwhile, and in this thread, `on_boundary`
-        is called at every boundary, `on_failure` when a rank reports a failure, and `on_snapshot` with a snapshot on
-        the CPU. The caller answers each snapshot by `allow_next_snapshot`.
+        is called at every boundary, `on_part` within stages, `on_failure` when a rank reports a failure, `on_preview`
+        with a step and the picture of what is expected after it, and `on_snapshot` with a snapshot on the CPU. The
+        caller answers each snapshot by `allow_next_snapshot`.
         """
         self._leave.clear()
         self._save_first = self._saving = False
         self._snapshot_at = time.monotonic()
         self._outcome = self._loop.create_future()
-        self._on_boundary, self._on_failure, self._on_snapshot = on_boundary, on_failure, on_snapshot
+        self._on_boundary, self._on_part = on_boundary, on_part
+        self._on_failure, self._on_snapshot, self._on_preview = on_failure, on_snapshot, on_preview
         self._commands.put_nowait(command)
         return await self._outcome
 
@@ -94,11 +109,18 @@ class ThreadBridge:
         except queue.Empty:
             return Idle()
 
-    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
+    def report_boundary(self, stage: Stage, step: int) -> bool:
         """Call `on_boundary` in the thread of asyncio, and return whether to leave the job here."""
         self._loop.call_soon_threadsafe(self._on_boundary, stage, step)
         waits = self._save_first and stage == "denoise" and step > 0
         return self._leave.is_set() and not waits
+
+    def part_done(self, stage: Stage, done: float) -> None:
+        """Call `on_part` in the thread of asyncio, unless it was called less than `PART_EVERY_S` ago."""
+        now = time.monotonic()
+        if now - self._part_at >= PART_EVERY_S:
+            self._part_at = now
+            self._loop.call_soon_threadsafe(self._on_part, stage, done)
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
         """If a snapshot is due and none is being saved, make one, and call `on_snapshot` in the thread of asyncio.
@@ -109,6 +131,15 @@ class ThreadBridge:
         if due and not self._saving:
             self._saving, self._save_first, self._snapshot_at = True, False, time.monotonic()
             self._loop.call_soon_threadsafe(self._on_snapshot, make_snapshot().to(CPU))
+
+    def offer_preview(self, step: int, make_preview: Callable[[], Picture | None]) -> None:
+        """If a preview is due after this step, make it, and call `on_preview` in the thread of asyncio."""
+        now = time.monotonic()
+        if step % PREVIEW_EVERY_STEPS or now - self._preview_at < PREVIEW_EVERY_S:
+            return
+        self._preview_at = now
+        if (picture := make_preview()) is not None:
+            self._loop.call_soon_threadsafe(self._on_preview, step, picture)
 
     def deliver_outcome(self, outcome: Outcome) -> None:
         """Have `run_on_ranks` return this outcome. Call it once for each `Run`."""

@@ -15,7 +15,15 @@ from contracts.job import CHECKPOINTS, job_id_in
 from contracts.process import log
 from contracts.stores import Store, overwrite
 from inference.ranks.commands import EncodedSnapshot
-from inference.wan.snapshot import DenoisingSnapshot, Origin, Unusable, check, digest, encode_conditions, encode_step
+from inference.wan.snapshot import (
+    DenoisingSnapshot,
+    Origin,
+    Unusable,
+    checked_steps,
+    digest,
+    encode_conditions,
+    encode_state,
+)
 
 HASH_CHARS = 16
 
@@ -53,7 +61,7 @@ class JobCheckpoints:
         began = time.monotonic()
         origin = Origin(job_fingerprint, self._weights)
         conditions_digest = await self._write_conditions(job_id, attempt, origin, snapshot)
-        content = await asyncio.to_thread(encode_step, snapshot, origin, conditions_digest)
+        content = await asyncio.to_thread(encode_state, snapshot, origin, conditions_digest)
         state_hash = digest(content)[:HASH_CHARS]
         name = f"{CHECKPOINTS}/{job_id}-{attempt}-{snapshot.step}-{state_hash}.safetensors"
         await self._scratch.write(name, content)
@@ -114,4 +122,4 @@ def _check_snapshot(file: _File, conditions: bytes, content: bytes, origin: Orig
     """
     if digest(content)[:HASH_CHARS] != file.hash:
         raise Unusable("damaged")
-    return check(conditions, content, origin)
+    return checked_steps(conditions, content, origin)

@@ -5,8 +5,9 @@ The planner numbers the next attempt after it, and a lease ends once it belongs 
 
 from msgspec import Struct
 
+from contracts import wire
 from contracts.events import Logged
-from contracts.job_log import JobLog, logged
+from contracts.job_log import JobLog
 from inference.leader.attempt_history import history_of
 
 
@@ -26,5 +27,5 @@ async def last_start(job_log: JobLog, job_id: str) -> LastStart:
     stored = await job_log.stored_start(job_id)
     if stored is None:
         return LastStart()
-    events = tuple(logged([stored]))
+    events = tuple(wire.logged([stored]))
     return LastStart(history_of(events).latest, stored.sequence, events)

@@ -10,66 +10,36 @@ import os
 from contextlib import suppress
 
 from contracts import subjects
-from contracts.broker import Bus, Delivery, Unavailable
-from contracts.cluster import ClusterStatus
-from contracts.job_log import JobLog
-from contracts.process import lifetime, log
-from contracts.stores import Store, described
-from inference.leader.attempt import Attempt, LeaveReason
-from inference.leader.attempt_runner import AttemptRunner, RunnerContext
-from inference.leader.bridge import ThreadBridge
-from inference.leader.completion import JobCompleter
+from contracts.broker import Delivery, Unavailable
+from contracts.process import lifetime, log, tracing
+from contracts.stores import described
+from inference.leader.attempt import Attempt
+from inference.leader.attempt_runner import AttemptRunner
+from inference.leader.context import RunnerContext
+from inference.leader.figures import service_of
 from inference.leader.heartbeat import publish_heartbeats
-from inference.leader.job_checkpoints import JobCheckpoints
-from inference.leader.job_videos import JobVideos
-from inference.leader.limits import Limits
-from inference.leader.planner import AttemptPlanner, CannotRun, Unknown
-from inference.leader.progress import Pace
-from inference.ranks.monitor import LAST_ACTS_S, GroupMonitor
+from inference.leader.job_message import JobMustFail, UnknownToThisVersion
+from inference.leader.leave_reason import LeaveReason
+from inference.leader.pace import Pace
+from inference.leader.planner import LeftToAnother
+from inference.ranks.monitor import LAST_ACTS_S
 
 HAND_BACK_S = 20.0  # torchrun kills its ranks 30 s after SIGTERM
-RETRY_PAUSE_S = 0.5
-STORE_PAUSE_S = 2.0
+RETRY_PAUSE_S, STORE_PAUSE_S, LEFT_AGAIN_AFTER_S = 0.5, 2.0, 2.0
 DEFAULT_ACK_WAIT_S = 30.0
 
 
 class Leader:
     """Serves the queue for one cluster; one for the life of rank 0's process."""
 
-    def __init__(
-        self,
-        *,
-        broker: Bus,
-        videos: Store,
-        scratch: Store,
-        bridge: ThreadBridge,
-        monitor: GroupMonitor,
-        cluster: ClusterStatus,
-        limits: Limits,
-    ) -> None:
-        self._broker, self._videos, self._cluster, self._limits = broker, videos, cluster, limits
-        self._bridge, self._monitor, self._job_log = bridge, monitor, JobLog(broker, cluster.instance)
-        checkpoints, job_videos = JobCheckpoints(scratch, cluster.weights), JobVideos(videos)
-        self._planner = AttemptPlanner(
-            self._job_log, videos=job_videos, scratch=scratch, checkpoints=checkpoints, cluster=cluster, limits=limits
-        )
-        self._completer = JobCompleter(
-            self._job_log, videos=videos, scratch=scratch, checkpoints=checkpoints, instance=cluster.instance
-        )
-        self._context = RunnerContext(
-            job_log=self._job_log,
-            planner=self._planner,
-            completer=self._completer,
-            checkpoints=checkpoints,
-            videos=job_videos,
-            bridge=bridge,
-            monitor=monitor,
-            limits=limits,
-            world_size=cluster.world_size,
-            ranks_lock=asyncio.Lock(),
-        )
+    def __init__(self, context: RunnerContext) -> None:
+        self._context, self._broker, self._videos = context, context.broker, context.video_store
+        self._cluster, self._limits = context.cluster, context.limits
+        self._bridge, self._monitor = context.bridge, context.monitor
+        self._job_log, self._planner, self._completer = context.job_log, context.planner, context.completer
         self._pace, self._ack_wait_s = Pace(), DEFAULT_ACK_WAIT_S
         self._in_flight: dict[str, AttemptRunner] = {}  # by the job's id, in the order in which the jobs came
+        context.numbers.in_hand = self._in_flight.__len__
 
     async def serve(self, stop: asyncio.Event) -> None:
         """Run jobs until `stop`, then have them left and handed back, stop the ranks, and return. Call it once.
@@ -77,11 +47,12 @@ class Leader:
         Ends the process with exit code 1 instead if that takes longer than `HAND_BACK_S`, or once the group aborts.
         """
         await self._broker.wait_for_streams(subjects.EVENTS_STREAM, subjects.JOBS_STREAM, stop=stop)
-        await self._broker.listen(subjects.LIVE_CANCELLATIONS, self._on_cancelled)
+        for ends in (subjects.LIVE_CANCELLATIONS, subjects.LIVE_DELETIONS):
+            await self._broker.listen(ends, self._on_ended)
         log.get().info("cluster_ready", cluster=self._cluster.name, world_size=self._cluster.world_size)
-        done = asyncio.Event()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(publish_heartbeats(self._broker, self._cluster, self._in_flight.keys, stop))
+        done, shown = asyncio.Event(), service_of(self._cluster, self._attempts, self._completer.ended)
+        async with self._broker.announced(shown), asyncio.TaskGroup() as tasks:
+            tasks.create_task(publish_heartbeats(self._broker, self._cluster, self._attempts, self._pace, stop))
             tasks.create_task(self._end_with_the_group(done))
             tasks.create_task(self._hand_back_in_time(stop, done))
             async with asyncio.TaskGroup() as jobs:
@@ -102,11 +73,11 @@ class Leader:
 
     async def _wait_for_free_slot(self, stop: asyncio.Event) -> None:
         """Wait until the ranks are at the last stage of the last job in flight and all others are done, or `stop`."""
-        attempts = [runner.attempt for runner in self._in_flight.values()]
+        attempts = self._attempts()
         for attempt in attempts[:-1]:
-            await lifetime.first_of(attempt.finished, stop)
+            await lifetime.wait_for_first(attempt.finished, stop)
         for attempt in attempts[-1:]:
-            await lifetime.first_of(attempt.ranks_decoding, stop)
+            await lifetime.wait_for_first(attempt.ranks_decoding, stop)
 
     async def _pull_and_prepare(self, stop: asyncio.Event) -> Attempt | None:
         """Pull the next job from the queue and prepare an attempt at it; return None if no job is to be run now.
@@ -116,7 +87,7 @@ class Leader:
         try:
             if (trouble := await self._videos.trouble(self._limits.room_bytes)) is not None:
                 log.get().warning("jobs_wait_for_store", **trouble.fields)
-                await lifetime.wait(stop, within_s=STORE_PAUSE_S)
+                await lifetime.wait_until_set(stop, within_s=STORE_PAUSE_S)
                 return None
             consumer = await self._broker.consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
             self._ack_wait_s = consumer.config.ack_wait or DEFAULT_ACK_WAIT_S
@@ -124,13 +95,13 @@ class Leader:
             return None if delivery is None else await self._prepare_or_settle(delivery)
         except (Unavailable, OSError) as away:
             log.get().warning("job_put_off", error=described(away))
-            await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
+            await lifetime.wait_until_set(stop, within_s=RETRY_PAUSE_S)
             return None
 
     async def _prepare_or_settle(self, delivery: Delivery) -> Attempt | None:
         """Prepare an attempt at a job; return None if it was in flight or ended before, or now fails or is declined."""
         job_id = subjects.job_id_of(delivery.subject)
-        with log.bound(job_id=job_id):
+        with log.bound(job_id=job_id), tracing.joined(delivery.traceparent):
             if job_id in self._in_flight:  # it was delivered again while this process slept
                 log.get().warning("job_in_hand_already")
                 return None
@@ -139,43 +110,46 @@ class Leader:
                 return None
             try:
                 return Attempt(delivery, await self._planner.prepare(job_id, delivery.data), self._pace)
-            except CannotRun as error:
+            except JobMustFail as error:
                 await self._completer.fail(delivery, job_id, 0, str(error))
-            except Unknown as error:
+            except LeftToAnother:
+                log.get().info("job_left_to_another_cluster")
+                await delivery.hand_back(after_s=LEFT_AGAIN_AFTER_S)
+            except UnknownToThisVersion as error:
                 await self._completer.decline(delivery, job_id, str(error), patience_s=self._limits.task_timeout_s)
             return None
 
     async def _run_in_flight(self, runner: AttemptRunner) -> None:
         """Run an attempt that is in `_in_flight`, and take it out at its end."""
-        attempt = runner.attempt
-        with log.bound(job_id=attempt.job_id, attempt=attempt.number):
+        with (attempt := runner.attempt).trace.running():
             try:
                 await runner.run()
             finally:
                 del self._in_flight[attempt.job_id]
 
-    async def _on_cancelled(self, subject: str, _payload: bytes) -> None:
+    def _attempts(self) -> list[Attempt]:
+        return [runner.attempt for runner in self._in_flight.values()]
+
+    async def _on_ended(self, subject: str, _payload: bytes) -> None:
         """Ask the log about a job in flight at once. The message alone proves nothing, since anybody can send one."""
         if (runner := self._in_flight.get(subjects.job_id_of(subject))) is not None:
-            with suppress(Unavailable), log.bound(job_id=runner.attempt.job_id, attempt=runner.attempt.number):
+            with suppress(Unavailable), runner.attempt.trace.within():
                 await runner.lease.confirm_or_leave()
-
-    # -- the cluster -----------------------------------------------------------------------------------------------
 
     async def _hand_back_in_time(self, stop: asyncio.Event, done: asyncio.Event) -> None:
         """Have all jobs left on `stop`; after `HAND_BACK_S` hand back the rest, end the process. Return at `done`."""
-        if await lifetime.first_of(done, stop) is done:
+        if await lifetime.wait_for_first(done, stop) is done:
             return
         for runner in list(self._in_flight.values()):
             attempt = runner.attempt
-            with log.bound(job_id=attempt.job_id, attempt=attempt.number):
+            with attempt.trace.within():
                 runner.lease.order_leave(LeaveReason.TOLD_TO_STOP)
                 if not attempt.begun:
                     await attempt.hand_back()
-        if await lifetime.wait(done, within_s=HAND_BACK_S):
+        if await lifetime.wait_until_set(done, within_s=HAND_BACK_S):
             return
-        for attempt in [runner.attempt for runner in self._in_flight.values()]:
-            with log.bound(job_id=attempt.job_id, attempt=attempt.number):
+        for attempt in self._attempts():
+            with attempt.trace.within():
                 log.get().warning("left_within_a_step", stage=attempt.progress.stage)
                 if attempt.begun and self._monitor.all_alive:
                     await self._completer.release(attempt)
@@ -188,13 +162,13 @@ class Leader:
 
         The attempts count as died. A video that the ranks have delivered may still be stored, as far as time allows.
         """
-        if await lifetime.first_of(done, self._bridge.aborting) is done:
+        if await lifetime.wait_for_first(done, self._bridge.aborting) is done:
             return
-        attempts = [runner.attempt for runner in self._in_flight.values()]
+        attempts = self._attempts()
         for attempt in attempts:
             if not attempt.ranks_done.is_set():
                 await attempt.hand_back()
-        for attempt in attempts:
-            if attempt.ranks_done.is_set() and not await lifetime.wait(attempt.finished, within_s=LAST_ACTS_S / 2):
+        for attempt in [attempt for attempt in attempts if attempt.ranks_done.is_set()]:
+            if not await lifetime.wait_until_set(attempt.finished, within_s=LAST_ACTS_S / 2):
                 await attempt.hand_back()
         os._exit(1)

@@ -10,9 +10,10 @@ from contextlib import suppress
 from contracts.broker import Unavailable
 from contracts.job_log import JobLog
 from contracts.process import lifetime, log
-from inference.leader.attempt import Attempt, LeaveReason
+from inference.leader.attempt import Attempt
 from inference.leader.bridge import ThreadBridge
 from inference.leader.last_start import last_start
+from inference.leader.leave_reason import LeaveReason
 from inference.leader.limits import Limits
 from inference.ranks.monitor import GroupMonitor
 
@@ -59,7 +60,7 @@ class Lease:
                     await self.confirm_or_leave()
             if not self.is_fresh and not attempt.ranks_done.is_set():
                 self.order_leave(LeaveReason.CUT_OFF)
-            await lifetime.wait(attempt.finished, within_s=renew_every_s)
+            await lifetime.wait_until_set(attempt.finished, within_s=renew_every_s)
 
     @property
     def is_fresh(self) -> bool:

@@ -70,7 +70,7 @@ def _frame(picture_CHW: torch.Tensor) -> av.VideoFrame:
     return frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
 
 
-def probe(path: Path) -> VideoFacts:
+def read_video_facts(path: Path) -> VideoFacts:
     """Read the facts from the file. Raises `ValueError` if the file is no video, `OSError` if it cannot be read."""
     with av.open(str(path)) as container:
         stream = next(iter(container.streams.video), None)

@@ -1,22 +1,26 @@
-"""What an attempt sends while its ranks work: its reports to the log, its snapshots to the scratch store.
+"""Send what an attempt has to say while its ranks work: reports, previews, and snapshots for the scratch store.
 
-`AttemptRunner` makes one for each attempt. The two run beside the ranks' work, which waits for neither: what cannot be
+`AttemptRunner` makes one `Outbox` for each attempt. It works beside the ranks, which wait for nothing: what cannot be
 sent in time is lost.
 """
+
+import asyncio
 
 from contracts.broker import Unavailable
 from contracts.job_log import JobLog
 from contracts.process import log
-from inference.leader.attempt import Attempt, LeaveReason
+from inference.leader.attempt import Attempt
 from inference.leader.bridge import ThreadBridge
 from inference.leader.job_checkpoints import JobCheckpoints
 from inference.leader.lease import Lease
+from inference.leader.leave_reason import LeaveReason
+from inference.leader.previews import preview_of
 
 REPORT_WITHIN_S = 5.0
 
 
 class Outbox:
-    """Publishes the reports of an attempt and saves its snapshots; both tasks end once the attempt is finished."""
+    """Publishes reports and previews of an attempt and saves snapshots; each task ends with the attempt."""
 
     def __init__(
         self, attempt: Attempt, lease: Lease, job_log: JobLog, checkpoints: JobCheckpoints, bridge: ThreadBridge
@@ -43,6 +47,34 @@ class Outbox:
                         await self._job_log.append(report, within_s=REPORT_WITHIN_S)
                 except Unavailable as error:
                     log.get().warning("report_lost", error=str(error))
+
+    async def publish_previews(self) -> None:
+        """Publish the attempt's previews until it is finished: each time the latest, whatever was in between.
+
+        A preview is dropped if the broker is slow or away, and while it is not certain that the job is still ours.
+        """
+        attempt = self._attempt
+        while not attempt.finished.is_set():
+            await attempt.preview_waiting.wait()
+            attempt.preview_waiting.clear()
+            waiting, attempt.preview = attempt.preview, None
+            if waiting is None or attempt.job_lost or not self._lease.is_fresh:
+                continue
+            step, picture = waiting
+            try:
+                preview = await asyncio.to_thread(
+                    preview_of,
+                    picture,
+                    job_id=attempt.job_id,
+                    attempt=attempt.number,
+                    step=step,
+                    steps=attempt.job.infer_steps,
+                )
+            except (OSError, ValueError) as error:  # of Pillow's
+                log.get().warning("preview_not_made", step=step, error=repr(error))
+                continue
+            if preview is not None:
+                await self._job_log.show(preview)
 
     async def save_snapshots(self) -> None:
         """Save the snapshots as the job's checkpoint until the attempt is finished, and allow the next after each.

@@ -9,41 +9,32 @@ import asyncio
 import hashlib
 import io
 import time
+from collections.abc import Awaitable, Callable
 
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 from PIL import Image, ImageOps
 
-from contracts import wire
 from contracts.broker import Expect
 from contracts.cluster import ClusterStatus, objections, plan_on_cluster
 from contracts.events import JobStarted, JobSubmitted
 from contracts.job import AUTO, Job, cropped_share, input_name, nearest_size, output_size
 from contracts.job_log import JobLog
-from contracts.process import log
+from contracts.process import log, tracing
 from contracts.stores import Store
 from inference.leader.attempt_history import history_of
-from inference.leader.attempt_policy import Fail, JobFacts, decide_begin_or_fail
+from inference.leader.attempt_policy import Begin, Fail, JobFacts, LeaveToAnother, decide_next_move
 from inference.leader.job_checkpoints import JobCheckpoints
+from inference.leader.job_message import JobMustFail, decode_submission
 from inference.leader.job_videos import JobVideos
 from inference.leader.last_start import last_start
 from inference.leader.limits import Limits
 from inference.ranks.commands import EncodedSnapshot, Run
 
-UNREADABLE = "the job could not be read"
-UNKNOWN_CHARS_MAX = 500
 
-
-class CannotRun(Exception):
-    """No cluster can run the job; the text is safe to show."""
-
-
-class Unknown(Exception):
-    """The job has a field or a value that this version does not know, because a newer edge has accepted it.
-
-    A newer cluster can run it. The text names the field or value, and is safe to show.
-    """
+class LeftToAnother(Exception):
+    """A live cluster other than this one can run the job, because its cards are larger, for example."""
 
 
 class PreparedAttempt(Struct, frozen=True):
@@ -51,7 +42,8 @@ class PreparedAttempt(Struct, frozen=True):
 
     `expect` is the `started` before it, as a compare-and-set of the log demands. `left_s` are the seconds that the job
     may still run. `job_fingerprint` tells its video from any other; `video_exists` says that an earlier attempt stored
-    that video. `load_s` are the seconds that the preparation took, `cropped` the share of the picture that is cut off.
+    that video. `load_s` are the seconds that the preparation took, `cropped` the share of the picture that is cut off,
+    `first_start_at` is when the first attempt began, in Unix seconds, None if this attempt is the first.
     """
 
     submitted: JobSubmitted
@@ -62,6 +54,7 @@ class PreparedAttempt(Struct, frozen=True):
     video_exists: bool
     load_s: float
     cropped: float
+    first_start_at: float | None = None
 
 
 class AttemptPlanner:
@@ -78,18 +71,20 @@ class AttemptPlanner:
         scratch: Store,
         checkpoints: JobCheckpoints,
         cluster: ClusterStatus,
+        clusters: Callable[[], Awaitable[list[ClusterStatus]]],
         limits: Limits,
     ) -> None:
         self._job_log, self._videos, self._scratch, self._checkpoints = job_log, videos, scratch, checkpoints
-        self._cluster, self._limits = cluster, limits
+        self._cluster, self._clusters, self._limits = cluster, clusters, limits
 
     async def prepare(self, job_id: str, data: bytes) -> PreparedAttempt:
         """Return the next attempt at the job whose message has this `data`. Publishes nothing.
 
-        Raises `CannotRun` if the job is to fail instead, and `Unknown` if only a newer version could run it.
+        Raises `JobMustFail` if the job is to fail instead, `LeftToAnother` if another cluster is to run it, and
+        `UnknownToThisVersion` if only a newer version could.
         """
         began = time.monotonic()
-        submitted = _decode_submission(job_id, data)
+        submitted = decode_submission(job_id, data)
         png = await self._scratch.read(input_name(job_id, submitted.input_tag))
         job_fingerprint = _fingerprint_of(submitted.job, png or b"", self._cluster.weights)
         video_exists = png is not None and await self._videos.exists(job_id, job_fingerprint)
@@ -103,25 +98,32 @@ class AttemptPlanner:
             video_exists=video_exists,
             checkpoint_step=0 if snapshot is None else snapshot.step,
             objections=[objection.message for objection in objections(submitted.job, [self._cluster])],
+            another_can=await self._only_another_can(submitted.job),
         )
-        act = decide_begin_or_fail(facts, max_attempts=self._limits.max_attempts)
-        if isinstance(act, Fail):
-            raise CannotRun(act.reason)
+        begin = _begin_or_raise(facts, self._limits.max_attempts)
         assert png is not None
-        run, cropped = await asyncio.to_thread(_build_run, submitted, act.attempt, png, self._cluster, snapshot)
+        run, cropped = await asyncio.to_thread(_build_run, submitted, begin.attempt, png, self._cluster, snapshot)
         return PreparedAttempt(
             submitted=submitted,
             run=run,
-            expect=Expect(act.after),
+            expect=Expect(begin.after),
             left_s=self._limits.task_timeout_s - history.spent_s,
             job_fingerprint=job_fingerprint,
             video_exists=video_exists,
             load_s=time.monotonic() - began,
             cropped=cropped,
+            first_start_at=history.first_start_at,
         )
 
-    async def publish_start(self, prepared: PreparedAttempt, progress: float) -> bool:
-        """Publish `started` for the attempt, at this progress (0 to 1).
+    async def _only_another_can(self, job: Job) -> bool:
+        """Return whether this cluster cannot run the job, and another live one can."""
+        if not objections(job, [self._cluster]):
+            return False
+        others = [cluster for cluster in await self._clusters() if cluster.instance != self._cluster.instance]
+        return any(not objections(job, [other]) for other in others)
+
+    async def publish_start(self, prepared: PreparedAttempt, progress: float, eta_seconds: float | None) -> bool:
+        """Publish `started` for the attempt, at this progress (0 to 1), and with how long it is expected to take.
 
         Return False if another cluster was first and has the job.
         """
@@ -138,30 +140,21 @@ class AttemptPlanner:
             resumed_from_step=run.resumed_from_step,
             progress=progress,
             cropped=prepared.cropped,
+            eta_seconds=eta_seconds,
+            model=self._cluster.model,
         )
         return await self._job_log.append(started, expect=prepared.expect)
 
 
-def _decode_submission(job_id: str, data: bytes) -> JobSubmitted:
-    """Decode the job in a message.
-
-    Raises `CannotRun` if the bytes are no job or belong to another job, and `Unknown` if a newer version wrote them. An
-    unknown field is refused like an unknown value: to run the job without that field would make another video.
-    """
-    try:
-        head, unknown = wire.decode_head(data), wire.unknown_fields(data)
-    except wire.Undecodable as error:
-        log.get().error("job_undecodable", error=str(error))
-        raise CannotRun(UNREADABLE) from error
-    if head.job_id != job_id:
-        log.get().error("job_undecodable", error=f"it speaks of job {head.job_id}")
-        raise CannotRun(UNREADABLE)
-    if unknown:
-        raise Unknown(", ".join(unknown)[:UNKNOWN_CHARS_MAX])
-    try:
-        return wire.decode_submission(data)
-    except wire.Undecodable as error:
-        raise Unknown(str(error)[:UNKNOWN_CHARS_MAX]) from error
+def _begin_or_raise(facts: JobFacts, max_attempts: int) -> Begin:
+    """Return the attempt to begin, by `decide_next_move`. Raises `JobMustFail` or `LeftToAnother` if there is none."""
+    match decide_next_move(facts, max_attempts=max_attempts):
+        case Begin() as begin:
+            return begin
+        case Fail(reason):
+            raise JobMustFail(reason)
+        case LeaveToAnother():
+            raise LeftToAnother
 
 
 def _fingerprint_of(job: Job, png: bytes, weights: str) -> str:
@@ -175,7 +168,7 @@ def _build_run(
     """Return the ranks' command for an attempt, and the share (0 to 1) of the picture that is cut off.
 
     The picture is scaled to cover the video's size and cropped at the centre; a job of size `auto` gets the cluster's
-    size that fits the picture best. Raises `CannotRun` if the picture is damaged or has too many pixels for Pillow.
+    size that fits the picture best. Raises `JobMustFail` if the picture is damaged or has too many pixels for Pillow.
     """
     job, job_id = submitted.job, submitted.job_id
     plan = plan_on_cluster(job, cluster) or cluster.plan  # None if a video is adopted that this cluster could not make
@@ -183,7 +176,7 @@ def _build_run(
         picture = Image.open(io.BytesIO(png), formats=("PNG",)).convert("RGB")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # all that Pillow raises here
         log.get().error("input_unreadable", error=repr(error))
-        raise CannotRun("the input image is damaged") from error
+        raise JobMustFail("the input image is damaged") from error
     size = job.image_size or cluster.default_size
     if size == AUTO:
         size = nearest_size(cluster.sizes, cluster.default_size, *picture.size)
@@ -192,6 +185,14 @@ def _build_run(
     fitted = ImageOps.fit(picture, (width, height), Image.Resampling.BICUBIC)
     rgb = fitted.tobytes()
     run = Run(
-        job_id=job_id, attempt=attempt, job=job, plan=plan, width=width, height=height, rgb=rgb, snapshot=snapshot
+        job_id=job_id,
+        attempt=attempt,
+        job=job,
+        plan=plan,
+        width=width,
+        height=height,
+        rgb=rgb,
+        snapshot=snapshot,
+        trace_id=tracing.current().trace_id,
     )
     return run, cropped_share(width, height, *picture.size)

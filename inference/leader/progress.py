@@ -1,63 +1,22 @@
 """Compute a job's progress as a number: its stages and steps, weighted by the time that they were measured to take.
 
-Each `Attempt` has a `Progress`, fed with its boundaries; all share the cluster's `Pace`. The same times say how long a
-stage may take before the ranks count as hanging.
+Each `Attempt` has a `Progress`, fed with its boundaries; all share the cluster's `Pace`. The same times say how long
+the job will still take, and how long a stage may take before the ranks count as hanging.
 """
 
 import time
 from collections.abc import Hashable
 
-from contracts.events import STAGES, Stage
+from contracts.bounds import SECONDS_MAX
 from contracts.job import Job
-from contracts.recent import Recent
+from contracts.stage_times import STAGES, Stage
+from inference.leader.pace import Pace, guessed_s
 
 BEFORE_THE_END = 0.99  # 1.0 is for a job whose video can be read
 
-# Seconds per pixel of video (per pixel and forward pass when denoising), until a first job has been measured:
-# the pocket model on two cores. Only the ratios matter.
-FIRST_GUESS_S: dict[Stage, float] = {"encode": 1.8e-6, "denoise": 1.1e-7, "decode": 3.3e-6, "store": 2.0e-7}
-
 LIMIT_TIMES = 10.0
 """How many times its longest measured time a stage or step may take."""
-WORKS_MAX = 256
-
-Work = tuple[Hashable, ...]
-"""All that the time of a stage or step depends on: stage, sides, frames, passes, and how the ranks share the job."""
-
-
-class Pace:
-    """The measured speed of a cluster; one for the life of the process."""
-
-    def __init__(self) -> None:
-        self._seconds_per_unit = dict(FIRST_GUESS_S)
-        self._longest_s = Recent[Work, float](WORKS_MAX)
-
-    def record_work_time(self, work: Work, seconds: float) -> None:
-        """Note the seconds that a stage, or a step of it, took from one boundary to the next, for `longest_s`.
-
-        Past `WORKS_MAX` works, the one whose last time is the oldest is forgotten.
-        """
-        self._longest_s[work] = max(seconds, self._longest_s.get(work, 0.0))
-
-    def longest_s(self, work: Work) -> float | None:
-        """Return the seconds of the slowest such work, or None if none is known. The first may compile for minutes."""
-        return self._longest_s.get(work)
-
-    def expected_s(self, stage: Stage, job: Job, pixels: int) -> float:
-        """Return the seconds that the whole stage is expected to take; `pixels` are those of all frames together."""
-        return self._seconds_per_unit[stage] * _units(stage, job, pixels)
-
-    def record_stage_time(self, stage: Stage, job: Job, pixels: int, seconds: float) -> None:
-        """Note the seconds that the whole stage took; `expected_s` goes by the last ones noted for a stage."""
-        self._seconds_per_unit[stage] = seconds / _units(stage, job, pixels)
-
-
-def _units(stage: Stage, job: Job, pixels: int) -> float:
-    """Return the number to which a stage's time is proportional: pixels, in `denoise` times forward passes."""
-    if stage != "denoise":
-        return pixels
-    passes = 2 if job.guided else 1
-    return pixels * job.infer_steps * passes
+SECONDS_DIGITS = 1
 
 
 class Progress:
@@ -77,6 +36,10 @@ class Progress:
         self.stage: Stage = STAGES[0]
         self._entered_at = 0.0
         """The fraction of the stage that was done when this attempt came to it."""
+        self._fraction, self._fraction_at = 0.0, self._began
+        """The fraction of the stage that is done, and since when it is."""
+        self._first_step: tuple[float, float] | None = None
+        """The fraction of `denoise` after the first step of this attempt, and when it was done."""
         self.value = 0.0
         self.moved = self._began
         """When the attempt last moved, on the monotonic clock."""
@@ -88,7 +51,7 @@ class Progress:
 
     def start_clock(self) -> None:
         """Start the time of the current stage anew, because the attempt has waited for the ranks until now."""
-        self._began = self.moved = time.monotonic()
+        self._began = self.moved = self._fraction_at = time.monotonic()
 
     def advance_to(self, stage: Stage, fraction: float) -> float:
         """Move to this fraction (0 to 1) of a stage, and return `value`, at most `BEFORE_THE_END`.
@@ -102,9 +65,53 @@ class Progress:
         if stage != self.stage:
             self._record_stage(self.moved)
             self.stage, self._began, self._entered_at = stage, self.moved, 0.0
+            self._fraction, self._fraction_at = 0.0, now
+        elif stage == "denoise" and fraction > self._entered_at and self._first_step is None:
+            self._first_step = fraction, now
+        return self.show(stage, fraction)
+
+    def show(self, stage: Stage, fraction: float) -> float:
+        """Raise `value` to this fraction (0 to 1) of a stage, and return it, at most `BEFORE_THE_END`.
+
+        Neither the pace nor `moved` changes: whether the ranks hang is judged by whole stages and steps.
+        """
+        if stage == self.stage and fraction > self._fraction:
+            self._fraction, self._fraction_at = fraction, time.monotonic()
         before = sum(self._share[earlier] for earlier in STAGES[: STAGES.index(stage)])
         self.value = max(self.value, min(BEFORE_THE_END, before + self._share[stage] * fraction))
         return self.value
+
+    def left_s(self, *, on_ranks: bool = False, running: bool = True) -> float | None:
+        """Return the seconds until the video is made, or until the ranks are done with it; None as long as unknown.
+
+        It is known once the cluster has measured a stage of any job, or this attempt two steps. `running` is False for
+        an attempt that waits for the ranks: no time passes for it.
+        """
+        denoising_s = self._measured_denoising_s()
+        if denoising_s is None and not self._pace.is_measured:
+            return None
+        whole_s = {stage: self._expected_s(stage, denoising_s) for stage in STAGES}
+        passed_s = time.monotonic() - self._fraction_at if running else 0.0
+        here_s = max(0.0, whole_s[self.stage] * (1 - self._fraction) - passed_s)
+        later = STAGES[STAGES.index(self.stage) + 1 :]
+        stages = [(self.stage, here_s), *((stage, whole_s[stage]) for stage in later)]
+        return sum(seconds for stage, seconds in stages if not (on_ranks and stage == "store"))
+
+    def _measured_denoising_s(self) -> float | None:
+        """Return the seconds of the whole stage `denoise` by the steps of this attempt after its first; None before."""
+        if self.stage != "denoise" or self._first_step is None or self._fraction <= self._first_step[0]:
+            return None
+        fraction, at = self._first_step
+        return (self._fraction_at - at) / (self._fraction - fraction)
+
+    def _expected_s(self, stage: Stage, denoising_s: float | None) -> float:
+        """Return the seconds of a whole stage; `denoising_s` are those of `denoise` as this attempt has measured it."""
+        if denoising_s is not None and stage == "denoise":
+            return denoising_s
+        if denoising_s is not None and not self._pace.is_measured:
+            own, guess = (guessed_s(each, self._job, self._pixels) for each in ("denoise", stage))
+            return denoising_s * guess / own
+        return self._pace.expected_s(stage, self._job, self._pixels)
 
     def stillness_limit_s(self, floor_s: float, cap_s: float) -> float:
         """Return after how many seconds without movement the ranks count as hanging at the current stage.
@@ -124,3 +131,8 @@ class Progress:
         if self._entered_at < 1:
             seconds = (now - self._began) / (1 - self._entered_at)
             self._pace.record_stage_time(self.stage, self._job, self._pixels, seconds)
+
+
+def rounded_s(seconds: float | None) -> float | None:
+    """Return the seconds as events and heartbeats say them; None stays."""
+    return None if seconds is None else round(min(seconds, SECONDS_MAX), SECONDS_DIGITS)

@@ -12,11 +12,12 @@ from typing import Protocol
 import torch
 import torch.distributed as dist
 
-from contracts.events import Stage
+from contracts.stage_times import Stage
 from inference.ranks import commands
 from inference.ranks.commands import Command, Run
 from inference.ranks.device import CONTROL_TIMEOUT_S
 from inference.ranks.monitor import FailureReport, GroupMonitor
+from inference.wan.generate import Picture
 from inference.wan.snapshot import DenoisingSnapshot
 
 REASON_BYTES_MAX = 512
@@ -38,11 +39,19 @@ class RankZeroHooks(Protocol):
         """Wait for a command, and return the one to broadcast."""
         ...
 
-    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
+    def report_boundary(self, stage: Stage, step: int) -> bool:
         """Take note that the job is at a boundary: a stage begins (step 0) or that many steps of it are done.
 
         Return whether to leave the job there.
         """
+        ...
+
+    def part_done(self, stage: Stage, done: float) -> None:
+        """Take note that rank 0 has done this share (0 to 1) of a stage."""
+        ...
+
+    def offer_preview(self, step: int, make_preview: Callable[[], Picture | None]) -> None:
+        """Take the picture that `make_preview` returns, if a preview is wanted after this step."""
         ...
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
@@ -81,13 +90,26 @@ class Group:
         A collective: it returns on every rank, or raises `LeaveAgreed` or `FailureAgreed` on every rank.
         """
         self.stage = stage
-        leave = self._hooks is not None and self._hooks.leaves_at_boundary(stage, step)
+        leave = self._hooks is not None and self._hooks.report_boundary(stage, step)
         self._vote(reason="", leave=leave)
+
+    def report_part(self, stage: Stage, done: float) -> None:
+        """Tell rank 0's hooks the share (0 to 1) of a stage that rank 0 has done. Other ranks do nothing.
+
+        No collective: the ranks need not be at the same point.
+        """
+        if self._hooks is not None:
+            self._hooks.part_done(stage, done)
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
         """Offer a snapshot to rank 0's hooks. Other ranks do nothing: their snapshots would be the same."""
         if self._hooks is not None:
             self._hooks.offer_snapshot(make_snapshot)
+
+    def offer_preview(self, step: int, make_preview: Callable[[], Picture | None]) -> None:
+        """Offer a preview after a step to rank 0's hooks. Other ranks do nothing."""
+        if self._hooks is not None:
+            self._hooks.offer_preview(step, make_preview)
 
     def vote_failure(self, run: Run, reason: str) -> FailureAgreed:
         """Vote, at the other ranks' next boundary, that the job has failed; return the failure that all ranks raise.

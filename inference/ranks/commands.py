@@ -19,7 +19,7 @@ class Run(Struct, frozen=True, kw_only=True, tag=True):
     """Generate this job, the ranks sharing it by this plan.
 
     `rgb` is the picture at exactly the video's size: `height` × `width` × 3 bytes. `snapshot` is what an earlier
-    attempt has left; without it the job begins at its beginning.
+    attempt has left; without it the job begins at its beginning. `trace_id` is for log lines; empty without a trace.
     """
 
     job_id: JobId
@@ -30,6 +30,7 @@ class Run(Struct, frozen=True, kw_only=True, tag=True):
     height: int
     rgb: bytes
     snapshot: EncodedSnapshot | None = None
+    trace_id: str = ""
 
     @property
     def resumed_from_step(self) -> int:

@@ -7,6 +7,7 @@ that no line depends on a vendor.
 from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import cache
 
 import torch
 import torch.distributed as dist
@@ -26,6 +27,31 @@ def make_current(device: torch.device) -> None:
     """Make `device` the current device of this thread: torch keeps the choice for each thread separately."""
     if device.type != "cpu":
         torch.accelerator.set_device_index(device)
+
+
+def memory(device: torch.device) -> dict[str, int]:
+    """Return an accelerator's bytes: `allocated` by tensors, `reserved` by torch, and the `total`; empty for a CPU.
+
+    Asks the driver at the first call alone, so that later ones, from any thread, do not wait for a device that hangs.
+    """
+    total = _total_memory(device)
+    if total is None:
+        return {}
+    return {
+        "allocated": torch.accelerator.memory_allocated(device),
+        "reserved": torch.accelerator.memory_reserved(device),
+        "total": total,
+    }
+
+
+@cache
+def _total_memory(device: torch.device) -> int | None:
+    """Return the bytes of a device's memory; None for a CPU, and for an accelerator whose driver does not say them."""
+    driver = None if device.type == "cpu" else torch.get_device_module(device)
+    if driver is None or not hasattr(driver, "mem_get_info"):  # CUDA, NPU and XPU have it
+        return None
+    _, total = driver.mem_get_info(device)
+    return total
 
 
 def backend(device: torch.device) -> str:

@@ -2,12 +2,12 @@
 
 Every rank runs one `GroupMonitor`, from before its first command until it stops. Heartbeats, failure reports and the
 order to abort travel over torchrun's key-value store and in a thread of their own, so that a rank which hangs in a
-collective is still seen.
+collective is still seen. A heartbeat also says what memory the rank's device has in use, for rank 0's metrics.
 """
 
 import os
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 
@@ -34,9 +34,17 @@ class FailureReport(Struct, frozen=True):
     reason: str
 
 
+class Heartbeat(Struct, frozen=True, array_like=True):
+    """A sign of life: how many there were, and the bytes of the rank's device by kind, as `device.memory` has them."""
+
+    count: int
+    memory: dict[str, int] = {}
+
+
 class GroupMonitor:
     """Failure detector of a rank for all ranks, from start to end of its `running` block.
 
+    `memory` returns the bytes of this rank's device by kind. It is called in the monitor's thread and must not block.
     `on_failure` is called with the report of a failing rank, and `on_abort` with the reason once the group ends, both
     in the monitor's thread. After `on_abort` the process lives for `LAST_ACTS_S` at most.
     """
@@ -47,12 +55,13 @@ class GroupMonitor:
         rank: int,
         world_size: int,
         *,
+        memory: Callable[[], Mapping[str, int]] = dict,
         on_failure: Callable[[FailureReport], None] | None = None,
         on_abort: Callable[[str], None] | None = None,
     ) -> None:
         self._store = PrefixStore("monitor", store.clone())  # pyright: ignore[reportAttributeAccessIssue]  # not in its stub
         self._rank, self._ranks = rank, range(world_size)
-        self._on_failure, self._on_abort = on_failure, on_abort
+        self._memory, self._on_failure, self._on_abort = memory, on_failure, on_abort
         self._beats = dict.fromkeys(self._ranks, b"")
         # Counted in our own polls: if this process is suspended, the other ranks are not declared dead.
         self._silent_polls = dict.fromkeys(self._ranks, 0)
@@ -96,6 +105,11 @@ class GroupMonitor:
         """Return whether every rank has sent a heartbeat within this one's last `LATE_BEATS`."""
         return max(self._silent_polls.values()) < LATE_BEATS
 
+    def memory(self) -> dict[int, dict[str, int]]:
+        """Return the bytes of each rank's device by kind, as of its last heartbeat; nothing of a device without any."""
+        beats = {rank: msgspec.json.decode(beat, type=Heartbeat) for rank, beat in self._beats.items() if beat}
+        return {rank: beat.memory for rank, beat in beats.items() if beat.memory}
+
     # -- the monitor's thread --------------------------------------------------------------------------------------
 
     def _beat_and_poll(self) -> None:
@@ -110,7 +124,8 @@ class GroupMonitor:
 
     def _beat(self) -> None:
         self._beat_count += 1
-        self._store.set(_beat_of(self._rank), str(self._beat_count))
+        beat = Heartbeat(self._beat_count, dict(self._memory()))
+        self._store.set(_beat_of(self._rank), msgspec.json.encode(beat).decode())
 
     def _poll(self) -> None:
         """Read the store: end the process on an abort, pass on a failure, abort the group if a rank is silent."""

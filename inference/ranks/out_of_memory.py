@@ -7,9 +7,9 @@ import gc
 
 import torch
 
-from contracts.events import Stage
 from contracts.job import Job
 from contracts.plan import Plan
+from contracts.stage_times import Stage
 
 GATHER = "gather"
 """The name in logs of the time before the first stage, when a job's weights are gathered."""

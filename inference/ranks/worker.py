@@ -49,7 +49,8 @@ def run_commands(group: Group, wan: Wan, meshes: Meshes, deliver_outcome: Callab
     while True:
         match group.broadcast_next_command():
             case Run() as run:
-                with log.bound(job_id=run.job_id, attempt=run.attempt):
+                traced = {"trace_id": run.trace_id} if run.trace_id else {}
+                with log.bound(job_id=run.job_id, attempt=run.attempt, **traced):
                     _run_and_deliver(run, group, wan, meshes, deliver_outcome)
             case Idle():
                 continue
@@ -84,7 +85,15 @@ def _generate_outcome(run: Run, group: Group, wan: Wan, meshes: Meshes) -> Outco
         layout = meshes.layout(run.plan, latent_rows=run.height // SPATIAL_STRIDE)
         snapshot = None if run.snapshot is None else decode_snapshot(run.snapshot.conditions, run.snapshot.state)
         video_CTHW = generate(
-            wan, run.job, image, group.vote_at_boundary, layout, snapshot=snapshot, offer_snapshot=group.offer_snapshot
+            wan,
+            run.job,
+            image,
+            group.vote_at_boundary,
+            layout,
+            snapshot=snapshot,
+            offer_snapshot=group.offer_snapshot,
+            offer_preview=group.offer_preview,
+            report_part=group.report_part,
         )
         group.vote_at_boundary("store", 0)
         return Generated(video_CTHW)

@@ -17,7 +17,7 @@ from transformers import BatchFeature
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.utils.constants import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from inference.wan.pixels import values
+from inference.wan.pixels import pixel_values
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class WholePicture:
 
     def __call__(self, images: Image.Image, return_tensors: str = "pt") -> BatchFeature:
         """Return the picture's `pixel_values`: 1 × 3 × side × side in fp32."""
-        squashed_BCHW = F.interpolate(values(images)[None], (self.side, self.side), mode="bicubic", align_corners=False)
+        squashed_BCHW = F.interpolate(
+            pixel_values(images)[None], (self.side, self.side), mode="bicubic", align_corners=False
+        )
         mean, std = (torch.tensor(channels).view(3, 1, 1) for channels in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
         return BatchFeature({"pixel_values": (squashed_BCHW * 0.5 + 0.5 - mean) / std}, tensor_type=return_tensors)
 

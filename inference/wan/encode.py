@@ -6,6 +6,7 @@ from PIL import Image
 from transformers import CLIPVisionModel
 
 from inference.wan.clip_pixels import Processor
+from inference.wan.counting import Report, Work, counted, ignore_share
 from inference.wan.load import Wan
 
 # The transformer separates text from picture tokens by this count, unchecked: another length gives a wrong video.
@@ -19,12 +20,17 @@ DEFAULT_NEGATIVE_PROMPT = (
 )
 
 
-def encode_text(wan: Wan, text: str) -> torch.Tensor:
+def encode_text(wan: Wan, text: str, report: Report = ignore_share) -> torch.Tensor:
     """Return UMT5's embedding, 1 × 512 × D, in the transformer's dtype; from the prompt cache if it is there.
 
     Positions after the text's end are zero; tokens past 512 are cut off. A collective if the text encoder is sharded.
+    `report` is called with the share that is done, at last with 1.
     """
-    return wan.prompt_cache.get(text, lambda text: _encode_text(wan, text))
+    parts = wan.text_encoder.encoder.block if wan.device.type == "cpu" else [wan.text_encoder]
+    with counted(map(Work, parts), 1, report):
+        embedding_BLD = wan.prompt_cache.get(text, lambda text: _encode_text(wan, text))
+    report(1.0)
+    return embedding_BLD
 
 
 def _encode_text(wan: Wan, text: str) -> torch.Tensor:

@@ -29,6 +29,7 @@ from inference.wan.parallel.fsdp import shard
 from inference.wan.prompt_cache import PromptCache
 from inference.wan.residual import keep_residuals_in_fp32, large_type, wan_dtype
 from inference.wan.vae.cpu import speed_up
+from inference.wan.vae.latent_rgb import LatentRgb
 from inference.wan.weights import LoadingProgress, read_weights
 
 
@@ -37,7 +38,8 @@ class Wan:
     """The loaded model, not for training: its components, on `device` except for those that are offloaded.
 
     `weights` is the checkpoint's fingerprint, followed by the names of all arithmetic that changes pixels beyond
-    rounding; it is empty if the weights are not from a checkpoint. Lives as long as the process.
+    rounding; it is empty if the weights are not from a checkpoint. `latent_rgb`, for previews, is there on rank 0
+    alone. Lives as long as the process.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -49,6 +51,7 @@ class Wan:
     card: ModelCard
     device: torch.device
     weights: str = ""
+    latent_rgb: LatentRgb | None = None
     prompt_cache: PromptCache = field(default_factory=PromptCache)
 
     @property
@@ -118,7 +121,7 @@ def read(
     home = torch.device("cpu") if offload_picture_models else device
 
     def small(component: Component) -> Any:  # VAE and CLIP: in fp32 on every device, for their rounding would be seen
-        return read_weights(component, component.empty(), lambda _name: torch.float32, home, progress)
+        return read_weights(component, component.build_empty(), lambda _name: torch.float32, home, progress)
 
     vae: AutoencoderKLWan = small(checkpoint.vae)
     if device.type == "cpu":
@@ -150,7 +153,7 @@ def _transformer(
 
     `fp8_linear` quantises the linear layers of its blocks. Raises `CheckpointError` if a file has become shorter.
     """
-    empty = component.empty()
+    empty = component.build_empty()
     activate_in_place(empty)
     if fp8_linear:
         fp8.convert(empty.blocks)
@@ -175,7 +178,7 @@ def _text_encoder(
 
     With `offload` the weights stay in main memory, and come to `device` for each pass.
     """
-    empty = component.empty()
+    empty = component.build_empty()
     if mesh is not None:
         shard(empty, empty.encoder.block, mesh, offload=offload)
     home = torch.device("cpu") if offload else device

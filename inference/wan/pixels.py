@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 
 
-def values(image: Image.Image) -> torch.Tensor:
+def pixel_values(image: Image.Image) -> torch.Tensor:
     """Return the image as fp32 values in [-1, 1]: 3 × height × width."""
     rgb_HWC = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
     return torch.from_numpy(2 * rgb_HWC - 1).permute(2, 0, 1)

@@ -20,12 +20,15 @@ def set_sharded(wan: Wan, *, dit_sharded: bool, t5_sharded: bool) -> None:
     # An offloaded encoder stays sharded: its rows come to the device block by block.
     offloaded = next(wan.text_encoder.parameters()).device != wan.device
     with torch.inference_mode():  # FSDP2's buffers were made in inference mode and can only be modified in it
-        _set_sharded(wan.transformer, sharded=dit_sharded)
-        _set_sharded(wan.text_encoder, sharded=t5_sharded or offloaded)
+        _set_model_sharded(wan.transformer, sharded=dit_sharded)
+        _set_model_sharded(wan.text_encoder, sharded=t5_sharded or offloaded)
 
 
-def _set_sharded(model: nn.Module, *, sharded: bool) -> None:
-    """Shard or gather one model as `set_sharded` says. A collective. Raises `ValueError` as there."""
+def _set_model_sharded(model: nn.Module, *, sharded: bool) -> None:
+    """Shard or gather one model as `set_sharded` says, called in inference mode. A collective.
+
+    Raises `ValueError` as there.
+    """
     if not isinstance(model, FSDPModule):
         if sharded and torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1:
             raise ValueError("a model that was loaded whole cannot be kept sharded")

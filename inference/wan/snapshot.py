@@ -87,7 +87,7 @@ def encode_conditions(conditions: Conditions, origin: Origin) -> bytes:
     return _saved(tensors, _Facts(FORMAT, origin))
 
 
-def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: str) -> bytes:
+def encode_state(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: str) -> bytes:
     """Return what a step changes, as the bytes of a safetensors file.
 
     `conditions_digest`, the `digest` of the file of conditions, binds the two files together.
@@ -98,12 +98,12 @@ def encode_step(snapshot: DenoisingSnapshot, origin: Origin, conditions_digest: 
     return _saved(tensors, facts)
 
 
-def check(conditions: bytes, step: bytes, origin: Origin) -> int:
+def checked_steps(conditions: bytes, state: bytes, origin: Origin) -> int:
     """Return the number of steps done in a snapshot, by the bytes of its two files.
 
     Raises `Unusable` if they do not belong together or to `origin`, or have no header. Tensors are not decoded.
     """
-    facts = _facts(step)
+    facts = _facts(state)
     for each in (facts, _facts(conditions)):
         if each.origin != origin:
             raise Unusable("foreign")
@@ -112,9 +112,9 @@ def check(conditions: bytes, step: bytes, origin: Origin) -> int:
     return facts.step
 
 
-def decode_snapshot(conditions: bytes, step: bytes) -> DenoisingSnapshot:
+def decode_snapshot(conditions: bytes, state: bytes) -> DenoisingSnapshot:
     """Return the snapshot in the bytes of its two files, on the CPU. Raises `Unusable`."""
-    facts, given, changed = _facts(step), _loaded(conditions), _loaded(step)
+    facts, given, changed = _facts(state), _loaded(conditions), _loaded(state)
     try:
         return DenoisingSnapshot(
             step=facts.step,

@@ -61,6 +61,14 @@ def advance(scheduler: Any, noise: torch.Tensor, timestep: torch.Tensor, latents
     return scheduler.step(noise, timestep, latents, return_dict=False)[0]
 
 
+def clean_part(scheduler: Any, noise: torch.Tensor, step: int, latents: torch.Tensor) -> torch.Tensor:
+    """Return the clean latents that the prediction `noise` means at a step, counted from 0: `latents − sigma · noise`.
+
+    Any part of the latents may be given, with the same part of the noise. Flow matching: Lipman et al. 2022.
+    """
+    return latents - float(scheduler.sigmas[step]) * noise
+
+
 def solver_memory(scheduler: Any) -> Memory:
     """Return the scheduler's state, sharing its tensors; `restore_solver` restores it."""
     return Memory(

@@ -8,7 +8,7 @@ from torch import nn
 
 
 @contextmanager
-def visiting(model: nn.Module, device: torch.device) -> Generator[None]:
+def on_device(model: nn.Module, device: torch.device) -> Generator[None]:
     """Have the model on `device` within the block; afterwards its parameters are those in main memory again.
 
     The copy on the device is freed, and nothing is copied back. Does nothing if the model is on `device`.

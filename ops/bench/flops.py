@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from ops.bench.turns import seconds
+from ops.bench.clock import seconds
 
 PATCH_SIDE = 2
 TERA = 1e12
@@ -28,11 +28,16 @@ def of_a_pass(config: Mapping[str, Any], latents: torch.Size, text_tokens: int, 
     block = (
         6 * tokens * square  # query, key, value and output of self-attention, query and output of cross-attention
         + 2 * context * square  # keys and values of cross-attention
-        + 4 * dim * tokens * (tokens + context)  # attention itself: self and cross
+        + of_attention(dim, tokens, tokens + context)  # self and cross
         + 2 * 2 * dim * config["ffn_dim"] * tokens
     )
     patch = PATCH_SIDE**2 * (config["in_channels"] + config["out_channels"])
     return config["num_layers"] * block + 2 * dim * patch * tokens
+
+
+def of_attention(dim: int, queries: int, keys: int) -> int:
+    """Return the operations of attention over all heads, which are `dim` wide together: two products of matrices."""
+    return 4 * dim * queries * keys
 
 
 def matrix_tflops(device: torch.device) -> float:

@@ -7,10 +7,10 @@ speeds it up on a CPU.
 
 import tempfile
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
@@ -55,11 +55,28 @@ def measured(shape: ModelShape, work: Work, plan: Plan, ranks: int) -> Peaks:
             wan = read(unread(shape, Path(folder)), POCKET_CARD, HERE, mesh=mesh, dtype=torch.bfloat16)
             _as_on_an_accelerator(wan.vae)
         with torch.inference_mode():
-            return _phases(wan, work, plan, layout, storages)
+            return phases(wan, work, plan, layout, storages)
 
 
-def _phases(wan: Wan, work: Work, plan: Plan, layout: Layout, storages: Storages) -> Peaks:
-    """Run the phases of a job one after the other, as the worker does."""
+class Meter(Protocol):
+    """A count of the memory that is held, for the length of a block."""
+
+    def counting(self) -> AbstractContextManager[object]:
+        """Count what is made and freed inside the block."""
+        ...
+
+    def forget_peak(self) -> int:
+        """Return the peak in bytes, and set it to what is held now."""
+        ...
+
+    @property
+    def peak(self) -> int:
+        """The most that was held since `forget_peak`, in bytes."""
+        ...
+
+
+def phases(wan: Wan, work: Work, plan: Plan, layout: Layout, storages: Meter) -> Peaks:
+    """Run the phases of a job one after the other, as the worker does, and return the peaks that the meter read."""
     with storages.counting():
         storages.forget_peak()
         set_sharded(wan, dit_sharded=plan.dit_fsdp, t5_sharded=plan.t5_fsdp)
@@ -71,8 +88,8 @@ def _phases(wan: Wan, work: Work, plan: Plan, layout: Layout, storages: Storages
         first_frame = codec.first_frame_condition(wan.vae, image, work.num_frames, layout.rows)
         given = Conditions(prompt, negative, seen, first_frame)
         encode = storages.forget_peak()
-        latents = torch.randn(1, wan.vae.config["z_dim"], *first_frame.shape[2:])
-    timestep = torch.tensor(TIMESTEP)
+        latents = torch.randn(1, wan.vae.config["z_dim"], *first_frame.shape[2:], device=wan.device)
+    timestep = torch.tensor(TIMESTEP, device=wan.device)
     cache = AttentionCache(EVERY_STEP_STORES if work.cached else None)
     with shared_tokens(wan.transformer, layout.tokens), cache.installed(wan.transformer), storages.counting():
         for step in range(CACHED_STEPS if work.cached else 1):
@@ -116,7 +133,7 @@ def _component(build: Callable[[], Any]) -> Component:
             return build()
 
     component = Component(Path("unread"), build_outside, {})
-    shapes = {name: tuple(like.shape) for name, like in component.empty().named_parameters()}
+    shapes = {name: tuple(like.shape) for name, like in component.build_empty().named_parameters()}
     return replace(component, stored={name: _stored(shape) for name, shape in shapes.items()})
 
 

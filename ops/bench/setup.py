@@ -19,10 +19,12 @@ PROMPT = "a small boat sails over a calm sea"
 class Setup(Struct, frozen=True, kw_only=True):
     """The settings of one run. `count` is the number of rounds; `ranks` are the sizes of the groups that share a job.
 
-    `threads` are those of each process. `film_size` and `film_frames` belong to the video that the part `mp4` encodes.
+    `layers` are the transformer's, None for those of the shape. `threads` are those of each process. `film_size` and
+    `film_frames` belong to the video that the part `mp4` encodes.
     """
 
     shape: ShapeName = "pocket"
+    layers: Annotated[int, Meta(ge=1, le=1000)] | None = None
     size: ImageSize = "256*144"
     frames: Annotated[int, Meta(ge=5, le=121)] = 25
     steps: Annotated[int, Meta(ge=3, le=100)] = 4

@@ -1,12 +1,9 @@
-"""Runs the sides of a benchmark by turns, so that other load on the machine hits all of them alike."""
+"""Runs the sides of a benchmark by turns, so that other load on the machine hits all of them alike. Without torch."""
 
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping
 from typing import TypeVar
-
-import torch
 
 T = TypeVar("T")
 
@@ -35,17 +32,3 @@ def warmed(sides: Mapping[str, Callable[[], T]]) -> Mapping[str, Callable[[], T]
     for run in sides.values():
         run()
     return sides
-
-
-def seconds(run: Callable[[], object], device: torch.device) -> float:
-    """Return the seconds that `run` takes, its work on the device included, and none that was queued there before."""
-    began = now(device)
-    run()
-    return now(device) - began
-
-
-def now(device: torch.device) -> float:
-    """Wait until the device has done all its work, and return the monotonic clock in seconds."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return time.monotonic()

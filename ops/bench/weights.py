@@ -7,7 +7,7 @@ same model.
 import math
 import tempfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +15,14 @@ from typing import Any
 import torch
 from torch.distributed.device_mesh import DeviceMesh
 
+from contracts.model_shape import ModelShape
 from inference.pocket.build import PocketShape, builders
+from inference.wan import new_components
 from inference.wan.checkpoint.components import Checkpoint, Component
 from inference.wan.checkpoint.model_card import ModelCard
 from inference.wan.checkpoint.tensors import Stored
 from inference.wan.load import Wan, read
-from ops.bench.setup import ShapeName
+from ops.bench.setup import Setup, ShapeName
 
 SHAPES: dict[ShapeName, PocketShape] = {
     "tiny": PocketShape(
@@ -50,25 +52,54 @@ SHAPES: dict[ShapeName, PocketShape] = {
 }
 
 
+def shape_of(setup: Setup) -> PocketShape:
+    """Return the shape that a setup asks for, with its number of layers."""
+    shape = SHAPES[setup.shape]
+    return shape if setup.layers is None else replace(shape, layers=setup.layers)
+
+
 def drawn(shape: PocketShape, device: torch.device, *, mesh: DeviceMesh | None = None, fp8_linear: bool = False) -> Wan:
     """Return the model in the data types of a loaded checkpoint; with `mesh` its weights are sharded over the ranks.
 
     With a mesh it is a collective: every rank calls it.
     """
-    make = builders(shape)
+    return _drawn(builders(shape), shape.card, device, mesh=mesh, fp8_linear=fp8_linear)
+
+
+def drawn_whole(shape: ModelShape, device: torch.device) -> Wan:
+    """Return the model in which every component has the numbers of `shape`, the encoders and the VAE too."""
+    make = {
+        **builders(PocketShape(image_side=shape.image_side)),
+        "transformer": lambda: new_components.transformer(shape),
+        "vae": lambda: new_components.vae(shape),
+        "text_encoder": lambda: new_components.text_encoder(shape),
+        "image_encoder": lambda: new_components.image_encoder(shape),
+    }
+    return _drawn(make, SHAPES["14b"].card, device)
+
+
+def _drawn(
+    make: Mapping[str, Callable[[], Any]],
+    card: ModelCard,
+    device: torch.device,
+    *,
+    mesh: DeviceMesh | None = None,
+    fp8_linear: bool = False,
+) -> Wan:
+    """Return the model of these constructors, by the names of components. With a `mesh` it is a collective."""
     parts: dict[str, Any] = {
         name: _part(make[name], device) for name in ("transformer", "vae", "text_encoder", "image_encoder")
     }
     with tempfile.TemporaryDirectory() as folder:
         make["tokenizer"]().save_pretrained(folder)
         checkpoint = Checkpoint(**parts, tokenizer=Path(folder), image_processor=make["image_processor"], configs={})
-        return read(checkpoint, shape.card, device, mesh=mesh, fp8_linear=fp8_linear)
+        return read(checkpoint, card, device, mesh=mesh, fp8_linear=fp8_linear)
 
 
 def _part(build: Callable[[], Any], device: torch.device) -> Component:
     """Return a component, without a file, whose weights are drawn when they are read."""
     part = Component(Path("drawn"), build, {})
-    names = part.empty().named_parameters()
+    names = part.build_empty().named_parameters()
     return replace(part, stored={name: _tensor(name, tuple(like.shape), device) for name, like in names})
 
 

@@ -3,7 +3,7 @@
 ANY_V4, ANY_V6 = "0.0.0.0", "::"  # noqa: S104  # compared, not bound
 
 
-def split(address: str) -> tuple[str, int]:
+def host_and_port(address: str) -> tuple[str, int]:
     """Return host and port of `host:port`; the brackets of an IPv6 host are taken off.
 
     Raises `ValueError` without a port.

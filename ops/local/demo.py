@@ -39,7 +39,7 @@ JOB_WITHIN_S = 1800.0
 SILENT_WITHIN_S = 30.0  # supervisord has restarted a killed edge by then
 POLL_S = 0.2
 ASKED_BY = "127.0.0.1"
-"""The only host that the demo's own edge serves, whatever `ALLOWED_HOSTS` says for others."""
+"""The only host that the demo's own edge serves, whatever `ALLOWED_HOSTS` says for others; nor does it ask for keys."""
 
 NOTHING_ASKED = (
     "note: no word of the prompt asks for a motion that the pocket model knows (pan, zoom, turn, hold still),"
@@ -151,7 +151,7 @@ def main() -> None:
         ranks=settings.ranks,
         video_store_url=str(VIDEOS),
         scratch_store_url=str(FOLDER / "scratch"),
-        extra={"ALLOWED_HOSTS": ASKED_BY},
+        extra={"ALLOWED_HOSTS": ASKED_BY, "AUTH": "off"},
     )
     with running(stack, afresh=True):
         ready = time.monotonic()

@@ -22,16 +22,20 @@ import ctypes
 # Not `contracts.process.die_with_parent`, which kills: this file runs without packages (`python -IS`, in the justfile),
 # so that it starts fast and holds Ctrl-C back from the first moment, and its command is to end in order.
 PR_SET_PDEATHSIG = 1  # linux/prctl.h; the setting outlives exec
+PARENT = "WANJET_PARENT"
+"""The variable in which a parent may leave its pid for its children: one that starts after its death could not tell."""
 
 
 def tie_to_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent dies; end now if the parent dies during the call.
+    """Have the kernel send SIGTERM to this process when its parent dies; end now if the parent is dead already.
 
-    Does nothing on systems other than Linux. Raises `OSError` if the kernel refuses.
+    The parent is the one that `PARENT` names, which is taken out of the environment, or else the one of now. Does
+    nothing on systems other than Linux. Raises `OSError` if the kernel refuses.
     """
+    named = os.environ.pop(PARENT, "")
     if sys.platform != "linux":
         return
-    parent = os.getppid()
+    parent = int(named) if named.isdecimal() else os.getppid()
     if ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGTERM) != 0:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # the parent ended before the kernel was told

@@ -11,6 +11,8 @@ TAIL_BYTES = 16 * 1024
 SHOWN_CHARS_MAX = 160
 PROBES = '"request_served"'
 """Lines with this are left out: `ready` polls the edge's health, and the edge logs each of those requests."""
+TEXT = "text"
+"""The field of a wrapped line (`contracts.process.wrapping`)."""
 _LEFT_OUT = ("event", "timestamp", "service", "level", "rank")
 
 
@@ -27,20 +29,25 @@ def last_line(log: Path, *, after: int = 0) -> str:
     except OSError:
         return ""
     found = next((line.strip() for line in reversed(lines) if any(map(str.isalnum, line)) and PROBES not in line), "")
-    shown = escaped(_readable(found))
+    shown = readable(found)
     return shown if len(shown) <= SHOWN_CHARS_MAX else shown[:SHOWN_CHARS_MAX] + "…"
 
 
-def _readable(line: str) -> str:
-    """Return a line of JSON with an `event` as that event and `name=value` fields, without `_LEFT_OUT`.
+def readable(line: str) -> str:
+    """Return a line of a log safe to print: JSON with an `event` as that event and `name=value` fields.
 
-    Any other line is returned unchanged.
+    `_LEFT_OUT` is left out. Of a wrapped line the text is returned, and any other line as it is.
     """
+    return escaped(_readable(line))
+
+
+def _readable(line: str) -> str:
+    """Return what `readable` does, not yet escaped."""
     try:
         facts = msgspec.json.decode(line, type=dict[str, Any])
     except msgspec.MsgspecError:
         return line
-    if "event" not in facts:
-        return line
+    if "event" not in facts or TEXT in facts:
+        return str(facts.get(TEXT, line))
     fields = [f"{name}={value}" for name, value in facts.items() if name not in _LEFT_OUT]
     return " ".join([str(facts["event"]), *fields])

@@ -5,6 +5,7 @@ A nats-server whose disk was full refuses every write until it is restarted, eve
 /healthz then answers 503.
 """
 
+import os
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from msgspec import Struct
 
 from contracts.process import env, log, start
 from contracts.process.settings import Wait
+from ops.local.die_with_parent import PARENT
 from ops.local.http import ask
 
 POLL_S = 0.25
@@ -36,7 +38,8 @@ def main(url: str, command: Sequence[str], settings: Settings) -> int:
 
     End the command if `url` does not answer 200 for as long as the settings allow. Call it in the main thread.
     """
-    child = subprocess.Popen([sys.executable, "-m", "ops.local.die_with_parent", *command])
+    environment = {**os.environ, PARENT: str(os.getpid())}
+    child = subprocess.Popen([sys.executable, "-m", "ops.local.die_with_parent", *command], env=environment)
 
     def stop(_number: int, _frame: FrameType | None) -> None:
         child.terminate()
@@ -80,5 +83,5 @@ def _ended(child: subprocess.Popen[bytes], *, within_s: float) -> bool:
 if __name__ == "__main__":
     with start.refusing("liveness"):
         read = env.read(Settings)
-    log.configure("liveness")
+        start.configure_log("liveness", own_stdout=True)
     sys.exit(main(sys.argv[1], sys.argv[2:], read))

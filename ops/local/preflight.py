@@ -18,12 +18,13 @@ _PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)
 
 def check_ports(stack: Stack) -> None:
     """Raise `CannotStart` if an address cannot be listened on; the sentence names the variable to change."""
-    addresses = {
-        "SERVER_PORT": (stack.server_host, stack.server_port),
-        "NATS_LISTEN": address.split(stack.nats_listen),
-        "NATS_MONITOR": address.split(stack.nats_monitor),
-    }
-    for variable, (host, port) in addresses.items():
+    addresses = [
+        ("SERVER_PORT", (stack.server_host, stack.server_port)),
+        ("NATS_LISTEN", address.host_and_port(stack.nats_listen)),
+        ("NATS_MONITOR", address.host_and_port(stack.nats_monitor)),
+        *(("METRICS_PORT", (stack.server_host, port)) for port in stack.metrics_ports.values() if port),
+    ]
+    for variable, (host, port) in addresses:
         try:
             _bind(host, port)
         except (OSError, OverflowError, UnicodeError) as error:

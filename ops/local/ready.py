@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from contracts.process.start import left
 from ops.local.http import ask
-from ops.local.last_line import last_line
+from ops.local.last_line import last_line, readable
 from ops.local.paths import short
 from ops.local.stack import CannotStart, Stack
 from ops.local.supervisor_client import processes
@@ -190,4 +190,4 @@ def _ended(stack: Stack, name: str) -> str:
     """Return the sentence for a process that does not start, with the last `TAIL_LINES` of its log."""
     file = stack.log(name)
     lines = file.read_text(errors="replace").splitlines()[-TAIL_LINES:] if file.exists() else []
-    return "\n".join([f"{name} does not start; the end of {short(file)}:", *(f"  {line}" for line in lines)])
+    return "\n".join([f"{name} does not start; the end of {short(file)}:", *(f"  {readable(line)}" for line in lines)])

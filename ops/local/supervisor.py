@@ -14,13 +14,16 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
+from contracts.process.credentials import NoCredentials
 from ops.local.paths import REPOSITORY
 from ops.local.preflight import check_ports, check_stores
 from ops.local.ready import Say, wait_until_ready
 from ops.local.stack import CannotStart, Stack
+from ops.nats import keys
 
 CONF = REPOSITORY / "ops" / "local" / "supervisord.conf"
-STOP_WITHIN_S = 110.0  # a little more than every stopwaitsecs in the conf together
+SUPERVISORD = ("-m", "supervisor.supervisord", "-c", str(CONF))
+STOP_WITHIN_S = 130.0  # a little more than every stopwaitsecs in the conf together
 LOCK = "lock"
 
 say: Say = partial(print, flush=True)
@@ -81,29 +84,35 @@ def _start(stack: Stack) -> subprocess.Popen[bytes]:
     """
     check_ports(stack)
     check_stores(stack)
+    make_keys(stack)
     stack.logs.mkdir(exist_ok=True)
     shutil.rmtree(stack.temporary, ignore_errors=True)  # each run of torchrun leaves a folder in it
     stack.temporary.mkdir()
     shutil.rmtree(stack.refusals, ignore_errors=True)
     stack.refusals.mkdir()
-    with stack.log("supervisord").open("ab") as own_words:
-        command = [sys.executable, "-m", "supervisor.supervisord", "-c", str(CONF)]
-        return subprocess.Popen(
-            [sys.executable, "-m", "ops.local.die_with_parent", *command],
-            cwd=REPOSITORY,
-            env=stack.environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=own_words,
-            stderr=own_words,
-            start_new_session=True,
-        )
+    log = str(stack.log("supervisord"))
+    return subprocess.Popen(
+        [sys.executable, "-m", "ops.local.json_lines", "supervisord", log, sys.executable, *SUPERVISORD],
+        cwd=REPOSITORY,
+        env=stack.environment(),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def make_keys(stack: Stack) -> None:
+    """Make the keys that the stack lacks, and its broker's configuration anew. Raises `CannotStart`."""
+    try:
+        keys.make(stack.keys, renew=True)
+    except (OSError, NoCredentials) as error:
+        raise CannotStart(f"no keys for the broker can be made in {stack.keys}: {error}") from error
 
 
 def _stop(supervisord: subprocess.Popen[bytes], say: Say) -> None:
     """End supervisord, which stops the processes in order; kill it after `STOP_WITHIN_S`."""
     if supervisord.poll() is not None:
         return
-    say("stopping: edge, inference, state, broker")
+    say("stopping: edge, inference, webhooks, state, broker")
     supervisord.terminate()
     try:
         supervisord.wait(STOP_WITHIN_S)

@@ -1,7 +1,7 @@
 """The edge's settings, and the ASGI app made of them: routes, middleware, and the lifetime of what the routes use.
 
-`__main__` serves the app. Broker, canary, fetcher and sandbox are opened in order when the app starts, and closed in
-the reverse order when it ends.
+`__main__` serves the app. Broker, canary, hub of live events, fetcher and sandbox are opened in order when the app
+starts, and closed in the reverse order when it ends.
 """
 
 import asyncio
@@ -9,73 +9,83 @@ import time
 import uuid
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated
+from functools import partial
+from socket import socket
 
 from litestar import Litestar
 from litestar.types import ASGIApp
-from msgspec import Meta, Struct
 
-from contracts.broker import bus
-from contracts.process import garbage
+from contracts.broker import Service, bus
+from contracts.outbound.url_policy import Network as IpNetwork
+from contracts.outbound.url_policy import UrlPolicy, networks
+from contracts.process import garbage, metrics_port
 from contracts.process.left_out import left_out
-from contracts.process.settings import Host, NatsCreds, NatsUrl, Network, Port, Seconds, StoreUrl
 from contracts.stores import configured
-from services.edge.body.bodies import BODIES_BYTES_LIMIT, BODIES_BYTES_MAX, BODIES_BYTES_MIN, Bodies
+from services.edge.answers import HANDLERS, refusal
+from services.edge.auth.gate import Guards, with_address_limit, with_keys
+from services.edge.auth.keys import Keys, watched
+from services.edge.auth.owners import Owners
+from services.edge.auth.proxies import with_client_addresses
+from services.edge.body.bodies import Bodies
 from services.edge.canary import canary
 from services.edge.context import Edge
+from services.edge.deletions_heard import hearing_deletions
 from services.edge.docs.pages import DOCS
-from services.edge.error_handlers import HANDLERS
-from services.edge.http.hosts import HostPattern
-from services.edge.http.middleware import head_as_get, only_for, traced
-from services.edge.http.origins import AllowedOrigin, shared
-from services.edge.image.about import Contact
+from services.edge.http.crowd import CONNECTIONS_MAX
+from services.edge.http.figures import by_group
+from services.edge.http.middleware import head_as_get, only_for_hosts, traced
+from services.edge.http.origins import with_cors
+from services.edge.http.security_headers import hardened
+from services.edge.http.spans import with_spans
+from services.edge.identities import Identities
 from services.edge.image.late_fetcher import LateFetcher
 from services.edge.image.normalise import Normaliser
-from services.edge.image.url_policy import networks
 from services.edge.jobs import Jobs
-from services.edge.probes import PROBES
+from services.edge.live.follow import Follower
+from services.edge.live.hub import Hub, running
+from services.edge.live.readers import readers_for
+from services.edge.live.viewers import Viewers
+from services.edge.live.web_socket import with_web_sockets
+from services.edge.live_routes import LIVE
+from services.edge.numbers import EdgeNumbers
+from services.edge.probes import PROBES, look
 from services.edge.resources.sandbox import Sandbox
 from services.edge.routes import ROUTES
+from services.edge.settings import Settings
 from services.edge.shortcut import with_shortcut
+from services.edge.v1.errors import in_dialect
+from services.edge.v1.routes import VIDEOS_V1
 from services.edge.videos import Videos
+from services.edge.views import Views
+from services.edge.webhooks import Webhooks
 
-KEEP_ALIVE_S_MIN, KEEP_ALIVE_S_MAX = 1, 86_400
-KEEP_ALIVE_S = 620
-"""How long a connection without a request stays open. Longer than balancers keep theirs (nginx and AWS 60 s, Azure 240,
-Google 600): otherwise a balancer may send a request into a connection that is being closed. Idle connections make way
-for new ones (`crowd`)."""
-ROUTERS = [ROUTES, PROBES, DOCS]
+ROUTERS = [ROUTES, LIVE, VIDEOS_V1, PROBES, DOCS]
 
 
-class Settings(Struct, frozen=True):
-    """Settings of an edge."""
-
-    server_host: Host = "0.0.0.0"  # noqa: S104  # the documented default: it serves other machines
-    server_port: Port = 8088
-    nats_url: NatsUrl = "nats://127.0.0.1:4222"
-    nats_creds: NatsCreds = None
-    task_retention: Seconds = 1800
-    video_store_url: StoreUrl = "generated_videos/"
-    scratch_store_url: StoreUrl = "scratch/"
-    outbound_allowed_networks: tuple[Network, ...] = ()
-    outbound_allowed_ports: tuple[Port, ...] = ()
-    outbound_contact: Contact | None = None
-    allowed_hosts: tuple[HostPattern, ...] = ("*",)
-    allowed_origins: tuple[AllowedOrigin, ...] = ()
-    keep_alive: Annotated[float, Meta(ge=KEEP_ALIVE_S_MIN, le=KEEP_ALIVE_S_MAX)] = KEEP_ALIVE_S
-    bodies_bytes_max: Annotated[int, Meta(ge=BODIES_BYTES_MIN, le=BODIES_BYTES_LIMIT)] = BODIES_BYTES_MAX
-
-
-def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASGIApp:
+def app(
+    settings: Settings,
+    lost: asyncio.Event,
+    draining: asyncio.Event,
+    numbers: EdgeNumbers,
+    scrapes: list[socket],
+    *,
+    connections_max: int = CONNECTIONS_MAX,
+) -> ASGIApp:
     """Return the edge as an ASGI app, which answers from the start, with 503 until the broker is there.
 
-    `lost` is set if the connection to the broker is lost for good. Once `draining` is set, the edge is not ready, and
-    each answer is the last of its connection.
+    `numbers` are served on the sockets `scrapes` too. `lost` is set if the connection to the broker is lost for good.
+    Once `draining` is set, the edge is not ready, streams of events end, and each answer is the last of its connection.
+    `connections_max` is how many there may be.
     """
+    readers_max = readers_for(connections_max)
 
     @asynccontextmanager
     async def lifetime(litestar: Litestar) -> AsyncGenerator[None, None]:
-        async with _opened(settings, lost, draining) as edge:
+        async with (
+            _opened(settings, lost, draining, numbers, readers_max) as edge,
+            metrics_port.serving(scrapes, numbers.metrics, partial(look, edge)),
+        ):
+            numbers.add_broker(edge.broker)
             litestar.state.edge = edge
             garbage.freeze()
             yield
@@ -83,40 +93,94 @@ def app(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> ASG
     with left_out("pydantic"):  # for a plugin that finds none of its models here
         routes = Litestar(
             route_handlers=ROUTERS,
-            exception_handlers=HANDLERS,
+            exception_handlers={kind: in_dialect(handler) for kind, handler in HANDLERS.items()},
             lifespan=[lifetime],
             openapi_config=None,
             logging_config=None,
         )
-    direct = with_shortcut(lambda: routes.state.edge, routes)
-    served = only_for(settings.allowed_hosts, shared(settings.allowed_origins, head_as_get(direct)))
-    return traced(served, draining)
+    return _around(routes, settings, draining, numbers)
+
+
+def _around(routes: Litestar, settings: Settings, draining: asyncio.Event, numbers: EdgeNumbers) -> ASGIApp:
+    """Return the routes with everything before them, from the client's address and the log line inwards."""
+    short = with_shortcut(lambda: routes.state.edge, routes)
+    direct = with_web_sockets(lambda: routes.state.edge.follower, settings.allowed_origins, refusal, short)
+    served = only_for_hosts(settings.allowed_hosts, _gated(settings, routes, direct))
+    counted = traced(hardened(served, settings.allowed_origins), draining, numbers)
+    return with_client_addresses(settings.trusted_proxies, with_spans(counted))
+
+
+def _gated(settings: Settings, routes: Litestar, inner: ASGIApp) -> ASGIApp:
+    """Return the app behind the gate that the settings ask for, with HEAD answered, for pages of allowed origins."""
+    if settings.auth == "off":
+        gated = with_address_limit(settings.address_submissions_a_minute, refusal, inner)
+    else:
+        guards = lambda: Guards(routes.state.edge.keys, routes.state.edge.owners)  # noqa: E731  # as those of `app`
+        gated = with_keys(guards, settings.tenant_submissions_a_minute, refusal, inner)
+    return with_cors(settings.allowed_origins, head_as_get(gated))
 
 
 @asynccontextmanager
-async def _opened(settings: Settings, lost: asyncio.Event, draining: asyncio.Event) -> AsyncGenerator[Edge, None]:
-    """Open what the routes work with, in order, and close it in reverse; `lost` and `draining` are as in `app`."""
+async def _opened(
+    settings: Settings, lost: asyncio.Event, draining: asyncio.Event, numbers: EdgeNumbers, readers_max: int
+) -> AsyncGenerator[Edge, None]:
+    """Open what the routes work with, in order, and close it in reverse. `readers_max` bounds those of live events."""
+    instance = uuid.uuid4().hex
     videos = configured.video_store(settings.video_store_url)
     scratch = configured.scratch_store(settings.scratch_store_url)
     async with (
-        bus.connect(settings.nats_url, name="edge", creds=settings.nats_creds, stop=lost, wait=False) as broker,
-        canary(broker, uuid.uuid4().hex) as canary_of_this,
-        LateFetcher(
-            allowed_networks=networks(settings.outbound_allowed_networks),
-            allowed_ports=frozenset(settings.outbound_allowed_ports),
-            contact=settings.outbound_contact,
-        ) as fetcher,
+        bus.connect(settings.nats_url, name="edge", **settings.shown("edge"), stop=lost, wait=False) as broker,
+        broker.announced(_service(settings, instance, numbers)),
+        canary(broker, instance) as canary_of_this,
+        running(Hub(broker, draining, readers_max=readers_max)) as hub,
+        watched(Keys(broker) if settings.auth == "keys" else None) as keys,
+        _fetcher(settings) as fetcher,
         Sandbox() as sandbox,
     ):
-        yield Edge(
-            broker=broker,
-            canary=canary_of_this,
-            jobs=Jobs(broker, videos, scratch, retention_s=settings.task_retention),
-            bodies=Bodies(sandbox, settings.bodies_bytes_max),
-            fetcher=fetcher,
-            normaliser=Normaliser(sandbox),
-            videos=Videos(videos),
-            began=time.monotonic(),
-            origins=settings.allowed_origins,
-            draining=draining,
-        )
+        jobs = Jobs(broker, videos, scratch, retention_s=settings.task_retention)
+        views, owners = Views(jobs), Owners(broker, videos)
+        async with hearing_deletions(broker, views.forget):
+            yield Edge(
+                broker=broker,
+                canary=canary_of_this,
+                identities=Identities(broker),
+                jobs=jobs,
+                follower=Follower(broker, hub, jobs, Viewers(owners, show_all=settings.show_all_jobs)),
+                bodies=Bodies(sandbox, settings.bodies_bytes_max),
+                fetcher=fetcher,
+                normaliser=Normaliser(sandbox),
+                views=views,
+                videos=Videos(videos),
+                keys=keys,
+                owners=owners,
+                webhooks=Webhooks(broker, jobs.log, UrlPolicy(*_allowed(settings))),
+                inputs=scratch,
+                numbers=numbers,
+                began=time.monotonic(),
+                origins=settings.allowed_origins,
+                jobs_max=settings.tenant_jobs_max or None,
+                draining=draining,
+            )
+
+
+def _allowed(settings: Settings) -> tuple[tuple[IpNetwork, ...], frozenset[int]]:
+    """Return the private networks and the further ports to which an operator allows connections."""
+    return networks(settings.outbound_allowed_networks), frozenset(settings.outbound_allowed_ports)
+
+
+def _fetcher(settings: Settings) -> LateFetcher:
+    """Return the fetcher of images, not opened yet."""
+    allowed_networks, allowed_ports = _allowed(settings)
+    return LateFetcher(
+        allowed_networks=allowed_networks, allowed_ports=allowed_ports, contact=settings.outbound_contact
+    )
+
+
+def _service(settings: Settings, instance: str, numbers: EdgeNumbers) -> Service:
+    """Return this edge as the CLI of NATS is to show it."""
+    return Service(
+        name="edge",
+        description="WanJet's HTTP side: submissions, statuses, cancellations, videos",
+        metadata={"instance": instance, "address": f"{settings.server_host}:{settings.server_port}"},
+        figures=partial(by_group, numbers),
+    )

@@ -35,7 +35,7 @@ class Canary:
     def __init__(self, broker: Bus, instance: str) -> None:
         self._broker = broker
         self._subject = subjects.canary(instance)
-        self._own = (subjects.job(instance), subjects.submission_of(instance))
+        self._own = (subjects.job(instance), subjects.cancellation_of(instance))
         """One subject in each stream that this edge writes to. Nothing is ever stored under these subjects."""
         self._provisioned = False
 
@@ -72,7 +72,7 @@ class Canary:
                 await self._broker.publish(self._subject, b"", within_s=PUBLISH_WITHIN_S)
             await self._look_for_streams()
             await self._ask_for_own()
-            await lifetime.wait(stop, within_s=EVERY_S)
+            await lifetime.wait_until_set(stop, within_s=EVERY_S)
 
     async def _look_for_streams(self) -> None:
         """Note whether all `STREAMS` exist, for `objection`. If the broker does not answer, the last answer stands."""
@@ -97,12 +97,6 @@ class Canary:
 @asynccontextmanager
 async def canary(broker: Bus, instance: str) -> AsyncGenerator[Canary, None]:
     """Publish a canary for the length of the block, and give the block the `Canary`. `instance` is this edge's id."""
-    stop = asyncio.Event()
     made = Canary(broker, instance)
-    async with asyncio.TaskGroup() as tasks:
-        publishing = tasks.create_task(made.publish_until(stop))
-        try:
-            yield made
-        finally:
-            stop.set()
-            publishing.cancel()
+    async with lifetime.beside(made.publish_until):
+        yield made

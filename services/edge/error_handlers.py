@@ -1,4 +1,4 @@
-"""Turn each exception of a request into its answer, by the table `HANDLERS` that `app` gives Litestar.
+"""Turn each exception of a request into its answer, by the table `ANSWERS`. `answers` uses it.
 
 An answer holds nothing of the inside: no path, no address, no traceback.
 """
@@ -14,20 +14,24 @@ from contracts.cluster import Objection
 from contracts.process import log
 from contracts.stores import described
 from services.edge.errors import (
+    AccessRefused,
     AlreadyFinished,
     Busy,
     Damaged,
+    Deleted,
     Gone,
     ImageRefused,
     Invalid,
     KeyReused,
     NoSuchPart,
+    NotFinished,
     NotFound,
     OutcomeUnknown,
     Overloaded,
 )
 from services.edge.payloads import (
     BUSY,
+    DELETED,
     OVERLOADED,
     RETRY_AFTER_S,
     BusyBody,
@@ -64,28 +68,45 @@ def on_invalid(_: _Request, error: Invalid) -> _Response:
 
 
 def on_refused_image(_: _Request, error: ImageRefused) -> _Response:
-    """Answer 400 with an objection to `image_url`."""
-    return _validation([Objection("image_url", f"image_url: {error}")])
+    """Answer 400 with an objection to the field with the image."""
+    return _validation([Objection(error.field, f"{error.field}: {error}")])
+
+
+def on_access_refused(_: _Request, error: AccessRefused) -> _Response:
+    """Answer 401, 403 or 429, as the refusal says."""
+    text = str(error)
+    body = BusyBody(error.name, text, BUSY) if error.status == 429 else ErrorBody(error.name, text)
+    return _answer(error.status, body, **error.headers)
 
 
 def on_busy(_: _Request, error: Busy) -> _Response:
     """Answer 429 with the estimated time until a place is free."""
-    return _answer(429, BusyBody("BUSY", str(error), BUSY), **_retry_later(error.retry_after_s))
+    return _answer(429, BusyBody(error.name, str(error), BUSY), **_retry_later(error.retry_after_s))
 
 
-def on_overloaded(_: _Request, __: Overloaded) -> _Response:
+def on_overloaded(_: _Request, error: Overloaded) -> _Response:
     """Answer 503: the edge has too much in hand."""
-    return _answer(503, ErrorBody("OVERLOADED", OVERLOADED), **_retry_later())
+    return _answer(503, ErrorBody("OVERLOADED", str(error) or OVERLOADED), **_retry_later())
 
 
 def on_not_found(_: _Request, error: NotFound) -> _Response:
     """Answer 404."""
-    return _answer(404, ErrorBody("NOT_FOUND", str(error)))
+    return _answer(404, ErrorBody(error.name, str(error)))
+
+
+def on_not_finished(_: _Request, error: NotFinished) -> _Response:
+    """Answer 409: the job has no video that another one could be made of."""
+    return _answer(409, ErrorBody("NOT_FINISHED", str(error)))
 
 
 def on_gone(_: _Request, error: Gone) -> _Response:
     """Answer 410: the video was removed."""
     return _answer(410, ErrorBody("GONE", str(error)))
+
+
+def on_deleted(_: _Request, __: Deleted) -> _Response:
+    """Answer 410: an idempotency key means the deleted job for as long as its tombstone is kept."""
+    return _answer(410, ErrorBody("DELETED", DELETED))
 
 
 def on_damaged(_: _Request, error: Damaged) -> _Response:
@@ -123,7 +144,7 @@ def on_unavailable(_: _Request, error: Unavailable | OSError) -> _Response:
 
 
 _HTTP: dict[int, tuple[str, str | None]] = {
-    403: ("FORBIDDEN", None),  # raised by `check_sender`, with its own text
+    403: ("FORBIDDEN", None),  # raised by `check_sender_and_form`, with its own text
     404: ("NOT_FOUND", "there is nothing here"),
     405: ("METHOD_NOT_ALLOWED", "this method is not offered here"),
     413: ("TOO_LARGE", "the body is too large"),
@@ -145,13 +166,16 @@ def on_ours(_: _Request, error: Exception) -> _Response:
     return _answer(500, InternalBody("INTERNAL_ERROR", "something broke on our side", log.http_request_id()))
 
 
-HANDLERS: dict[type[Exception] | int, Any] = {
+ANSWERS: dict[type[Exception], Any] = {
     Invalid: on_invalid,
     ImageRefused: on_refused_image,
+    AccessRefused: on_access_refused,
     Busy: on_busy,
     Overloaded: on_overloaded,
     NotFound: on_not_found,
+    NotFinished: on_not_finished,
     Gone: on_gone,
+    Deleted: on_deleted,
     Damaged: on_damaged,
     NoSuchPart: on_no_such_part,
     AlreadyFinished: on_finished,
@@ -162,9 +186,3 @@ HANDLERS: dict[type[Exception] | int, Any] = {
     HTTPException: on_http,
     Exception: on_ours,
 }
-
-
-def answer_to(error: Exception) -> _Response:
-    """Return the answer to an exception by `HANDLERS`, as Litestar would, to an answer outside Litestar's routes."""
-    kind = next(kind for kind in type(error).__mro__ if kind in HANDLERS)
-    return HANDLERS[kind](None, error)

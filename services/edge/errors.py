@@ -4,27 +4,40 @@ The children that read bodies and pictures raise them too, so this module import
 """
 
 from contracts.cluster import Objection
+from contracts.outbound import overloaded
 from contracts.status import State
 
 
 class Busy(Exception):
     """The limit of unfinished jobs is reached, and nothing was stored.
 
-    `retry_after_s` estimates the seconds until a place is free.
+    `retry_after_s` estimates the seconds until a place is free. `name` is for programs, and counted in the metrics.
     """
 
+    name = "BUSY"
+    full = "{unfinished} of {allowed} allowed unfinished jobs exist"
+
     def __init__(self, unfinished: int, allowed: int, retry_after_s: int) -> None:
-        full = f"{unfinished} of {allowed} allowed unfinished jobs exist"
+        full = self.full.format(unfinished=unfinished, allowed=allowed)
         super().__init__(f"{full}; a place may be free in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
-class Overloaded(Exception):
-    """The edge has too much work in hand to take this request; nothing was stored, and a later try may succeed."""
+class TenantBusy(Busy):
+    """The tenant's own limit of unfinished jobs is reached, and nothing was stored."""
+
+    name = "TENANT_BUSY"
+    full = "{unfinished} of the {allowed} unfinished jobs that this tenant may have exist"
+
+
+Overloaded = overloaded.Overloaded
+"""Raised outside the edge too."""
 
 
 class ImageRefused(Exception):
-    """The image is refused. The text says why, and is safe to show."""
+    """The image is refused. The text says why, and is safe to show. `field` is where the request has the image."""
+
+    field: str = "image_url"
 
 
 class Invalid(Exception):
@@ -36,11 +49,23 @@ class Invalid(Exception):
 
 
 class NotFound(Exception):
-    """The job, video or page does not exist, or does so no longer. The text says which."""
+    """The job, video or page does not exist, or not yet, or no longer. The text says which; `name` is for programs."""
+
+    def __init__(self, text: str, name: str = "NOT_FOUND") -> None:
+        super().__init__(text)
+        self.name = name
+
+
+class NotFinished(Exception):
+    """The job has no video yet, or will have none, so that nothing can be made of it. The text says which."""
 
 
 class Gone(Exception):
     """The video existed, and has been removed for good."""
+
+
+class Deleted(Exception):
+    """The job that the idempotency key means was deleted; the key means no other job."""
 
 
 class Damaged(Exception):
@@ -60,6 +85,14 @@ class AlreadyFinished(Exception):
 
     def __init__(self, status: State) -> None:
         self.status: State = status
+
+
+class AccessRefused(Exception):
+    """The caller may not do this, or not so often. `name` is for programs, `headers` are those of the answer."""
+
+    def __init__(self, status: int, name: str, text: str, headers: dict[str, str]) -> None:
+        super().__init__(text)
+        self.status, self.name, self.headers = status, name, headers
 
 
 class KeyReused(Exception):

@@ -65,8 +65,8 @@ class Health(Struct, frozen=True, kw_only=True):
     """The body of `/health`.
 
     `status` is "healthy", "unhealthy", or "degraded": no cluster works, statuses lag, the broker's durability is
-    unchecked, or the broker or a store takes no writes. `reasons` has a sentence for each cause, without addresses or
-    paths. `stores` has a sentence for each store that is at fault.
+    unchecked, or the broker or a store takes no writes. `auth` is the setting `AUTH`. `reasons` has a sentence for each
+    cause, without addresses or paths. `stores` has a sentence for each store that is at fault.
     """
 
     status: str
@@ -80,6 +80,7 @@ class Health(Struct, frozen=True, kw_only=True):
     state_lag: int = 0
     events_set_aside: int = 0
     durability: str = "unknown"
+    auth: str = "off"
     stores: list[str] = []
     clusters: list[ClusterSeen] = []
 

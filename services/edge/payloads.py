@@ -15,6 +15,7 @@ SMALL_BODY_BYTES_MAX = 64 * 1024
 RETRY_AFTER_S = 10
 """The `Retry-After` of an answer if nothing better is known."""
 BUSY = "服务器繁忙，请稍后重试"
+DELETED = "the job of this Idempotency-Key was deleted; submit under another key"
 OVERLOADED = "too much is in hand just now, and nothing was stored; try again"
 
 

@@ -1,23 +1,24 @@
 """Answer what clients ask for most ahead of Litestar's routes, as `routes` does and in half of the time.
 
 That is the status of a job by GET, and a small part of a video, as players ask for when they seek. `app` wraps the
-routes in it. A path or a range that is spelled in another way, and every other request, goes to the routes.
+routes in it. A path or a range that is spelled in another way, a status to wait for, and every other request, goes to
+the routes.
 """
 
 import re
-from collections.abc import AsyncIterator, Callable
-from typing import cast
+from collections.abc import Callable
 
 import msgspec
-from litestar.response import Stream
 from litestar.types import ASGIApp, HTTPScope, Receive, Scope, Send
 
 from contracts.process import log
 from contracts.stores.store import CHUNK_BYTES
+from services.edge.answers import answer_to
 from services.edge.context import Edge
-from services.edge.error_handlers import answer_to
-from services.edge.routes import video_of
+from services.edge.routes import piece_of_video
 
+STATUS, VIDEO = "/video/status/{job_id}", "/videos/{name}"
+"""The templates that `routes` has for the same, as Litestar writes them into the log."""
 _STATUS = re.compile(r"/video/status/([0-9a-f]{32})")
 _VIDEO = re.compile(r"/videos/([0-9a-f]{32})\.mp4")
 _PART = re.compile(rb"bytes=([0-9]{1,15})-([0-9]{1,15})")
@@ -33,10 +34,12 @@ def with_shortcut(edge: Callable[[], Edge], inner: ASGIApp) -> ASGIApp:
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "GET" or not _has_plain_host(scope):
             await inner(scope, receive, send)
-        elif (status := _STATUS.fullmatch(scope["path"])) is not None:
-            await _answer_status(edge(), status[1], send)
+        elif (status := _STATUS.fullmatch(scope["path"])) is not None and not scope["query_string"]:
+            scope["path_template"] = STATUS
+            await _answer_status(edge(), status[1], scope, send)
         elif (video := _VIDEO.fullmatch(scope["path"])) and (part := _small_part(scope)) is not None:
-            await _answer_part(edge(), video[1], part, send)
+            scope["path_template"] = VIDEO
+            await _answer_part(edge(), video[1], part, scope, send)
         else:
             await inner(scope, receive, send)
 
@@ -47,8 +50,8 @@ def _has_plain_host(scope: HTTPScope) -> bool:
     return all(name != b"host" or _PLAIN_HOST.fullmatch(value) is not None for name, value in scope["headers"])
 
 
-def _small_part(scope: HTTPScope) -> str | None:
-    """Return the `Range` header of an unconditional request for up to `CHUNK_BYTES`; None for any other request."""
+def _small_part(scope: HTTPScope) -> range | None:
+    """Return the bytes of an unconditional request for up to `CHUNK_BYTES`; None for any other request."""
     asked = None
     for name, value in scope["headers"]:
         if name in _CONDITIONS:
@@ -57,38 +60,33 @@ def _small_part(scope: HTTPScope) -> str | None:
             asked = _PART.fullmatch(value)
     if asked is None or not 0 <= int(asked[2]) - int(asked[1]) < CHUNK_BYTES:
         return None
-    return asked[0].decode()
+    return range(int(asked[1]), int(asked[2]) + 1)
 
 
-async def _answer_status(edge: Edge, job_id: str, send: Send) -> None:
+async def _answer_status(edge: Edge, job_id: str, scope: Scope, send: Send) -> None:
     """Answer with the status of a job, or with what the exception means that tells why not."""
     log.bind(job_id=job_id)
     try:
         status = await edge.jobs.status(job_id)
     except Exception as error:  # noqa: BLE001  # every exception has its answer
-        await _refuse(send, error)
+        await _refuse(scope, send, error)
     else:
         await _send(send, 200, "application/json", _encode(status), {})
 
 
-async def _answer_part(edge: Edge, job_id: str, part: str, send: Send) -> None:
+async def _answer_part(edge: Edge, job_id: str, part: range, scope: Scope, send: Send) -> None:
     """Answer with a part of a job's video, or with what the exception means that tells why not."""
     try:
-        answer = await video_of(edge, job_id, method="GET", headers={"range": part})
-        pieces = cast("AsyncIterator[bytes]", cast("Stream", answer).iterator)  # of a GET that no condition cuts short
-        body = b"".join([piece async for piece in pieces])
-        if len(body) != int(answer.headers["Content-Length"]):
-            raise OSError("the video's file changed while it was read")  # noqa: TRY301  # answered as if it were away
+        headers, body = await piece_of_video(edge, job_id, part)
     except Exception as error:  # noqa: BLE001  # every exception has its answer
-        await _refuse(send, error)
+        await _refuse(scope, send, error)
     else:
-        del answer.headers["Content-Length"]
-        await _send(send, answer.status_code or 200, "video/mp4", body, answer.headers)
+        await _send(send, 206, "video/mp4", body, headers)
 
 
-async def _refuse(send: Send, error: Exception) -> None:
+async def _refuse(scope: Scope, send: Send, error: Exception) -> None:
     """Answer with what an exception means."""
-    answer = answer_to(error)
+    answer = answer_to(scope, error)
     await _send(send, answer.status_code or 500, "application/json", _encode(answer.content), answer.headers)
 
 

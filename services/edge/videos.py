@@ -1,7 +1,7 @@
 """Serve videos with Range, HEAD and ETag (RFC 9110), after a check of their checksums against their records.
 
-`routes.video` calls `Videos.serve`. Litestar offers none of these, and without 206 answers browsers cannot seek, and
-some cannot play.
+`routes` calls `Videos.answer`, and for a small part `Videos.piece`; a picture of a video is answered whole. Litestar
+offers none of these, and without 206 answers browsers cannot seek, and some cannot play.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from contracts.recent import Recent
 from contracts.record import video_record_name
 from contracts.shared_answers import SharedAnswers
 from contracts.stores import File, Store
+from contracts.video_files import Variant, picture_name
 from services.edge.errors import Damaged, NoSuchPart
 
 CHECKED_MAX = 10_000
@@ -39,7 +40,7 @@ class Videos:
         """The ETag of every video that equals its record, or has none; by job."""
         self._checks = SharedAnswers(self._check, kept_s=0.0, kept_max=CHECKS_MAX)
 
-    async def serve(self, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
+    async def answer(self, job_id: str, *, method: str, headers: dict[str, str]) -> Response[Any]:
         """Return the answer with a job's video: the whole (200), one range (206), or none if unchanged (304).
 
         To HEAD the answer has no body. `headers` are the request's, with names in lower case; a `Range` that is not one
@@ -48,11 +49,9 @@ class Videos:
         """
         name = video_name(job_id)
         file = await self._store.facts(name)
-        if self._checked.get(job_id) != file.etag:
-            await self._checks.get((job_id, file))
-        etag = f'"{file.etag}"'
-        common = {"ETag": etag, "Accept-Ranges": "bytes", "Cache-Control": "private, max-age=31536000, immutable"}
-        if etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*":
+        common = await self._headers(job_id, file)
+        etag = common["ETag"]
+        if _is_known(headers, etag):
             return Response(None, status_code=304, headers=common)
         whole = range(file.size_bytes)
         part = _part(headers["range"], whole) if _counts(headers, etag) else None
@@ -68,6 +67,44 @@ class Videos:
             media_type="video/mp4",
             headers={**common, "Content-Length": str(len(part))},
         )
+
+    async def picture_answer(
+        self, job_id: str, variant: Variant, *, method: str, headers: dict[str, str]
+    ) -> Response[Any]:
+        """Return the answer with a picture of a job's video: the whole WebP (200), or none if unchanged (304).
+
+        To HEAD the answer has no body. `headers` are the request's, with names in lower case. Raises
+        `FileNotFoundError`: the video may have no pictures, if no cluster could make them.
+        """
+        name = picture_name(job_id, variant)
+        file = await self._store.facts(name)
+        common = _cached(file)
+        if _is_known(headers, common["ETag"]):
+            return Response(None, status_code=304, headers=common)
+        body = self._store.stream(name, range(file.size_bytes)) if method == "GET" and file.size_bytes else iter(())
+        length = {"Content-Length": str(file.size_bytes)}
+        return Stream(body, status_code=200, media_type="image/webp", headers={**common, **length})
+
+    async def piece(self, job_id: str, part: range) -> tuple[dict[str, str], bytes]:
+        """Return the headers and the body of a 206 with a part of a job's video, cut off at its end.
+
+        `part` is not empty and fits in memory. Raises as `serve` does, and `OSError` if the file changes meanwhile.
+        """
+        file, body = await self._store.piece(video_name(job_id), part)
+        headers = await self._headers(job_id, file)
+        there = range(file.size_bytes)[part.start : part.stop]
+        if not there:
+            raise NoSuchPart(file.size_bytes, headers)
+        if len(body) != len(there):
+            raise OSError("the video's file changed while it was read")
+        headers["Content-Range"] = f"bytes {there.start}-{there.stop - 1}/{file.size_bytes}"
+        return headers, body
+
+    async def _headers(self, job_id: str, file: File) -> dict[str, str]:
+        """Return the headers of every answer with a job's video, once its file is checked. Raises `Damaged`."""
+        if self._checked.get(job_id) != file.etag:
+            await self._checks.get((job_id, file))
+        return {"Accept-Ranges": "bytes", **_cached(file)}
 
     async def _check(self, which: tuple[str, File]) -> None:
         """Compare a job's video with its record, by size and SHA-256, and note its ETag as checked. Raises `Damaged`.
@@ -99,6 +136,16 @@ class Videos:
         async for chunk in self._store.stream(file.name, range(file.size_bytes)):
             digest.update(chunk)
         return digest.hexdigest()
+
+
+def _cached(file: File) -> dict[str, str]:
+    """Return the headers by which a client keeps a file, which never changes under its name."""
+    return {"ETag": f'"{file.etag}"', "Cache-Control": "private, max-age=31536000, immutable"}
+
+
+def _is_known(headers: dict[str, str], etag: str) -> bool:
+    """Return whether the client has the file with this quoted ETag already, by its `If-None-Match`."""
+    return etag in headers.get("if-none-match", "") or headers.get("if-none-match") == "*"
 
 
 def _counts(headers: dict[str, str], etag: str) -> bool:

@@ -7,24 +7,27 @@ the broker refuses, is set aside and counted.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
-from contextlib import asynccontextmanager
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 
 from msgspec import Struct
 
 from contracts import subjects, wire
-from contracts.broker import Bus, Delivery, Refused, Unavailable
-from contracts.events import AnyEvent, Ending
+from contracts.broker import Bus, Delivery, Refused, Unavailable, extending_ack_waits
+from contracts.events import AnyEvent, Ending, JobReleased, JobStarted, JobSubmitted
 from contracts.job_log import JobLog
-from contracts.process import lifetime, log
+from contracts.process import lifetime, log, tracing
+from services.state.deletions import Deletions
+from services.state.own_numbers import FOLDED, PUT_OFF, SET_ASIDE, StateNumbers
 from services.state.records import Records
-from services.state.statuses import Statuses
+from services.state.statuses import StatusWriter
 
 EVENTS_HELD_MAX = 512
 """Events that one instance has been given and has not acknowledged, and so the largest batch."""
 JOBS_AT_ONCE = 64
-EXTEND_EVERY_S = 3.0  # several times in `ops.streams.STATE_ACK_WAIT_S`
 RETRY_PAUSE_S = 0.5
+TRACED = (JobSubmitted, JobStarted, JobReleased, *Ending.__args__)
 SUBJECT_CHARS_MAX = 300
 ERROR_CHARS_MAX = 500
 
@@ -37,32 +40,50 @@ class Pulled(Struct, frozen=True):
 
 
 async def materialise(
-    broker: Bus, job_log: JobLog, records: Records, *, retention_s: float, stop: asyncio.Event
+    broker: Bus,
+    job_log: JobLog,
+    records: Records,
+    numbers: StateNumbers,
+    *,
+    retention_s: float,
+    stop: asyncio.Event,
 ) -> None:
     """Fold events into the status bucket until `stop` is set, and have `records` keep a record of each ending.
 
     A status expires from the bucket `retention_s` after the job's ending. Events that cannot be folded now, since the
-    broker does not answer, are logged and delivered again.
+    broker does not answer, are logged and delivered again. What is folded is counted in `numbers`.
     """
-    projection = Projection(broker, Statuses(broker, job_log, retention_s), records)
+    statuses, deletions = StatusWriter(broker, job_log, retention_s), Deletions(broker, job_log)
+    projection = Projection(broker, statuses, records, deletions, numbers)
     while not stop.is_set():
         async with broker.pulling(
             subjects.EVENTS_STREAM, subjects.STATE_DURABLE, limit=EVENTS_HELD_MAX, stop=stop
         ) as pull:
             while batch := await pull.take():
+                began = time.monotonic()
                 try:
                     await projection.apply(batch)
+                    numbers.folded(time.monotonic() - began)
                 except Unavailable as error:  # not acknowledged, so the events are delivered again
+                    numbers.batch_s.observe(time.monotonic() - began, PUT_OFF)
                     subject = batch[0].subject[:SUBJECT_CHARS_MAX]
                     log.get().warning("event_not_applied", subject=subject, error=str(error), batch=len(batch))
-                    await lifetime.wait(stop, within_s=RETRY_PAUSE_S)
+                    await lifetime.wait_until_set(stop, within_s=RETRY_PAUSE_S)
 
 
 class Projection:
     """The statuses and records that follow from the log. One for each `materialise`."""
 
-    def __init__(self, broker: Bus, statuses: Statuses, records: Records) -> None:
-        self._broker, self._statuses, self._records = broker, statuses, records
+    def __init__(
+        self,
+        broker: Bus,
+        statuses: StatusWriter,
+        records: Records,
+        deletions: Deletions,
+        numbers: StateNumbers,
+    ) -> None:
+        self._broker, self._statuses, self._records, self._deletions = broker, statuses, records, deletions
+        self._numbers = numbers
 
     async def apply(self, batch: Sequence[Delivery]) -> None:
         """Fold a batch of events into statuses and records, and acknowledge what is written, together.
@@ -70,7 +91,7 @@ class Projection:
         Raises `Unavailable` if some of it is not: those events stay unacknowledged. After the first failure no further
         job is begun.
         """
-        async with _ours(batch):
+        async with extending_ack_waits(lambda: batch):
             groups = _by_job(await self._decoded(batch))
             turns, failures = asyncio.Semaphore(JOBS_AT_ONCE), list[Unavailable]()
             unapplied = set[Delivery]()
@@ -80,7 +101,8 @@ class Projection:
                     try:
                         if failures:
                             raise failures[0]
-                        await self._apply(group)
+                        with _traced(group):
+                            await self._apply(group)
                     except Unavailable as error:
                         failures.append(error)
                         unapplied.update(each.delivery for each in group)
@@ -89,6 +111,8 @@ class Projection:
                 for group in groups:
                     jobs.create_task(apply(group))
             await self._broker.acknowledge_all(delivery for delivery in batch if delivery not in unapplied)
+        self._numbers.events.add(FOLDED, by=len(batch) - len(unapplied))
+        self._numbers.events.add(PUT_OFF, by=len(unapplied))
         if failures:
             raise failures[0]
 
@@ -111,11 +135,15 @@ class Projection:
     async def _apply(self, group: Sequence[Pulled]) -> None:
         """Fold events of one job into its status, and have its record written if an ending is among them.
 
+        If the job is deleted, have it purged instead, however late the events are.
+
         If the broker refuses the status they are folded one by one, and those that it refuses are set aside. Raises
         `Unavailable`.
         """
         try:
-            await self._statuses.fold_in([each.event for each in group])
+            if not await self._statuses.fold_in([each.event for each in group]):
+                await self._deletions.purge(group[0].event.job_id)
+                return
         except Refused as error:
             if len(group) > 1:
                 for each in group:
@@ -129,6 +157,7 @@ class Projection:
     async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
         """Log and count a poison message, so that the projection goes on without it. Raises `Unavailable`."""
         subject, why = delivery.subject[:SUBJECT_CHARS_MAX], str(error)[:ERROR_CHARS_MAX]
+        self._numbers.events.add(SET_ASIDE)
         log.get().error("event_set_aside", subject=subject, error=why)
         await self._broker.count_up(subjects.COUNTERS_BUCKET, subjects.EVENTS_SET_ASIDE)
 
@@ -141,19 +170,14 @@ def _by_job(pulled: Iterable[Pulled]) -> list[list[Pulled]]:
     return list(groups.values())
 
 
-@asynccontextmanager
-async def _ours(batch: Sequence[Delivery]) -> AsyncGenerator[None, None]:
-    """Keep the broker from delivering a batch to others during the block, by a sign of life every `EXTEND_EVERY_S`."""
-    done = asyncio.Event()
+def _traced(group: Sequence[Pulled]) -> AbstractContextManager[object]:
+    """Go on with the trace of a job while its events are folded, in a span if they change how the job stands.
 
-    async def extend() -> None:
-        while not await lifetime.wait(done, within_s=EXTEND_EVERY_S):
-            for delivery in batch:
-                await delivery.extend_ack_wait()
-
-    extending = asyncio.create_task(extend())
-    try:
-        yield
-    finally:
-        done.set()
-        await extending
+    Events that only tell of progress have no span: a job has a hundred of them.
+    """
+    telling = [each for each in group if isinstance(each.event, TRACED)]
+    last = (telling or group)[-1].delivery.traceparent
+    if telling and tracing.is_on() and tracing.accepted(last) is not None:
+        about = {tracing.JOB_ID: telling[-1].event.job_id, "wanjet.event": type(telling[-1].event).__name__}
+        return tracing.span("fold", about, parent=last, kind="consumer")
+    return tracing.joined(last)

@@ -9,8 +9,10 @@ import math
 from collections.abc import Sequence
 
 from contracts import subjects, wire
-from contracts.events import AnyEnding, Ending, EndingUnknown, JobSubmitted, JobSucceeded
+from contracts.broker import Refused
+from contracts.events import AnyEnding, Ending, EndingUnknown, JobDeleted, JobSubmitted, JobSucceeded
 from contracts.job import is_job_id, job_id_in
+from contracts.job_deletion import is_deleted
 from contracts.job_log import JobLog
 from contracts.process import log
 from contracts.record import Record, record_name
@@ -33,7 +35,7 @@ class Records:
     async def write_unless_video(self, ending: Ending) -> None:
         """Write the record of a job that ended without a video; do nothing for a success, whose record rank 0 wrote.
 
-        If the store fails or is slower than `WRITE_WITHIN_S`, logs that: `complete` writes the record later. Raises
+        If the store fails or is slower than `WRITE_WITHIN_S`, logs that: `repair` writes the record later. Raises
         `Unavailable`.
         """
         if isinstance(ending, JobSucceeded) or not is_job_id(ending.job_id):
@@ -69,9 +71,16 @@ class Records:
         for file in files:
             age_s = now - file.modified_at
             job_id = job_id_in(file.name)
-            lost = job_id not in known and settled_s <= age_s < RESTORED_SHARE * log_s
-            if lost and await self.restore_ending(job_id, within_s=RESTORED_SHARE * log_s):
+            if job_id not in known and settled_s <= age_s < RESTORED_SHARE * log_s:
+                await self._restore_lost(job_id, within_s=RESTORED_SHARE * log_s)
+
+    async def _restore_lost(self, job_id: str, *, within_s: float) -> None:
+        """Restore an ending as `restore_ending` does, and log it. An ending that the broker refuses stays lost."""
+        try:
+            if await self.restore_ending(job_id, within_s=within_s):
                 log.get().warning("lost_ending_brought_back", job_id=job_id)
+        except Refused as error:
+            log.get().warning("lost_ending_left", job_id=job_id, error=repr(error))
 
     async def _fill(self, endings: Sequence[AnyEnding], written: set[str]) -> None:
         """Write the records of these endings, except those whose file names are in `written`, and of unreadable ones.
@@ -79,18 +88,23 @@ class Records:
         Raises `OSError` or `Unavailable`.
         """
         for ending in endings:
-            if not isinstance(ending, EndingUnknown) and record_name(ending) not in written:
+            if isinstance(ending, EndingUnknown | JobDeleted) or record_name(ending) in written:
+                continue
+            if not await is_deleted(self._log, ending.job_id):
                 await self._write(ending)
 
     async def restore_ending(self, job_id: str, *, within_s: float = math.inf) -> bool:
         """Publish an ended job's submission and ending again from its record, unless the log has an ending.
 
         Return True, also if the log has one. False if there is no readable record, if its ending is older than
-        `within_s`, or if it belongs to an earlier job with the same id (a reused idempotency key gives the same id).
+        `within_s`, if the job is deleted, or if the record belongs to an earlier job with the same id (a reused
+        idempotency key gives the same id).
         Raises `OSError`, `Unavailable` or `Refused`.
         """
         record = (await find_record(self._videos, job_id)).record
         if record is None or record.ending.at + within_s < await self._log.now():
+            return False
+        if await self._log.tombstones.find(job_id) is not None:
             return False
         if record.submitted is not None and await self._submission(job_id) not in (None, record.submitted):
             return False

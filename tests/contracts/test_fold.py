@@ -9,18 +9,20 @@ from contracts.events import (
 )
 from contracts.fold import fold, fold_all
 from contracts.status import JobStatus
-from tests.kit.builders import ID, cancelled, failed, released, stage, started, step, submitted, succeeded
+from tests.kit.builders import ID, cancelled, deleted, failed, released, stage, started, step, submitted, succeeded
 
 _at = st.floats(1, 1e6, allow_nan=False)
 _attempt = st.integers(1, 4)
 _progress = st.floats(0, 0.99)
+_eta = st.none() | st.floats(0, 1e4)
 _open_events: st.SearchStrategy[Event] = st.one_of(
     st.builds(started, _attempt, _at),
     st.builds(started, _attempt, _at, st.integers(1, 20), _progress, st.none() | st.floats(0, 1)),
-    st.builds(stage, _attempt, _at, _progress),
-    st.builds(step, _attempt, _at, st.integers(1, 20), _progress),
+    st.builds(stage, _attempt, _at, _progress, _eta),
+    st.builds(step, _attempt, _at, st.integers(1, 20), _progress, _eta),
     st.builds(released, _attempt, _at),
 )
+_submission = st.builds(submitted, metadata=st.none() | st.just({"order": "17"}))
 _ending: st.SearchStrategy[Event] = st.one_of(
     st.builds(succeeded, _attempt, _at), st.builds(failed, _attempt, _at), st.builds(cancelled, _at)
 )
@@ -30,7 +32,7 @@ _ending: st.SearchStrategy[Event] = st.one_of(
 def logs(draw: st.DrawFn) -> tuple[list[Event], list[Event]]:
     """A job's events as the log may hold them (one submission, at most one ending), and the same ones as they may
     arrive: in any order, any of them any number of times more."""
-    events = [submitted(), *draw(st.lists(_open_events, max_size=12)), *draw(st.lists(_ending, max_size=1))]
+    events = [draw(_submission), *draw(st.lists(_open_events, max_size=12)), *draw(st.lists(_ending, max_size=1))]
     again = draw(st.lists(st.sampled_from(events), max_size=12))
     return events, draw(st.permutations([*events, *again]))
 
@@ -60,6 +62,16 @@ def test_an_ended_status_never_changes_but_for_its_submission(log: tuple[list[Ev
                 status.updated_at,
             )
         status = after
+
+
+@pytest.mark.slow
+@given(logs(), st.lists(_at, min_size=1, max_size=3), st.data())
+@settings(max_examples=500, deadline=None)
+def test_a_deletion_absorbs_whatever_comes_before_or_after_it(
+    log: tuple[list[Event], list[Event]], at: list[float], data: st.DataObject
+) -> None:
+    as_it_came = data.draw(st.permutations([*log[1], *map(deleted, at)]))
+    assert fold_all(as_it_came) == JobStatus(job_id=ID, status="Deleted", updated_at=max(at))
 
 
 @pytest.mark.slow
@@ -126,3 +138,12 @@ def test_size_and_what_was_cut_are_known_from_the_start_and_are_those_of_the_lat
     assert (ended.width, ended.height, ended.cropped, ended.sized_attempt) == (256, 144, 0.68, 1)
     assert ended.results is not None
     assert ended.results.cropped == 0.68
+
+
+def test_how_long_a_job_takes_is_told_by_its_furthest_event_and_by_none_while_it_waits_or_has_ended() -> None:
+    events = [submitted(), started(1, 101.0), step(1, 103.0, 3, 0.3, 20.0), step(1, 104.0, 4, 0.4, 18.0)]
+    status = fold_all(events)
+    assert status is not None
+    assert status.eta_seconds == 18.0
+    for last in (released(1, 105.0), succeeded(1, 106.0), failed(1, 106.0), cancelled(106.0), started(2, 107.0)):
+        assert fold(status, last).eta_seconds is None

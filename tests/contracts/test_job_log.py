@@ -81,7 +81,7 @@ async def test_a_submission_of_a_newer_version_is_known_for_one_and_garbage_is_n
     ("old", "new", "unknown"),
     [
         (b'"seed":7', b'"seed":7,"camera_path":"orbit"', ["camera_path"]),
-        (b'"created_at"', b'"tenant":"a","created_at"', ["tenant"]),
+        (b'"created_at"', b'"owner":"a","created_at"', ["owner"]),
         (b'"seed":7', b'"seed":8', []),
     ],
 )

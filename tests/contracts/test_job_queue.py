@@ -69,6 +69,13 @@ async def test_a_message_that_has_taken_the_place_of_a_job_is_not_taken_for_it(l
     assert await queue.position(IDS[0]) is None
 
 
+async def test_a_place_is_told_while_the_consumer_of_the_queue_is_missing(link: Bus) -> None:
+    queue = JobQueue(link)
+    await filled(queue)
+    await link.admin.delete_consumer(subjects.JOBS_STREAM, subjects.INFERENCE_DURABLE)
+    assert await positions(queue) == [1, 2, 3, 4]
+
+
 async def test_a_job_that_was_requeued_is_found_at_its_new_place(link: Bus) -> None:
     queue = JobQueue(link)
     await filled(queue)

@@ -7,7 +7,7 @@ from msgspec import UNSET, Struct
 
 from contracts.cluster import ClusterStatus, objections, plan_on_cluster
 from contracts.job import Job
-from contracts.plan import Part, Plan, at_fault, degrees, own_plan, plan_for
+from contracts.plan import Part, Plan, degrees, impossible_degrees, own_plan, usual_job_plan
 from contracts.process import env
 
 
@@ -18,7 +18,7 @@ def asking(**fields: Any) -> Job:
 def chosen(world_size: int, heads: int, own: str = "", **fields: Any) -> tuple[int, int] | None:
     """cfg_size and ulysses_size of what a cluster with this plan of its own would run the job by."""
     parts = tuple(own.split(",")) if own else ()
-    plan = plan_for(asking(**fields), own_plan(parts, world_size, heads), world_size, heads)
+    plan = usual_job_plan(asking(**fields), own_plan(parts, world_size, heads), world_size, heads)
     return None if plan is None else (plan.cfg_size, plan.ulysses_size)
 
 
@@ -67,9 +67,9 @@ def test_the_operators_plan_is_for_those_who_ask_for_nothing_else() -> None:
 def test_flags_are_the_jobs_or_else_the_clusters() -> None:
     own = own_plan(("vae_parallel",), 2, 40)
     assert own == Plan(cfg_size=2, ulysses_size=1, vae_parallel=True)
-    assert plan_for(asking(), own, 2, 40) == own
-    assert plan_for(asking(vae_parallel=False), own, 2, 40) == Plan(cfg_size=2, ulysses_size=1)
-    sharded = plan_for(asking(dit_fsdp=True, t5_fsdp=True), own, 2, 40)
+    assert usual_job_plan(asking(), own, 2, 40) == own
+    assert usual_job_plan(asking(vae_parallel=False), own, 2, 40) == Plan(cfg_size=2, ulysses_size=1)
+    sharded = usual_job_plan(asking(dit_fsdp=True, t5_fsdp=True), own, 2, 40)
     assert sharded is not None
     assert (sharded.dit_fsdp, sharded.t5_fsdp) == (True, True)
 
@@ -120,10 +120,10 @@ def test_every_live_cluster_must_be_able_to_run_the_plan() -> None:
 
 
 def test_the_field_at_fault_is_the_impossible_one_or_else_both() -> None:
-    assert at_fault(asking(cfg_size=1, ulysses_size=3), 8, 40) == ["ulysses_size"]
-    assert at_fault(asking(cfg_size=2), 1, 40) == ["cfg_size"]
-    assert at_fault(asking(cfg_size=2, ulysses_size=8), 8, 40) == ["cfg_size", "ulysses_size"]
-    assert at_fault(asking(cfg_size=2, guidance_scale=1.0), 8, 40) == ["cfg_size"]
+    assert impossible_degrees(asking(cfg_size=1, ulysses_size=3), 8, 40) == ["ulysses_size"]
+    assert impossible_degrees(asking(cfg_size=2), 1, 40) == ["cfg_size"]
+    assert impossible_degrees(asking(cfg_size=2, ulysses_size=8), 8, 40) == ["cfg_size", "ulysses_size"]
+    assert impossible_degrees(asking(cfg_size=2, guidance_scale=1.0), 8, 40) == ["cfg_size"]
 
 
 sizes = st.sampled_from([UNSET, 1, 2, 3, 4, 5, 8])

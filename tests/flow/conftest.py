@@ -8,11 +8,13 @@ import pytest
 from contracts.broker import Bus, bus
 from tests.kit.road import Road
 
+PUBLIC_URL = "https://video.example.org/"
+
 
 @pytest.fixture(scope="session")
 def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None]:
     """One road for all modules that do it no harm, on a folder of its own."""
-    with Road(tmp_path_factory.mktemp("road")).running(MAX_CONCURRENT_TASKS="25") as road:
+    with Road(tmp_path_factory.mktemp("road"), PUBLIC_URL=PUBLIC_URL).running(MAX_CONCURRENT_TASKS="25") as road:
         yield road
 
 

@@ -11,6 +11,7 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.status import ENDED
+from tests.flow.faulty_rank import SLOW_FILE, Fault
 from tests.kit.edge import post
 from tests.kit.process import Process
 from tests.kit.road import RANKS, Road
@@ -19,6 +20,21 @@ from tests.kit.waiting import eventually
 ACK_WAIT_S = 3
 FAULT_S = 3.0 * ACK_WAIT_S
 WITHIN_S = 180.0
+
+
+SLOW = {"seed": Fault.SLOW_STEPS, "infer_steps": 40}
+"""Fields of a job whose 40 steps take 12 seconds inside `slow`, and no CPU time worth mentioning outside."""
+
+
+@contextmanager
+def slow(road: Road) -> Generator[None, None, None]:
+    """Have the jobs be slow that ask for it by their seeds: they can be interrupted, however quick the machine is."""
+    file = road.folder / SLOW_FILE
+    file.touch()
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextmanager
@@ -64,10 +80,10 @@ async def cancel(road: Road, client: aiohttp.ClientSession, job_id: str) -> tupl
 
 
 async def log_of(link: Bus, job_id: str) -> list[str]:
-    """The kinds of the job's events, without steps and stages."""
+    """The kinds of the job's events, without steps, stages and what is reported within them."""
     log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
     kinds = [event.subject.split(".", 3)[3] for event in log]
-    return [kind for kind in kinds if kind not in ("step", "stage")]
+    return [kind for kind in kinds if kind not in ("step", "stage", "progress")]
 
 
 async def at_stage(road: Road, client: aiohttp.ClientSession, job_id: str, stage: str) -> None:

@@ -13,16 +13,17 @@ from typing import Any
 import torch
 from PIL import Image
 
-from contracts.events import Stage
+from contracts.events import AnyEnding
 from contracts.job import Job
+from contracts.stage_times import Stage
 from inference import cluster, launch
-from inference.leader import attempt_runner, leader
+from inference.leader import attempt_runner, context, hanging, leader
 from inference.leader.attempt import Attempt
 from inference.leader.attempt_runner import AttemptRunner
 from inference.leader.completion import JobCompleter
 from inference.leader.mp4 import write_mp4
 from inference.ranks import worker
-from inference.wan.generate import Boundary, OfferSnapshot, generate
+from inference.wan.generate import Boundary, OfferPreview, OfferSnapshot, ReportPart, generate
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Layout
 from inference.wan.snapshot import DenoisingSnapshot
@@ -30,8 +31,11 @@ from inference.wan.snapshot import DenoisingSnapshot
 AT_STEP = 3
 LAST_STEP = 15
 SAVED_WITHIN_S = 20.0
+SLOW_STEP_S = 0.3
 LEFT_BYTES = 64 * 2**20
 SECONDS = float(os.environ.get("FAULT_SECONDS", "1"))
+SLOW_FILE = "slow"
+"""In the folder `TMPDIR`: as long as it is there, jobs are slow whose seed is `SLOW_STEPS` or `SLOW_ENCODE`."""
 
 
 class Fault(IntEnum):
@@ -45,6 +49,8 @@ class Fault(IntEnum):
     SLOW_STORE = 9006
     DIES_BEFORE_ENDING = 9007
     DIES_ONCE = 9008
+    SLOW_STEPS = 9009
+    SLOW_ENCODE = 9010
     NO_MEMORY_ENCODE = 9101
     NO_MEMORY_DENOISE = 9102
     NO_MEMORY_DECODE = 9103
@@ -56,9 +62,11 @@ class Fault(IntEnum):
 
 def faulty_generate(
     wan: Wan, job: Job, image: Image.Image, boundary: Boundary, layout: Layout, *,
-    snapshot: DenoisingSnapshot | None, offer_snapshot: OfferSnapshot,
+    snapshot: DenoisingSnapshot | None, offer_snapshot: OfferSnapshot, offer_preview: OfferPreview,
+    report_part: ReportPart,
 ) -> torch.Tensor:  # fmt: skip
     handles: list[Any] = []
+    slow_boundary = slowed(boundary, job.seed)
 
     def break_down(*_: object) -> None:
         raise RuntimeError("as the seed asks")
@@ -76,20 +84,35 @@ def faulty_generate(
                 time.sleep(3600)
             case _:
                 pass
-        boundary(stage, step)
+        slow_boundary(stage, step)
 
     if (part := starved(wan, job.seed)) is not None:
         handles.append(part.register_forward_pre_hook(run_out_of_memory))
     try:
         video = generate(
-            wan, job, image, faulty, layout, snapshot=snapshot, offer_snapshot=dying(offer_snapshot, job.seed)
-        )
+            wan, job, image, faulty, layout, snapshot=snapshot,
+            offer_snapshot=dying(offer_snapshot, job.seed), offer_preview=offer_preview, report_part=report_part,
+        )  # fmt: skip
     finally:
         for handle in handles:
             handle.remove()
     if job.seed == Fault.SLOW_DECODE:
         time.sleep(SECONDS)
     return video
+
+
+def slowed(boundary: Boundary, seed: int) -> Boundary:
+    """The boundary of a job that takes its time, without using any, where its seed and `SLOW_FILE` ask for it."""
+    file = Path(os.environ["TMPDIR"]) / SLOW_FILE
+
+    def slow_boundary(stage: Stage, step: int) -> None:
+        if seed == Fault.SLOW_STEPS and stage == "denoise" and file.exists():
+            time.sleep(SLOW_STEP_S)
+        boundary(stage, step)
+        while seed == Fault.SLOW_ENCODE and stage == "encode" and file.exists():
+            time.sleep(SLOW_STEP_S)
+
+    return slow_boundary
 
 
 def dying(offer_snapshot: OfferSnapshot, seed: int) -> OfferSnapshot:
@@ -142,17 +165,17 @@ class FaultyRunner(AttemptRunner):
 
 
 class FaultyCompleter(JobCompleter):
-    async def succeed(self, attempt: Attempt) -> None:
+    async def succeed(self, attempt: Attempt) -> AnyEnding:
         if attempt.job.seed == Fault.DIES_BEFORE_ENDING and attempt.number == 1:
             os.kill(os.getpid(), signal.SIGKILL)
-        await super().succeed(attempt)
+        return await super().succeed(attempt)
 
 
 if __name__ == "__main__":
     worker.generate = faulty_generate
     leader.AttemptRunner = FaultyRunner
-    leader.JobCompleter = FaultyCompleter
-    attempt_runner.AGREE_WITHIN_S = 3
+    context.JobCompleter = FaultyCompleter
+    hanging.AGREE_WITHIN_S = 3
     ranks = int(sys.argv[1])
     cluster.prepare(ranks)
     sys.exit(cluster.run(ranks, launch.main))

@@ -17,13 +17,14 @@ from ops.local.ports import free_ports
 from tests.kit.edge import picture, post
 from tests.kit.machine import REPOSITORY
 from tests.kit.pages import blocks, example
-from tests.kit.process import environment
+from tests.kit.process import completed, environment
 from tests.kit.road import MODEL, RANKS, SIZE
 from tests.kit.waiting import eventually
 
 COMMANDS = 5
 VARIABLES = 8
 READY_WITHIN_S = 180
+KEYS_WITHIN_S = 30
 ENDED_WITHIN_S = 60
 STOPPED_WITHIN_S = 60
 
@@ -49,10 +50,13 @@ class Five:
         self.running: list[subprocess.Popen[bytes]] = []
 
     def start(self) -> None:
-        """Start each command in a shell of its own, as somebody who copies it."""
+        """Make the keys, and start each command in a shell of its own, as somebody who copies it."""
+        completed("-m", "ops.nats.keys", f"{self.folder}/keys", within_s=KEYS_WITHIN_S)
         for command in self.commands:
             line = command.replace("inference.cluster 8", f"inference.cluster {RANKS}")
-            line = line.replace(".venv/bin/", f"{Path(sys.executable).parent}/")
+            line = line.replace(".venv/bin/", f"{Path(sys.executable).parent}/").replace(
+                "/srv/wanjet", str(self.folder)
+            )
             with (self.folder / "log").open("ab") as log:
                 self.running.append(
                     subprocess.Popen(

@@ -12,9 +12,9 @@ import pytest
 from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import JobReleased, JobStarted
-from tests.flow.faults import WITHIN_S, family, faulty, faulty_road, kept, log_of, ranks_of
+from tests.flow.faults import SLOW, WITHIN_S, family, faulty, faulty_road, kept, log_of, ranks_of, slow
 from tests.flow.faulty_rank import Fault
-from tests.kit.road import LONG, Road
+from tests.kit.road import Road
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
@@ -109,11 +109,12 @@ async def test_a_finished_file_is_adopted_by_the_next_attempt(
 async def test_a_sleeping_cluster_is_overtaken_and_says_nothing_and_a_stopped_one_hands_over_at_once(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    job_id = await road.submit(client, **LONG)
-    await road.at_step(client, job_id, 2)
-    sleeping = family(road.cluster.pid)
-    for pid in sleeping:
-        os.kill(pid, signal.SIGSTOP)
+    with slow(road):
+        job_id = await road.submit(client, **SLOW)
+        await road.at_step(client, job_id, 2)
+        sleeping = family(road.cluster.pid)
+        for pid in sleeping:
+            os.kill(pid, signal.SIGSTOP)
     other = faulty(road, CLUSTER_NAME="other")
     road.start(other)
     ended = await road.ended(client, job_id, within_s=WITHIN_S)
@@ -132,16 +133,16 @@ async def test_a_sleeping_cluster_is_overtaken_and_says_nothing_and_a_stopped_on
     assert await road.status(client, job_id) == ended
 
     # Of the two, the one that is told to stop hands over.
-    job_id = await road.submit(client, **LONG)
-    await road.at_step(client, job_id, 2)
-
-    start = await link.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
-    beats = [wire.decode_cluster(beat) for beat in await link.values(subjects.CLUSTERS_BUCKET)]
-    assert start is not None
-    began = wire.decode_event(start.data)
-    busy = next(beat.name for beat in beats if isinstance(began, JobStarted) and beat.instance == began.instance)
-    first, second = (other, road.cluster) if busy == "other" else (road.cluster, other)
-    await asyncio.to_thread(first.stop, signal.SIGHUP)  # as by SIGTERM
+    with slow(road):
+        job_id = await road.submit(client, **SLOW)
+        await road.at_step(client, job_id, 2)
+        start = await link.last(subjects.EVENTS_STREAM, subjects.starts_of(job_id))
+        beats = [wire.decode_cluster(beat) for beat in await link.values(subjects.CLUSTERS_BUCKET)]
+        assert start is not None
+        began = wire.decode_event(start.data)
+        busy = next(beat.name for beat in beats if isinstance(began, JobStarted) and beat.instance == began.instance)
+        first, second = (other, road.cluster) if busy == "other" else (road.cluster, other)
+        await asyncio.to_thread(first.stop, signal.SIGHUP)  # as by SIGTERM
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
     assert await log_of(link, job_id) == ["submitted", "started", "released", "started", "finished.succeeded"]
     log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))

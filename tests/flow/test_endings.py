@@ -16,12 +16,15 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.job import input_name, video_name
-from tests.flow.faults import WITHIN_S, at_stage, cancel, faulty, faulty_road, is_queued, log_of
+from contracts.stores import Folder
+from services.edge.jobs import Jobs
+from tests.flow.faults import WITHIN_S, at_stage, cancel, faulty, faulty_road, is_queued, log_of, slow
 from tests.flow.faulty_rank import Fault
 from tests.kit.edge import Edge
 from tests.kit.process import Process
 from tests.kit.road import LONG, RANKS, Road
 from tests.kit.waiting import eventually
+from tests.services.state.test_deletions import nothing_is_left
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -36,7 +39,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None
 
 PLACES: list[tuple[str | None, dict[str, Any]]] = [
     (None, {}),
-    ("encode", {"image_size": "256*144"}),
+    ("encode", {"seed": Fault.SLOW_ENCODE}),
     ("denoise", {}),
     ("decode", {"seed": Fault.SLOW_DECODE, "infer_steps": 20}),
     ("store", {"seed": Fault.SLOW_STORE, "infer_steps": 20}),
@@ -48,10 +51,11 @@ async def test_a_cancelled_job_has_one_ending_and_no_slot_and_no_file(
     road: Road, client: aiohttp.ClientSession, link: Bus, stage: str | None, fields: dict[str, Any]
 ) -> None:
     before = await road.submit(client, **LONG) if stage is None else None
-    job_id = await road.submit(client, **{**LONG, **fields})
-    if stage is not None:
-        await at_stage(road, client, job_id, stage)
-    answers = [await cancel(road, client, job_id) for _ in range(2)]
+    with slow(road):
+        job_id = await road.submit(client, **{**LONG, **fields})
+        if stage is not None:
+            await at_stage(road, client, job_id, stage)
+        answers = [await cancel(road, client, job_id) for _ in range(2)]
     assert answers == [(200, {"status": "Cancelled"})] * 2
     assert not await is_queued(link, job_id)
     assert (await road.status(client, job_id))["status"] == "Cancelled"
@@ -67,6 +71,30 @@ async def test_a_cancelled_job_has_one_ending_and_no_slot_and_no_file(
         409,
         {"error": "ALREADY_FINISHED", "message": "the job has ended: Succeed", "status": "Succeed"},
     )
+
+
+@pytest.mark.parametrize(("stage", "fields"), PLACES, ids=["waiting", *(str(stage) for stage, _ in PLACES[1:])])
+async def test_a_deleted_job_stops_wherever_it_is_and_leaves_id_and_time(
+    road: Road, client: aiohttp.ClientSession, link: Bus, stage: str | None, fields: dict[str, Any]
+) -> None:
+    before = await road.submit(client, **LONG) if stage is None else None
+    jobs = Jobs(link, Folder(road.videos), Folder(road.edge.scratch), retention_s=1800)
+    with slow(road):
+        job_id = await road.submit(client, **{**LONG, **fields})
+        if stage is not None:
+            await at_stage(road, client, job_id, stage)
+        await jobs.delete(job_id)
+    assert not await is_queued(link, job_id)
+    assert (await road.status(client, job_id))["error"] == "NOT_FOUND"
+    if before is not None:
+        await jobs.delete(before)
+    after = await road.submit(client)  # which runs once the ranks have left the other
+    assert (await road.ended(client, after, within_s=WITHIN_S))["status"] == "Succeed"
+    await jobs.delete(after)
+    await eventually(lambda: not list(road.videos.glob(f"**/{job_id}*")))
+    for each in (job_id, after):
+        await eventually(lambda each=each: nothing_is_left(link, each))
+        assert [*road.videos.glob(f"**/{each}*"), *road.edge.scratch.glob(f"**/{each}*")] == []
 
 
 async def test_a_cancel_holds_with_state_stopped_and_over_a_restart_of_the_broker(
@@ -191,8 +219,9 @@ async def test_the_oldest_videos_make_room_and_running_and_young_ones_stay(
     assert await code(running) == 200
     assert newer.exists()
     newer.unlink()
-    inputs = [road.edge.scratch / input_name(job_id) for job_id in (old, young, running)]
-    await eventually(lambda: not any(path.exists() for path in inputs))
+    await eventually(lambda: not (road.edge.scratch / input_name(old)).exists())
+    for kept in (young, running):
+        assert (road.edge.scratch / input_name(kept)).exists(), "a remix needs it"
 
 
 async def test_statuses_expire_and_a_replay_does_not_bring_them_back(

@@ -1,15 +1,15 @@
-"""/health and /metrics against the broker's own numbers, with 0, 1 and 2 clusters."""
+"""/health, /metrics and what state serves to Prometheus against the broker's own numbers, with 0, 1 and 2 clusters."""
 
 import asyncio
 from typing import Any
 
 import aiohttp
-from prometheus_client.parser import text_string_to_metric_families
 
 from contracts import subjects
 from contracts.broker import Bus
 from tests.kit.edge import post
 from tests.kit.road import LONG, RANKS, Road
+from tests.kit.scrape import scrape
 from tests.kit.waiting import eventually
 
 
@@ -22,26 +22,26 @@ async def seen(road: Road, client: aiohttp.ClientSession, link: Bus) -> dict[str
             health = await answer.json()
         async with client.get(f"{road.edge.url}/metrics") as answer:
             metrics = await answer.json()
-        async with client.get(f"{road.edge.url}/metrics", headers={"Accept": "text/plain"}) as answer:
-            families = text_string_to_metric_families(await answer.text())
-        text = {sample.name: sample.value for family in families for sample in family.samples}
+        text = await scrape(client, road.metrics_port)
         after = (await link.stream(subjects.JOBS_STREAM)).state
-        if (before.messages, before.last_seq) != (after.messages, after.last_seq):
+        if (before.messages, before.last_seq) != (after.messages, after.last_seq) or text is None:
+            return None
+        if not text.has("wanjet_jobs_unfinished"):
             return None
         working = sum(cluster["jobs_running"] for cluster in health["clusters"])
         numbers = {
             "unfinished": {health["resources"]["concurrent_tasks"], metrics["resources"]["concurrent_tasks"],
-                           text["wanjet_jobs_unfinished"], after.messages},
+                           text.value("wanjet_jobs_unfinished"), after.messages},
             "accepted": {health["service"]["total_tasks"], metrics["service"]["total_tasks"],
-                         text["wanjet_jobs_accepted_total"], after.last_seq},
-            "ranks": {health["world_size"], metrics["system"]["world_size"], text["wanjet_ranks"]},
-            "running": {working, text["wanjet_jobs_running"]},
+                         text.value("wanjet_jobs_accepted_total"), after.last_seq},
+            "ranks": {health["world_size"], metrics["system"]["world_size"], text.value("wanjet_ranks")},
+            "running": {working, text.value("wanjet_jobs_running")},
         }  # fmt: skip
         if any(len(found) > 1 for found in numbers.values()):
             return None
         return {**{name: found.pop() for name, found in numbers.items()}, "status": health["status"]}
 
-    numbers = await eventually(agree)
+    numbers = await eventually(agree, within_s=30)
     assert numbers is not None
     return numbers
 

@@ -1,4 +1,4 @@
-"""The examples of README, of the edge's page and of the contracts', run as they are printed but for the addresses."""
+"""The examples of README, of the edge's page and of the events', run as they are printed but for the addresses."""
 
 import asyncio
 import json
@@ -65,12 +65,18 @@ async def test_the_readme_submits_waits_and_downloads(road: Road, client: aiohtt
 
 
 async def test_the_http_examples_run_as_printed(road: Road, client: aiohttp.ClientSession) -> None:
-    submit, follow, ranged = (
-        at(road, example(EDGE, words)) for words in ("ops.local.sample_image", "urllib.request", "-r 0-99")
+    submit, follow, events, poll, ranged = (
+        at(road, example(EDGE, words))
+        for words in ("ops.local.sample_image", "urlretrieve", "Last-Event-ID", "?wait=30", "-r 0-99")
     )
     _, answered = await asyncio.to_thread(run, road, "bash", "-euc", submit)
     assert "requestId" in answered
     assert '"healthy"' in answered
+    _, told = await asyncio.to_thread(run, road, sys.executable, "-c", events)
+    assert [line.split()[1] for line in told.splitlines()][:2] == ["submitted", "started"]
+    assert told.splitlines()[-1].split()[1] == "succeeded"
+    _, polled = await asyncio.to_thread(run, road, "bash", "-euc", poll)
+    assert '"status":"Succeed"' in polled
     folder, followed = await asyncio.to_thread(run, road, sys.executable, "-c", follow)
     assert "'Succeed'" in followed
     assert shape(folder / "boat.mp4") == (256, 144, 25)
@@ -78,15 +84,30 @@ async def test_the_http_examples_run_as_printed(road: Road, client: aiohttp.Clie
     assert counted.strip() == "100"
 
 
+async def test_the_examples_of_uploads_and_of_the_openai_package_run_as_printed(
+    road: Road, client: aiohttp.ClientSession
+) -> None:
+    await asyncio.to_thread(run, road, sys.executable, "-m", "ops.local.sample_image", "boat.png")
+    _, answered = await asyncio.to_thread(run, road, "bash", "-euc", at(road, example(EDGE, "-F image=@boat.png")))
+    assert answered.count('"requestId"') == 1
+    assert answered.count('"id":"video_') == 3
+    folder, printed = await asyncio.to_thread(
+        run, road, sys.executable, "-W", "ignore", "-c", at(road, example(EDGE, "import openai"))
+    )
+    video_id, status, progress = printed.split()
+    assert (video_id in answered, status, progress) == (True, "completed", "100")
+    assert shape(folder / "boat.mp4") == (256, 144, 25)
+
+
 def test_the_example_for_a_large_cluster_is_a_submission() -> None:
     body = example(EDGE, "edge.example.org").partition("-d '")[2].rpartition("'")[0]
     assert submission.parse(body.encode()).image_size == "1280*720"
 
 
-async def test_the_subscriber_of_the_contracts_page_hears_every_ending_once(
+async def test_the_subscriber_of_the_page_of_events_hears_every_ending_once(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    subscriber = at(road, example("contracts/README.md", "broker.subscribe"))
+    subscriber = at(road, example("contracts/events.md", "broker.subscribe"))
     assert len([line for line in subscriber.splitlines() if line.strip()]) <= SUBSCRIBER_LINES_MAX
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", subscriber, stdout=asyncio.subprocess.PIPE, env=environment()

@@ -10,14 +10,12 @@ import pytest
 from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import AnyEvent, JobStarted, JobSucceeded, StepCompleted
-from tests.flow.faults import ACK_WAIT_S, WITHIN_S, faulty, kept
+from tests.flow.faults import ACK_WAIT_S, SLOW, WITHIN_S, faulty, kept, slow
 from tests.flow.faulty_rank import LAST_STEP, Fault
-from tests.kit.road import LONG, Road
+from tests.kit.road import Road
 from tests.kit.waiting import eventually
 
 pytestmark = pytest.mark.timeout(600)
-
-INTERRUPTED = {**LONG, "infer_steps": 50, "num_frames": 41}
 
 
 @pytest.fixture(scope="module")
@@ -64,9 +62,10 @@ async def test_a_job_whose_cluster_is_killed_goes_on_at_the_step_where_it_was(
 async def test_a_stopped_cluster_leaves_its_last_step_to_the_next_one(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    job_id = await road.submit(client, **INTERRUPTED)
-    await road.at_step(client, job_id, 2)
-    await asyncio.to_thread(road.cluster.stop)
+    with slow(road):
+        job_id = await road.submit(client, **SLOW)
+        await road.at_step(client, job_id, 2)
+        await asyncio.to_thread(road.cluster.stop)
     done = max(event.step for event in await events(link, job_id) if isinstance(event, StepCompleted))
     road.cluster.start()
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
@@ -77,14 +76,15 @@ async def test_a_stopped_cluster_leaves_its_last_step_to_the_next_one(
 async def test_a_cluster_that_is_cut_off_leaves_the_job_and_goes_on_with_it_later(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:
-    job_id = await road.submit(client, **LONG)
-    await road.at_step(client, job_id, 2)
-    before = road.cluster.text.count("job_left")
-    road.broker.send(signal.SIGSTOP)
-    try:
-        await eventually(lambda: road.cluster.text.count("job_left") > before, within_s=10 * ACK_WAIT_S)
-    finally:
-        road.broker.send(signal.SIGCONT)
+    with slow(road):
+        job_id = await road.submit(client, **SLOW)
+        await road.at_step(client, job_id, 2)
+        before = road.cluster.text.count("job_left")
+        road.broker.send(signal.SIGSTOP)
+        try:
+            await eventually(lambda: road.cluster.text.count("job_left") > before, within_s=10 * ACK_WAIT_S)
+        finally:
+            road.broker.send(signal.SIGCONT)
     assert (await road.ended(client, job_id, within_s=WITHIN_S))["status"] == "Succeed"
     log = await events(link, job_id)
     assert len(starts(log)) == 2

@@ -188,6 +188,12 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     png = base64.b64decode(picture().split(",")[1])
     await open_store(str(road.edge.scratch)).write(input_name(f"{6:032x}"), png)
     fine = [await enqueue(6, submission(6)), await road.submit(client)]
+
+    async def all_ended() -> bool:  # until then, nobody knows the jobs that cannot be read
+        endings = [await link.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id)) for job_id in reasons]
+        return None not in endings
+
+    await eventually(all_ended, within_s=60)
     for job_id, reason in reasons.items():
         ended = await road.ended(client, job_id)
         assert ended["status"] == "Failed"

@@ -1,23 +1,28 @@
 """The runbook's blocks on a running `just up`, as they are printed but for the addresses, one after the other."""
 
 import asyncio
+import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Generator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import aiohttp
 import pytest
 
 from inference.pocket.build import build
-from ops.local.stack import Stack, on_free_ports
+from ops.local.stack import MEASURED, Stack, on_free_ports
 from ops.local.supervisor import running
+from ops.local.supervisor_client import control
 from tests.kit.edge import picture, post
-from tests.kit.machine import REPOSITORY
+from tests.kit.machine import REPOSITORY, free_port
 from tests.kit.pages import blocks
 from tests.kit.process import environment
 from tests.kit.road import MODEL, SIZE
+from tests.kit.scrape import scrape
 from tests.kit.waiting import eventually
 
 PAGE = "ops/runbook.md"
@@ -31,6 +36,7 @@ SAYS = [
     ("inference: started", "finished.succeeded"),
     ("ALREADY_FINISHED",),
     ('"max_concurrent":12',),
+    ("no slot is taken",),
     ("SERVER_PORT was 80000; it may be", "exit code 78"),
     ("runs            yes",),
     ("NATS_CREDS was /nowhere/wanjet.creds", "exit code 78"),
@@ -43,6 +49,17 @@ SAYS = [
 """What the blocks print, in their order, less the one that sets the path."""
 
 
+def ports_together(count: int) -> int:
+    """Return the first of so many free ports in a row."""
+    for _ in range(100):
+        first = free_port()
+        with suppress(OSError), ExitStack() as held:
+            for port in range(first, first + count):
+                held.enter_context(socket.create_server(("127.0.0.1", port)))
+            return first
+    raise AssertionError(f"no {count} free ports stand together")
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Generator[Stack, None, None]:
     """A running stack of the tests' own model. A thread keeps it, since the kernel ends supervisord with its thread."""
@@ -51,7 +68,12 @@ def stack(tmp_path: Path) -> Generator[Stack, None, None]:
         tmp_path / "up",
         video_store_url=str(tmp_path / "videos"),
         scratch_store_url=str(tmp_path / "scratch"),
-        extra={"MODEL_CKPT_DIR": str(tmp_path / "tiny"), "OMP_NUM_THREADS": "1"},
+        metrics_port=ports_together(len(MEASURED)),
+        extra={
+            "MODEL_CKPT_DIR": str(tmp_path / "tiny"),
+            "OMP_NUM_THREADS": "1",
+            "WEBHOOK_SECRET": f"whsec_{'A' * 32}",
+        },
     )
     with running(stack, say=lambda _line: None):
         yield stack
@@ -119,3 +141,23 @@ async def test_every_procedure_does_what_it_says(stack: Stack, tmp_path: Path) -
         said = await asyncio.to_thread(shell, stack, tools, block, job["requestId"])
         for word in words:
             assert word in said, f"{block}\n{said}"
+    async with aiohttp.ClientSession() as client:
+        for port in stack.metrics_ports.values():  # the last block has restarted all of them
+
+            async def served(port: int = port) -> bool:
+                scraped = await scrape(client, port)
+                return scraped is not None and scraped.has("wanjet_build_info")
+
+            await eventually(served, within_s=60)
+    logs = {log.name: log.read_text().rpartition("\n")[0].splitlines() for log in stack.logs.glob("*.log")}
+    assert {"broker.log", "edge.log", "inference.log", "state.log", "supervisord.log"} <= set(logs)
+    assert [line for lines in logs.values() for line in lines if not is_object(line)] == [], "every line is JSON"
+    with control(stack.socket) as server:
+        assert server.supervisor.readProcessStdoutLog("edge", 0, 0) == stack.log("edge").read_text(), "`just ctl tail`"
+
+
+def is_object(line: str) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False

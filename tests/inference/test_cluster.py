@@ -1,5 +1,6 @@
 """Groups of ranks on this machine: what ends them, what follows one that fails, and what becomes of a wrong setting."""
 
+import json
 import os
 import signal
 import subprocess
@@ -122,8 +123,12 @@ def test_a_rank_that_refuses_gives_the_cluster_its_exit_code_and_its_sentence(tm
     (tmp_path / "refusals").mkdir()
     ended = completed("-m", "inference.cluster", "2", within_s=WITHIN_S, **given)
     assert ended.returncode == EX_CONFIG
-    assert ended.stdout.splitlines()[-1].startswith("MODEL_CKPT_DIR: ")
-    assert left(tmp_path / "refusals") == {"inference": ended.stdout.splitlines()[-1]}
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    sentence = left(tmp_path / "refusals")["inference"]
+    assert sentence.startswith("MODEL_CKPT_DIR: ")
+    assert [line for line in lines if line.get("text") == sentence]
+    assert all(line["service"] == "inference" and line["level"] and line["timestamp"] for line in lines)
+    assert ended.stderr == "", "what torchrun and torch print is in lines of JSON too"
 
 
 def test_ranks_meet_on_a_machine_whose_name_resolves_to_nothing() -> None:

@@ -2,6 +2,7 @@
 
 from contracts.events import (
     JobCancelled,
+    JobDeleted,
     JobFailed,
     JobReleased,
     JobStarted,
@@ -16,8 +17,8 @@ ID = "0123456789abcdef" * 2
 JOB = Job(prompt="a boat at sea", num_frames=25, seed=7)
 
 
-def submitted(at: float = 100.0) -> JobSubmitted:
-    return JobSubmitted(job_id=ID, created_at=at, job=JOB)
+def submitted(at: float = 100.0, metadata: dict[str, str] | None = None) -> JobSubmitted:
+    return JobSubmitted(job_id=ID, created_at=at, job=JOB, metadata=metadata)
 
 
 def started(
@@ -29,12 +30,16 @@ def started(
     )  # fmt: skip
 
 
-def stage(attempt: int, at: float, progress: float) -> StageStarted:
-    return StageStarted(job_id=ID, at=at, attempt=attempt, stage="decode", progress=progress)
+def stage(attempt: int, at: float, progress: float, eta_seconds: float | None = None) -> StageStarted:
+    return StageStarted(
+        job_id=ID, at=at, attempt=attempt, stage="decode", progress=progress, eta_seconds=eta_seconds
+    )  # fmt: skip
 
 
-def step(attempt: int, at: float, step: int, progress: float) -> StepCompleted:
-    return StepCompleted(job_id=ID, at=at, attempt=attempt, step=step, steps=20, progress=progress)
+def step(attempt: int, at: float, step: int, progress: float, eta_seconds: float | None = None) -> StepCompleted:
+    return StepCompleted(
+        job_id=ID, at=at, attempt=attempt, step=step, steps=20, progress=progress, eta_seconds=eta_seconds
+    )  # fmt: skip
 
 
 def released(attempt: int, at: float) -> JobReleased:
@@ -65,3 +70,7 @@ def failed(attempt: int, at: float) -> JobFailed:
 
 def cancelled(at: float) -> JobCancelled:
     return JobCancelled(job_id=ID, at=at)
+
+
+def deleted(at: float) -> JobDeleted:
+    return JobDeleted(job_id=ID, at=at)

@@ -28,7 +28,7 @@ class Edge(Process):
 
     def __init__(self, folder: Path, broker: Broker, **variables: str) -> None:
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = f"{'https' if 'TLS_CERT' in variables else 'http'}://127.0.0.1:{self.port}"
         self.videos, self.scratch = folder / "videos", folder / "scratch"
         super().__init__(
             ["-m", "services.edge"],

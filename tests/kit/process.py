@@ -5,9 +5,10 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Protocol
 
 from tests.kit.machine import REPOSITORY
 
@@ -15,6 +16,17 @@ STOP_WITHIN_S = 40
 
 PLANTED = "planted-canary"
 """Stands in the prompts, URL queries and idempotency keys of the tests, and may stand in no log of any process."""
+
+
+class _Running(Protocol):
+    """A process that has been started, which is a `subprocess.Popen` or has its methods."""
+
+    @property
+    def pid(self) -> int: ...
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def send_signal(self, number: int, /) -> None: ...
+    def kill(self) -> None: ...
 
 
 class Process:
@@ -29,18 +41,21 @@ class Process:
     def __init__(self, arguments: list[str], log: Path, **variables: str) -> None:
         self.log = log
         self._arguments, self._variables = arguments, variables
-        self._running: subprocess.Popen[bytes] | None = None
+        self._running: _Running | None = None
 
     def start(self) -> "Process":
         with self.log.open("ab") as log:
-            self._running = subprocess.Popen(
-                [*self.prefix, sys.executable, *self._arguments],
-                cwd=REPOSITORY,
-                env=environment(**self._variables),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
+            self._running = self._launch(log)
         return self
+
+    def _launch(self, log: IO[bytes]) -> "_Running":
+        return subprocess.Popen(
+            [*self.prefix, sys.executable, *self._arguments],
+            cwd=REPOSITORY,
+            env=environment(**self._variables),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
 
     @property
     def alive(self) -> bool:
@@ -59,6 +74,15 @@ class Process:
         """Wait for the process to end by itself, and return its exit code."""
         assert self._running is not None
         return self._running.wait(within_s)
+
+    def run(self, within_s: float) -> int:
+        """Run the process to its end, and return its exit code; kill it if it takes longer."""
+        self.start()
+        try:
+            return self.wait(within_s)
+        finally:
+            if self.alive:
+                self.kill()
 
     def kill(self) -> None:
         assert self._running is not None
@@ -120,13 +144,21 @@ def environment(**variables: str) -> dict[str, str]:
 
 def cluster_parts(variable: str, value: str) -> dict[str, int]:
     """Return the pids of `rank 0`, `rank 1`, … and `torchrun` (their agent) of the cluster that has this variable."""
+    return _parts(lambda folder: environ(folder).get(variable) == value)
+
+
+def parts_by_log(cluster: Process) -> dict[str, int]:
+    """Return the pids as `cluster_parts` does: those whose output goes to the cluster's log."""
+    return _parts(lambda folder: (folder / "fd/1").readlink() == cluster.log)
+
+
+def _parts(is_of_cluster: Callable[[Path], bool]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for folder in Path("/proc").iterdir():
-        if environ(folder).get(variable) == value:
-            with suppress(OSError):
-                name = (folder / "comm").read_text().strip()
-                if name == "torchrun" or name.startswith("rank "):
-                    found[name] = int(folder.name)
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            name = (folder / "comm").read_text().strip()
+            if (name == "torchrun" or name.startswith("rank ")) and is_of_cluster(folder):
+                found[name] = int(folder.name)
     return found
 
 

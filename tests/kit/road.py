@@ -18,7 +18,8 @@ from inference.pocket.build import build
 from inference.wan.checkpoint.model_card import ModelCard
 from tests.kit.broker import Broker
 from tests.kit.edge import PROMPT, Edge, picture, post
-from tests.kit.machine import REPOSITORY
+from tests.kit.forked import Forked
+from tests.kit.machine import REPOSITORY, free_port
 from tests.kit.process import Process, environment
 from tests.kit.tiny import TINY
 from tests.kit.waiting import eventually
@@ -33,13 +34,13 @@ LONG = {"image_size": "128*96", "infer_steps": 100, "num_frames": 41}
 class Road:
     """Broker, state, cluster of `RANKS` ranks and edge, each a real process, in one folder.
 
-    Starts what it is told to start; `stop` ends everything that was started.
+    Starts what it is told to start; `stop` ends everything that was started. `variables` are for all of them.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, **variables: str) -> None:
         self.folder = folder
         self.broker = Broker(folder / "jetstream")
-        self.edge = Edge(folder, self.broker, TMPDIR=str(folder))
+        self.edge = Edge(folder, self.broker, TMPDIR=str(folder), **variables)
         self.videos = self.edge.videos
         self.variables = {
             **self.broker.environment,
@@ -48,14 +49,22 @@ class Road:
             "MODEL_CKPT_DIR": str(folder / "tiny"),
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(folder),
+            **variables,
         }
-        self.state = Process(["-m", "services.state"], folder / "state.log", **self.variables)
+        self.metrics_port = free_port()
+        self.state = Process(
+            ["-m", "services.state"],
+            folder / "state.log",
+            **self.variables,
+            METRICS_HOST="127.0.0.1",
+            METRICS_PORT=str(self.metrics_port),
+        )
         self.cluster = self.new_cluster()
         self._started: list[Process] = []
 
     def new_cluster(self, module: str = "inference.cluster", **variables: str) -> Process:
         log = self.folder / f"cluster-{os.urandom(3).hex()}.log"
-        return Process(["-m", module, str(RANKS)], log, **{**self.variables, **variables})
+        return Forked(["-m", module, str(RANKS)], log, **{**self.variables, **variables})
 
     def start(self, *processes: Process) -> None:
         for process in processes:

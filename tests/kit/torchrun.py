@@ -1,6 +1,6 @@
 """Real ranks for a test: `python -m tests.kit.torchrun MODULE RANKS CHECKPOINT FOLDER` runs the module's `main`.
 
-torchrun's own agent forks the ranks after one import of the module, because imports take longer than most tests.
+torchrun's own agent, itself forked, forks the ranks: imports take longer than most tests.
 """
 
 import importlib
@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from tests.kit.process import output_of
+from tests.kit.forked import Forked
 
 TORCHRUN_S = 500
 
@@ -20,7 +20,8 @@ TORCHRUN_S = 500
 def run_ranks(module: str, ranks: int, checkpoint: Path, folder: Path) -> list[dict[str, torch.Tensor]]:
     """Run `main(checkpoint, folder)` of the module on each rank; return the tensors each rank saved there."""
     arguments = ["-m", __name__, module, str(ranks), str(checkpoint), str(folder)]
-    output_of(*arguments, within_s=TORCHRUN_S, OMP_NUM_THREADS="1", TMPDIR=str(folder))
+    agent = Forked(arguments, folder / "log", OMP_NUM_THREADS="1", TMPDIR=str(folder))
+    assert agent.run(within_s=TORCHRUN_S) == 0, agent.text
     return [load_file(folder / f"{rank}") for rank in range(ranks)]
 
 

@@ -6,6 +6,7 @@ anything is imported, and by the names of its fixtures. So a new pure test is a 
 
 import ast
 import functools
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ STARTERS = frozenset(
     {
         "subprocess",
         "multiprocessing",
+        "tests.kit.forked",
         "tests.kit.machine.NATS_SERVER",
         "tests.kit.machine.UNKNOWN_HOST",
         "tests.kit.no_links",
@@ -29,8 +31,12 @@ STARTERS = frozenset(
 )
 """What starts processes, if a test or a helper of tests outside the kit imports it."""
 
-CALLED = frozenset({"Broker", "Edge", "Normaliser", "Process", "Sandbox", "normaliser", "completed", "output_of"})
+CALLED = frozenset(
+    {"Broker", "Edge", "Forked", "Normaliser", "Process", "Sandbox", "normaliser", "completed", "output_of"}
+)
 """What starts processes, if a test file calls it or derives a class from it; a name in an annotation starts none."""
+
+_MAY_CALL = re.compile(rf"\b({'|'.join(CALLED)})\(|^\s*class \w+\(.*\b({'|'.join(CALLED)})\b", re.MULTILINE)
 
 FIXTURES = frozenset({"broker", "browser", "edge", "edges", "link", "road", "wan"})
 """Fixtures that start a process or import torch."""
@@ -51,8 +57,7 @@ def is_unit_file(path: Path) -> bool:
 
 def is_light(path: Path, *conftests: Path) -> bool:
     """Return whether a test file and its conftests import no slow package and start no process by themselves."""
-    imported = (_is_slow(file, name) for file in _reachable([path, *conftests]) for name in _imports(file))
-    return CALLED.isdisjoint(_called(path)) and not any(imported)
+    return CALLED.isdisjoint(_called(path)) and not any(map(_imports_slow, _reachable([path, *conftests])))
 
 
 def holds_unit_files(folder: Path) -> bool:
@@ -65,13 +70,14 @@ def is_unit_test(fixtures: Iterable[str]) -> bool:
     return FIXTURES.isdisjoint(fixtures)
 
 
-def _is_slow(file: Path, name: str) -> bool:
-    if name.partition(".")[0] in SLOW_PACKAGES:
-        return True
-    return _is_test_code(file) and name in STARTERS
-
-
 @functools.cache
+def _imports_slow(file: Path) -> bool:
+    """Return whether the file itself imports a slow package, or starts processes."""
+    names = _imports(file)
+    starts = _is_test_code(file) and not STARTERS.isdisjoint(names)
+    return starts or not SLOW_PACKAGES.isdisjoint(name.partition(".")[0] for name in names)
+
+
 def _is_test_code(file: Path) -> bool:
     """Return whether a file is a test or a helper of tests: neither ours in production nor in the kit."""
     if not file.is_relative_to(REPOSITORY):
@@ -87,9 +93,15 @@ def _reachable(paths: Iterable[Path]) -> Iterator[Path]:
     while waiting:
         file = waiting.pop()
         yield file
-        found = {module for name in _imports(file) if (module := _file_of(name)) is not None}
-        waiting += found - seen
+        found = _modules(file) - seen
+        waiting += found
         seen |= found
+
+
+@functools.cache
+def _modules(file: Path) -> frozenset[Path]:
+    """Return the files of ours that the file itself imports."""
+    return frozenset(module for name in _imports(file) if (module := _file_of(name)) is not None)
 
 
 @functools.cache
@@ -117,6 +129,8 @@ def _imports(file: Path) -> frozenset[str]:
 
 def _called(file: Path) -> Iterator[str]:
     """Yield the bare names that the file calls, and those that its classes derive from."""
+    if _MAY_CALL.search(file.read_text()) is None:  # a walk through the whole file takes longer than its parsing
+        return
     for node in ast.walk(_parsed(file)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
             yield node.func.id

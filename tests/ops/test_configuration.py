@@ -15,29 +15,36 @@ from msgspec.structs import FieldInfo
 
 from contracts.process import env, misspelt
 from contracts.process.env import BadSetting
+from contracts.process.settings import LogSettings, TraceSettings
 from inference.settings import Settings as Inference
 from ops import broker, rebuild, streams
 from ops.local import demo, liveness, up
-from services.edge.app import Settings as Edge
+from services.edge.settings import Settings as Edge
 from services.state.__main__ import Settings as State
+from services.webhooks.__main__ import Settings as Webhooks
 from tests.kit.machine import REPOSITORY
 
 PAGE = REPOSITORY / "ops" / "configuration.md"
 PROCESSES: dict[str, type[msgspec.Struct]] = {
+    "every process": LogSettings,
+    "edge, state, inference": TraceSettings,
     "edge": Edge,
     "state": State,
+    "webhooks": Webhooks,
     "inference": Inference,
     "provision": streams.Settings,
     "`just up`": up.Settings,
     "`just demo`": demo.Settings,
     "the broker's liveness": liveness.Settings,
-    "`just events`, `just replay`": broker.Settings,
+    "`just events`, `just queue`, `just watch`, `just replay`, `just key`": broker.Settings,
     "`just rebuild`": rebuild.Settings,
 }
 SET_BY_TORCHRUN = ("rank", "local_rank", "world_size")
 DEFAULTS = {"cluster_name": "the host's name", "model_ckpt_dir": "the pocket model", "wanjet_folder": ".wanjet/up"}
 WRONG = ("", "-1", "0", "nan", "maybe", "http://[", "a b", "x" * 5000)
 """The first of these that a setting does not take is shown; some settings take any text."""
+REQUIRED = {"WEBHOOK_SECRET": f"whsec_{'A' * 32}"}
+"""What has to be set for any setting to be read."""
 HEAD = """## Bounds and defaults
 
 Made from the structs by `just configuration`; a test compares.
@@ -75,8 +82,13 @@ def meanings() -> str:
 
 
 def row(settings: type[msgspec.Struct], field: FieldInfo) -> Row:
-    default = "set by torchrun" if field.name in SET_BY_TORCHRUN else DEFAULTS.get(field.name) or shown(field.default)
-    return Row(field.name.upper(), default, allowed(field.type), wrong(settings, field))
+    return Row(field.name.upper(), default_of(field), allowed(field.type), wrong(settings, field))
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.name in SET_BY_TORCHRUN:
+        return "set by torchrun"
+    return "it must be set" if field.required else DEFAULTS.get(field.name) or shown(field.default)
 
 
 def allowed(kind: Any) -> str:
@@ -101,7 +113,7 @@ def wrong(settings: type[msgspec.Struct], field: FieldInfo) -> str:
     variable = field.name.upper()
     for text in WRONG[1:]:
         try:
-            env.read(settings, {variable: text})
+            env.read(settings, {**REQUIRED, variable: text})
         except BadSetting as refusal:
             sentence = str(refusal)
             return sentence if len(text) < 100 else sentence.replace(text[: env.SHOWN_CHARS_MAX], "xxx")

@@ -1,3 +1,4 @@
+import signal
 import subprocess
 
 import msgspec
@@ -6,6 +7,7 @@ import pytest
 from contracts import subjects, wire
 from contracts.broker import Bus, Stored
 from contracts.events import Event, JobFailed
+from ops.broker import Settings, answering
 from ops.events import VALUE_CHARS_MAX, line, log_of
 from tests.kit.broker import Broker
 from tests.kit.builders import ID, JOB, cancelled, released, stage, started, step, submitted, succeeded
@@ -70,8 +72,25 @@ def test_no_broker_is_said(broker: Broker) -> None:
     broker.kill()
     answer = events_command(broker, ID)
     assert answer.returncode == 1
-    assert f"no broker answers at {broker.url} (NATS_URL)" in answer.stderr
+    assert f"no broker answers at {broker.address} (NATS_URL)" in answer.stderr
     broker.start()
+
+
+def test_a_broker_without_streams_is_said(broker: Broker) -> None:
+    answer = events_command(broker, ID)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == f"the broker at {broker.address} is not provisioned: `just provision`\n"
+
+
+async def test_a_broker_that_falls_silent_is_said(broker: Broker, link: Bus) -> None:
+    async def ask() -> None:
+        async with answering(Settings(nats_url=broker.url), name="events") as silent:
+            broker.send(signal.SIGSTOP)
+            await log_of(silent, ID)
+
+    with pytest.raises(SystemExit, match=r"has fallen silent \(NATS_URL\): is it well\?$"):
+        await ask()
+    broker.send(signal.SIGCONT)
 
 
 def test_the_submitted_line_shows_the_whole_job() -> None:

@@ -1,7 +1,6 @@
 """The broker's disk is gone: what had ended comes back from beside the videos."""
 
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -18,9 +17,8 @@ from ops.rebuild import Rebuilt, in_words, rebuild
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.builders import cancelled, failed, started, submitted, succeeded
 from tests.ops.test_events import publish
-from tests.services.state.test_materialise import caught_up, state
+from tests.services.state.test_materialise import NOW, caught_up, state
 
-NOW = time.time()
 ENDINGS: list[Ending] = [succeeded(1, NOW + 1), failed(1, NOW + 2), cancelled(NOW + 3)]
 
 

@@ -1,6 +1,5 @@
 import asyncio
 import io
-import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
@@ -18,9 +17,8 @@ from tests.kit.builders import ID, started, step, submitted, succeeded
 from tests.kit.process import completed
 from tests.kit.waiting import eventually
 from tests.ops.test_events import publish
-from tests.services.state.test_materialise import state, status
+from tests.services.state.test_materialise import NOW, state, status
 
-NOW = time.time()
 LOG = [submitted(NOW), started(1, NOW), *(step(1, NOW + n, n, n / 25) for n in range(1, 21)), succeeded(1, NOW + 30)]
 
 
@@ -73,7 +71,7 @@ async def test_a_replay_that_moves_may_take_longer_than_one_that_stands_still(li
         while not stop.is_set():
             delivery = await link.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
             if delivery is not None:
-                await lifetime.wait(stop, within_s=still_within_s / 3)
+                await lifetime.wait_until_set(stop, within_s=still_within_s / 3)
                 await link.acknowledge_all([delivery])
                 await publish(link, step(1, NOW + 100 + folded, 20, 0.9))
                 folded += 1
@@ -94,7 +92,7 @@ async def test_a_log_that_grows_while_nobody_folds_it_is_no_progress(link: Bus) 
     async def grow() -> None:
         while not stop.is_set():
             await publish(link, step(1, NOW, 1, 0.1))
-            await lifetime.wait(stop, within_s=0.05)
+            await lifetime.wait_until_set(stop, within_s=0.05)
 
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(grow())

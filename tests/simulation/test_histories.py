@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from contracts.events import Ending, Event, JobStarted
 from contracts.status import JobStatus
-from inference.leader.attempt_policy import Begin, Fail, JobFacts, decide_begin_or_fail
+from inference.leader.attempt_policy import Begin, JobFacts, Move, decide_next_move
 from tests.simulation import world
 from tests.simulation.world import Process, World, history
 
@@ -43,12 +43,12 @@ def the_last_word(before: JobStatus | None, event: Event) -> JobStatus:
     return replace(status, attempt=getattr(event, "attempt", 0))
 
 
-def impatient(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
-    return decide_begin_or_fail(facts, max_attempts=1)
+def impatient(facts: JobFacts, *, max_attempts: int) -> Move:
+    return decide_next_move(facts, max_attempts=1)
 
 
-def forgetful(facts: JobFacts, *, max_attempts: int) -> Begin | Fail:
-    move = decide_begin_or_fail(facts, max_attempts=max_attempts)
+def forgetful(facts: JobFacts, *, max_attempts: int) -> Move:
+    move = decide_next_move(facts, max_attempts=max_attempts)
     return Begin(1, move.after) if isinstance(move, Begin) else move
 
 
@@ -63,11 +63,12 @@ def idle(_: World) -> Process:
         (World, "publish", without_a_fence(Ending)),  # pyright: ignore[reportArgumentType]  # a union of types
         (World, "publish", without_a_fence(JobStarted)),
         (world, "fold", the_last_word),
-        (world, "decide_begin_or_fail", impatient),
-        (world, "decide_begin_or_fail", forgetful),
+        (world, "decide_next_move", impatient),
+        (world, "decide_next_move", forgetful),
         (world, "reconcile", idle),
+        (World, "purge", lambda *_: None),
     ],
-    ids=["endings", "starts", "fold", "attempts", "numbers", "reconcile"],
+    ids=["endings", "starts", "fold", "attempts", "numbers", "reconcile", "purge"],
 )
 def test_what_is_broken_is_found(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, broken: Callable[..., object]

@@ -1,6 +1,6 @@
 """Every process of the service as a few lines, and a broker that loses answers, forgets, repeats and is restarted.
 
-What the real processes decide by, they decide by here: `decide_begin_or_fail`, `history_of`, `fold`, and the broker's
+What the real processes decide by, they decide by here: `decide_next_move`, `history_of`, `fold`, and the broker's
 own fences. Who acts next, and what goes wrong, `choose` says: so that a history is a list of numbers, and can be had
 again.
 """
@@ -12,6 +12,7 @@ from contracts.events import (
     Ending,
     Event,
     JobCancelled,
+    JobDeleted,
     JobFailed,
     JobReleased,
     JobStarted,
@@ -26,7 +27,7 @@ from contracts.job import Job
 from contracts.status import JobStatus
 from inference.leader.attempt_history import AttemptHistory
 from inference.leader.attempt_history import history_of as history_in
-from inference.leader.attempt_policy import Fail, JobFacts, decide_begin_or_fail
+from inference.leader.attempt_policy import Begin, Fail, JobFacts, decide_next_move
 
 STEPS = 4
 MAX_ATTEMPTS = 3
@@ -75,6 +76,8 @@ class World:
     unfolded: list[Event] = field(default_factory=list[Event])
     accepted: set[str] = field(default_factory=set[str])
     confirmed_cancelled: set[str] = field(default_factory=set[str])
+    tombstones: set[str] = field(default_factory=set[str])
+    sequence: int = 0
     calm: bool = False
     now: float = 0.0
 
@@ -98,7 +101,8 @@ class World:
             repeated = True
 
     def store(self, event: Event) -> None:
-        self.log.append(Stored(len(self.log) + 1, event))
+        self.sequence += 1
+        self.log.append(Stored(self.sequence, event))
         self.unfolded.append(event)
 
     def last(self, kind: type[Event] | tuple[type[Event], ...], job_id: str) -> int:
@@ -107,15 +111,22 @@ class World:
     def of(self, job_id: str) -> list[Stored]:
         return [each for each in self.log if each.event.job_id == job_id]
 
-    def ending(self, job_id: str) -> Ending | None:
-        return next((each.event for each in self.of(job_id) if isinstance(each.event, Ending)), None)
+    def ending(self, job_id: str) -> Ending | JobDeleted | None:
+        """The last of its endings: there is one, or another and then its deletion."""
+        endings = [each.event for each in self.of(job_id) if isinstance(each.event, Ending | JobDeleted)]
+        return endings[-1] if endings else None
+
+    def purge(self, job_id: str) -> None:
+        """All that log and bucket have of a deleted job, but its deletion."""
+        self.log = [each for each in self.log if each.event.job_id != job_id or isinstance(each.event, JobDeleted)]
+        self.statuses.pop(job_id, None)
 
     def tick(self) -> float:
         self.now += 1.0
         return self.now
 
 
-ENDINGS = (JobSucceeded, JobFailed, JobCancelled)
+ENDINGS = (JobSucceeded, JobFailed, JobCancelled, JobDeleted)
 
 
 def history_of(log: list[Stored]) -> AttemptHistory:
@@ -124,7 +135,7 @@ def history_of(log: list[Stored]) -> AttemptHistory:
 
 def type_of(event: Event) -> type[Event] | tuple[type[Event], ...]:
     """What an expectation about this event counts."""
-    return ENDINGS if isinstance(event, Ending) else type(event)
+    return ENDINGS if isinstance(event, ENDINGS) else type(event)
 
 
 # -- the processes -----------------------------------------------------------------------------------------------------
@@ -158,6 +169,35 @@ def cancel(world: World, job_id: str) -> Process:
     yield
     world.queue.pop(job_id, None)
     world.confirmed_cancelled.add(job_id)
+
+
+def delete(world: World, job_id: str) -> Process:
+    """An edge with one deletion, which may die between any two of its writes."""
+    yield
+    if job_id not in world.accepted:
+        return
+    world.tombstones.add(job_id)
+    for write in (lambda: bury(world, job_id), lambda: world.queue.pop(job_id, None), lambda: remove(world, job_id)):
+        yield
+        if world.flaw(8):
+            return
+        write()
+
+
+def bury(world: World, job_id: str) -> None:
+    """Over whatever ending there is, again and again until it is known to be there."""
+    while not isinstance(world.ending(job_id), JobDeleted):
+        try:
+            world.publish(JobDeleted(job_id=job_id, at=world.tick()), expected=world.last(ENDINGS, job_id))
+        except (Refused, Lost):
+            continue
+
+
+def remove(world: World, job_id: str) -> None:
+    """The files of a deleted job."""
+    world.videos.pop(job_id, None)
+    world.inputs.discard(job_id)
+    world.checkpoints.pop(job_id, None)
 
 
 def cluster(world: World, name: str) -> Process:
@@ -202,11 +242,12 @@ def attempt(world: World, name: str, me: object, message: Message) -> Process:
         video_exists=job_id in world.videos,
         checkpoint_step=world.checkpoints.get(job_id, 0),
     )
-    move = decide_begin_or_fail(facts, max_attempts=MAX_ATTEMPTS)
+    move = decide_next_move(facts, max_attempts=MAX_ATTEMPTS)
     yield
     if isinstance(move, Fail):
         yield from end(world, JobFailed(job_id=job_id, at=world.tick(), attempt=0, instance=name, reason=move.reason))
         return
+    assert isinstance(move, Begin)  # no cluster here objects to a job
     started = JobStarted(
         job_id=job_id, at=world.tick(), attempt=move.attempt, instance=name, width=64, height=48, num_frames=25,
         resumed_from_step=facts.checkpoint_step, progress=facts.checkpoint_step / (2 * STEPS),
@@ -297,13 +338,21 @@ def state(world: World) -> Process:
             event = world.unfolded[at]
             if not world.flaw(5):
                 del world.unfolded[at]
-            world.statuses[event.job_id] = fold(world.statuses.get(event.job_id), event)
+            if isinstance(event, JobDeleted) or isinstance(world.ending(event.job_id), JobDeleted):
+                world.purge(event.job_id)
+            else:
+                world.statuses[event.job_id] = fold(world.statuses.get(event.job_id), event)
 
 
 def reconcile(world: World) -> Process:
     """What state puts right at its start and now and then."""
     while True:
         yield
+        for job_id in world.tombstones:
+            if world.of(job_id) or job_id in world.queue or job_id in world.statuses:
+                bury(world, job_id)
+                world.purge(job_id)
+            remove(world, job_id)
         for job_id, message in list(world.queue.items()):
             if world.ending(job_id) is not None:
                 del world.queue[job_id]
@@ -329,6 +378,8 @@ def history(choose: Choose, *, jobs: int = 2, clusters: int = 2, turns: int = 12
         once.append(submit(world, job_id))
         if choose(2):
             once.append(cancel(world, job_id))
+        if choose(3) == 0:
+            once.append(delete(world, job_id))
     makers: list[Callable[[], Process]] = [
         *(lambda name=f"cluster {number}": cluster(world, name) for number in range(clusters)),
         lambda: state(world),
@@ -373,6 +424,10 @@ def check(world: World) -> None:
     assert not world.queue, "a job is stuck"
     for job_id in world.accepted:
         events = [each.event for each in world.of(job_id)]
+        if job_id in world.tombstones:
+            assert [type(event) for event in events] == [JobDeleted], "a deleted job has left more than that"
+            assert job_id not in world.statuses.keys() | world.videos.keys() | world.inputs | world.checkpoints.keys()
+            continue
         endings = [event for event in events if isinstance(event, Ending)]
         assert len(endings) == 1, f"{len(endings)} endings"
         assert (job_id in world.videos) == isinstance(endings[0], JobSucceeded), "video and ending disagree"

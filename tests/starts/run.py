@@ -42,8 +42,7 @@ def cases(folder: Path, taken: int, old: str) -> list[Case]:
     readable = folder / "not_a_folder"
     readable.write_text("")
     denying = folder / "denying.sh"
-    denied = 'permissions: { publish: { deny: "$JS.API.STREAM.CREATE.>" } }'
-    broker_of(denying, f"authorization {{ users: [{{ user: u, password: p, {denied} }}] }}\nno_auth_user: u")
+    broker_of(denying, 's#^ *"$JS.API.STREAM.CREATE.VIDEO_EVENTS"$##')
     return [
         Case("wrong folder", {"MODEL_CKPT_DIR": str(folder / "none")}, "MODEL_CKPT_DIR: "),
         Case("a folder with no checkpoint", {"MODEL_CKPT_DIR": str(folder)}, "MODEL_CKPT_DIR: "),
@@ -69,13 +68,11 @@ def under_a_read_only(mount: Path) -> tuple[str, ...]:
     return ("unshare", "--mount", "--user", "--map-root-user", "sh", "-c", mounting, "sh")
 
 
-def broker_of(program: Path, conf: str) -> None:
-    """Write a program that runs the real nats-server with our configuration and these lines."""
+def broker_of(program: Path, edit: str) -> None:
+    """Write a program that runs the real nats-server after an edit, by sed, of the users and their rights."""
     server = Path(sys.executable).parent / "nats-server"
-    ours = REPOSITORY / "ops" / "nats" / "nats-server.conf"
-    own = program.with_suffix(".conf")
-    own.write_text(f"{ours.read_text()}\n{conf}\n")
-    program.write_text(f"#!/bin/sh\nexec '{server}' -c '{own}'\n")
+    users = 'users="$(dirname "$2")/users.conf"'
+    program.write_text(f"#!/bin/sh\n{users}\nsed -i '{edit}' \"$users\"\nexec '{server}' \"$@\"\n")
     program.chmod(0o755)
 
 
@@ -117,6 +114,7 @@ def outcome(stack: Stack, case: Case) -> Outcome:
         "NATS_LISTEN": stack.nats_listen,
         "NATS_MONITOR": stack.nats_monitor,
         "SERVER_PORT": str(stack.server_port),
+        "METRICS_PORT": "0",
         "VIDEO_STORE_URL": stack.video_store_url,
         "SCRATCH_STORE_URL": stack.scratch_store_url,
         **case.variables,

@@ -49,6 +49,7 @@ def test_a_repository_may_lie_at_any_path(odd_repository: Path) -> None:
         "NATS_LISTEN": ports.nats_listen,
         "NATS_MONITOR": ports.nats_monitor,
         "SERVER_PORT": str(ports.server_port),
+        "METRICS_PORT": "0",
         "RANKS": "1",
         "READY_WITHIN": str(GIVE_UP_S - 20),
     }

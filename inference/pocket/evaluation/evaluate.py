@@ -26,7 +26,7 @@ from inference.pocket.data.prompts import prompt
 from inference.pocket.evaluation.metrics import drift_px, psnr_db, recognise_motion
 from inference.wan.generate import generate
 from inference.wan.load import Wan, load
-from inference.wan.pixels import values
+from inference.wan.pixels import pixel_values
 from inference.wan.vae import codec
 
 # Seeds of drawings that no training draws.
@@ -61,15 +61,16 @@ def evaluate_case(
     *,
     size: tuple[int, int] = SIZE,
     frames: int = JOB.num_frames,
+    steps: int = JOB.infer_steps,
 ) -> Case:
-    """Generate `frames` frames from the picture's centre by the prompt `text`, and compare them with the true `motion`.
+    """Generate `frames` frames in `steps` steps from the picture's centre, and compare them with the true `motion`.
 
-    `picture_HWC` in uint8 is larger than `size` (width, height). The model sees only its centre.
+    `text` is the prompt. `picture_HWC` in uint8 is larger than `size` (width, height). The model sees only its centre.
     """
     image = centre_crop(picture_HWC, size)
-    job = msgspec.structs.replace(JOB, prompt=text, num_frames=frames)
+    job = msgspec.structs.replace(JOB, prompt=text, num_frames=frames, infer_steps=steps)
     video_CTHW = generate(wan, job, image, lambda _stage, _step: None)
-    truth_CHW = values(image)
+    truth_CHW = pixel_values(image)
     return Case(
         motion=motion,
         seen=recognise_motion(video_CTHW, picture_HWC, motion.speed),
@@ -123,11 +124,11 @@ def drawings(count: int) -> list[torch.Tensor]:
 
 def report_pictures(wan: Wan) -> None:
     """Print the VAE's PSNR on the held-out photos, beside the yardstick's."""
-    yardstick = Yardstick([values(centre_crop(drawn)) for drawn in drawings(YARDSTICK_PICTURES)])
+    yardstick = Yardstick([pixel_values(centre_crop(drawn)) for drawn in drawings(YARDSTICK_PICTURES)])
     rows: list[tuple[float, float]] = []
     for name, photo_HWC in held_out_photos(*SIZE).items():
         image = Image.fromarray(photo_HWC)
-        truth = values(image)
+        truth = pixel_values(image)
         rows.append((psnr_db(reconstruct(wan, image), truth), psnr_db(yardstick.reconstruct(truth), truth)))
         say(f"VAE {name}: {rows[-1][0]:.1f} dB, linear yardstick {rows[-1][1]:.1f} dB")
     mine, linear = (sum(column) / len(rows) for column in zip(*rows, strict=True))

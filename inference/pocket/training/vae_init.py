@@ -47,7 +47,7 @@ def _silence_branches(vae: AutoencoderKLWan) -> None:
             nn.init.normal_(weight[:, :, -1], std=math.sqrt(2 / weight[0, :, -1].numel()))
             nn.init.zeros_(module.conv2.weight)
             if isinstance(module.conv_shortcut, nn.Conv3d):
-                _pass_channels(module.conv_shortcut)
+                _set_to_identity(module.conv_shortcut)
         if isinstance(module, WanAttentionBlock):
             nn.init.zeros_(module.proj.weight)
     for name, module in vae.named_modules():
@@ -58,8 +58,12 @@ def _silence_branches(vae: AutoencoderKLWan) -> None:
             conv.weight[:, :, -1, 0, 0] = eye.repeat(conv.weight.shape[0] // len(eye), 1)
 
 
-def _pass_channels(shortcut: nn.Conv3d) -> None:
-    """Make a shortcut the identity; the last channel, the constant, stays the last if the width changes."""
+def _set_to_identity(shortcut: nn.Conv3d) -> None:
+    """Set the weights of a 1 × 1 × 1 shortcut to the identity; its bias stays.
+
+    If the width changes, the last input channel, the constant, goes to the last output channel, and other channels
+    without a partner are dropped, or zero. In place; call it with gradients off.
+    """
     outs, ins = shortcut.weight.shape[:2]
     nn.init.zeros_(shortcut.weight)
     for channel in range(min(ins, outs) - 1):

@@ -50,8 +50,12 @@ class Component:
         """The tensors of `stored` that belong to the component, in the same order."""
         return {name: tensor for name, tensor in self.stored.items() if not re.match(self.unused, name)}
 
-    def empty(self) -> Any:
-        """Return the module with parameters on the meta device, without memory; its buffers are real."""
+    def build_empty(self) -> Any:
+        """Build the module with parameters on the meta device, without memory; its buffers are real.
+
+        It is in evaluation mode, without gradients. Its shared parameters are tied. Raises whatever the model class
+        raises for a faulty configuration, unless `check_component` has passed.
+        """
         with init_empty_weights(include_buffers=False):
             model = self.build().eval().requires_grad_(requires_grad=False)
         if isinstance(model, PreTrainedModel):
@@ -113,7 +117,7 @@ def check_component(component: Component) -> None:
 def _built(component: Component) -> nn.Module:
     """Return the empty module. Raises `CheckpointError`, with the faulty key if it is known, if it cannot be built."""
     try:
-        return component.empty()
+        return component.build_empty()
     except Exception as error:  # model classes raise anything for inconsistent numbers
         found = _blamed(component, str(error)) or "values that it cannot be built of"
         place = f" ({CONFIG_FILE})" if component.where.is_dir() else ""

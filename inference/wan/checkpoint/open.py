@@ -52,7 +52,7 @@ def _check_vocabulary(checkpoint: Checkpoint) -> None:
 
 def _check_image_processor(checkpoint: Checkpoint) -> None:
     """Raise `CheckpointError` unless the image processor makes pictures of the size that the image encoder takes."""
-    where, side = checkpoint.image_encoder.where, checkpoint.image_encoder.empty().config.image_size
+    where, side = checkpoint.image_encoder.where, checkpoint.image_encoder.build_empty().config.image_size
     processor = checkpoint.image_processor()
     try:
         pixels_BCHW = processor(images=Image.new("RGB", (2 * side, side)), return_tensors="pt").pixel_values

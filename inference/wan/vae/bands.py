@@ -98,7 +98,7 @@ class Bands:
 
 
 @contextmanager
-def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> Generator[Bands]:
+def working_in_bands(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> Generator[Bands]:
     """Make the VAE encode and decode this rank's band within the block; without an axis the VAE is not changed.
 
     Within it every pass is a collective of the axis. However the block ends, afterwards the VAE is as before, and its
@@ -108,7 +108,7 @@ def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> G
     replaced: list[nn.Module] = []
     try:
         for module in vae.modules() if axis is not None else ():
-            if (forward := _beyond_its_row(module)) is not None:
+            if (forward := _banded_forward(module)) is not None:
                 module.forward = partial(forward, module, bands)
                 replaced.append(module)
         yield bands
@@ -118,7 +118,7 @@ def split(vae: AutoencoderKLWan, axis: DeviceMesh | None, latent_rows: int) -> G
         vae.clear_cache()
 
 
-def _beyond_its_row(module: nn.Module) -> Callable[..., torch.Tensor] | None:
+def _banded_forward(module: nn.Module) -> Callable[..., torch.Tensor] | None:
     """Return the replacement of the module's `forward`, or None if the module needs no rows outside the band."""
     match module:
         case WanCausalConv3d() if module.kernel_size[1] > 1:
@@ -167,9 +167,9 @@ def _padding_below(_module: nn.ZeroPad2d, bands: Bands, x_NCHW: torch.Tensor) ->
 
 
 def _attention(module: WanAttentionBlock, bands: Bands, x_BCTHW: torch.Tensor) -> torch.Tensor:
-    """Attend within each frame, from every pixel of the band to every pixel of the picture: B × C × T × H × W.
+    """Return the output of the attention block for this rank's band, its input added: B × C × T × H × W.
 
-    A collective.
+    Within each frame every pixel of the band attends to every pixel of the picture. A collective.
     """
     x_BTCHW = x_BCTHW.transpose(1, 2)
     query, key, value = module.to_qkv(module.norm(x_BTCHW.flatten(0, 1))).chunk(3, dim=1)

@@ -22,13 +22,14 @@ from inference.wan.generate import denoise, encode
 from inference.wan.kernels import compile_blocks, set_attention_backend
 from inference.wan.load import Wan
 from ops.bench import flops
+from ops.bench.clock import now
 from ops.bench.memory import forget_peak, held_bytes, peak_bytes
 from ops.bench.picture import picture
 from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
 from ops.bench.stock import Stock
-from ops.bench.turns import by_turns, now
-from ops.bench.weights import SHAPES, drawn
+from ops.bench.turns import by_turns
+from ops.bench.weights import drawn, shape_of
 
 STOCK = "stock"
 AIMS = {"compile": Aim("≥", 1.3), "compile+cache": Aim("≥", 2.0), "compile+fp8+cache": Aim("≥", 2.0)}
@@ -80,10 +81,10 @@ class Card:
     def __init__(self, setup: Setup, here: torch.device) -> None:
         self._setup, self._here = setup, here
         self._image = picture(*parse_size(setup.size))
-        self._plain = self._ready(drawn(SHAPES[setup.shape], here))
+        self._plain = self._ready(drawn(shape_of(setup), here))
         self._rounded: Wan | None = None
         if any("fp8" in variant for variant in setup.variants):
-            self._rounded = self._ready(drawn(SHAPES[setup.shape], here, fp8_linear=True))
+            self._rounded = self._ready(drawn(shape_of(setup), here, fp8_linear=True))
         with torch.inference_mode():
             self._conditions = encode(self._plain, setup.job, self._image)
         self._stock = Stock(self._plain, shift_of(setup.job, setup.size))

@@ -23,9 +23,10 @@ from inference.wan.guidance import Conditions
 from inference.wan.snapshot import DenoisingSnapshot
 from inference.wan.solvers import Memory
 from inference.wan.vae.codec import SPATIAL_STRIDE, TEMPORAL_STRIDE
+from ops.bench.clock import now, seconds
 from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
-from ops.bench.turns import by_turns, now, seconds, warmed
+from ops.bench.turns import by_turns, warmed
 
 SIZES = ("832*480", "1280*720")
 FRAMES = 81

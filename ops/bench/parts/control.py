@@ -7,6 +7,7 @@ encoded event, which no broker takes.
 import asyncio
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import torch.distributed as dist
@@ -19,8 +20,8 @@ from contracts.job import Job, parse_size
 from contracts.plan import Plan
 from inference.leader.attempt import Attempt
 from inference.leader.bridge import ThreadBridge
+from inference.leader.pace import Pace
 from inference.leader.planner import PreparedAttempt
-from inference.leader.progress import Pace
 from inference.ranks.broadcast import Group
 from inference.ranks.commands import Run
 from inference.ranks.monitor import GroupMonitor
@@ -32,7 +33,7 @@ STEPS = 100  # in a round; the most that a client may ask for
 A_MILLISECOND = Aim("≤", 1.0)
 RANKS_OF_THE_AIM = 2
 JOB = Job(prompt=PROMPT, num_frames=81, seed=1, infer_steps=STEPS)
-NOBODY: Any = None  # acknowledges nothing: there is no message
+NOBODY: Any = SimpleNamespace(traceparent=None, at=0.0)  # acknowledges nothing: there is no message
 
 
 def measure(setup: Setup, store: Store) -> Iterator[Row]:
@@ -67,7 +68,14 @@ async def _lead(monitor: GroupMonitor, setup: Setup) -> list[float]:
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(_tell(attempt))
         tasks.create_task(
-            bridge.run_on_ranks(run, attempt.boundary_reached, attempt.failure_reported, attempt.snapshot_ready)
+            bridge.run_on_ranks(
+                run,
+                on_boundary=attempt.boundary_reached,
+                on_part=attempt.part_done,
+                on_failure=attempt.failure_reported,
+                on_snapshot=attempt.snapshot_ready,
+                on_preview=attempt.preview_ready,
+            )
         )
         steps_ms = await asyncio.to_thread(_loop, bridge, monitor, setup.count)
         attempt.finish()

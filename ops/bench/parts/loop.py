@@ -6,18 +6,19 @@
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from contracts.events import Stage
 from contracts.job import parse_size, shift_of
+from contracts.stage_times import Stage
 from inference.ranks import device
 from inference.wan.generate import generate
 from inference.wan.kernels import set_attention_backend
+from ops.bench.clock import now
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_of
 from ops.bench.picture import picture
 from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
 from ops.bench.stock import Stock
-from ops.bench.turns import by_turns, now, say, warmed
-from ops.bench.weights import SHAPES, drawn
+from ops.bench.turns import by_turns, say, warmed
+from ops.bench.weights import drawn, shape_of
 
 NO_DEARER = Aim("≤", 1.02)
 SIDES = ("ours", "stock")
@@ -56,7 +57,7 @@ def _row(what: str, unit: str, by_side: dict[str, list[float]], aim: Aim | None 
 def _sides(setup: Setup) -> dict[str, Callable[[], Times]]:
     """Return a function for each side that runs one job and returns its times. Draws the model anew."""
     here = device.choose(0)
-    wan = drawn(SHAPES[setup.shape], here)
+    wan = drawn(shape_of(setup), here)
     set_attention_backend(wan, None)
     job, image = setup.job, picture(*parse_size(setup.size))
     pipeline = Stock(wan, shift_of(job, setup.size))

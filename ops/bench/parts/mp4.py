@@ -8,10 +8,11 @@ from contracts.job import parse_size
 from inference.leader.mp4 import write_mp4
 from inference.ranks import device
 from ops.bench import stock
+from ops.bench.clock import seconds
 from ops.bench.picture import film
 from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
-from ops.bench.turns import by_turns, seconds, warmed
+from ops.bench.turns import by_turns, warmed
 
 HALF = Aim("≤", 0.5)
 

@@ -23,12 +23,13 @@ from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Layout, Meshes
 from inference.wan.sharding import set_sharded
 from inference.wan.vae import codec
+from ops.bench.clock import seconds
 from ops.bench.memory import MEMORY_ROUNDS_MAX, peak_above
 from ops.bench.picture import picture
 from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import Setup
-from ops.bench.turns import by_turns, seconds, warmed
-from ops.bench.weights import SHAPES, drawn
+from ops.bench.turns import by_turns, warmed
+from ops.bench.weights import drawn, shape_of
 
 ALONE = "1 rank"
 AIMS = {"2 ranks, cfg 2 × ulysses 1": Aim("≥", 1.6), "2 ranks, cfg 1 × ulysses 2": Aim("≥", 1.3)}
@@ -41,7 +42,7 @@ def measure(setup: Setup, _store: Store) -> Iterator[Row]:
 
     A collective: every rank iterates over it.
     """
-    here, count, shape = device.choose(int(os.environ["LOCAL_RANK"])), dist.get_world_size(), SHAPES[setup.shape]
+    here, count, shape = device.choose(int(os.environ["LOCAL_RANK"])), dist.get_world_size(), shape_of(setup)
     plain, shared = drawn(shape, here), drawn(shape, here, mesh=sharding_mesh(here.type, count))
     for wan in (plain, shared):
         set_attention_backend(wan, None)

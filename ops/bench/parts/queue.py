@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from contracts import subjects, wire
-from contracts.events import AnyEvent, JobSucceeded, Stage, StageStarted
+from contracts.events import AnyEvent, JobSucceeded, StageStarted
+from contracts.stage_times import Stage
 from ops import broker
 from ops.bench.report.row import Aim, Row, Series
 from ops.bench.setup import PROMPT, Setup
@@ -98,7 +99,9 @@ def _submit(stack: Stack, number: int) -> str:
 
 async def _logs(stack: Stack, job_ids: Sequence[str]) -> list[list[AnyEvent]]:
     """Return the events of each job that can be decoded, oldest first."""
-    async with broker.connected(broker.Settings(stack.nats_url), name="bench") as bus:
+    async with broker.connected(
+        broker.Settings(stack.nats_url, nats_keys=str(stack.keys)), name="bench", user="operator"
+    ) as bus:
         stored = [await bus.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)) for job_id in job_ids]
     return [list(wire.readable_events(events)) for events in stored]
 

@@ -22,8 +22,8 @@ COLOURS = {
 
 
 def plot(rows: Iterable[Row]) -> str:
-    """Return the SVG; its scale is in powers of two. Rows without a second series are left out."""
-    shown = [row for row in rows if row.under is not None]
+    """Return the SVG; its scale is in powers of two. Rows without a second series, or with a 0, are left out."""
+    shown = [row for row in rows if row.under is not None and min(row.ratios) > 0]
     marks = [value for row in shown for value in (row.ratio, *row.spread, *([row.aim.value] if row.aim else []))]
     octaves = max([1, *(ceil(abs(log2(value))) for value in marks)])
     width, height = TEXT_PX + PLOT_PX + 2 * MARGIN_PX, LINE_PX * (len(shown) + 2)

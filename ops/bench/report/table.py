@@ -1,6 +1,6 @@
 """Shows a benchmark's rows as a table in plain text. `engine` prints it."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ops.bench.report.row import Row, Series
 
@@ -10,7 +10,11 @@ HEAD = ("part", "what", "over", "under", "ratio", "spread", "aim", "met")
 
 def table(rows: Iterable[Row]) -> str:
     """Return the table. The column `ratio` is the median of the rounds, `spread` their quartiles."""
-    lines = [HEAD, *map(_cells, rows)]
+    return aligned([HEAD, *map(_cells, rows)])
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of cells as text, every column as wide as its widest cell."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() + "\n" for line in lines

@@ -1,6 +1,6 @@
 """Derive the job that a submission means: a fresh one, or under an `Idempotency-Key` always the same one. Pure.
 
-`Jobs.identify` calls this. The id is derived from the key and not drawn, so that every edge, also one that was just
+`identities` calls this. The id is derived from the key and not drawn, so that every edge, also one that was just
 restarted, gives a repeated submission the same job.
 """
 
@@ -8,12 +8,14 @@ import hashlib
 import hmac
 import uuid
 from collections.abc import Iterable
+from typing import Protocol
 
 import msgspec
 from msgspec import Struct
 
 from contracts.cluster import Objection
 from contracts.job import JobRequest
+from contracts.tenant import DEFAULT_TENANT
 from services.edge.errors import Invalid
 from services.edge.image.data_uri import INLINE
 from services.edge.resources.spool import Spool
@@ -25,8 +27,19 @@ PIECE_BYTES = 1024 * 1024
 _INLINE_MEMBER = b'"image_url":"' + INLINE.encode()
 
 
+class Asked(Protocol):
+    """A parsed submission: the request, and its image if that was taken out of it, as a `data:` URI or as a file."""
+
+    @property
+    def request(self) -> JobRequest: ...
+    @property
+    def inline(self) -> Spool | None: ...
+    @property
+    def picture(self) -> Spool | None: ...
+
+
 class Identity(Struct, frozen=True):
-    """The id of a job, and a digest of the request; None for a submission without a key, which cannot be repeated."""
+    """The id of a job, and the fingerprint of the request; None for a submission that cannot be repeated."""
 
     job_id: str
     fingerprint: str | None = None
@@ -48,22 +61,42 @@ def key_in(header: str) -> str:
     return key
 
 
-def keyed_identity(secret: bytes, key: str, request: JobRequest, inline: Spool | None = None) -> Identity:
-    """Return the id of the job that a key means, and a fingerprint of the request, taken before a seed is drawn.
+def keyed_identity(secret: bytes, key: str, asked: Asked, tenant: str = DEFAULT_TENANT) -> Identity:
+    """Return the id of the job that a tenant's key means, and the fingerprint of the request.
 
-    Both are HMACs: neither the key nor a guessable prompt can be read out of them. `inline`, the image's `data:` URI if
-    it was taken out of the request, counts as if it still stood there; it has its file.
+    Both are HMACs: neither the key nor a guessable prompt can be read out of them. The default tenant's ids are those
+    of before there were tenants.
     """
-    job_id = _keyed(secret, b"key", [key.encode()])[: 2 * JOB_ID_BYTES]
-    text = msgspec.json.encode(request)
-    if inline is None:
-        return Identity(job_id, _keyed(secret, b"request", [text]))
-    before, mark, after = text.partition(_INLINE_MEMBER)
-    with inline.mapped() as uri:
-        whole = memoryview(uri)
+    purpose = b"key" if tenant == DEFAULT_TENANT else b"key of " + tenant.encode()
+    return Identity(_keyed(secret, purpose, [key.encode()])[: 2 * JOB_ID_BYTES], fingerprint(secret, asked))
+
+
+def fingerprint(secret: bytes, asked: Asked) -> str:
+    """Return an HMAC of a request and its image, taken before a seed is drawn, in hexadecimal.
+
+    An image's `data:` URI that was taken out of the request counts as if it still stood there.
+    """
+    text = msgspec.json.encode(asked.request)
+    if asked.inline is not None:
+        before, mark, after = text.partition(_INLINE_MEMBER)
+        return _with_content(secret, b"request", [before, mark[: -len(INLINE)]], asked.inline, [after])
+    if asked.picture is not None:
+        return _with_content(secret, b"upload", [text], asked.picture, [])
+    return _keyed(secret, b"request", [text])
+
+
+def repeat_key(secret: bytes, caller: str, request_fingerprint: str) -> str:
+    """Return the name by which an unkeyed request of a caller is found again: an HMAC in hexadecimal."""
+    return _keyed(secret, b"repeat", [caller.encode(errors="surrogateescape"), b"\0", request_fingerprint.encode()])
+
+
+def _with_content(secret: bytes, purpose: bytes, before: list[bytes], spool: Spool, after: list[bytes]) -> str:
+    """Return the HMAC of a message that holds the content of a spool, which has its file."""
+    with spool.mapped() as content:
+        whole = memoryview(content)
         pieces = (whole[start : start + PIECE_BYTES] for start in range(0, len(whole), PIECE_BYTES))
         try:
-            return Identity(job_id, _keyed(secret, b"request", [before, mark[: -len(INLINE)], *pieces, after]))
+            return _keyed(secret, purpose, [*before, *pieces, *after])
         finally:
             whole.release()
 

@@ -1,7 +1,7 @@
 """Find the unknown fields of a submission, and suggest the known ones that they were probably meant as. Pure.
 
-`submission` calls `unknown_fields` once a body has names that it does not know. The cost is linear in the body's size,
-and no object is made of a value: the members are found by one possessive pattern.
+`members` calls `unknown_fields` once a body has names that are none of its dialect. The cost is linear in the body's
+size, and no object is made of a value: the members are found by one possessive pattern.
 """
 
 import re
@@ -9,7 +9,6 @@ import re
 import msgspec
 
 from contracts.cluster import Objection
-from contracts.job import JobRequest
 from contracts.json_body import Body
 from services.edge.body.field_suggestions import no_field
 
@@ -17,8 +16,6 @@ ECHO_CHARS_MAX = 100
 UNKNOWN_NAMED_MAX = 10
 LEVELS_MAX = 16
 
-_FIELDS = frozenset(JobRequest.__struct_fields__)
-_RAW_NAMES = frozenset(msgspec.json.encode(name) for name in _FIELDS)
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -39,12 +36,13 @@ _MEMBER = _member_pattern()
 _OPENING = re.compile(rb"\s*+\{")
 
 
-def unknown_fields(text: Body) -> list[Objection]:
-    """Return objections to the unknown fields of a JSON object in UTF-8, with suggestions; empty if all are known.
+def unknown_fields(text: Body, known: frozenset[str]) -> list[Objection]:
+    """Return objections to the fields of a JSON object in UTF-8 that are not `known`, with suggestions.
 
-    Each of the first `UNKNOWN_NAMED_MAX` names has one, cut to `ECHO_CHARS_MAX`; one to `body` counts the others. At a
-    value that nests deeper than `LEVELS_MAX` the search ends, with an objection to `body`.
+    Empty if all are known. Each of the first `UNKNOWN_NAMED_MAX` names has one, cut to `ECHO_CHARS_MAX`; one to `body`
+    counts the others. At a value that nests deeper than `LEVELS_MAX` the search ends, with an objection to `body`.
     """
+    known_raw = frozenset(msgspec.json.encode(name) for name in known)
     named: dict[bytes, Objection] = {}
     more, stopped_at = 0, 0
     for member in _MEMBER.finditer(text, _first_member(text)):
@@ -52,7 +50,7 @@ def unknown_fields(text: Body) -> list[Objection]:
         if raw is None:  # the end, or a value that the pattern cannot follow
             stopped_at = member.start()
             break
-        if raw in _RAW_NAMES or raw in named or (b"\\" in raw and _text(raw) in _FIELDS):
+        if raw in known_raw or raw in named or (b"\\" in raw and _text(raw) in known):
             continue
         if len(named) == UNKNOWN_NAMED_MAX:
             more += 1

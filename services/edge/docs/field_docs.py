@@ -4,11 +4,14 @@ from msgspec import Struct
 
 from contracts.cluster import Objection
 from contracts.job import FPS, JobRequest
+from contracts.labels import DEFAULT_MODEL, METADATA_BYTES_MAX, METADATA_PAIRS_MAX
+from contracts.outbound.address import URL_CHARS_MAX
 from contracts.plan import Plan
 from contracts.prompt import PROMPT_WEIGHT_MIN, WIDE_WEIGHT
 from contracts.status import JobStatus, Results
 from services.edge import health, payloads
-from services.edge.image.address import URL_CHARS_MAX
+from services.edge.docs.video_field_docs import VIDEO_MEANINGS
+from services.edge.docs.webhook_docs import MEANINGS_OF_DELIVERIES
 from services.edge.image.data_uri import DATA_URI_CHARS_MAX
 from services.edge.image.decode import ASPECT_MAX, IMAGE_BYTES_MAX, PIXELS_MAX, SIDE_MAX, SIDE_MIN
 from services.edge.payloads import Accepted, Ask, Cancelled
@@ -28,6 +31,7 @@ _SEEN = {
 _CACHE = "Counted from 0, step `s` reuses what was stored where `start_step < s <= end_step` and "
 
 MEANINGS: dict[type[Struct], dict[str, str]] = {
+    **VIDEO_MEANINGS,
     JobRequest: {
         "prompt": (
             "What is to be seen. White space around it is cut off before it is measured. At least "
@@ -76,6 +80,15 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
             "The shift of the noise schedule. Left out, it is what the model's card says, else 3.0 for the sizes "
             "832*480 and 480*832 and 5.0 for all others."
         ),
+        "model": f"The model that the job is for, one of `clusters` in `/health`; `{DEFAULT_MODEL}` is whichever runs.",
+        "metadata": (
+            f"Up to {METADATA_PAIRS_MAX} texts of the client's own, {METADATA_BYTES_MAX} bytes of JSON in all, given "
+            "back in statuses and events."
+        ),
+        "webhook_url": (
+            "An `http` or `https` URL to which the job's ending is posted, signed as Standard Webhooks has it, and "
+            "again for 24 hours until it is answered with a status of 200 to 299. Private networks are not reached."
+        ),
     },
     Ask: {"requestId": "The id that the submission was answered with."},
     Accepted: {"requestId": "The job's id from now on."},
@@ -100,6 +113,9 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "height": "Of the video, in pixels; known once an attempt has started.",
         "cropped": "The share of the picture that is cut off so that it fills the video, 0 to 1; known as `width` is.",
         "sized_attempt": "The attempt that `width`, `height` and `cropped` are of.",
+        "metadata": "As the submission gave it; null without.",
+        "eta_seconds": "In how many seconds the video is expected; null as long as nobody can know, and once it ended.",
+        "expires_at": "From when on this may be forgotten, in Unix seconds; null until the job has ended.",
     },
     Results: {
         "video_url": "Where the video is served; null once it was removed to make room.",
@@ -112,6 +128,7 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "seed": "The one that was given or drawn.",
         "cropped": "The share of the picture that was cut off so that it fills the video, from 0 to 1.",
     },
+    **MEANINGS_OF_DELIVERIES,
     health.Health: {
         **_SEEN,
         "status": "`healthy`, `unhealthy`, or `degraded`: nobody works, statuses lag, durability is unchecked, or "
@@ -121,6 +138,7 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "rank": "Always 0.",
         "world_size": "Ranks of all live clusters.",
         "durability": "`checked` once provisioning has seen that the broker syncs what it acknowledges.",
+        "auth": "`keys` if requests need a key (`Authorization: Bearer wj_…`), `off` if none is asked for.",
         "stores": "What is wrong with which store, named by its setting; empty if all can be written to.",
     },
     health.Metrics: {**_SEEN, "system": "The clusters as a whole."},
@@ -172,8 +190,9 @@ MEANINGS: dict[type[Struct], dict[str, str]] = {
         "requestId": "After a submission of unknown outcome: ask for this id, cancel it, or repeat with the same key.",
     },
     payloads.BusyBody: {
-        "error": "Always `BUSY`.",
-        "message": "How many unfinished jobs exist, of how many that may.",
+        "error": "`BUSY`; `TENANT_BUSY` if it is the limit of the tenant alone that is reached; or "
+        "`TOO_MANY_SUBMISSIONS`, which also has the headers `RateLimit` and `RateLimit-Policy`.",
+        "message": "How many unfinished jobs exist, of how many that may, or how many submissions a minute are taken.",
         "detail": "For clients of the original API.",
     },
     payloads.InternalBody: {**_ERROR, "http_request_id": "What to search the log for: `X-Request-Id` again."},

@@ -4,10 +4,21 @@ from contracts.job import JobId, JobRequest
 from services.edge.body.bodies import SUBMISSION_BYTES_MAX
 from services.edge.body.idempotency import KEY_CHARS_MAX
 from services.edge.docs.components import refusals, refusals_to_head
-from services.edge.docs.examples import JOB_ID, REQUESTS, SUCCEEDED, WAITING
-from services.edge.docs.operation import answer, body, header, headers_of, operation, path
+from services.edge.docs.examples import DELIVERED, JOB_ID, PENDING, REQUESTS, SUCCEEDED, WAITING
+from services.edge.docs.operation import answer, body, form, header, headers_of, operation, path, query
 from services.edge.docs.schema import Json, schema
-from services.edge.payloads import OVERLOADED, SMALL_BODY_BYTES_MAX, Accepted, Ask, Cancelled, UnavailableBody
+from services.edge.docs.video_request import job_form_schema
+from services.edge.live.query import WAIT_S_MAX
+from services.edge.payloads import (
+    DELETED,
+    OVERLOADED,
+    SMALL_BODY_BYTES_MAX,
+    Accepted,
+    Ask,
+    Cancelled,
+    ErrorBody,
+    UnavailableBody,
+)
 
 _ID = schema(JobId)
 _TEXT = {"type": "string"}
@@ -20,6 +31,7 @@ def job_paths() -> Json:
         "/video/status": {"post": _status_post()},
         "/video/status/{id}": {"get": _status_get()},
         "/video/cancel": {"post": _cancel_post()},
+        "/video/webhooks/{id}": {"get": _webhook_get()},
         "/videos/{id}.mp4": {"get": _video_get(), "head": _video_head()},
     }
 
@@ -39,21 +51,29 @@ def _submit_post() -> Json:
     )
     return {
         **operation("submitJob", "jobs", "Ask for a video", meaning),
-        "parameters": [_idempotency_key()],
-        "requestBody": body(JobRequest, REQUESTS, SUBMISSION_BYTES_MAX),
+        "parameters": [idempotency_key()],
+        "requestBody": _submission_body(),
         "responses": {
             "202": {**accepted, "links": _links()},
             **refusals(400, 403, 413, 415, 422, 429, 500),
+            "410": answer("The job of this key was deleted.", deleted=ErrorBody("DELETED", DELETED)),
             "503": unavailable,
         },
     }
 
 
-def _idempotency_key() -> Json:
+def _submission_body() -> Json:
+    """Return the body of a submission: JSON, or a form."""
+    in_json = body(JobRequest, REQUESTS, SUBMISSION_BYTES_MAX)
+    return {**in_json, "content": {**in_json["content"], **form(job_form_schema())}}
+
+
+def idempotency_key() -> Json:
     """Return the parameter for the header `Idempotency-Key`."""
     meaning = (
         "A key of the client's own, quoted or bare. The same key with the same request means the same job and never "
-        "a second one: the repeat is answered 202 with the same id. With another request it is refused with 422. "
+        "a second one: the repeat is answered 202 with the same id. With another request it is refused with 422, and "
+        "once the job was deleted with 410. "
         "Best is one that nobody else makes, such as a UUID or the number of an order."
     )
     schema = {"type": "string", "minLength": 1, "maxLength": KEY_CHARS_MAX}
@@ -84,11 +104,29 @@ def _status_post() -> Json:
 
 def _status_get() -> Json:
     """Return the OpenAPI operation that asks for a status by an id in the path."""
+    meaning = (
+        "With `wait`, the answer comes once the status differs from the one at the time of the request, in any field "
+        "but `updated_at`, or after so many seconds; at once if the job has ended."
+    )
+    seconds = {"type": "number", "minimum": 0, "maximum": WAIT_S_MAX}
     return {
-        **operation("jobStatusAt", "jobs", "How a job stands, by its own address"),
-        "parameters": [path("id", _ID, JOB_ID)],
+        **operation("jobStatusAt", "jobs", "How a job stands, by its own address", meaning),
+        "parameters": [path("id", _ID, JOB_ID), query("wait", "Seconds to wait for a change.", seconds)],
         "responses": {
             "200": answer("The job's status.", waiting=WAITING, succeeded=SUCCEEDED),
+            **refusals(400, 404, 500, 503),
+        },
+    }
+
+
+def _webhook_get() -> Json:
+    """Return the OpenAPI operation that asks what became of a job's webhook."""
+    meaning = "Known for as long as the log keeps the job; 404 for a job without `webhook_url`."
+    return {
+        **operation("jobWebhook", "jobs", "What was tried and answered of a job's webhook", meaning),
+        "parameters": [path("id", _ID, JOB_ID)],
+        "responses": {
+            "200": answer("The delivery.", pending=PENDING, delivered=DELIVERED),
             **refusals(400, 404, 500, 503),
         },
     }

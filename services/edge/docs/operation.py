@@ -25,6 +25,11 @@ def body(struct: type[Struct], examples: dict[str, Json], max_bytes: int) -> Jso
     }
 
 
+def form(schema: Json) -> Json:
+    """Return the content of a request body that is a form of this schema."""
+    return {"multipart/form-data": {"schema": schema}}
+
+
 def answer(meaning: str, *, headers: tuple[str, ...] = (), **examples: Struct) -> Json:
     """Return an answer in JSON with its examples, at least one, all of one struct, whose schema is the answer's."""
     values = {name: msgspec.to_builtins(example) for name, example in examples.items()}
@@ -54,6 +59,11 @@ def header(name: str, meaning: str, schema: Json, example: str | None = None) ->
 def path(name: str, schema: Json, example: str) -> Json:
     """Return a parameter that is a part of the path."""
     return {"name": name, "in": "path", "required": True, "schema": schema, "example": example}
+
+
+def query(name: str, meaning: str, schema: Json) -> Json:
+    """Return a parameter of the query, which may be left out."""
+    return {"name": name, "in": "query", "description": meaning, "schema": schema}
 
 
 def _named(examples: dict[str, Any]) -> Json:

@@ -1,7 +1,7 @@
-"""The routes of the documentation: the OpenAPI document, and a page on which to read and try the API.
+"""The routes of the documentation: OpenAPI and AsyncAPI documents, and for people a page of each.
 
-The page loads nothing from other hosts. `files/` holds swagger-ui-dist 5.35.0 from npm, unchanged, under its licence,
-and our page and script around it.
+The pages load nothing from other hosts. `files/` holds swagger-ui-dist 5.35.0 from npm, unchanged, under its licence,
+our page and script around it, and the style sheet of the page of events.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ POLICY = (
 )
 KINDS = {
     "index.html": "text/html",  # Litestar adds the charset to every kind of text
+    "events.css": "text/css",
     "page.js": "text/javascript",
     "swagger-ui.css": "text/css",
     "swagger-ui-bundle.js": "text/javascript",
@@ -41,12 +42,13 @@ class _File:
     content: bytes
     etag: str
 
-    def answer(self, request: _Request) -> Response[Any]:
-        """Return the file, or 304 if the client has it already."""
+    def answer(self, request: _Request, **more: str) -> Response[Any]:
+        """Return the file, or 304 if the client has it already. `more` are further headers."""
         headers = {
             "ETag": self.etag,
             "Cache-Control": "no-cache",  # cached, and revalidated each time, so that an upgrade shows at once
             "Content-Security-Policy": POLICY,
+            **more,
         }
         if self.etag in request.headers.get("if-none-match", ""):
             return Response(None, status_code=304, headers=headers)
@@ -71,6 +73,20 @@ def _document() -> _File:
     return _file("application/json", msgspec.json.encode(document()))
 
 
+@cache
+def _events() -> _File:
+    """Return the AsyncAPI document as it lies in the repository; `ops.catalogue` makes it."""
+    return _file("application/json", files("contracts").joinpath("events.asyncapi.json").read_bytes())
+
+
+@cache
+def _events_page() -> _File:
+    """Return the page of that document, made at the first request for it."""
+    from services.edge.docs.event_page import page_of  # noqa: PLC0415
+
+    return _file("text/html", page_of(msgspec.json.decode(_events().content)))
+
+
 @get("/docs")
 async def page(request: _Request) -> Response[Any]:
     """Answer with the page."""
@@ -89,6 +105,20 @@ async def openapi(request: _Request) -> Response[Any]:
     return _document().answer(request)
 
 
+@get("/docs/events")
+async def events(request: _Request) -> Response[Any]:
+    """Answer with the events on the broker: a page for whoever prefers HTML, and for all others as AsyncAPI."""
+    wanted = request.accept.best_match(["application/json", "text/html"])
+    file = _events_page() if wanted == "text/html" else _events()
+    return file.answer(request, Vary="Accept")
+
+
+@get("/docs/events.json")
+async def event_document(request: _Request) -> Response[Any]:
+    """Answer with the AsyncAPI document of the events on the broker, whatever is accepted."""
+    return _events().answer(request)
+
+
 @get("/docs/{name:str}")
 async def shipped(request: _Request, name: str) -> Response[Any]:
     """Answer with a file that the page is made of. Raises `NotFound` for any other name."""
@@ -97,4 +127,4 @@ async def shipped(request: _Request, name: str) -> Response[Any]:
     return _shipped(name).answer(request)
 
 
-DOCS = Router("/", route_handlers=[welcome, page, openapi, shipped])
+DOCS = Router("/", route_handlers=[welcome, page, openapi, events, event_document, shipped])

@@ -8,8 +8,11 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from contracts import json_schema
 from contracts.job import JobRequest
-from services.edge.body.submission import SOLVER_ALIASES
+from contracts.prompt import PROMPT_CHARS_MIN
+from contracts.status import DELETED
+from services.edge.body.members import SOLVER_ALIASES
 from services.edge.docs.field_docs import MEANINGS
 from services.edge.image.data_uri import DATA_URI_CHARS_MAX
 from services.edge.payloads import Ask
@@ -19,13 +22,13 @@ Json = dict[str, Any]
 
 def schemas() -> Json:
     """Return the schema of every struct in `MEANINGS`, by the struct's name."""
-    _, found = msgspec.json.schema_components(list(MEANINGS), ref_template="#/components/schemas/{name}")
+    found = json_schema.schemas(list(MEANINGS), "#/components/schemas/{name}")
     return {struct.__name__: _described(struct, found[struct.__name__]) for struct in MEANINGS}
 
 
 def schema(kind: Any) -> Json:
     """Return the schema of a type that is not a struct."""
-    return _portable(msgspec.json.schema(kind))
+    return json_schema.portable(msgspec.json.schema(kind))
 
 
 def ref(struct: type[Struct]) -> Json:
@@ -40,7 +43,7 @@ def _described(struct: type[Struct], schema: Json) -> Json:
     """
     properties: dict[str, Json] = schema["properties"]
     for name, meaning in MEANINGS[struct].items():
-        properties[name] = {**_portable(properties[name]), "description": meaning}
+        properties[name] = {**_of_shown_jobs(properties[name]), "description": meaning}
     described = {**schema, "properties": properties}
     described.pop("description", None)
     if struct is JobRequest:
@@ -48,18 +51,10 @@ def _described(struct: type[Struct], schema: Json) -> Json:
     return described if struct is Ask or struct.__struct_config__.omit_defaults else _as_answered(described)
 
 
-def _portable(schema: Json) -> Json:
-    r"""Return the schema in the terms of JSON Schema: patterns of ECMA-262 (`$` for `\Z`), a type beside each enum."""
-    portable = {"type": "string", **schema} if "enum" in schema else {**schema}
-    if "pattern" in schema:
-        portable["pattern"] = schema["pattern"].replace(r"\Z", "$")
-    if "items" in schema:
-        portable["items"] = _portable(schema["items"])
-    if "anyOf" in schema:
-        portable["anyOf"] = [_portable(one) for one in schema["anyOf"]]
-    if "items" in schema:
-        portable["items"] = _portable(schema["items"])
-    return portable
+def _of_shown_jobs(schema: Json) -> Json:
+    """Return a field's schema without the state `DELETED`: no answer has a job in it."""
+    values = schema.get("enum", ())
+    return {**schema, "enum": [value for value in values if value != DELETED]} if DELETED in values else schema
 
 
 def _as_submitted(schema: Json) -> Json:
@@ -69,6 +64,7 @@ def _as_submitted(schema: Json) -> Json:
     """
     properties: dict[str, Json] = schema["properties"]
     properties["image_url"]["maxLength"] = DATA_URI_CHARS_MAX
+    properties["prompt"]["minLength"] = PROMPT_CHARS_MIN
     properties["sample_solver"]["enum"] = [*properties["sample_solver"]["enum"], *SOLVER_ALIASES]
     required: list[str] = schema["required"]
     return {

@@ -1,13 +1,15 @@
 """The paths of the OpenAPI document that are about the service: probes, health, metrics, and the documentation."""
 
+from contracts.process.exposition import exposed
 from services.edge import health
 from services.edge.docs.components import refusals
 from services.edge.docs.examples import HEALTHY, UNHEALTHY
 from services.edge.docs.operation import answer, headers_of, operation, path, word
 from services.edge.docs.schema import Json
+from services.edge.numbers import EdgeNumbers
 from services.edge.payloads import ErrorBody
-from services.edge.prometheus import prometheus
 
+TEXTS = ("text/plain", "application/openmetrics-text")
 _TEXT = {"type": "string"}
 
 
@@ -20,6 +22,8 @@ def service_paths() -> Json:
         "/metrics": {"get": _metrics_get()},
         "/": {"get": _root_get()},
         "/docs": {"get": _docs_get()},
+        "/docs/events": {"get": _events_get()},
+        "/docs/events.json": {"get": _event_document_get()},
         "/docs/openapi.json": {"get": _openapi_get("openapi")},
         "/openapi.json": {"get": _openapi_get("openapiAtTheRoot")},
         "/docs/{name}": {"get": _docs_file_get()},
@@ -58,10 +62,15 @@ def _health_get() -> Json:
 def _metrics_get() -> Json:
     """Return the OpenAPI operation of `/metrics`, with an example in each of its three formats."""
     numbers = answer("The numbers of now.", numbers=health.metrics(HEALTHY))
-    for kind, openmetrics in (("text/plain", False), ("application/openmetrics-text", True)):
-        text = prometheus(HEALTHY, openmetrics=openmetrics).decode()
-        numbers["content"][kind] = {"schema": _TEXT, "example": text}
-    meaning = "JSON, or Prometheus text where `Accept` names its type."
+    example = EdgeNumbers()
+    example.served("GET", "/livez", 200, 0.0004, "")
+    for kind in TEXTS:
+        text, _ = exposed(example.metrics, kind, of_process=False)
+        numbers["content"][kind] = {"schema": _TEXT, "example": text.decode()}
+    meaning = (
+        "The whole service in JSON, or, where `Accept` names the type of Prometheus' text, the numbers of this edge "
+        "alone: the state service serves those of the whole service on a port of its own."
+    )
     return {
         **operation("metrics", "operation", "The service in numbers", meaning),
         "responses": {"200": numbers, **refusals(500)},
@@ -89,6 +98,29 @@ def _openapi_get(name: str) -> Json:
     """Return the OpenAPI operation of this name for a path of the OpenAPI document."""
     return {
         **operation(name, "documentation", "This contract, for programs"),
+        "responses": _shipped(("application/json", {"type": "object"})),
+    }
+
+
+def _events_get() -> Json:
+    """Return the OpenAPI operation of the catalogue of events."""
+    meaning = (
+        "Every event that other services may hear on the broker, with its subjects, fields and an example: a page "
+        "where `Accept` prefers `text/html`, else an AsyncAPI 3 document."
+    )
+    answers = _shipped(("application/json", {"type": "object"}), ("text/html", _TEXT))
+    for each in answers.values():
+        each["headers"] |= headers_of("Vary")
+    return {
+        **operation("eventCatalogue", "documentation", "The events on the broker", meaning),
+        "responses": answers,
+    }
+
+
+def _event_document_get() -> Json:
+    """Return the OpenAPI operation of the AsyncAPI document alone."""
+    return {
+        **operation("eventDocument", "documentation", "The events on the broker, for programs, as AsyncAPI 3"),
         "responses": _shipped(("application/json", {"type": "object"})),
     }
 

@@ -9,6 +9,7 @@ Requests other than probes leave a share of the connections free, so that a prob
 import asyncio
 import resource
 import sys
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Protocol
 
@@ -47,7 +48,7 @@ BUSY = (Stage.UPLOAD, Stage.ANSWER, Stage.DEAF)
 
 
 class Member(Uploader, Protocol):
-    """A connection as the crowd sees it. `LimitedHttpProtocol` is the one class that has this shape."""
+    """A connection as the crowd sees it. One of HTTP has this shape, and one of a WebSocket."""
 
     def drop(self) -> None:
         """Reset the connection at once."""
@@ -55,10 +56,18 @@ class Member(Uploader, Protocol):
 
 
 class Crowd:
-    """The connections of one edge, by stage, and within a stage in the order in which they entered the stage."""
+    """The connections of one edge, by stage, and within a stage in the order in which they entered the stage.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connections_max: int = CONNECTIONS_MAX) -> None:
-        self.uploads = Uploads(loop)
+    `on_refusal` is called with the name of each refusal that a connection sends by itself.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        connections_max: int = CONNECTIONS_MAX,
+        on_refusal: Callable[[str], None] = lambda _name: None,
+    ) -> None:
+        self.uploads, self.on_refusal = Uploads(loop), on_refusal
         self._loop = loop
         self._max, self._probes = connections_max, probes_beside(connections_max)
         self._stages: dict[Member, Stage] = {}

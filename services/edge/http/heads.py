@@ -16,12 +16,12 @@ CHUNKED = b"chunked"
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 """A request with one of these headers has a body."""
 ONCE = (
-    b"content-length", b"content-type", b"expect", b"idempotency-key", b"if-range", b"origin", b"range",
-    b"sec-fetch-site",
+    b"content-length", b"content-type", b"expect", b"idempotency-key", b"if-range", b"last-event-id",
+    b"origin", b"range", b"sec-fetch-site",
 )  # fmt: skip
 """Headers that the edge reads and that may have one value only: of two values, readers would disagree which counts."""
 
-_ABSOLUTE = re.compile(rb"http://([^/?#@\\]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
+_ABSOLUTE = re.compile(rb"https?://([^/?#@\\]+)([/?].*)?", re.IGNORECASE | re.DOTALL)
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -64,6 +64,6 @@ def origin_form(target: bytes) -> tuple[bytes | None, bytes]:
     if target.startswith(b"/") or target == b"*":
         return None, target
     if (match := _ABSOLUTE.fullmatch(target)) is None:
-        raise ValueError("a request target is a path, or a whole address that begins with http://")
+        raise ValueError("a request target is a path, or a whole address that begins with http:// or https://")
     rest = match[2] or b"/"
     return match[1], rest if rest.startswith(b"/") else b"/" + rest

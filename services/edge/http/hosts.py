@@ -8,7 +8,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from contracts.process.settings import is_host, is_ip, is_port
+from contracts.process.addresses import is_host, is_ip, is_port
 from contracts.words import form
 
 ANY, BELOW = "*", "*."

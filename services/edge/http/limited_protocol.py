@@ -7,6 +7,8 @@ of a body.
 """
 
 import asyncio
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -21,6 +23,7 @@ from services.edge.http.pieces import Pieces
 from services.edge.http.refusals import (
     CROWDED,
     MALFORMED,
+    NO_PIPELINED_UPGRADE,
     NO_UPGRADE,
     STOPPING,
     TOO_LARGE,
@@ -31,6 +34,9 @@ from services.edge.http.refusals import (
     bad,
 )
 from services.edge.http.uploads import Upload
+
+WEB_SOCKETS = b"/video/ws/"
+"""The prefix of the paths that may become WebSockets."""
 
 
 class _Refused(Exception):
@@ -59,6 +65,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """The bytes that were parsed since the last sign of progress."""
     _is_probe = False
     _is_refused = False
+    _is_handed_over = False
+    hand_over: Callable[[Any], None]
+    """Set by `reader`: has the transport speak to another protocol."""
+    url = b""  # uvicorn sets it once a request has begun
 
     def __init__(self, *arguments: Any, crowd: Crowd, limits: HttpLimits, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -92,7 +102,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Parse the waiting input, until `pipelined_max` requests wait for their answers: then pause reading."""
         while self._pieces.waiting and len(self.pipeline) < self._limits.pipelined_max and not self._is_refused:
             self._parse_piece(self._pieces.next(of_head=not self._in_body))
-        if self._is_refused:
+        if self._is_refused or self._is_handed_over:
             return
         self._flow.is_held = self._pieces.waiting != b""
         if self._flow.is_held:
@@ -177,6 +187,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             authority, self.url = origin_form(self.url)
         except ValueError as error:
             return bad(str(error))
+        if self._should_upgrade() and self._is_answering:
+            return NO_PIPELINED_UPGRADE
         if authority is not None:
             self.headers[:] = [(b"host", authority), *(header for header in self.headers if header[0] != b"host")]
         self._is_probe = self.url.partition(b"?")[0] in PROBE_PATHS
@@ -185,6 +197,34 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if not self._pieces.holds_body(body_length(self.headers)) and not self._crowd.uploads.make_room():
             return UPLOADS
         return None
+
+    def _should_upgrade(self) -> bool:
+        """Return whether a request becomes a WebSocket; any other upgrade is left out, as HTTP allows."""
+        is_get = self.parser is not None and self.parser.get_method() == b"GET"
+        return is_get and self.url.startswith(WEB_SOCKETS) and self._get_upgrade() == b"websocket"
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing: the request is answered without the upgrade."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Hand the connection over to the protocol of WebSockets, whose library comes with the first one."""
+        module = import_module("services.edge.http.web_socket_protocol")
+        self._is_handed_over = True
+        self._input.stop()
+        self._crowd.leave(self)
+        self.connections.discard(self)
+        protocol = module.LimitedWebSocketProtocol(
+            config=self.config,
+            server_state=self.server_state,
+            app_state=self.app_state,
+            crowd=self._crowd,
+            limits=self._limits,
+        )
+        protocol.connection_made(self.transport)
+        self.hand_over(protocol)
+        head = b"".join(b"%b: %b\r\n" % header for header in self.headers)
+        early, self._pieces.waiting = self._pieces.waiting, b""
+        protocol.data_received(b"GET %b HTTP/1.1\r\n%b\r\n%b" % (self.url, head, early))
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -203,7 +243,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """
         if self._is_refused or self.transport.is_closing():
             return
-        log.get().info("request_refused", status=refusal.status.value, reason=refusal.message)
+        client = "" if self.client is None else self.client[0]
+        log.get().info("request_refused", status=refusal.status.value, reason=refusal.message, client=client)
+        self._crowd.on_refusal(refusal.name)
         self._is_refused = True
         if self._is_answering and (self.pipeline or not self._in_body or self.cycle.response_started):
             self.transport.close()
@@ -215,8 +257,9 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """Send a refusal as the last answer of the connection, which then lingers for up to `linger_s`."""
         self._unset_keepalive_if_required()
         self._abandon()  # the request may wait for the rest of a body that does not come
-        self.transport.write(refusal.encode())
-        self.transport.write_eof()
+        self.transport.write(refusal.encode(self.url))
+        if self.transport.can_write_eof():  # TLS cannot; the client sees by the head that no more comes
+            self.transport.write_eof()
         self._input.set(self._limits.linger_s)
         self._settle()
 

@@ -11,6 +11,8 @@ class HttpLimits(Struct, frozen=True):
     """Tiny headers cost far more memory than their bytes."""
     pipelined_max: int = 20
     """How many requests of one connection may wait for the answers before theirs."""
+    handshake_within_s: float = 10.0
+    """How long the handshake of TLS may take."""
     head_within_s: float = 10.0
     body_silence_s_max: float = 60.0
     body_within_s: float = 600.0

@@ -12,36 +12,45 @@ from typing import Any, cast
 
 import msgspec
 from litestar.response.base import ASGIResponse
-from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
+from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send, WebSocketScope
 
 from contracts.process import log
 from services.edge.http.hosts import is_served
+from services.edge.numbers import EdgeNumbers
 from services.edge.payloads import ErrorBody
+from services.edge.video_errors import as_video_error, speaks_v1
 
 PATH_CHARS_MAX = 120
 PROBES = ("/livez", "/readyz")
-VIDEOS = "/videos/"
-"""The prefix of the routes that answer HEAD by themselves, without opening the file."""
+LOGGED_AT_DEBUG = (*PROBES, "/health", "/metrics")
+"""Asked several times a second by probers and dashboards."""
+UNROUTED = "none"
+REFUSAL = "refusal"
+"""The key of a request's scope under which the `error` of its answer stands, if it was refused."""
+VIDEOS, CONTENT, EVENTS = "/videos/", "/content", "/video/events"
+"""The prefix of the paths of videos, the suffix of the same below `/v1`, and the prefix of streams of events."""
 LAST_ANSWER = (b"connection", b"close")
+BEGINNINGS = ("http.response.start", "websocket.http.response.start", "websocket.accept")
+"""The messages that begin an answer, whose headers get the request's id."""
 BODY_HEADERS = (b"content-length", b"transfer-encoding")
 
 
-def only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
+def only_for_hosts(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
     """Return the app with an answer 400 to requests whose `Host` is not allowed (patterns as in `hosts.is_served`).
 
     Probes come by address, and pass whatever their host.
     """
-    refusal = ASGIResponse(
-        body=msgspec.json.encode(ErrorBody("BAD_REQUEST", "this host is not served here")),
-        status_code=400,
-        media_type="application/json",
-    )
+    ours = ErrorBody("BAD_REQUEST", "this host is not served here")
+    bodies = msgspec.json.encode(ours), msgspec.json.encode(as_video_error(400, ours)[1])
+    refusals = [ASGIResponse(body=body, status_code=400, media_type="application/json") for body in bodies]
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] not in PROBES:
+        if scope["type"] in ("http", "websocket") and scope["path"] not in PROBES:
             host = next((value for name, value in scope["headers"] if name == b"host"), b"")
             if not is_served(host.decode("latin-1"), allowed):
-                await refusal(scope, receive, send)
+                note_refusal(scope, ours.error)
+                refusal = refusals[speaks_v1(scope["path"])]
+                await (refusal(scope, receive, send) if scope["type"] == "http" else send(REFUSED_SOCKET))
                 return
         await inner(scope, receive, send)
 
@@ -49,17 +58,32 @@ def only_for(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
 
 
 def head_as_get(inner: ASGIApp) -> ASGIApp:
-    """Return the app with HEAD answered as GET (RFC 9110, 9.3.2), except below `VIDEOS`.
+    """Return the app with HEAD answered as GET (RFC 9110, 9.3.2), except for videos and streams.
 
     uvicorn, which knows the method from its own scope, leaves the body out.
     """
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD" and not scope["path"].startswith(VIDEOS):
-            scope = cast("Scope", {**scope, "method": "GET"})
-        await inner(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] == "HEAD" and not _answers_head(scope["path"]):
+            as_get = cast("HTTPScope", {**scope, "method": "GET"})
+            try:
+                await inner(as_get, receive, send)
+            finally:
+                scope["path_template"] = as_get.get("path_template", UNROUTED)
+                note_refusal(scope, refusal_of(as_get))
+        else:
+            await inner(scope, receive, send)
 
     return outer
+
+
+REFUSED_SOCKET = cast("Message", {"type": "websocket.close", "code": 1008, "reason": ""})
+"""In place of an acceptance: the client is answered 403."""
+
+
+def _answers_head(path: str) -> bool:
+    """Return whether a path is that of a route which answers HEAD by itself, without opening a file or a stream."""
+    return path.startswith((VIDEOS, EVENTS)) or (speaks_v1(path) and path.endswith(CONTENT))
 
 
 class _ClientLeft(BaseException):
@@ -69,60 +93,104 @@ class _ClientLeft(BaseException):
     """
 
 
-def traced(inner: ASGIApp, draining: asyncio.Event) -> ASGIApp:
+def note_refusal(scope: Scope, error: str) -> None:
+    """Note the `error` of the answer to a request, for the metrics; an empty one for a request that is served."""
+    cast("dict[str, Any]", scope)[REFUSAL] = error
+
+
+def refusal_of(scope: Scope) -> str:
+    """Return what was noted by `note_refusal`; empty if nothing was."""
+    return cast("dict[str, Any]", scope).get(REFUSAL, "")
+
+
+def traced(inner: ASGIApp, draining: asyncio.Event, numbers: EdgeNumbers) -> ASGIApp:
     """Return the app with an id for each request, in its answer and in every log line, and one log line a request.
 
-    No log line holds a body, a query or a header. Once `draining` is set, each answer is the last of its connection. A
-    request whose client left before its body was whole ends without an answer.
+    Every request is counted in `numbers`.
+
+    The line says which job it is about, if any, the template of the route, and the bytes of both bodies; the line of a
+    probe is at debug. No log line holds a body, a query or a header. Once `draining` is set, each answer is the last of
+    its connection. A request whose client left before its body was whole ends without an answer.
     """
     ids = _request_ids()
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] not in ("http", "websocket"):
             await inner(scope, receive, send)
             return
-        began, request_id, status = time.monotonic(), next(ids), 0
-        log.forget("job_id")  # a pipelined request begins in the context of the one before it
-        log.bind(http_request_id=request_id)
-
-        async def send_traced(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                last = [LAST_ANSWER] if draining.is_set() else []
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *last]
-            await send(message)
-
+        log.forget("job_id", "tenant", "key_id")  # a pipelined request begins in the context of the one before it
+        trace = _Trace(scope, receive, send, next(ids), draining)
+        log.bind(http_request_id=trace.request_id)
         try:
-            await inner(scope, _whole(receive, scope), send_traced)
+            await inner(scope, trace.receive, trace.send)
         except (_ClientLeft, asyncio.CancelledError) as end:
             if draining.is_set():
                 return  # the server's end cuts off all requests, and logs their number in one line
             if isinstance(end, asyncio.CancelledError):
                 raise
-            status = 0
-        event, ms = "request_served" if status else "request_left", round(1000 * (time.monotonic() - began), 1)
-        log.line(event, method=scope["method"], path=scope["path"][:PATH_CHARS_MAX], status=status, ms=ms)
+            trace.status = 0
+        trace.log(numbers)
 
     return outer
+
+
+class _Trace:
+    """Counts what passes of one request and its answer, for its line in the log. Made when the request begins."""
+
+    def __init__(
+        self, scope: HTTPScope | WebSocketScope, receive: Receive, send: Send, request_id: str, draining: asyncio.Event
+    ) -> None:
+        self.request_id, self.status = request_id, 0
+        self._scope, self._receive, self._send, self._draining = scope, receive, send, draining
+        self._method = scope.get("method", "GET")
+        self._body_expected = any(name in BODY_HEADERS and value != b"0" for name, value in scope["headers"])
+        self._began, self._bytes_in, self._bytes_out = time.monotonic(), 0, 0
+
+    async def receive(self) -> Any:
+        """Return the next message, or raise `_ClientLeft` if the connection ends before the body is whole."""
+        message: Any = await self._receive()
+        if message["type"] == "http.disconnect":
+            if self._body_expected:
+                raise _ClientLeft
+        elif message["type"] == "http.request":
+            self._bytes_in += len(message.get("body", b""))
+            self._body_expected = self._body_expected and message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Send a message of the answer, the first one with the request's id."""
+        if message["type"] in BEGINNINGS:
+            self.status = message.get("status", 101)
+            last = [LAST_ANSWER] if self._draining.is_set() and self._scope["type"] == "http" else []
+            headers = [*message.get("headers", []), (b"x-request-id", self.request_id.encode()), *last]
+            cast("dict[str, Any]", message)["headers"] = headers
+        elif message["type"] == "websocket.close" and not self.status:
+            self.status = 403
+        elif self._method != "HEAD":  # of an answer to HEAD, uvicorn drops the body
+            self._bytes_out += len(message.get("body") or message.get("text") or b"")
+        await self._send(message)
+
+    def log(self, numbers: EdgeNumbers) -> None:
+        """Log the request, whose `status` is 0 if it ended without an answer, and count it."""
+        path, client = self._scope["path"], self._scope["client"]
+        method, route = self._method, self._scope.get("path_template", UNROUTED)
+        seconds = time.monotonic() - self._began
+        numbers.served(method, route, self.status, seconds, refusal_of(self._scope))
+        log.line(
+            "request_served" if self.status else "request_left",
+            level="debug" if path.rstrip("/") in LOGGED_AT_DEBUG else "info",
+            method=method,
+            path=path[:PATH_CHARS_MAX],
+            route=route,
+            status=self.status,
+            ms=round(1000 * seconds, 1),
+            bytes_in=self._bytes_in,
+            bytes_out=self._bytes_out,
+            client="" if client is None else client[0],
+        )
 
 
 def _request_ids() -> Iterator[str]:
     """Yield ids without end: 16 random hex characters of this process, and 16 that count. Cheaper than a UUID each."""
     instance = secrets.token_hex(8)
     return (f"{instance}{number:016x}" for number in itertools.count())
-
-
-def _whole(receive: Receive, scope: HTTPScope) -> Receive:
-    """Return `receive`, which now raises `_ClientLeft` if the connection ends before the body is whole."""
-    expected = any(name in BODY_HEADERS and value != b"0" for name, value in scope["headers"])
-
-    async def receive_whole() -> Any:
-        nonlocal expected
-        message = await receive()
-        if message["type"] == "http.disconnect" and expected:
-            raise _ClientLeft
-        expected = expected and message.get("more_body", False)
-        return message
-
-    return receive_whole

@@ -1,7 +1,7 @@
 """CORS (cross-origin resource sharing, by the Fetch standard): let web pages of other origins use the API.
 
-`shared` is ASGI middleware, which answers preflights and marks answers. `sender` asks `is_allowed`, which is pure, to
-refuse requests of all other origins. Cookies and other credentials are never shared: no answer has the header
+`with_cors` is ASGI middleware, which answers preflights and marks answers. `sender` asks `is_allowed`, which is pure,
+to refuse requests of all other origins. Cookies and other credentials are never shared: no answer has the header
 `Access-Control-Allow-Credentials`.
 """
 
@@ -11,14 +11,17 @@ from typing import Annotated
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Meta
 
-from contracts.process.settings import is_port
+from contracts.process.addresses import is_port
 from contracts.words import form
 from services.edge.http.hosts import ANY, is_pattern, is_served
 
 PREFLIGHT_KEPT_S = 600
-METHODS = "GET, HEAD, POST"
-HEADERS = "Content-Type, Idempotency-Key, Range, If-Range, If-None-Match"
-EXPOSED = "Location, Retry-After, X-Request-Id, Idempotent-Replayed, ETag, Accept-Ranges, Content-Range, Content-Length"
+METHODS = "GET, HEAD, POST, DELETE"
+HEADERS = "Authorization, Content-Type, Idempotency-Key, Range, If-Range, If-None-Match, Last-Event-ID"
+EXPOSED = (
+    "Location, Retry-After, RateLimit, RateLimit-Policy, WWW-Authenticate, X-Request-Id, Idempotent-Replayed, ETag, "
+    "Accept-Ranges, Content-Range, Content-Length"
+)
 DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 _ORIGIN = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*)://(?P<host>[^/:@\[\]]+|\[[^/@\]]+\])(:(?P<port>[0-9]{1,5}|\*))?")
@@ -71,7 +74,7 @@ def _port(origin: re.Match[str]) -> str | None:
     return origin["port"] or DEFAULT_PORTS.get(origin["scheme"])
 
 
-def shared(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
+def with_cors(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
     """Return the app with preflights answered, and answers that pages of the allowed origins can read.
 
     Without allowed origins, return the app itself.

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from services.edge.http.limited_protocol import LimitedHttpProtocol
+
+if TYPE_CHECKING:
+    from services.edge.http.web_socket_protocol import LimitedWebSocketProtocol
 
 READ_BYTES_MAX = 16 * 1024
 
@@ -13,9 +16,17 @@ _buffer = memoryview(bytearray(READ_BYTES_MAX))
 
 
 class Reader(asyncio.BufferedProtocol):
-    """The protocol that the transport sees: passes everything on to a `LimitedHttpProtocol`. One a connection."""
+    """The protocol that the transport sees: passes everything on to a `LimitedHttpProtocol`. One a connection.
+
+    After an upgrade it passes everything on to the WebSocket's protocol.
+    """
 
     def __init__(self, protocol: LimitedHttpProtocol) -> None:
+        self._protocol: LimitedHttpProtocol | LimitedWebSocketProtocol = protocol
+        protocol.hand_over = self._hand_over
+
+    def _hand_over(self, protocol: "LimitedWebSocketProtocol") -> None:
+        """Pass everything on to another protocol from now on."""
         self._protocol = protocol
 
     def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002  # the transport's wish, which does not matter

@@ -5,7 +5,9 @@ from http import HTTPStatus
 
 import msgspec
 
+from services.edge.http import security_headers
 from services.edge.payloads import RETRY_AFTER_S, ErrorBody
+from services.edge.video_errors import as_video_error, speaks_v1
 
 
 @dataclass(frozen=True)
@@ -17,15 +19,22 @@ class Refusal:
     error: str = ""
     retry_after_s: int | None = None
 
-    def encode(self) -> bytes:
-        """Return the whole answer, head and body, as bytes for the socket."""
-        body = msgspec.json.encode(ErrorBody(self.error or self.status.name, self.message))
+    @property
+    def name(self) -> str:
+        """Return the `error` of the body."""
+        return self.error or self.status.name
+
+    def encode(self, path: bytes = b"") -> bytes:
+        """Return the whole answer, head and body, as bytes for the socket, in the form for a request of this path."""
+        ours = ErrorBody(self.name, self.message)
+        is_v1 = speaks_v1(path.decode("latin-1"))
+        body = msgspec.json.encode(as_video_error(self.status.value, ours)[1] if is_v1 else ours)
         retry_after = "" if self.retry_after_s is None else f"Retry-After: {self.retry_after_s}\r\n"
         head = (
             f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Content-Type-Options: nosniff\r\n{retry_after}Connection: close\r\n\r\n"
+            f"Content-Length: {len(body)}\r\n{retry_after}Connection: close\r\n"
         )
-        return head.encode() + body
+        return head.encode() + security_headers.LINES + b"\r\n" + body
 
 
 def bad(message: str) -> Refusal:
@@ -42,6 +51,7 @@ TOO_LARGE = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the
 TOO_MANY = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers")
 MALFORMED = bad("this is not a well-formed HTTP/1.1 request")
 NO_UPGRADE = bad("a request with a body cannot ask for another protocol")
+NO_PIPELINED_UPGRADE = bad("a request for another protocol cannot follow one that is not answered yet")
 TOO_SLOW = Refusal(HTTPStatus.REQUEST_TIMEOUT, "the body of the request comes too slowly")
 CROWDED = _try_again("OVERLOADED", "too many requests are being answered")
 UPLOADS = _try_again("OVERLOADED", "too many uploads are on their way")

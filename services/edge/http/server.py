@@ -12,16 +12,19 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from functools import partial
 from socket import IPPROTO_TCP, TCP_NOTSENT_LOWAT, socket
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import uvicorn
 
 from contracts.process import log
+from contracts.process.listening import BACKLOG
+from services.edge.http import security_headers
+from services.edge.http.certificates import Certificates
 from services.edge.http.crowd import Crowd
 from services.edge.http.limited_protocol import LimitedHttpProtocol
 from services.edge.http.limits import HttpLimits
-from services.edge.http.listening import BACKLOG
 from services.edge.http.reader import reading
+from services.edge.http.tls_protocol import encrypting
 
 ACCEPTED_AT_ONCE = 8
 """How many descriptors listen on each socket. The event loop accepts one connection a descriptor in each of its turns:
@@ -32,16 +35,25 @@ CLOSE_S = 1.0
 LIFETIME_S = 3.0
 POLL_S = 0.05
 
+SOCKET_BYTES_MAX = 1024
+"""The largest message that a client may send over a WebSocket, where none is expected."""
 UNSENT_BYTES_MAX = 128 * 1024
 """How much unsent data the kernel takes for a connection: without a limit some 4 MB, if the client does not read."""
 
-NOSNIFF = ("X-Content-Type-Options", "nosniff")
+
+@runtime_checkable
+class _Open(Protocol):
+    """A connection as its end goes: one of HTTP, or after an upgrade one of a WebSocket."""
+
+    def cut(self) -> bool: ...
+    def drop(self) -> None: ...
 
 
 class Server(uvicorn.Server):
     """The HTTP server of one edge, from `serve` until its shutdown is over.
 
-    `serve` gets the open sockets for `host` and `port`. A connection without a request is kept for `keep_alive_s`.
+    `serve` gets the open sockets for `host` and `port`. A connection without a request is kept for `keep_alive_s`. With
+    `certificates`, TLS is all that is spoken.
     """
 
     def __init__(
@@ -53,18 +65,26 @@ class Server(uvicorn.Server):
         *,
         keep_alive_s: float,
         limits: HttpLimits,
+        certificates: Certificates | None = None,
     ) -> None:
+        protocol = partial(LimitedHttpProtocol, crowd=crowd, limits=limits)
+        if certificates is None:
+            connections: Callable[..., asyncio.BufferedProtocol] = reading(protocol)
+        else:
+            connections = encrypting(protocol, certificates, crowd, limits)
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
-            http=cast("type[asyncio.Protocol]", reading(partial(LimitedHttpProtocol, crowd=crowd, limits=limits))),
-            ws="none",
+            http=cast("type[asyncio.Protocol]", connections),
+            ws="none",  # `limited_protocol` hands over to its own
+            ws_max_size=SOCKET_BYTES_MAX,
+            ws_per_message_deflate=False,  # takes memory for each connection
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            headers=[NOSNIFF],
+            headers=security_headers.of_all(encrypted=certificates is not None),
             timeout_keep_alive=cast("int", keep_alive_s),  # the loop, which gets it, takes fractions
             backlog=BACKLOG,
         )
@@ -118,8 +138,8 @@ class Server(uvicorn.Server):
         if any(cut):
             log.get().warning("requests_cut_off", count=sum(cut))
 
-    def _connections(self) -> list[LimitedHttpProtocol]:
-        return [each for each in self.server_state.connections if isinstance(each, LimitedHttpProtocol)]
+    def _connections(self) -> list[_Open]:
+        return [each for each in self.server_state.connections if isinstance(each, _Open)]
 
     async def _until(self, over: Callable[[], bool], *, within_s: float) -> None:
         """Wait until a condition holds, or for `within_s`."""

@@ -4,8 +4,8 @@ import re
 
 import aiohttp
 
+from contracts.outbound.address import Parts, joined
 from services.edge.errors import ImageRefused
-from services.edge.image.address import Parts, joined
 from services.edge.image.decode import IMAGE_BYTES_MAX
 from services.edge.resources.spool import Spool
 

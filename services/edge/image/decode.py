@@ -58,7 +58,7 @@ def main(talk: socket.socket, files: Sequence[int], arguments: Sequence[str]) ->
     try:
         with os.fdopen(png, "wb") as file:
             data = read(picture, is_inline=kind == INLINE)
-            normalise(data, file, lambda pixels: _wait_for_start(talk, pixels), cover_px=int(cover_px))
+            write_normalised_png(data, file, lambda pixels: _wait_for_start(talk, pixels), cover_px=int(cover_px))
     except Refused as refusal:
         talk.sendall(str(refusal).encode())
         return REFUSED_EXIT
@@ -87,7 +87,7 @@ def _wait_for_start(talk: socket.socket, pixels: int) -> None:
         os._exit(0)  # the edge has given the image up
 
 
-def normalise(
+def write_normalised_png(
     data: bytes, png: BinaryIO, may_begin: Callable[[int], None], *, cover_px: int = shrink.COVER_PX_MIN
 ) -> None:
     """Write the one image in these bytes as a PNG in 8-bit sRGB: upright, opaque, without metadata.
@@ -100,7 +100,7 @@ def normalise(
     try:
         essence = kinds.essence_of(data)
         del data
-        may_begin(checked_cost(essence))
+        may_begin(check_and_estimate_cost(essence))
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         Image.MAX_IMAGE_PIXELS = PIXELS_MAX
         picture = decoded(essence)
@@ -130,8 +130,11 @@ def opened(essence: Essence) -> Image.Image:
     return Image.open(io.BytesIO(essence.data), formats=(essence.format,))
 
 
-def checked_cost(essence: Essence) -> int:
-    """Return the cost of decoding, in pixels. Raises `Refused` for size, scans or frames, or Pillow's own errors."""
+def check_and_estimate_cost(essence: Essence) -> int:
+    """Check an image's size, scans and frames, and return the cost of decoding it, in pixels.
+
+    Sets Pillow's limit of pixels, which is the whole process's. Raises `Refused`, or Pillow's own errors.
+    """
     Image.MAX_IMAGE_PIXELS = PIXELS_MAX if essence.format in ALLOCATED_WHEN_OPENED else None
     picture = opened(essence)
     width, height = picture.size

@@ -7,28 +7,23 @@ same refusal for an address that is forbidden, unreachable or slow, so that it l
 """
 
 import asyncio
-import errno
-import socket
 import time
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import aiohttp
-from yarl import URL
 
+from contracts.outbound.about import user_agent
+from contracts.outbound.address import URL_CHARS_MAX, BadForm, Parts, parts_of
+from contracts.outbound.guarded_client import GuardedClient, Lookup, raise_if_ours
+from contracts.outbound.turns import Turns
+from contracts.outbound.url_policy import Forbidden, Network, UrlPolicy, owner_key
 from contracts.process import log
-from contracts.process.settings import is_ip
-from services.edge.errors import ImageRefused, Overloaded
-from services.edge.image.about import user_agent
-from services.edge.image.address import URL_CHARS_MAX, BadForm, Parts, parts_of
+from services.edge.errors import ImageRefused
 from services.edge.image.answer import REDIRECTS, add_body, target_of
-from services.edge.image.pinned_addresses import ADDRESSES, PinnedResolver
-from services.edge.image.resolver import Resolver
-from services.edge.image.url_policy import Forbidden, Network, UrlPolicy, customer_of
 from services.edge.resources.spool import Spool
-from services.edge.resources.turns import Turns
 
 REDIRECTS_MAX = 10
 FETCH_WITHIN_S = 20.0
@@ -47,10 +42,9 @@ HEADER_BYTES_MAX = 2 * URL_CHARS_MAX
 
 UNREACHABLE = "the address cannot be fetched: it is wrong, not public, not reachable from here, or too slow"
 
-Lookup = Callable[[str], Awaitable[list[str]]]
-BeforeRequest = Callable[[], Awaitable[None]]
+MUST_BEGIN = "it must begin with https://, http:// or data:image/...;base64,"
 
-_LACKING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN)
+BeforeRequest = Callable[[], Awaitable[None]]
 
 
 class ImageFetcher:
@@ -69,98 +63,65 @@ class ImageFetcher:
         lookup: Lookup | None = None,
         within_s: float = FETCH_WITHIN_S,
     ) -> None:
-        self._policy = UrlPolicy(allowed_networks, allowed_ports)
-        self._lookup, self._within_s = lookup, within_s
-        self._headers = {**HEADERS, "User-Agent": user_agent(contact)}
+        self._client = GuardedClient(
+            UrlPolicy(allowed_networks, allowed_ports),
+            headers={**HEADERS, "User-Agent": user_agent(contact)},
+            connections_max=FETCHES_MAX,
+            connect_s=CONNECT_WITHIN_S,
+            silence_s=SILENCE_S_MAX,
+            header_bytes_max=HEADER_BYTES_MAX,
+            lookup=lookup,
+        )
+        self._within_s = within_s
         self._turns = Turns(most=FETCHES_MAX, share=HOST_SHARE, waiting_max=HOST_WAITING_MAX, within_s=TURN_WITHIN_S)
 
     async def __aenter__(self) -> Self:
-        self._opened = AsyncExitStack()
-        if self._lookup is None:
-            self._lookup = (await self._opened.enter_async_context(Resolver())).look_up
-        connector = aiohttp.TCPConnector(
-            resolver=PinnedResolver(),
-            socket_factory=self._socket,
-            use_dns_cache=False,
-            force_close=True,
-            limit=FETCHES_MAX,
-        )
-        self._session = await self._opened.enter_async_context(
-            aiohttp.ClientSession(
-                connector=connector,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-                auto_decompress=False,
-                headers=self._headers,
-                max_line_size=HEADER_BYTES_MAX,
-                max_field_size=HEADER_BYTES_MAX,
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_WITHIN_S, sock_read=SILENCE_S_MAX),
-            )
-        )
+        await self._client.__aenter__()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        await self._opened.aclose()
+        await self._client.__aexit__(kind, error, traceback)
 
-    async def fetch(self, url: str, picture: Spool, before_request: BeforeRequest | None = None) -> None:
+    async def fetch(self, url: str, picture: Spool, before_work: BeforeRequest | None = None) -> None:
         """Add the body behind a URL to the picture, at most 20 MB.
 
-        `before_request` is awaited once, when the fetch has its turn and before the first request goes out.
+        `before_work` is awaited once, when the fetch has its turn and before the first request goes out.
 
-        Raises `ImageRefused` or `Overloaded`, and what `before_request` raises. The refusal names a fault in the form
+        Raises `ImageRefused` or `Overloaded`, and what `before_work` raises. The refusal names a fault in the form
         of the URL itself; a faulty target of a redirect, which another server chose, counts as unreachable.
         """
         try:
-            parts_of(url)
+            parts_of(url, MUST_BEGIN)
         except BadForm as error:
             raise ImageRefused(str(error)) from error
         left_s = self._within_s
         for _ in range(REDIRECTS_MAX + 1):
             with _refusing_alike(url):
-                parts = self._policy.check_url(url)
-                addresses = await self._look_up(parts.hostname)
-            async with self._turns.turn(*{parts.hostname.removesuffix("."), customer_of(addresses[0])}):
-                if before_request is not None:
-                    await before_request()
-                    before_request = None
-                ADDRESSES.set(addresses)
+                parts = self._client.policy.check_url(url)
+                addresses = await self._client.addresses(parts.hostname)
+            async with self._turns.turn(*{parts.hostname.removesuffix("."), owner_key(addresses[0])}):
+                if before_work is not None:
+                    await before_work()
+                    before_work = None
                 began = time.monotonic()
                 with _refusing_alike(url):
                     async with asyncio.timeout(left_s):  # waiting for others does not count
-                        target = await self._hop(parts, picture)
+                        target = await self._hop(parts, addresses, picture)
                 left_s -= time.monotonic() - began
             if target is None:
                 return
             url = target
         raise ImageRefused(f"it redirects more than {REDIRECTS_MAX} times")
 
-    async def _look_up(self, host: str) -> list[str]:
-        """Return a host's allowed addresses, at least one. Raises `Forbidden`, `Overloaded`, or `OSError` for none."""
-        if is_ip(host):
-            return [host]  # which was checked with the URL
-        assert self._lookup is not None  # noqa: S101  # set when the block began
-        try:
-            found = await self._lookup(host)
-        except TimeoutError:
-            raise
-        except OSError:
-            if not host.endswith("."):
-                raise
-            found = await self._lookup(host[:-1])  # /etc/hosts and container networks know no absolute names
-        addresses = self._policy.checked(host, found)
-        if not addresses:
-            raise OSError("no address")
-        return addresses
-
-    async def _hop(self, parts: Parts, picture: Spool) -> str | None:
+    async def _hop(self, parts: Parts, addresses: list[str], picture: Spool) -> str | None:
         """Add the body behind a URL to the picture and return None, or return the URL that it redirects to, unchecked.
 
-        Connects to `ADDRESSES` alone. Raises what `add_body` and `target_of` raise, and `Forbidden` for a redirect from
+        Connects to `addresses` alone. Raises what `add_body` and `target_of` raise, and `Forbidden` for a redirect from
         https to less.
         """
-        async with self._session.get(URL(parts.url, encoded=True), allow_redirects=False) as answer:
+        async with self._client.request("GET", parts, addresses) as answer:
             if answer.status not in REDIRECTS:
                 await add_body(answer, picture)
                 return None
@@ -168,15 +129,6 @@ class ImageFetcher:
             if parts.scheme == "https" and not target.lower().startswith("https:"):
                 raise Forbidden("from https to something less")
             return target
-
-    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
-        """Return the socket for a connection to an address, an entry of `getaddrinfo`. Raises `Forbidden`.
-
-        No later look-up can evade this last check.
-        """
-        family, kind, protocol, _, where = address
-        self._policy.check_address(where[0])
-        return socket.socket(family, kind, protocol)
 
 
 @contextmanager
@@ -193,6 +145,5 @@ def _refusing_alike(url: str) -> Generator[None, None, None]:
         why = str(error) if isinstance(error, Forbidden | BadForm) else type(error).__name__
         setting = {"allowed_by": error.setting} if isinstance(error, Forbidden) and error.setting else {}
         log.get().info("image_not_fetched", url=log.without_query(url), error=why, **setting)
-        if getattr(error, "errno", None) in _LACKING:
-            raise Overloaded from error
+        raise_if_ours(error)
         raise ImageRefused(UNREACHABLE) from error

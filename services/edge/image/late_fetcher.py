@@ -46,13 +46,13 @@ class LateFetcher:
 
     async def _open(self) -> "ImageFetcher":
         """Import the libraries in a thread, so that other requests are answered meanwhile, and open the fetcher."""
-        await lifetime.wait(self._wanted, within_s=LOAD_AFTER_S)
+        await lifetime.wait_until_set(self._wanted, within_s=LOAD_AFTER_S)
         module = await asyncio.to_thread(import_module, "services.edge.image.fetch")
         fetcher = await self._opened.enter_async_context(module.ImageFetcher(**self._options))
         garbage.freeze()
         return fetcher
 
-    async def fetch(self, url: str, picture: Spool, before_request: BeforeRequest | None = None) -> None:
+    async def fetch(self, url: str, picture: Spool, before_work: BeforeRequest | None = None) -> None:
         """Do and raise what `ImageFetcher.fetch` does; the first fetch may wait for the libraries.
 
         Raises `OSError` if the libraries cannot be read now, as without free descriptors; the next fetch tries again.
@@ -61,4 +61,4 @@ class LateFetcher:
         if self._opening.done() and self._opening.exception() is not None:
             self._opening = asyncio.create_task(self._open())
         fetcher = await asyncio.shield(self._opening)
-        await fetcher.fetch(url, picture, before_request)
+        await fetcher.fetch(url, picture, before_work)

@@ -7,6 +7,7 @@ import asyncio
 import struct
 from mmap import mmap
 
+from contracts.outbound.turns import Turns
 from services.edge.errors import ImageRefused, Overloaded
 from services.edge.image.data_uri import INLINE
 from services.edge.image.decode import CPU_S_MAX, DEAR_PIXELS_MIN, REFUSED_EXIT
@@ -16,7 +17,6 @@ from services.edge.resources.child import Child, lost, used_up_its_cpu, was_kill
 from services.edge.resources.orders import BROKEN_EXIT
 from services.edge.resources.sandbox import Sandbox
 from services.edge.resources.spool import Spool
-from services.edge.resources.turns import Turns
 
 INSPECT_WITHIN_S = 10.0
 DECODE_WITHIN_S = 20.0
@@ -74,7 +74,7 @@ class Normaliser:
             self._children.turn(size),
             self._sandbox.child("decode", INLINE if is_inline else "", str(cover_px), files=files) as child,
         ):
-            owners = ("dear",) if await _inspected(child) >= DEAR_PIXELS_MIN else ()
+            owners = ("dear",) if await _cost_by_inspection(child) >= DEAR_PIXELS_MIN else ()
             async with self._decoders.turn(*owners):
                 await self._decode(child)
         png.count_written()
@@ -96,7 +96,7 @@ def png_size(png: bytes | mmap) -> tuple[int, int]:
     return width, height
 
 
-async def _inspected(child: Child) -> int:
+async def _cost_by_inspection(child: Child) -> int:
     """Return the cost of decoding, in pixels, once the child says it.
 
     Raises `ImageRefused` if the child refuses the image, or `Overloaded`, also after `INSPECT_WITHIN_S`.

@@ -5,13 +5,18 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from contracts import subjects, wire
 from contracts.events import Ending, JobStarted, JobSubmitted, JobSucceeded
 from contracts.fold import fold_all
+from contracts.job import job_id_in
 from contracts.record import record_name
 from contracts.status import JobStatus
-from inference.leader.mp4 import probe
-from tests.chaos.faults.service import BOUND_S, LEFTOVER_S, Doubled, Lost, Service
+from contracts.video_files import picture_names
+from inference.leader.mp4 import read_video_facts
+from tests.chaos.faults.service import BOUND_S, JOB, LEFTOVER_S, Doubled, Lost, Service
+from tests.kit.edge import post
 from tests.kit.waiting import eventually
 
 LASTING = ("edge", "state", "broker", "rank 0")
@@ -39,9 +44,11 @@ async def check(service: Service, job_id: str, *, made: str | None, endings: Seq
     assert wire.decode_record(record.read_bytes()).ending == ended[0], "the record tells another story"
     if isinstance(ended[0], JobSucceeded):
         await _check_video(service, ended[0], made)
+        if made is not None:  # else the store may have had no room for them
+            assert all((service.videos / name).exists() for name in picture_names(job_id)), "its pictures are missing"
     else:
         assert await service.get(f"/videos/{job_id}.mp4") == 404
-        assert not (service.videos / f"{job_id}.mp4").exists()
+        assert not any((service.videos / name).exists() for name in (f"{job_id}.mp4", *picture_names(job_id)))
     return status
 
 
@@ -52,7 +59,8 @@ async def _left_the_queue(service: Service, job_id: str) -> bool:
 
 async def _status_is(service: Service, job_id: str, expected: JobStatus | None) -> None:
     async def same() -> bool:
-        return await service.status(job_id) == expected
+        status = await service.status(job_id)
+        return status is not None and replace(status, expires_at=None) == expected  # which the edge adds
 
     await eventually(same, within_s=BOUND_S)
 
@@ -67,16 +75,47 @@ async def _check_video(service: Service, ending: JobSucceeded, made: str | None)
     with tempfile.NamedTemporaryFile(suffix=".mp4") as file:
         file.write(content)
         file.flush()
-        facts = probe(Path(file.name))
+        facts = read_video_facts(Path(file.name))
     assert (facts.num_frames, len(content)) == (ending.num_frames, ending.size_bytes)
 
 
+async def check_deleted(service: Service, job_id: str, key: str) -> None:
+    """All of the job is gone but its id and time, from log, bucket, index and stores, and nothing brings it back."""
+
+    async def gone() -> bool:
+        async with service.link() as link:
+            log = await link.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+            index = await link.read(subjects.bucket_stream(subjects.INDEX_BUCKET), ">")
+            tombstone = await link.get(subjects.TOMBSTONES_BUCKET, job_id)
+            status = await link.get(subjects.STATUS_BUCKET, job_id)
+        return (
+            [event.subject for event in log] == [f"video.events.{job_id}.finished.deleted"]
+            and job_id not in {subjects.job_id_of(entry.subject) for entry in index}
+            and (status, tombstone is not None) == (None, True)
+            and not _files_of(service, job_id)
+        )
+
+    await eventually(gone, within_s=BOUND_S)
+    await eventually(lambda: _left_the_queue(service, job_id), within_s=BOUND_S)
+    await service.at_rest()
+    assert [await service.get(path) for path in (f"/video/status/{job_id}", f"/videos/{job_id}.mp4")] == [404, 404]
+    code, _ = await post(service.client, f"{service.url}/video/submit", JOB, {"Idempotency-Key": key})
+    assert code == 410, code
+
+
+def _files_of(service: Service, job_id: str) -> list[Path]:
+    found = [*service.videos.rglob("*"), *service.scratch.rglob("*")]
+    return [path for path in found if path.is_file() and job_id_in(path.name) == job_id]
+
+
 async def nothing_is_left(service: Service) -> None:
-    """Of inputs, checkpoints and half-written files; and the log knows how every video came about."""
+    """Of inputs without a video, checkpoints and half-written files; and the log knows how every video came about."""
 
     def left() -> list[Path]:
         drafts = [*service.videos.glob(".tmp/*"), *service.scratch.glob(".tmp/*")]
-        return [*drafts, *service.scratch.glob("inputs/*"), *service.scratch.glob("checkpoints/*")]
+        made = {path.stem for path in service.videos.glob("*.mp4")}
+        inputs = [path for path in service.scratch.glob("inputs/*") if job_id_in(path.name) not in made]
+        return [*drafts, *inputs, *service.scratch.glob("checkpoints/*")]
 
     await eventually(lambda: not left(), within_s=3 * LEFTOVER_S + BOUND_S)
 

@@ -10,7 +10,7 @@ import os
 import runpy
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from mmap import mmap
 from pathlib import Path
 
@@ -48,18 +48,47 @@ def _hold(point: str) -> Path:
 
 
 def edge() -> None:
-    from contracts.job import JobRequest  # noqa: PLC0415  # each role imports its own
-    from services.edge import app  # noqa: PLC0415
+    from contracts import job_log  # noqa: PLC0415  # each role imports its own
+    from contracts.events import JobDeleted, JobSubmitted  # noqa: PLC0415
+    from contracts.job import JobRequest  # noqa: PLC0415
+    from contracts.tenant import Tenant  # noqa: PLC0415
+    from contracts.tombstones import Tombstones  # noqa: PLC0415
+    from contracts.wire import SubmissionHead  # noqa: PLC0415
+    from services.edge import app, jobs  # noqa: PLC0415
     from services.edge.body.idempotency import Identity  # noqa: PLC0415
+    from services.edge.job_ending import JobEnder  # noqa: PLC0415
 
     class HeldJobs(app.Jobs):
-        async def publish(self, request: JobRequest, png: bytes | mmap, identity: Identity) -> bool:
+        async def store_input_and_enqueue(
+            self,
+            request: JobRequest,
+            png: bytes | mmap,
+            identity: Identity,
+            tenant: Tenant,
+            *,
+            remixed_from: str | None,
+        ) -> bool:
             await reach("request read")
-            is_first = await super().publish(request, png, identity)
+            is_first = await super().store_input_and_enqueue(request, png, identity, tenant, remixed_from=remixed_from)
             await reach("not answered")
             return is_first
 
+        async def _enqueue(self, submitted: JobSubmitted, tenant: Tenant, *, input_file: str) -> bool:
+            await reach("input stored")
+            return await super()._enqueue(submitted, tenant, input_file=input_file)
+
+    class HeldTombstones(Tombstones):
+        async def put(self, deleted: JobDeleted) -> None:
+            await super().put(deleted)
+            await reach("tombstone written")
+
+    class HeldEnder(JobEnder):
+        async def _remove_files(self, job_id: str, head: SubmissionHead | None) -> None:
+            await reach("files not removed")
+            await super()._remove_files(job_id, head)
+
     app.Jobs = HeldJobs
+    job_log.Tombstones, jobs.JobEnder = HeldTombstones, HeldEnder
     runpy.run_module("services.edge", run_name="__main__")
 
 
@@ -79,12 +108,18 @@ def state() -> None:
 
 
 def cluster() -> None:
-    from contracts.events import AnyEnding, Ending, JobSucceeded, Stage  # noqa: PLC0415
+    from contracts.events import AnyEnding, Ending, JobSucceeded  # noqa: PLC0415
+    from contracts.job_ended import Known  # noqa: PLC0415
+    from contracts.job_log import JobLog  # noqa: PLC0415
+    from contracts.preview import Preview  # noqa: PLC0415
+    from contracts.stage_times import Stage  # noqa: PLC0415
+    from contracts.video_files import Variant  # noqa: PLC0415
     from inference import cluster, launch  # noqa: PLC0415
-    from inference.leader import leader  # noqa: PLC0415
+    from inference.leader import context, leader  # noqa: PLC0415
     from inference.leader.attempt import Attempt  # noqa: PLC0415
     from inference.leader.bridge import ThreadBridge  # noqa: PLC0415
     from inference.leader.completion import JobCompleter  # noqa: PLC0415
+    from inference.leader.job_videos import JobVideos  # noqa: PLC0415
     from inference.leader.planner import AttemptPlanner, PreparedAttempt  # noqa: PLC0415
     from tests.kit.road import RANKS  # noqa: PLC0415
 
@@ -101,21 +136,32 @@ def cluster() -> None:
             return prepared
 
     class HeldBridge(ThreadBridge):
-        def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
-            leave = super().leaves_at_boundary(stage, step)
+        def report_boundary(self, stage: Stage, step: int) -> bool:
+            leave = super().report_boundary(stage, step)
             if stage == "decode" or (stage, step) == ("denoise", STEP):
                 reach_in_thread("decoding" if stage == "decode" else "denoising")
             return leave
 
     class HeldCompleter(JobCompleter):
-        async def publish_ending(self, ending: Ending) -> AnyEnding:
+        async def publish_ending(self, ending: Ending, known: Known | None = None) -> AnyEnding:
             if isinstance(ending, JobSucceeded):
                 await reach("no ending")
-            winner = await super().publish_ending(ending)
+            winner = await super().publish_ending(ending, known)
             await reach("not acknowledged")
             return winner
 
-    leader.AttemptPlanner, leader.JobCompleter = HeldPlanner, HeldCompleter
+    class HeldVideos(JobVideos):
+        async def put_pictures(self, job_id: str, pictures: Mapping[Variant, bytes], *, fresh: bool) -> None:
+            await reach("no pictures")
+            await super().put_pictures(job_id, pictures, fresh=fresh)
+
+    class HeldLog(JobLog):
+        async def show(self, preview: Preview) -> bool:
+            await reach("previewing")
+            return await super().show(preview)
+
+    context.AttemptPlanner, context.JobCompleter = HeldPlanner, HeldCompleter
+    context.JobVideos, context.JobLog = HeldVideos, HeldLog
     launch.Leader, launch.ThreadBridge = HeldLeader, HeldBridge
     cluster.prepare(RANKS)
     sys.exit(cluster.run(RANKS, launch.main))

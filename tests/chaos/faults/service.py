@@ -24,8 +24,9 @@ from inference.pocket.build import build
 from ops import provision
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, picture, post
+from tests.kit.forked import Forked
 from tests.kit.machine import free_port
-from tests.kit.process import Process, cluster_parts, environment
+from tests.kit.process import Process, environment, parts_by_log
 from tests.kit.proxy import Proxy
 from tests.kit.road import MODEL, RANKS
 from tests.kit.waiting import eventually
@@ -41,9 +42,11 @@ JOB = {
     "prompt": PROMPT, "image_url": picture(), "num_frames": 25, "infer_steps": 20, "image_size": "64*48", "seed": 5,
 }  # fmt: skip
 PHASES = (
-    "request read", "not answered", "waiting", "delivered", "input read", "denoising", "decoding", "no ending",
-    "not acknowledged", "not folded",
+    "request read", "input stored", "not answered", "waiting", "delivered", "input read", "previewing",
+    "denoising", "decoding", "no pictures", "no ending", "not acknowledged", "not folded",
 )  # fmt: skip
+DELETION_PHASES = ("tombstone written", "files not removed")
+"""Of the deletion of a job, which a client asks for."""
 ROLES = ("edge", "state", "cluster")
 KILLABLE = ("edge", "state", "rank 0", "rank 1", "torchrun", "launcher", "broker")
 
@@ -134,6 +137,7 @@ class Service:
     def process(self, role: str, **variables: str) -> Process:
         shared = {
             "NATS_URL": f"nats://127.0.0.1:{self.proxies[role].port}",
+            "NATS_KEYS": str(self.broker.keys),
             "VIDEO_STORE_URL": str(self.videos),
             "SCRATCH_STORE_URL": str(self.scratch),
             "HELD_FOLDER": str(self.held),
@@ -149,9 +153,10 @@ class Service:
             "MAX_ATTEMPTS": "10",
             "MIN_FREE_SPACE": "0",
         }
-        return Process(
-            ["-m", "tests.chaos.faults.pausable", role], self.folder / f"{role}.log", **{**shared, **variables}
-        )
+        # The libraries of a cluster take seconds to import. A process with variables of its own is started as it is in
+        # production, since the linker reads some of them.
+        kind = Forked if role == "cluster" and not variables else Process
+        return kind(["-m", "tests.chaos.faults.pausable", role], self.folder / f"{role}.log", **{**shared, **variables})
 
     async def provision(self) -> None:
         settings = provision_settings(self.broker, max_concurrent_tasks=20, ack_wait=ACK_WAIT_S)
@@ -210,7 +215,7 @@ class Service:
 
     async def undo(self) -> None:
         """Whatever a trial that broke off has left in the way of the next one."""
-        for phase in PHASES:
+        for phase in (*PHASES, *DELETION_PHASES):
             self.release(phase)
         for role in ROLES:
             self.shift_the_clock(role, 0)
@@ -228,7 +233,7 @@ class Service:
 
     def cluster_parts(self) -> dict[str, int]:
         """The pids of the ranks and of torchrun's agent, wherever they hang."""
-        return cluster_parts("HELD_FOLDER", str(self.held))
+        return parts_by_log(self.processes["cluster"])
 
     def pids(self, name: str) -> list[int]:
         """Of a process, or of all of a cluster."""

@@ -23,6 +23,7 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import Bus, bus
 from contracts.job import job_id_in
+from contracts.process.broker_settings import seed_file
 from contracts.status import ENDED
 from contracts.stores import Folder
 from inference.pocket.build import build
@@ -178,18 +179,20 @@ async def left_behind(trial: Trial) -> None:
     endings = await trial.link.read(subjects.EVENTS_STREAM, "video.events.*.finished.succeeded")
     kept = {job_id_in(video.name) for video in await videos.files()}
     assert kept == {subjects.job_id_of(ending.subject) for ending in endings}
-    print(f"{len(kept)} videos, each of a job that succeeded; no draft, no input, no rank is left behind")
+    print(f"{len(kept)} videos, each of a job that succeeded; no draft, no other's input, no rank is left behind")
 
 
 def leftovers(videos: Path, scratch: Path) -> list[Path]:
-    return [*videos.glob(".tmp/*"), *scratch.glob(".tmp/*"), *scratch.glob("inputs/*")]
+    made = {path.stem for path in videos.glob("*.mp4")}
+    inputs = [path for path in scratch.glob("inputs/*") if job_id_in(path.name) not in made]
+    return [*videos.glob(".tmp/*"), *scratch.glob(".tmp/*"), *inputs]
 
 
 @asynccontextmanager
 async def trial(stack: Stack) -> AsyncGenerator[Trial, None]:
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as client,
-        bus.connect(stack.nats_url, name="endings") as link,
+        bus.connect(stack.nats_url, name="operator", creds=str(seed_file(stack.keys, "operator"))) as link,
     ):
         yield Trial(stack, client, link)
 

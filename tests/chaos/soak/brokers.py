@@ -11,11 +11,13 @@ from typing import Any
 
 from msgspec import Struct
 
-from tests.kit.broker import NatsServer
+from ops.nats import keys
+from tests.kit.broker import TEST_USER, NatsServer
 from tests.kit.machine import NATS_SERVER, free_port
 from tests.kit.waiting import eventually
 
 NODES = 3
+ROUTE_PASSWORD = "between-brokers"
 TOGETHER_WITHIN_S = 60.0
 MONITOR_ANSWERS_WITHIN_S = 2
 
@@ -39,20 +41,22 @@ def on_loopback() -> list[Place]:
 class Node(NatsServer):
     """One of them, which can be frozen, or killed and started again."""
 
-    def __init__(self, name: str, folder: Path, place: Place, routes: list[str]) -> None:
-        self.name, self.place = name, place
-        self.url, self.monitor_url = f"nats://{place.client}", f"http://{place.monitor}"
+    def __init__(self, name: str, folder: Path, place: Place, routes: list[str], conf: Path) -> None:
+        self.name, self.place, self._conf = name, place, conf
+        self.address, self.monitor_url = f"nats://{place.client}", f"http://{place.monitor}"
+        self.url = f"nats://{TEST_USER}:{TEST_USER}@{place.client}"
         self._environment = {
             "NATS_NAME": name,
             "NATS_LISTEN": place.client,
             "NATS_MONITOR": place.monitor,
             "NATS_STORE": json.dumps(str(folder / name)),
             "NATS_CLUSTER": place.cluster,
+            "NATS_CLUSTER_PASSWORD": ROUTE_PASSWORD,
             "NATS_ROUTES": json.dumps(routes),
         }
 
     def start(self) -> None:
-        self.launch([*self.place.prefix, NATS_SERVER, "-c", "ops/nats/cluster.conf"], self._environment)
+        self.launch([*self.place.prefix, NATS_SERVER, "-c", str(self._conf)], self._environment)
 
     @contextmanager
     def frozen(self) -> Generator[None, None, None]:
@@ -82,13 +86,19 @@ class Node(NatsServer):
 
 
 class Brokers:
-    """The three of them."""
+    """The three of them. `url` is that of a user who may do anything; `environment` is for processes under test."""
 
     def __init__(self, folder: Path, places: list[Place] | None = None) -> None:
         places = places or on_loopback()
-        routes = [f"nats://{place.cluster}" for place in places]
-        self.nodes = [Node(f"n{number}", folder, place, routes) for number, place in enumerate(places, start=1)]
+        routes = [f"nats://wanjet:{ROUTE_PASSWORD}@{place.cluster}" for place in places]
+        self.keys = folder / "keys"
+        conf = keys.make(self.keys, passwords={TEST_USER: TEST_USER}) / "cluster.conf"
+        self.nodes = [Node(f"n{number}", folder, place, routes, conf) for number, place in enumerate(places, start=1)]
         self.url = ",".join(node.url for node in self.nodes)
+        self.environment = {
+            "NATS_URL": ",".join(node.address for node in self.nodes),
+            "NATS_KEYS": str(self.keys),
+        }
         self.monitor_urls = tuple(node.monitor_url for node in self.nodes)
 
     async def start(self) -> None:

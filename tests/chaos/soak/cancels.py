@@ -31,6 +31,7 @@ from ops import provision
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
 from tests.chaos.soak.partition import stepping_down
 from tests.kit.edge import PROMPT, picture, post
+from tests.kit.forked import Forked
 from tests.kit.machine import free_port
 from tests.kit.process import Process
 from tests.kit.road import MODEL
@@ -66,7 +67,7 @@ class Drill:
         self.ports = [free_port() for _ in range(EDGES)]
         self._storing: dict[str, asyncio.Event] = {}
         shared = {
-            "NATS_URL": brokers.url,
+            **brokers.environment,
             "VIDEO_STORE_URL": str(self.videos),
             "SCRATCH_STORE_URL": str(folder / "scratch"),
             "MODEL_CKPT_DIR": str(folder / "tiny"),
@@ -76,7 +77,7 @@ class Drill:
         }
         self.processes = [
             Process(["-m", "services.state"], folder / "state.log", **shared),
-            Process(["-m", "inference.cluster", "1"], folder / "cluster.log", **shared),
+            Forked(["-m", "inference.cluster", "1"], folder / "cluster.log", **shared),
             *(
                 Process(
                     ["-m", "services.edge"],
@@ -139,7 +140,7 @@ class Drill:
         """Return as the job is being stored; or, if that event was lost on its way, once the job is seen beyond it."""
         storing = self._storing.setdefault(job_id, asyncio.Event())
         deadline = time.monotonic() + STORING_WITHIN_S
-        while not await lifetime.wait(storing, within_s=POLL_S):
+        while not await lifetime.wait_until_set(storing, within_s=POLL_S):
             status = await self.get(self.ports[number % EDGES], f"/video/status/{job_id}")
             if status is not None and (status["stage"] == "store" or status["status"] in ENDED):
                 return

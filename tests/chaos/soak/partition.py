@@ -88,7 +88,7 @@ class Fleet:
     def __init__(self, folder: Path, brokers: Brokers, net: Network) -> None:
         self.brokers, self.net, self._folder = brokers, net, folder
         self._shared = {
-            "NATS_URL": brokers.url,
+            **brokers.environment,
             "VIDEO_STORE_URL": str(folder / "videos"),
             "SCRATCH_STORE_URL": str(folder / "scratch"),
             "MODEL_CKPT_DIR": str(folder / "tiny"),

@@ -57,7 +57,7 @@ class Fleet:
         self.folder, self.brokers = folder, brokers
         self.ports = [free_port() for _ in range(EDGES)]
         shared = {
-            "NATS_URL": brokers.url,
+            **brokers.environment,
             "VIDEO_STORE_URL": str(folder / "videos"),
             "SCRATCH_STORE_URL": str(folder / "scratch"),
             "MODEL_CKPT_DIR": str(folder / "tiny"),

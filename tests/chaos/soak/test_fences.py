@@ -14,7 +14,8 @@ from msgspec.structs import replace
 
 from contracts import subjects, wire
 from contracts.broker import Bus, Expect, bus
-from contracts.events import AnyEnding
+from contracts.events import AnyEnding, JobDeleted
+from contracts.job_deletion import bury
 from contracts.job_log import JobLog
 from ops import provision
 from ops.provision import Settings
@@ -76,6 +77,30 @@ async def test_of_two_endings_and_of_two_starts_exactly_one_publisher_is_told_th
 
         await asyncio.gather(*(race_of_endings(n) for n in range(PAIRS)), *(race_of_starts(n) for n in range(PAIRS)))
         stored = await links[0].read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+        assert sorted(subjects.job_id_of(each.subject) for each in stored) == [f"{n:032x}" for n in range(PAIRS)]
+
+
+@pytest.mark.parametrize("disturbed", [False, True], ids=["calm", "leaders stepping down"])
+async def test_a_deletion_is_the_last_ending_whatever_races_with_it(tmp_path: Path, disturbed: bool) -> None:
+    """Two edges delete a job as a cluster ends it: one deletion is stored, and nothing after it."""
+    async with three_brokers(tmp_path) as brokers, connections(brokers) as links, AsyncExitStack() as disturbance:
+        if disturbed:
+            await disturbance.enter_async_context(stepping_down(brokers.url))
+        at_once = asyncio.Semaphore(AT_ONCE)
+
+        async def race(number: int) -> None:
+            job_id = f"{number:032x}"
+            logs = [JobLog(links[(number + k) % NODES], name) for k, name in enumerate(("rank", "edge", "other edge"))]
+            async with at_once:
+                await asyncio.gather(
+                    logs[0].publish_ending(replace(succeeded(1, 10), job_id=job_id)),
+                    *(bury(log, JobDeleted(job_id=job_id, at=float(at))) for at, log in enumerate(logs[1:], start=1)),
+                )
+                late = await logs[0].publish_ending(replace(cancelled(20), job_id=job_id))
+            assert isinstance(late, JobDeleted)
+
+        await asyncio.gather(*map(race, range(PAIRS)))
+        stored = await links[0].read(subjects.EVENTS_STREAM, subjects.ALL_DELETIONS)
         assert sorted(subjects.job_id_of(each.subject) for each in stored) == [f"{n:032x}" for n in range(PAIRS)]
 
 

@@ -27,7 +27,7 @@ async def test_edges_answer_statuses_and_take_jobs_while_one_of_three_brokers_is
         async with bus.connect(brokers.url, name="provision") as link:
             await provision.provision(link, settings)
         shared = {
-            "NATS_URL": brokers.url,
+            **brokers.environment,
             "VIDEO_STORE_URL": str(tmp_path / "videos"),
             "SCRATCH_STORE_URL": str(tmp_path / "scratch"),
         }

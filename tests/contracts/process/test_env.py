@@ -14,6 +14,7 @@ from contracts.process.settings import (
     NatsUrl,
     Network,
     Port,
+    PublicUrl,
     Replicas,
     StoreUrl,
     Wait,
@@ -37,6 +38,7 @@ class Settings(Struct, frozen=True):
     nats_creds: NatsCreds = None
     monitors: tuple[MonitorUrl, ...] = ()
     store: StoreUrl = "videos/"
+    public_url: PublicUrl = None
     replicas: Replicas = 1
     kind: str = "warm"
 
@@ -82,6 +84,15 @@ def test_a_setting_is_read_from_the_variable_of_its_name() -> None:
         ("NATS_CREDS", "/nope.creds", "NATS_CREDS was /nope.creds; it may be a file that can be read"),
         ("NATS_CREDS", "/nope.nk", "NATS_CREDS was /nope.nk; "),
         ("MONITORS", "127.0.0.1:8222", "MONITORS was 127.0.0.1:8222; "),
+        ("PUBLIC_URL", "video.example.org", "PUBLIC_URL was video.example.org; it may be an address of up to 200 char"),
+        ("PUBLIC_URL", "ftp://a.org", "PUBLIC_URL was ftp://a.org; "),
+        ("PUBLIC_URL", "https://", "PUBLIC_URL was https://; "),
+        ("PUBLIC_URL", "https://user@a.org", "PUBLIC_URL was "),
+        ("PUBLIC_URL", "https://a.org/?x=1", 'PUBLIC_URL was "https://a.org/?x=1"; '),
+        ("PUBLIC_URL", f"https://{'a.' * 100}org", "PUBLIC_URL was https://a.a."),
+        ("PUBLIC_URL", "http://xn--a.de", "PUBLIC_URL was http://xn--a.de; "),
+        ("PUBLIC_URL", "http://xn--.de", "PUBLIC_URL was http://xn--.de; "),
+        ("PUBLIC_URL", "http://xn--a-ecp.ru", "PUBLIC_URL was http://xn--a-ecp.ru; "),
         ("STORE", "gs://b/x", "STORE was gs://b/x; it may be a folder's path or s3://BUCKET/PREFIX"),
         ("STORE", "s3://", "STORE was s3://; "),
         ("KIND", "cold", "KIND cold wants SHARE 0"),
@@ -103,6 +114,13 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 @pytest.mark.parametrize("listen", ["[::1]:4222", "0.0.0.0:1", "node-7.local:65535"])
 def test_an_address_may_be_a_name_or_of_either_family(listen: str) -> None:
     assert env.read(Settings, {"MUST": "x", "LISTEN": listen}).listen == listen
+
+
+@pytest.mark.parametrize(
+    "url", ["https://a.org", "http://XN--E1AFMKFD.xn--p1ai:8080/videos/", "http://[::1]/", "https://xn--i-7iq.ws"]
+)
+def test_a_public_url_may_have_a_port_a_path_and_letters_of_any_language(url: str) -> None:
+    assert env.read(Settings, {"MUST": "x", "PUBLIC_URL": url}).public_url == url
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:

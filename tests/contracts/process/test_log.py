@@ -5,7 +5,10 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from contracts.process import log
+from contracts.process.start import EX_CONFIG
 from tests.kit.machine import REPOSITORY
 from tests.kit.process import environment
 
@@ -105,3 +108,54 @@ for is_set_up in (False, True):
         "event": "request_served", "path": "", "status": 200, "ms": 1.5, "job_id": "j", "service": "demo", "rank": 3,
         "level": "info", "timestamp": "NOW",
     }  # fmt: skip
+
+
+LEVELS = """
+import os, sys
+from contracts.process import log, start
+start.configure("demo", own_stdout=True)
+for level in ("debug", "info", "warning", "error"):
+    getattr(log.get(), level)("said", by="get")
+    log.line("said", level=level, by="line")
+print("from a library")
+os.write(1, b"from a library in C\\n")
+sys.stderr.write("to stderr\\n")
+"""
+
+
+def levels(**variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", LEVELS], cwd=REPOSITORY, env=environment(**variables), capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "seen"), [("debug", 4), ("", 3), ("error", 1)])
+def test_lines_below_the_level_that_is_asked_for_are_not_written(asked: str, seen: int) -> None:
+    lines = [json.loads(line) for line in levels(LOG_LEVEL=asked).stdout.splitlines()]
+    written = ["debug", "info", "warning", "error"][-seen:]
+    both = [(level, by) for level in written for by in ("get", "line")]
+    assert [(line["level"], line["by"]) for line in lines] == both
+
+
+def test_standard_output_is_the_logs_alone() -> None:
+    run = levels()
+    assert all(line.startswith("{") for line in run.stdout.splitlines())
+    assert {"from a library", "from a library in C", "to stderr"} <= set(run.stderr.splitlines())
+
+
+def test_a_file_may_be_for_people() -> None:
+    run = levels(LOG_FORMAT="console")
+    assert "said" in run.stdout
+    assert "by=line" in run.stdout
+    assert not any(line.startswith("{") or "\x1b" in line for line in run.stdout.splitlines())
+
+
+@pytest.mark.parametrize("variable", ["LOG_LEVEL", "LOG_FORMAT"])
+def test_a_wrong_level_or_format_ends_the_start_by_name(variable: str) -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "ops.events", "0" * 32], cwd=REPOSITORY, env=environment(**{variable: "loud"}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == EX_CONFIG
+    assert run.stderr.startswith(f"{variable} was loud; it may be ")

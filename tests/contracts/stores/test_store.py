@@ -59,6 +59,15 @@ async def test_any_part_is_those_bytes(store: Store) -> None:
         assert b"".join([chunk async for chunk in store.stream("a.mp4", part)]) == content[part.start : part.stop]
 
 
+async def test_a_piece_is_as_much_of_a_part_as_there_is_with_the_facts_of_its_file(store: Store) -> None:
+    await store.write("a.mp4", b"0123456789")
+    facts = await store.facts("a.mp4")
+    for part, expected in ((range(2, 5), b"234"), (range(8, 99), b"89"), (range(10, 20), b"")):
+        assert await store.piece("a.mp4", part) == (facts, expected)
+    with pytest.raises(FileNotFoundError):
+        await store.piece("b.mp4", range(1))
+
+
 async def test_the_facts_of_a_file_are_its_own(store: Store) -> None:
     with pytest.raises(FileNotFoundError):
         await store.facts("a.mp4")

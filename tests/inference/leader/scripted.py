@@ -1,7 +1,6 @@
 """Rank 0's asyncio half with a script in place of the ranks; broker, stores and bridge are real."""
 
 import asyncio
-import dataclasses
 import io
 import threading
 import time
@@ -16,20 +15,18 @@ from PIL import Image
 
 from contracts import subjects, wire
 from contracts.broker import Bus, Delivery
-from contracts.events import STAGES, AnyEvent, JobSubmitted
+from contracts.events import AnyEvent, JobSubmitted
 from contracts.job import input_name
 from contracts.job_log import JobLog
+from contracts.stage_times import STAGES
 from contracts.stores import Folder
 from inference.leader.attempt import Attempt
-from inference.leader.attempt_runner import AttemptRunner, RunnerContext
+from inference.leader.attempt_runner import AttemptRunner
 from inference.leader.bridge import ThreadBridge
-from inference.leader.completion import JobCompleter
-from inference.leader.job_checkpoints import JobCheckpoints
-from inference.leader.job_videos import JobVideos
+from inference.leader.context import RunnerContext
 from inference.leader.lease import Lease
 from inference.leader.limits import Limits
-from inference.leader.planner import AttemptPlanner
-from inference.leader.progress import Pace
+from inference.leader.pace import Pace
 from inference.ranks.commands import Run, Stop
 from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import Failed, Generated, Left, Outcome
@@ -53,7 +50,7 @@ Script = Callable[[ThreadBridge, Run], Outcome]
 def generate(bridge: ThreadBridge, _run: Run) -> Outcome:
     """Pass through every stage at once, and return a grey video."""
     for stage in STAGES:
-        bridge.leaves_at_boundary(stage, 0)
+        bridge.report_boundary(stage, 0)
     return Generated(torch.zeros(3, FRAMES, 48, 64))
 
 
@@ -70,32 +67,16 @@ class RankZero:
         self.videos, self.scratch = Folder(folder / "videos"), Folder(folder / "scratch")
         self.monitor_store = dist.HashStore()  # pyright: ignore[reportPrivateImportUsage]
         self.bridge = ThreadBridge(checkpoint_s=0)
-        self._checkpoints = JobCheckpoints(self.scratch, "tiny")
-        self.context = RunnerContext(
-            job_log=self.log,
-            planner=self._planner(limits),
-            completer=JobCompleter(
-                self.log,
-                videos=self.videos,
-                scratch=self.scratch,
-                checkpoints=self._checkpoints,
-                instance=CLUSTER.instance,
-            ),
-            checkpoints=self._checkpoints,
-            videos=JobVideos(self.videos),
+        self.limit(limits)
+
+    def limit(self, limits: Limits) -> None:
+        """Make the shared parts, with these limits."""
+        self.context = RunnerContext.make(
+            broker=self.link,
+            videos=self.videos,
+            scratch=self.scratch,
             bridge=self.bridge,
             monitor=GroupMonitor(self.monitor_store, 0, 1),
-            limits=limits,
-            world_size=CLUSTER.world_size,
-            ranks_lock=asyncio.Lock(),
-        )
-
-    def _planner(self, limits: Limits) -> AttemptPlanner:
-        return AttemptPlanner(
-            self.log,
-            videos=JobVideos(self.videos),
-            scratch=self.scratch,
-            checkpoints=self._checkpoints,
             cluster=CLUSTER,
             limits=limits,
         )
@@ -114,10 +95,10 @@ class RankZero:
                 if pulled is not None:
                     return pulled
 
-    async def attempt(self) -> Attempt:
+    async def attempt(self, pace: Pace | None = None) -> Attempt:
         """Pull the next message of the queue, and prepare an attempt at its job."""
         delivery = await self.delivery()
-        return Attempt(delivery, await self.context.planner.prepare(ID, delivery.data), Pace())
+        return Attempt(delivery, await self.context.planner.prepare(ID, delivery.data), pace or Pace())
 
     async def runner(self) -> AttemptRunner:
         return AttemptRunner(await self.attempt(), self.context, ack_wait_s=ACK_WAIT_S)
@@ -125,9 +106,6 @@ class RankZero:
     def lease(self, attempt: Attempt, *, ack_wait_s: float = ACK_WAIT_S, limits: Limits = LIMITS) -> Lease:
         monitor = self.context.monitor
         return Lease(attempt, self.log, bridge=self.bridge, monitor=monitor, limits=limits, ack_wait_s=ack_wait_s)
-
-    def limit(self, limits: Limits) -> None:
-        self.context = dataclasses.replace(self.context, limits=limits, planner=self._planner(limits))
 
     def start(self, runner: AttemptRunner) -> asyncio.Task[None]:
         """Run the attempt in a task, which the caller awaits."""
@@ -181,7 +159,7 @@ def step_until_left(bridge: ThreadBridge, run: Run) -> Outcome:
     """Do one step after the other, offering a snapshot of each, until rank 0 wants the job left."""
     for step in range(run.resumed_from_step + 1, run.job.infer_steps + 1):
         bridge.offer_snapshot(lambda: snapshot(step))  # noqa: B023  # it is called at once
-        if bridge.leaves_at_boundary("denoise", step):
+        if bridge.report_boundary("denoise", step):
             return Left()
         time.sleep(STEP_S)
     return Failed("nobody wanted the job left")

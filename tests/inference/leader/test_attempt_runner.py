@@ -6,18 +6,31 @@ import threading
 import pytest
 from msgspec.structs import replace
 
+from contracts import subjects
 from contracts.broker import Expect, Unavailable
-from contracts.events import JobFailed, JobReleased, JobStarted, JobSucceeded, StageStarted, StepCompleted
+from contracts.events import (
+    JobCancelled,
+    JobDeleted,
+    JobFailed,
+    JobReleased,
+    JobStarted,
+    JobSucceeded,
+    StageStarted,
+    StepCompleted,
+)
 from contracts.job import CHECKPOINTS, input_name, video_name
+from contracts.job_deletion import bury
 from contracts.record import record_name
-from inference.leader import attempt_runner
-from inference.leader.attempt import Attempt, LeaveReason
+from contracts.video_files import picture_names
+from inference.leader import attempt_runner, hanging
+from inference.leader.attempt import Attempt
 from inference.leader.bridge import ThreadBridge
+from inference.leader.leave_reason import LeaveReason
 from inference.ranks.commands import Run
 from inference.ranks.monitor import FailureReport
 from inference.ranks.worker import Failed, Outcome
 from tests.inference.leader.scripted import LIMITS, RankZero, generate, step_until_left
-from tests.kit.builders import ID, cancelled, started
+from tests.kit.builders import ID, cancelled, deleted, started
 from tests.kit.waiting import eventually
 
 HANG_S = 5.0
@@ -27,14 +40,21 @@ def never(_bridge: ThreadBridge, _run: Run) -> Outcome:
     raise AssertionError("the ranks were asked")
 
 
+def outcomes(rank_zero: RankZero) -> dict[str, float]:
+    """The attempts that the cluster has counted, by outcome."""
+    counted = rank_zero.context.numbers.metrics.all["wanjet_attempts_total"].read()
+    return {outcome: count for (outcome,), count in counted.items() if isinstance(count, float) and count}
+
+
 async def test_a_generated_video_is_stored_and_its_job_succeeds(rank_zero: RankZero) -> None:
     await rank_zero.run_next()
     ended = await rank_zero.log.ending(ID)
     assert isinstance((await rank_zero.events())[0], JobStarted)
     assert isinstance(ended, JobSucceeded)
     assert (ended.attempt, ended.width, ended.height, ended.num_frames) == (1, 64, 48, 25)
-    assert await rank_zero.names() == {video_name(ID), record_name(ended)}
+    assert await rank_zero.names() == {video_name(ID), *picture_names(ID), record_name(ended), input_name(ID)}
     assert not await rank_zero.is_queued()
+    assert outcomes(rank_zero) == {"succeeded": 1}
 
 
 async def test_a_job_that_the_ranks_cannot_generate_fails_with_their_reason(rank_zero: RankZero) -> None:
@@ -42,6 +62,7 @@ async def test_a_job_that_the_ranks_cannot_generate_fails_with_their_reason(rank
     ended = await rank_zero.log.ending(ID)
     assert isinstance(ended, JobFailed)
     assert (ended.attempt, ended.reason) == (1, "the stage encode failed")
+    assert outcomes(rank_zero) == {"failed": 1}
     assert await rank_zero.names() == set()
     assert not await rank_zero.is_queued()
 
@@ -52,18 +73,40 @@ async def test_a_job_that_another_cluster_has_claimed_is_left_to_it(rank_zero: R
     async with rank_zero.ranks(never):
         await runner.run()
     assert await rank_zero.events() == [started(1, 1.0)]
+    assert outcomes(rank_zero) == {"lost": 1}
     assert await rank_zero.is_queued()
 
 
-async def test_a_job_that_ends_while_the_ranks_work_is_left_and_cleaned_up(rank_zero: RankZero) -> None:
+@pytest.mark.parametrize("ending", [cancelled(1.0), deleted(1.0)])
+async def test_a_job_that_ends_while_the_ranks_work_is_left_and_cleaned_up(
+    rank_zero: RankZero, ending: JobCancelled | JobDeleted
+) -> None:
     runner = await rank_zero.runner()
     async with rank_zero.ranks(step_until_left):
         running = rank_zero.start(runner)
         await eventually(lambda: runner.attempt.on_ranks)
-        await rank_zero.log.publish_ending(cancelled(1.0))
+        await rank_zero.log.append(ending, expect=Expect(0, subjects.endings_of(ID)))
         await runner.lease.confirm_or_leave()
         await running
-    assert await rank_zero.log.ending(ID) == cancelled(1.0)
+    assert await rank_zero.log.ending(ID) == ending
+    assert outcomes(rank_zero) == {"cancelled": 1}
+    assert await rank_zero.names() == set()
+    assert not await rank_zero.is_queued()
+
+
+@pytest.mark.parametrize("attempts_before", [0, 1])
+async def test_a_job_that_was_deleted_before_it_is_claimed_is_left_by_every_cluster(
+    rank_zero: RankZero, attempts_before: int
+) -> None:
+    """The log has forgotten the earlier attempts, so that nothing is there which a start could be refused by."""
+    for number in range(1, attempts_before + 1):
+        assert await rank_zero.log.append(started(number, 1.0), expect=Expect(0))
+    runner = await rank_zero.runner()
+    await bury(rank_zero.log, deleted(1.0))
+    await rank_zero.link.purge(subjects.EVENTS_STREAM, subjects.all_but_endings_of(ID))
+    async with rank_zero.ranks(step_until_left):
+        await runner.run()
+    assert await rank_zero.log.ending(ID) == deleted(1.0)
     assert await rank_zero.names() == set()
     assert not await rank_zero.is_queued()
 
@@ -77,6 +120,7 @@ async def test_an_attempt_that_is_told_to_stop_leaves_its_last_step_to_the_next_
         await running
     events = await rank_zero.events()
     assert any(isinstance(event, JobReleased) for event in events)
+    assert outcomes(rank_zero) == {"released": 1}
     done = max(event.step for event in events if isinstance(event, StepCompleted))
     assert (await rank_zero.attempt()).prepared.run.resumed_from_step == done
 
@@ -87,6 +131,7 @@ async def test_an_attempt_that_waits_for_the_ranks_is_handed_back_without_a_star
     async with rank_zero.ranks(never):
         await runner.run()
     assert await rank_zero.events() == []
+    assert outcomes(rank_zero) == {}
     assert (await rank_zero.attempt()).number == 1
 
 
@@ -108,7 +153,7 @@ async def test_the_next_attempt_adopts_a_video_whose_ending_was_never_published(
     with monkeypatch.context() as patched:
         patched.setattr(rank_zero.context.completer, "succeed", broker_away)
         await rank_zero.run_next()
-    assert await rank_zero.names() == {video_name(ID), input_name(ID)}
+    assert await rank_zero.names() == {video_name(ID), *picture_names(ID), input_name(ID)}
     await rank_zero.run_next(never)
     ended = await rank_zero.log.ending(ID)
     assert isinstance(ended, JobSucceeded)
@@ -146,13 +191,14 @@ async def test_a_store_that_is_away_leaves_the_message_to_be_delivered_again(
     monkeypatch.setattr(attempt_runner, "write_mp4", away)
     runner = await rank_zero.run_next()
     assert runner.attempt.finished.is_set()
+    assert outcomes(rank_zero) == {"put_off": 1}
     assert {type(event) for event in await rank_zero.events()} <= {JobStarted, StageStarted}
     assert await rank_zero.is_queued()
 
 
 async def hang(rank_zero: RankZero, monkeypatch: pytest.MonkeyPatch) -> None:
     """Run an attempt with ranks of which one fails and the others do not notice."""
-    monkeypatch.setattr(attempt_runner, "AGREE_WITHIN_S", 0.1)
+    monkeypatch.setattr(hanging, "AGREE_WITHIN_S", 0.1)
     over = threading.Event()
     runner = await rank_zero.runner()
 

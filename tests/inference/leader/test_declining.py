@@ -14,6 +14,7 @@ from contracts.job_log import JobLog
 from contracts.stores import Folder
 from inference.leader.completion import JobCompleter
 from inference.leader.job_checkpoints import JobCheckpoints
+from tests.contracts.test_plan import cluster
 from tests.kit.builders import ID, submitted
 
 DELIVERED_WITHIN_S = 30.0
@@ -30,8 +31,8 @@ async def delivered(link: Bus) -> Delivery:
 
 def endings(link: Bus, folder: Path, instance: str) -> JobCompleter:
     store = Folder(folder)
-    checkpoints = JobCheckpoints(store, "tiny")
-    return JobCompleter(JobLog(link, instance), videos=store, scratch=store, checkpoints=checkpoints, instance=instance)
+    checkpoints, job_log = JobCheckpoints(store, "tiny"), JobLog(link, instance)
+    return JobCompleter(job_log, videos=store, scratch=store, checkpoints=checkpoints, cluster=cluster(instance, 1))
 
 
 async def test_a_declined_job_comes_to_whoever_asks_next(link: Bus, tmp_path: Path) -> None:

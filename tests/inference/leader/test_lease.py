@@ -7,8 +7,9 @@ from contextlib import asynccontextmanager
 import pytest
 from msgspec.structs import replace
 
-from inference.leader.attempt import Attempt, LeaveReason
+from inference.leader.attempt import Attempt
 from inference.leader.lease import Lease
+from inference.leader.leave_reason import LeaveReason
 from inference.leader.outbox import Outbox
 from ops import provision
 from tests.inference.leader.scripted import LIMITS, RankZero, snapshot
@@ -82,19 +83,19 @@ async def test_a_job_that_does_not_move_ends_the_group(rank_zero: RankZero) -> N
 async def test_only_an_attempt_on_the_ranks_is_left_by_them(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
     rank_zero.lease(attempt).order_leave(LeaveReason.TIMED_OUT)
-    assert not rank_zero.bridge.leaves_at_boundary("denoise", 1)
+    assert not rank_zero.bridge.report_boundary("denoise", 1)
     attempt.on_ranks = True
     rank_zero.lease(attempt).order_leave(LeaveReason.ENDED)
-    assert rank_zero.bridge.leaves_at_boundary("denoise", 2)
+    assert rank_zero.bridge.report_boundary("denoise", 2)
 
 
 async def test_a_snapshot_comes_first_where_another_attempt_is_to_go_on(rank_zero: RankZero) -> None:
     attempt = await rank_zero.attempt()
     attempt.on_ranks = True
     rank_zero.lease(attempt).order_leave(LeaveReason.TOLD_TO_STOP)
-    assert not rank_zero.bridge.leaves_at_boundary("denoise", 1)
+    assert not rank_zero.bridge.report_boundary("denoise", 1)
     rank_zero.bridge.offer_snapshot(lambda: snapshot(2))
-    assert rank_zero.bridge.leaves_at_boundary("denoise", 2)
+    assert rank_zero.bridge.report_boundary("denoise", 2)
 
 
 @pytest.mark.parametrize(

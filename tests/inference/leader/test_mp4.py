@@ -11,7 +11,7 @@ import torch
 from av.error import FFmpegError
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 
-from inference.leader.mp4 import VideoFacts, probe, write_mp4
+from inference.leader.mp4 import VideoFacts, read_video_facts, write_mp4
 
 
 def ignore(_count: int) -> None:
@@ -43,7 +43,7 @@ def decoded(path: Path) -> np.ndarray:
 
 def test_a_file_says_what_was_written(tmp_path: Path):
     write_mp4(moving_gradient(), tmp_path / "video.mp4", ignore, job_fingerprint="1 cat")
-    assert probe(tmp_path / "video.mp4") == VideoFacts(
+    assert read_video_facts(tmp_path / "video.mp4") == VideoFacts(
         width=64, height=48, num_frames=17, duration=17 / 16, job_fingerprint="1 cat"
     )
 
@@ -125,7 +125,7 @@ def test_a_writer_that_is_stopped_leaves_no_file(tmp_path: Path):
 def test_a_file_that_is_no_video_is_refused(tmp_path: Path):
     (tmp_path / "video.mp4").write_bytes(b"no video" * 100)
     with pytest.raises(FFmpegError):
-        probe(tmp_path / "video.mp4")
+        read_video_facts(tmp_path / "video.mp4")
 
 
 def test_a_file_without_a_picture_is_no_video(tmp_path: Path) -> None:
@@ -133,4 +133,4 @@ def test_a_file_without_a_picture_is_no_video(tmp_path: Path) -> None:
         sound.setparams((1, 2, 16_000, 0, "NONE", "NONE"))
         sound.writeframes(b"\0" * 3200)
     with pytest.raises(ValueError, match="no video"):
-        probe(tmp_path / "sound.mp4")
+        read_video_facts(tmp_path / "sound.mp4")

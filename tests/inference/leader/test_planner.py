@@ -3,6 +3,7 @@
 import io
 import struct
 import zlib
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,15 +12,19 @@ from PIL import Image
 
 from contracts import subjects, wire
 from contracts.broker import Bus
+from contracts.cluster import ClusterStatus
 from contracts.events import JobStarted
 from contracts.job import input_name
 from contracts.job_log import JobLog
+from contracts.live_clusters import live_clusters
 from contracts.stores import Folder
 from inference.leader.job_checkpoints import JobCheckpoints
+from inference.leader.job_message import JobMustFail
 from inference.leader.job_videos import JobVideos
 from inference.leader.limits import Limits
-from inference.leader.planner import AttemptPlanner, CannotRun
-from tests.contracts.test_plan import cluster
+from inference.leader.planner import AttemptPlanner, LeftToAnother
+from tests.contracts.test_plan import cluster as cluster_of_ranks
+from tests.contracts.test_too_large import room
 from tests.kit.builders import ID, JOB, submitted
 
 LIMITS = Limits(task_timeout_s=60, stage_timeout_s=60, stage_floor_s=1, room_bytes=0, max_attempts=3)
@@ -31,6 +36,9 @@ def png(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
+CLUSTER = replace(cluster_of_ranks("one", 2), sizes=["256*144", "144*256"], default_size="256*144")
+
+
 def bomb() -> bytes:
     """A PNG that says of itself that it has more pixels than Pillow opens."""
     picture = png(1, 1)
@@ -38,7 +46,7 @@ def bomb() -> bytes:
     return picture[:12] + header + struct.pack(">I", zlib.crc32(header)) + picture[33:]
 
 
-async def planner_of(link: Bus, folder: Path, picture: bytes) -> AttemptPlanner:
+async def planner_of(link: Bus, folder: Path, picture: bytes, cluster: ClusterStatus = CLUSTER) -> AttemptPlanner:
     """Return the planner of a cluster over one store, which holds the picture of the job."""
     store = Folder(folder)
     await store.write(input_name(ID), picture)
@@ -47,7 +55,8 @@ async def planner_of(link: Bus, folder: Path, picture: bytes) -> AttemptPlanner:
         videos=JobVideos(store),
         scratch=store,
         checkpoints=JobCheckpoints(store, "tiny"),
-        cluster=replace(cluster("one", 2), sizes=["256*144", "144*256"], default_size="256*144"),
+        cluster=cluster,
+        clusters=partial(live_clusters, link),
         limits=LIMITS,
     )
 
@@ -70,7 +79,7 @@ async def test_the_size_that_auto_means_is_decided_when_the_job_runs_and_the_log
     prepared = await planner.prepare(ID, wire.encode(job))
     assert (prepared.run.width, prepared.run.height) == size
     assert len(prepared.run.rgb) == 3 * size[0] * size[1]
-    assert await planner.publish_start(prepared, 0.0)
+    assert await planner.publish_start(prepared, 0.0, None)
     (stored,) = await link.read(subjects.EVENTS_STREAM, f"video.events.{ID}.started")
     started = wire.event_in(stored)
     assert isinstance(started, JobStarted)
@@ -79,5 +88,20 @@ async def test_the_size_that_auto_means_is_decided_when_the_job_runs_and_the_log
 
 async def test_a_picture_of_more_pixels_than_pillow_opens_fails_its_job(link: Bus, tmp_path: Path) -> None:
     planner = await planner_of(link, tmp_path, bomb())
-    with pytest.raises(CannotRun, match="the input image is damaged"):
+    with pytest.raises(JobMustFail, match="the input image is damaged"):
+        await planner.prepare(ID, wire.encode(submitted()))
+
+
+async def test_a_job_too_large_for_this_cluster_is_left_to_a_live_one_that_can_run_it(
+    link: Bus, tmp_path: Path
+) -> None:
+    small, large = (replace(CLUSTER, instance=f"{size}-gb", room=room(size, ranks=2)) for size in (1, 1000))
+    planner = await planner_of(link, tmp_path, png(64, 48), small)
+    with pytest.raises(JobMustFail, match=r"^cluster one: the job needs \S+ GB of each card"):
+        await planner.prepare(ID, wire.encode(submitted()))
+    await link.put_last(subjects.CLUSTERS_BUCKET, small.instance, wire.encode(small))
+    with pytest.raises(JobMustFail):
+        await planner.prepare(ID, wire.encode(submitted()))
+    await link.put_last(subjects.CLUSTERS_BUCKET, large.instance, wire.encode(large))
+    with pytest.raises(LeftToAnother):
         await planner.prepare(ID, wire.encode(submitted()))

@@ -1,8 +1,9 @@
 import pytest
 
-from contracts.events import STAGES
 from contracts.job import Job
-from inference.leader.progress import BEFORE_THE_END, Pace, Progress
+from contracts.stage_times import PACES_MAX, STAGES
+from inference.leader.pace import Pace
+from inference.leader.progress import BEFORE_THE_END, Progress
 
 JOB = Job(prompt="a boat at sea", num_frames=25, infer_steps=20, seed=1)
 PIXELS = 256 * 144 * 25
@@ -95,3 +96,85 @@ def test_a_job_teaches_the_pace_of_the_next_one(monkeypatch: pytest.MonkeyPatch)
     now = 17.0
     seen.end_last_stage()
     assert [pace.expected_s(stage, JOB, PIXELS) for stage in STAGES] == pytest.approx([3.0, 10.0, 3.0, 1.0])
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """A clock with one hand, which the test moves."""
+    now = [0.0]
+    monkeypatch.setattr("inference.leader.progress.time.monotonic", lambda: now[0])
+    return now
+
+
+def measured() -> Pace:
+    """A pace by which a job like `JOB` takes 1, 6, 2 and 1 seconds."""
+    pace = Pace()
+    for stage, seconds in zip(STAGES, (1.0, 6.0, 2.0, 1.0), strict=True):
+        pace.record_stage_time(stage, JOB, PIXELS, seconds)
+    return pace
+
+
+def test_the_time_left_is_unknown_until_a_job_or_two_steps_of_this_one_were_measured(clock: list[float]) -> None:
+    seen = progress(Pace())
+    seen.resume("denoise", 0.0)
+    for at, step in ((4.0, 0), (10.0, 1)):
+        clock[0] = at
+        seen.advance_to("denoise", step / 20)
+        assert seen.left_s() is None
+    clock[0] = 12.0
+    seen.advance_to("denoise", 2 / 20)
+    left_s = seen.left_s()
+    assert left_s is not None
+    assert left_s > 18 * 2.0, "the stages after the steps take their time too"
+    assert left_s == pytest.approx(36.0 + 40.0 * (3.3e-6 + 2.0e-7) / (1.1e-7 * 40))
+
+
+def test_the_time_left_counts_the_stages_to_come_and_the_time_that_passes(clock: list[float]) -> None:
+    seen = progress(measured())
+    assert seen.left_s() == pytest.approx(10.0)
+    assert seen.left_s(on_ranks=True) == pytest.approx(9.0)
+    clock[0] = 0.5
+    assert seen.left_s() == pytest.approx(9.5)
+    assert seen.left_s(running=False) == pytest.approx(10.0)
+    clock[0] = 5.0
+    assert seen.left_s() == pytest.approx(9.0), "a stage that takes longer than expected leaves the later ones"
+    clock[0] = 6.0
+    seen.advance_to("decode", 0)
+    seen.show("decode", 0.5)
+    assert seen.left_s() == pytest.approx(2.0)
+    clock[0] = 6.5
+    assert seen.left_s() == pytest.approx(1.5)
+
+
+def test_an_attempts_own_steps_count_more_than_those_of_others(clock: list[float]) -> None:
+    seen = progress(measured())
+    seen.advance_to("denoise", 0)
+    for step in range(1, 6):
+        clock[0] = step * 1.0
+        seen.advance_to("denoise", step / 20)
+    assert seen.left_s() == pytest.approx(15 * 1.0 + 2.0 + 1.0)
+
+
+def test_an_attempt_that_goes_on_from_a_checkpoint_has_less_left() -> None:
+    seen = progress(measured())
+    seen.resume("denoise", 0.5)
+    assert seen.left_s(running=False) == pytest.approx(3.0 + 2.0 + 1.0)
+
+
+def test_a_pace_is_told_once_every_stage_was_measured_and_only_the_latest_sizes_are(clock: list[float]) -> None:
+    pace = Pace()
+    pace.record_stage_time("denoise", JOB, PIXELS, 6.0)
+    assert pace.measured() == []
+    for more in range(PACES_MAX + 3):
+        for stage in STAGES:
+            pace.record_stage_time(stage, JOB, PIXELS + more, 2.0)
+    told = pace.measured()
+    assert [each.pixels for each in told] == [PIXELS + more for more in range(3, PACES_MAX + 3)]
+    assert told[0].decode == pytest.approx(2.0 / (PIXELS + 3))
+
+
+def test_a_slow_first_job_is_outweighed_by_those_after_it() -> None:
+    pace = Pace()
+    for seconds in (100.0, *[10.0] * 6):
+        pace.record_stage_time("denoise", JOB, PIXELS, seconds)
+    assert 10 < pace.expected_s("denoise", JOB, PIXELS) < 12

@@ -29,7 +29,12 @@ def main(rank: int, port: int, deed: str) -> None:
 
     listens = rank == 0
     watching = GroupMonitor(
-        store, rank, 2, on_failure=on_failure if listens else None, on_abort=lambda why: say("down", why)
+        store,
+        rank,
+        2,
+        memory=lambda: {"allocated": 10 + rank} if deed == "say memory" else {},
+        on_failure=on_failure if listens else None,
+        on_abort=lambda why: say("down", why),
     )
     with watching.running():
         match deed:
@@ -38,6 +43,11 @@ def main(rank: int, port: int, deed: str) -> None:
             case "report a failure":
                 watching.report_failure(FailureReport("job", 2, "it broke"))
                 heard.wait(END_S if listens else 2)
+            case "hear memory":
+                while not watching.memory():
+                    heard.wait(monitor.HEARTBEAT_S)
+                say("memory", watching.memory())
+                watching.abort_group("heard")
             case "abort":
                 watching.abort_group("as told")
                 heard.wait(END_S)

@@ -38,12 +38,19 @@ def ranks(*deeds: str) -> Generator[list[subprocess.Popen[str]], None, None]:
 def told(process: subprocess.Popen[str]) -> tuple[int, list[str]]:
     """The exit code, and what the rank said beside its log."""
     output, _ = process.communicate(timeout=WITHIN_S)
-    return process.returncode, [line for line in output.splitlines() if line.startswith(("words", "down", "ended"))]
+    return process.returncode, [
+        line for line in output.splitlines() if line.startswith(("words", "down", "ended", "memory"))
+    ]
 
 
 def test_rank_0_hears_why_another_cannot_go_on() -> None:
     with ranks("listen", "report a failure") as (first, _):
         assert told(first) == (0, ["words|job|2|it broke", "ended in order"])
+
+
+def test_rank_0_hears_what_memory_others_have_in_use() -> None:
+    with ranks("hear memory", "say memory") as (first, _):
+        assert told(first)[1][0] == "memory|{1: {'allocated': 11}}"
 
 
 def test_a_silent_rank_takes_the_others_down_in_bounded_time() -> None:

@@ -6,14 +6,15 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from contracts.events import Stage
 from contracts.job import Job
 from contracts.plan import Plan
+from contracts.stage_times import Stage
 from inference.ranks import out_of_memory, worker
 from inference.ranks.broadcast import Group
 from inference.ranks.commands import Command, Run, Stop
 from inference.ranks.monitor import GroupMonitor
 from inference.ranks.worker import Failed, Generated, Outcome, run_commands
+from inference.wan.generate import Picture
 from inference.wan.load import Wan
 from inference.wan.parallel.mesh import Meshes
 from inference.wan.snapshot import DenoisingSnapshot
@@ -26,13 +27,21 @@ class Hooks:
     """Has these jobs done one after the other."""
 
     def __init__(self, *jobs: Job) -> None:
+        self.parts: list[tuple[Stage, float]] = []
+        self.previews: list[tuple[int, Picture | None]] = []
         self._commands: Iterator[Command] = iter([*(run(each) for each in jobs), Stop()])
 
     def next_command(self) -> Command:
         return next(self._commands)
 
-    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:
+    def report_boundary(self, stage: Stage, step: int) -> bool:
         return stage == "store" and step > 0  # never: it is reached once
+
+    def part_done(self, stage: Stage, done: float) -> None:
+        self.parts.append((stage, done))
+
+    def offer_preview(self, step: int, make_preview: Callable[[], Picture | None]) -> None:
+        self.previews.append((step, make_preview()))
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:
         pass

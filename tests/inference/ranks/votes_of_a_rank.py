@@ -6,13 +6,14 @@ from collections.abc import Callable
 import torch
 import torch.distributed as dist
 
-from contracts.events import Stage
 from contracts.job import Job
 from contracts.plan import Plan
+from contracts.stage_times import Stage
 from inference.ranks import device
 from inference.ranks.broadcast import FailureAgreed, Group, LeaveAgreed
 from inference.ranks.commands import Command, Idle, Run, Stop
 from inference.ranks.monitor import GroupMonitor
+from inference.wan.generate import Picture
 from inference.wan.snapshot import DenoisingSnapshot
 
 RUN = Run(
@@ -36,8 +37,14 @@ class Script:
     def next_command(self) -> Command:
         return self.commands.pop(0)
 
-    def leaves_at_boundary(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
+    def report_boundary(self, stage: Stage, step: int) -> bool:  # noqa: ARG002  # the protocol
         return step == self.leave_at
+
+    def part_done(self, stage: Stage, done: float) -> None:  # noqa: ARG002  # the protocol
+        raise AssertionError("no job is at work")
+
+    def offer_preview(self, step: int, make_preview: Callable[[], Picture | None]) -> None:  # noqa: ARG002
+        raise AssertionError("no job is at work")
 
     def offer_snapshot(self, make_snapshot: Callable[[], DenoisingSnapshot]) -> None:  # noqa: ARG002  # the protocol
         raise AssertionError("no job is at work")

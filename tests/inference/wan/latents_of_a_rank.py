@@ -23,7 +23,7 @@ from inference.wan.load import Wan, load
 from inference.wan.parallel.fsdp import sharding_mesh
 from inference.wan.parallel.mesh import Layout, Meshes
 from inference.wan.sharding import set_sharded
-from inference.wan.snapshot import DenoisingSnapshot, Origin, decode_snapshot, digest, encode_conditions, encode_step
+from inference.wan.snapshot import DenoisingSnapshot, Origin, decode_snapshot, digest, encode_conditions, encode_state
 from inference.wan.vae.codec import SPATIAL_STRIDE
 from tests.kit.tiny import Broken, break_off, calls, go_on, image, job, latents
 
@@ -116,7 +116,7 @@ def leave_in(folder: Path, name: str, snapshot: DenoisingSnapshot) -> None:
     origin = Origin(name, "3f1c")
     conditions = encode_conditions(snapshot.conditions, origin)
     (folder / f"{name}.conditions").write_bytes(conditions)
-    (folder / f"{name}.state").write_bytes(encode_step(snapshot, origin, digest(conditions)))
+    (folder / f"{name}.state").write_bytes(encode_state(snapshot, origin, digest(conditions)))
 
 
 def left_in(folder: Path, name: str) -> DenoisingSnapshot:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from contracts.job import Job, Solver, shift_of
-from inference.leader.mp4 import probe, write_mp4
+from inference.leader.mp4 import read_video_facts, write_mp4
 from inference.wan.encode import DEFAULT_NEGATIVE_PROMPT, TEXT_TOKENS, encode_image, encode_text
 from inference.wan.generate import generate, noise_like
 from inference.wan.load import Wan
@@ -72,7 +72,7 @@ def test_the_video_can_be_written_from_another_thread(wan: Wan, tmp_path: Path):
     video = generate(wan, job(), image(), go_on)
     with ThreadPoolExecutor(1) as thread:
         thread.submit(write_mp4, video, tmp_path / "video.mp4", lambda _count: None).result()
-    assert probe(tmp_path / "video.mp4").num_frames == 9
+    assert read_video_facts(tmp_path / "video.mp4").num_frames == 9
 
 
 def test_the_same_job_gives_the_same_latents_bit_for_bit(wan: Wan):

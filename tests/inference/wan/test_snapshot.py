@@ -16,11 +16,11 @@ from inference.wan.snapshot import (
     DenoisingSnapshot,
     Origin,
     Unusable,
-    check,
+    checked_steps,
     decode_snapshot,
     digest,
     encode_conditions,
-    encode_step,
+    encode_state,
 )
 from tests.inference.wan.latents_of_a_rank import CACHED
 from tests.kit.tiny import go_on, halves, image, job
@@ -32,7 +32,7 @@ ORIGIN = Origin(job_fingerprint="a fingerprint", weights="3f1c")
 
 def files(snapshot: DenoisingSnapshot, origin: Origin = ORIGIN) -> tuple[bytes, bytes]:
     conditions = encode_conditions(snapshot.conditions, origin)
-    return conditions, encode_step(snapshot, origin, digest(conditions))
+    return conditions, encode_state(snapshot, origin, digest(conditions))
 
 
 def again(wan: Wan, asked: Job, snapshot: DenoisingSnapshot) -> torch.Tensor:
@@ -83,25 +83,25 @@ def test_nothing_is_encoded_again_and_what_is_left_is_done(wan: Wan) -> None:
 def test_its_bytes_say_how_far_it_is_and_are_nobody_elses(wan: Wan) -> None:
     _, offered = halves(wan, job(), image())
     conditions, step = files(offered[2])
-    assert check(conditions, step, ORIGIN) == 3
+    assert checked_steps(conditions, step, ORIGIN) == 3
     assert b'\\"origin\\":{\\"recipe\\":\\"a fingerprint\\"' in step  # the key that files of earlier versions have
     for other in (Origin("another fingerprint", "3f1c"), Origin("a fingerprint", "other weights")):
         with pytest.raises(Unusable, match="foreign"):
-            check(conditions, step, other)
+            checked_steps(conditions, step, other)
     with pytest.raises(Unusable, match="damaged"):
-        check(encode_conditions(offered[2].conditions, ORIGIN)[:-1] + b"?", step, ORIGIN)
+        checked_steps(encode_conditions(offered[2].conditions, ORIGIN)[:-1] + b"?", step, ORIGIN)
     for version in (FORMAT - 1, FORMAT + 1):
         other_step = step.replace(b'\\"format\\":%d' % FORMAT, b'\\"format\\":%d' % version)
         assert other_step != step
         with pytest.raises(Unusable, match="of another format"):
-            check(conditions, other_step, ORIGIN)
+            checked_steps(conditions, other_step, ORIGIN)
 
 
 def test_one_that_an_older_version_left_is_of_another_format_and_nothing_worse() -> None:
     facts = {"format": 1, "origin": {"recipe": "a recipe", "model": "tiny"}, "step": 3, "outputs": 0, "conditions": ""}
     older = save({"latents": torch.zeros(1)}, metadata={"wanjet": json.dumps(facts)})
     with pytest.raises(Unusable, match="of another format"):
-        check(older, older, ORIGIN)
+        checked_steps(older, older, ORIGIN)
 
 
 NESTED = b'{"x":' + b"[" * 50_000 + b"]" * 49_000
@@ -113,7 +113,7 @@ NESTED = b'{"x":' + b"[" * 50_000 + b"]" * 49_000
 )
 def test_what_is_no_snapshot_is_damaged_and_nothing_worse(content: bytes) -> None:
     with pytest.raises(Unusable, match="damaged"):
-        check(content, content, ORIGIN)
+        checked_steps(content, content, ORIGIN)
     with pytest.raises(Unusable, match="damaged"):
         decode_snapshot(content, content)
 

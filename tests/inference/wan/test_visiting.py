@@ -9,7 +9,7 @@ from torch import nn
 
 from inference.wan.generate import generate
 from inference.wan.load import Wan
-from inference.wan.visiting import visiting
+from inference.wan.visiting import on_device
 from tests.kit.tiny import Broken, break_off, go_on, image, job
 
 META = torch.device("meta")
@@ -24,9 +24,9 @@ def parameters(*models: nn.Module) -> list[nn.Parameter]:
 def test_a_model_is_on_the_device_within_the_block_and_back_after_it() -> None:
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)).requires_grad_(requires_grad=False)
     before, running = parameters(model), model[1].running_mean
-    with visiting(model, META):
+    with on_device(model, META):
         assert {tensor.device for tensor in [*model.parameters(), *model.buffers()]} == {META}
-    with pytest.raises(Broken), visiting(model, META):
+    with pytest.raises(Broken), on_device(model, META):
         break_off()
     assert all(now is then for now, then in zip(parameters(model), before, strict=True))
     assert model[1].running_mean is running
@@ -34,7 +34,7 @@ def test_a_model_is_on_the_device_within_the_block_and_back_after_it() -> None:
 
 def test_a_model_that_is_on_the_device_stays_as_it_is(wan: Wan) -> None:
     before = parameters(wan.vae)
-    with visiting(wan.vae, wan.device):
+    with on_device(wan.vae, wan.device):
         assert all(now is then for now, then in zip(parameters(wan.vae), before, strict=True))
 
 

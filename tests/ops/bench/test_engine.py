@@ -110,3 +110,8 @@ def test_the_operations_of_a_pass_are_those_that_torch_counts() -> None:
             )
     ours = flops.of_a_pass(transformer.config, latents, TEXT_TOKENS, 257)
     assert math.isclose(ours, counted.get_total_flops(), rel_tol=0.03)
+
+
+def test_attention_counts_two_products_over_all_heads() -> None:
+    queries_by_keys = 2 * 40 * 128 * 75_600 * 75_600
+    assert flops.of_attention(40 * 128, 75_600, 75_600) == 2 * queries_by_keys

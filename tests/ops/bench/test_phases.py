@@ -55,16 +55,16 @@ def test_the_parameters_of_a_14b_are_those_of_the_classes(tmp_path: Path) -> Non
 
 def _sizes(of: ModelShape, folder: Path) -> Iterator[tuple[str, object]]:
     checkpoint = unread(of, folder)
-    named = list(checkpoint.transformer.empty().named_parameters())
+    named = list(checkpoint.transformer.build_empty().named_parameters())
     for name, block in (("block", True), ("around_blocks", False)):
         chosen = [(n, p.numel()) for n, p in named if n.startswith("blocks.0." if block else "")]
         if not block:
             chosen = [(n, size) for n, size in chosen if not n.startswith("blocks.")]
         exact = [size for n, size in chosen if wan_dtype(n, torch.bfloat16) == torch.float32]
         yield name, (sum(size for _, size in chosen) - sum(exact), sum(exact))
-    yield "text", sum(p.numel() for p in checkpoint.text_encoder.empty().parameters())
-    yield "image_encoder", sum(p.numel() for p in checkpoint.image_encoder.empty().parameters())
-    yield "vae", sum(p.numel() for p in checkpoint.vae.empty().parameters())
+    yield "text", sum(p.numel() for p in checkpoint.text_encoder.build_empty().parameters())
+    yield "image_encoder", sum(p.numel() for p in checkpoint.image_encoder.build_empty().parameters())
+    yield "vae", sum(p.numel() for p in checkpoint.vae.build_empty().parameters())
 
 
 def test_a_storage_counts_from_its_making_to_its_end_and_at_its_present_size() -> None:

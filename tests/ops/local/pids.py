@@ -15,7 +15,7 @@ async def pids_of(stack: Stack) -> list[int]:
     """Return the pids of the stack's processes once each has become its own command, and so is tied to supervisord."""
 
     def running() -> list[int]:
-        pids = [process.pid for process in processes(stack.socket) if process.name != "provision"]
+        pids = [each.pid for each in processes(stack.socket) if each.name != "provision"]
         return pids if pids and all(pid and tied(pid) for pid in pids) else []
 
     return await eventually(running)
@@ -23,9 +23,10 @@ async def pids_of(stack: Stack) -> list[int]:
 
 def tied(pid: int) -> bool:
     try:
-        return b"ops.local.die_with_parent" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except FileNotFoundError:
         return False
+    return b"ops.local.die_with_parent" not in command and b"ops.local.json_lines" not in command
 
 
 def alive(pid: int) -> bool:

@@ -12,6 +12,7 @@ from ops.local.last_line import last_line
         ("one\ntwo\n", "two"),
         ("two\n=====\n\n", "two"),
         ('{"event": "loading", "gb": 3, "timestamp": "now", "service": "x", "level": "info"}\n', "loading gb=3"),
+        ('{"text": "[1] [INF] Server is ready", "event": "text_printed"}\n', "[1] [INF] Server is ready"),
         ('{"event": "loading"}\n{"event": "request_served", "path": "/health"}\n', "loading"),
         ('{"a": 1}\n', '{"a": 1}'),
         ("a\x1b[31mb\n", "a\\u001b[31mb"),

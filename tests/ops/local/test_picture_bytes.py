@@ -7,7 +7,7 @@ from PIL import Image
 
 from ops.local import picture_bytes
 from ops.local.picture_bytes import TAKEN, Picture, look
-from services.edge.image.decode import normalise
+from services.edge.image.decode import write_normalised_png
 from services.edge.image.picture.essence import Refused
 
 
@@ -119,7 +119,7 @@ def test_what_is_no_picture_is_named(data: bytes, named: str) -> None:
 def test_sides_that_the_service_refuses_are_refused_in_its_words(kind: str, width: int, height: int) -> None:
     data = saved(kind, drawn(width, height))
     with pytest.raises(Refused) as of_the_service:
-        normalise(data, io.BytesIO(), lambda _pixels: None)
+        write_normalised_png(data, io.BytesIO(), lambda _pixels: None)
     with pytest.raises(ValueError) as refusal:
         look(data)
     assert str(refusal.value) == f"the picture is not taken: {of_the_service.value}"
@@ -130,7 +130,7 @@ def test_what_is_too_large_is_refused_in_the_words_of_the_service_before_it_is_d
     head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     with pytest.raises(Refused) as of_the_service:
-        normalise(data, io.BytesIO(), lambda _pixels: None)
+        write_normalised_png(data, io.BytesIO(), lambda _pixels: None)
     with pytest.raises(ValueError) as refusal:
         look(data)
     assert str(refusal.value) == f"the picture is not taken: {of_the_service.value}"

@@ -165,6 +165,7 @@ async def test_ctrl_c_is_how_it_is_meant_to_end_and_exits_with_0(number: signal.
         NATS_LISTEN=stack.nats_listen,
         NATS_MONITOR=stack.nats_monitor,
         SERVER_PORT=str(stack.server_port),
+        METRICS_PORT="0",
         VIDEO_STORE_URL=str(tmp_path / "videos"),
         SCRATCH_STORE_URL=str(tmp_path / "scratch"),
     )

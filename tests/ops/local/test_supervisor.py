@@ -25,11 +25,17 @@ from tests.ops.local.odd_names import ODD
 from tests.ops.local.pids import alive, pids_of
 
 TORCHRUN_KILLS_AFTER_S = 30
+WITH_WEBHOOKS = {"WEBHOOK_SECRET": f"whsec_{'A' * 32}"}
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
-    return on_free_ports(tmp_path / "a folder", video_store_url=str(tmp_path), scratch_store_url=str(tmp_path))
+    return on_free_ports(
+        tmp_path / "a folder",
+        video_store_url=str(tmp_path),
+        scratch_store_url=str(tmp_path),
+        extra=WITH_WEBHOOKS,
+    )
 
 
 @pytest.fixture
@@ -43,9 +49,9 @@ def conf(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> ServerOptions:
     return options
 
 
-def test_the_edge_stops_first_then_inference_then_state_then_the_broker(conf: ServerOptions) -> None:
+def test_the_edge_stops_first_then_inference_then_webhooks_then_state_then_the_broker(conf: ServerOptions) -> None:
     stopping = [group.name for group in sorted(conf.process_group_configs, reverse=True)]
-    assert stopping == ["edge", "inference", "state", "provision", "broker"]
+    assert stopping == ["edge", "inference", "webhooks", "state", "provision", "broker"]
 
 
 def test_every_process_has_its_time_to_stop(conf: ServerOptions) -> None:
@@ -61,7 +67,7 @@ def test_every_process_has_a_log_of_its_own(conf: ServerOptions, stack: Stack) -
 
 @pytest.mark.parametrize("name", ODD)
 def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    stack = on_free_ports(tmp_path / name)
+    stack = on_free_ports(tmp_path / name, extra=WITH_WEBHOOKS)
     program = tmp_path / name / "nats-server"
     monkeypatch.setenv("NATS_SERVER_BIN", str(program))
     for variable, value in stack.environment().items():
@@ -73,6 +79,7 @@ def test_a_folder_may_have_any_name(name: str, tmp_path: Path, monkeypatch: pyte
         assert group.process_configs[0].stdout_logfile == str(stack.log(group.name))
         command = shlex.split(group.process_configs[0].command)
         assert command[0] == sys.executable
+        assert str(stack.log(group.name)) in command
         assert (str(program) in command) is (group.name == "broker")
 
 
@@ -96,7 +103,8 @@ def test_a_setting_that_cannot_work_ends_the_start_with_its_sentence(
     assert told[-1].startswith("stopping")
     assert processes(stack.socket) == []
     check_ports(stack)
-    stopped = [line.split()[4] for line in stack.log("supervisord").read_text().splitlines() if " stopped: " in line]
+    lines = [msgspec.json.decode(line) for line in stack.log("supervisord").read_text().splitlines()]
+    stopped = [line["text"].split()[4] for line in lines if " stopped: " in line["text"]]
     assert stopped[-1] == "broker" or variable == "UNWELL_MAX"  # without a broker nothing of it can be stopped
 
 
@@ -113,6 +121,12 @@ def test_supervisord_does_not_start_a_wrong_configuration_again(conf: ServerOpti
     for group in conf.process_group_configs:
         process = group.process_configs[0]
         assert (process.exitcodes, process.autorestart) == ([EX_CONFIG], RestartWhenExitUnexpected)
+
+
+def test_webhooks_are_started_only_with_a_secret(conf: ServerOptions, stack: Stack) -> None:
+    (webhooks,) = [group for group in conf.process_group_configs if group.name == "webhooks"]
+    assert len(webhooks.process_configs) == 1
+    assert replace(stack, extra={"WEBHOOK_SECRET": ""}).environment()["WANJET_WEBHOOKS"] == "0"
 
 
 def test_a_folder_in_use_is_said(stack: Stack) -> None:

@@ -1,5 +1,6 @@
 """`just up` as a person ends it: by a signal to `just`."""
 
+import asyncio
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import pytest
 
 from ops.local.preflight import check_ports
 from ops.local.stack import Stack, on_free_ports
+from ops.local.supervisor import CONF
 from tests.kit.machine import REPOSITORY
 from tests.kit.process import environment
 from tests.kit.waiting import eventually
@@ -36,6 +38,7 @@ def just(stack: Stack, tmp_path: Path) -> Generator[subprocess.Popen[bytes], Non
         NATS_LISTEN=stack.nats_listen,
         NATS_MONITOR=stack.nats_monitor,
         SERVER_PORT=str(stack.server_port),
+        METRICS_PORT="0",
         VIDEO_STORE_URL=stack.video_store_url,
         SCRATCH_STORE_URL=stack.scratch_store_url,
     )
@@ -48,6 +51,27 @@ def just(stack: Stack, tmp_path: Path) -> Generator[subprocess.Popen[bytes], Non
     yield started
     started.kill()
     started.wait()
+
+
+async def test_the_status_is_no_failure_where_webhooks_are_off(stack: Stack, just: subprocess.Popen[bytes]) -> None:
+    pids = await started(stack)
+    done = await asyncio.to_thread(ctl, stack, "status")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 5), done.stdout
+    assert "webhooks" not in done.stdout
+    just.send_signal(signal.SIGTERM)
+    await gone(stack, just, pids)
+
+
+def ctl(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Speak to the stack's supervisord as `just ctl` does."""
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(CONF), *arguments],
+        env=environment(WANJET_SOCKET=str(stack.socket)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])

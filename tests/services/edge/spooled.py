@@ -34,10 +34,10 @@ async def normalise(data: bytes, *, by: Normaliser | None = None, is_inline: boo
             return bytes(pixels)
 
 
-async def fetch(fetcher: ImageFetcher, url: str, before_request: BeforeRequest | None = None) -> bytes:
+async def fetch(fetcher: ImageFetcher, url: str, before_work: BeforeRequest | None = None) -> bytes:
     """Return the body behind a URL."""
     with Spool(Disk()) as picture:
-        await fetcher.fetch(url, picture, before_request)
+        await fetcher.fetch(url, picture, before_work)
         await picture.file()
         with picture.mapped() as body:
             return bytes(body)

@@ -26,7 +26,11 @@ from services.edge.http import server
 from services.edge.http.limits import HttpLimits
 server.DRAIN_S = {SHORT_S}
 limits = HttpLimits(
-    head_within_s={SHORT_S}, body_silence_s_max={SHORT_S}, unread_within_s={SHORT_S}, linger_s={SHORT_S}
+    handshake_within_s={SHORT_S},
+    head_within_s={SHORT_S},
+    body_silence_s_max={SHORT_S},
+    unread_within_s={SHORT_S},
+    linger_s={SHORT_S},
 )
 start.configure("edge")
 sys.exit(0 if uvloop.run(edge.serve(env.read(edge.Settings), limits)) else 1)
@@ -57,6 +61,12 @@ class Talk:
     async def say(self, data: bytes) -> None:
         self._writer.write(data)
         await self._writer.drain()
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """Return the edge's certificate; None without TLS."""
+        seen = self._writer.get_extra_info("ssl_object")
+        return None if seen is None else seen.getpeercert(binary_form=True)
 
     async def flood(self, piece: bytes, count: int) -> None:
         with suppress(ConnectionError):
@@ -89,6 +99,11 @@ class Talk:
             while part := await self._read():
                 heard += part
         return heard
+
+    async def until(self, words: bytes) -> bytes:
+        """Return what comes up to these words."""
+        async with asyncio.timeout(CUT_WITHIN_S):
+            return await self._reader.readuntil(words)
 
     async def answer(self) -> tuple[int, Any]:
         """Return status and body of the next answer; the connection stays open."""

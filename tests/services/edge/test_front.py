@@ -13,8 +13,8 @@ import pytest
 
 from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
-from services.edge.app import KEEP_ALIVE_S, Settings
 from services.edge.http.origins import is_allowed
+from services.edge.settings import KEEP_ALIVE_S, Settings
 from tests.kit.edge import PROMPT, Edge, picture
 from tests.kit.machine import free_port
 from tests.kit.process import completed
@@ -27,6 +27,8 @@ GETS = (
     "/metrics",
     "/docs",
     "/docs/openapi.json",
+    "/docs/events",
+    "/docs/events.json",
     "/openapi.json",
     "/docs/page.js",
     "/",
@@ -125,9 +127,10 @@ backend by_head
 
 @pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed: apt-get install haproxy")
 async def test_haproxys_own_checks_find_an_edge_ready(
-    edge: Edge, client: aiohttp.ClientSession, tmp_path: Path
+    edges: Callable[..., Edge], client: aiohttp.ClientSession, link: Bus, tmp_path: Path
 ) -> None:
-    front = free_port()
+    front, edge = free_port(), edges(LOG_LEVEL="debug")  # at which probes are logged
+    await edge.ready(client)
     (tmp_path / "haproxy.cfg").write_text(HAPROXY.format(front=front, edge=edge.port))
     command = ["haproxy", "-db", "-f", str(tmp_path / "haproxy.cfg")]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as proxy:  # noqa: ASYNC220  # it returns at once

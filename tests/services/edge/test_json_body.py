@@ -8,6 +8,7 @@ import time
 import pytest
 
 from services.edge.body.body_reader import read
+from services.edge.body.dialect import JOBS
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid
 
@@ -25,7 +26,7 @@ def refusal(body: bytes) -> str:
             file.write(body)
             file.flush()
             with pytest.raises(Invalid) as in_child:
-                read(file.fileno(), -1)
+                read(JOBS.name, file.fileno(), -1)
         assert in_child.value.objections == refused.value.objections
     [objection] = refused.value.objections
     assert objection.field == "body"

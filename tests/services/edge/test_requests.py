@@ -3,6 +3,7 @@
 import asyncio
 import gzip
 import json
+from collections.abc import Callable
 from typing import Any, cast
 
 import aiohttp
@@ -115,10 +116,10 @@ async def test_the_line_of_a_request_names_its_job_and_its_own_id(client: aiohtt
 async def test_a_pipelined_request_has_no_job_of_the_one_before_it(edge: Edge) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
     ask = b"GET /video/status/%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"0" * 32)
-    writer.write(ask + b"GET /livez?second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    writer.write(ask + b"GET /nothing?second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
     assert (await reader.read()).count(b"HTTP/1.1 ") == 2
     writer.close()
-    lines = await eventually(lambda: [line for line in served(edge, "/livez") if line["status"] == 200])
+    lines = await eventually(lambda: [line for line in served(edge, "/nothing") if line["status"] == 404])
     assert not any("job_id" in line for line in lines)
     assert len({line["http_request_id"] for line in lines}) == len(lines)
 
@@ -128,3 +129,44 @@ def test_an_error_of_ours_names_the_http_request() -> None:
         answer = on_damaged(cast("Any", None), Damaged("it is shorter than its record says"))
     assert answer.status_code == 500
     assert msgspec.to_builtins(answer.content)["http_request_id"] == "a" * 32
+
+
+async def test_the_line_of_a_request_says_who_asked_for_what_and_how_much_went_in_and_out(
+    client: aiohttp.ClientSession, edge: Edge
+) -> None:
+    body = json.dumps({"requestId": "0" * 32}).encode()
+    code, answer = await send(client, edge, "/video/status", body)
+    assert code == 404
+    for path in (f"/video/status/{'0' * 32}", f"/videos/{'0' * 32}.mp4", "/nothing"):
+        async with client.get(edge.url + path) as got:
+            assert got.status == 404
+    async with client.head(edge.url + "/docs/openapi.json") as got:
+        assert got.status == 200
+    await eventually(lambda: served(edge, "/docs/openapi.json"))
+    (posted,) = served(edge, "/video/status")
+    assert posted["job_id"] == "0" * 32
+    assert (posted["route"], posted["status"], posted["client"]) == ("/video/status", 404, "127.0.0.1")
+    assert (posted["bytes_in"], posted["bytes_out"]) == (len(body), len(msgspec.json.encode(answer)))
+    routes = {line["path"]: line["route"] for line in edge.lines if line["event"] == "request_served"}
+    assert routes[f"/video/status/{'0' * 32}"] == "/video/status/{job_id}"
+    assert routes[f"/videos/{'0' * 32}.mp4"] == "/videos/{name}"
+    assert routes["/nothing"] == "none"
+    (head,) = served(edge, "/docs/openapi.json")
+    assert (head["method"], head["route"], head["bytes_out"]) == ("HEAD", "/docs/openapi.json", 0)
+
+
+async def test_probes_are_logged_at_debug_alone(
+    client: aiohttp.ClientSession, edges: Callable[..., Edge], edge: Edge
+) -> None:
+    talkative = edges(LOG_LEVEL="debug")
+    await talkative.ready(client)
+    for each in (edge, talkative):
+        for path in ("/livez", "/readyz", "/health", "/metrics", "/nothing"):
+            async with client.get(each.url + path) as answer:
+                assert answer.status in (200, 404)
+        await eventually(lambda: served(each, "/nothing"))  # noqa: B023  # it is awaited here
+    lines = [line for line in edge.lines if line["event"] == "request_served"]
+    assert [line["path"] for line in lines] == ["/nothing"]
+    probes = [line for line in talkative.lines if line["event"] == "request_served" and line["path"] != "/nothing"]
+    assert {line["route"] for line in probes} == {"/livez", "/readyz", "/health", "/metrics"}
+    assert {line["level"] for line in probes} == {"debug"}

@@ -7,11 +7,13 @@ import aiohttp
 
 from contracts import subjects, wire
 from contracts.broker import Bus
-from contracts.events import JobStarted, JobSucceeded, Timings
+from contracts.events import JobStarted, JobSucceeded
 from contracts.job import video_path, video_url
 from contracts.job_log import JobLog
+from contracts.stage_times import Timings
 from contracts.status import JobStatus
-from services.edge import retry_after
+from services.edge import forecast
+from services.edge.forecast import Forecasts
 from services.edge.jobs import Jobs
 from services.edge.payloads import RETRY_AFTER_S
 from services.edge.retry_after import NOBODY_WORKS_S, RETRY_AFTER_S_MAX, RETRY_AFTER_S_MIN, RetryAfter
@@ -24,7 +26,7 @@ RUNNING, ENDED = "a" * 32, "b" * 32
 async def estimate(link: Bus) -> int:
     """Return a first estimate, in seconds."""
     jobs = Jobs(link, *[None] * 2, retention_s=1)  # pyright: ignore[reportArgumentType]  # stores are not asked
-    return await RetryAfter(link, JobLog(link, publisher="test"), jobs.clusters).seconds()
+    return await RetryAfter(Forecasts(link, JobLog(link, publisher="test"), jobs.clusters)).seconds()
 
 
 async def publish(link: Bus, event: Any) -> None:
@@ -109,11 +111,11 @@ async def test_the_broker_is_asked_once_for_many_refusals(link: Bus) -> None:
         asked += 1
         return []
 
-    each = RetryAfter(link, JobLog(link, publisher="test"), clusters)
+    each = RetryAfter(Forecasts(link, JobLog(link, publisher="test"), clusters))
     began = time.monotonic()
     for _ in range(1000):
         await each.seconds()
-    assert asked <= 1 + (time.monotonic() - began) / retry_after.KEPT_S
+    assert asked <= 1 + (time.monotonic() - began) / forecast.KEPT_S
 
 
 async def test_a_full_service_says_how_full_it_is_in_the_shape_of_every_error(

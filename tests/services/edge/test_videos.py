@@ -11,6 +11,7 @@ from contracts import wire
 from contracts.job import video_name
 from contracts.record import Record, record_name
 from contracts.stores import Folder
+from contracts.video_files import VARIANTS, Variant, picture_name
 from services.edge.errors import Damaged, NoSuchPart
 from services.edge.videos import Videos
 from tests.kit.builders import ID, succeeded
@@ -30,7 +31,7 @@ def file(tmp_path: Path) -> Path:
 async def answer(file: Path, **headers: str) -> tuple[int, str | None, bytes]:
     """Status, Content-Range and body of a GET with these headers."""
     names = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = await Videos(Folder(file.parent)).serve(ID, method="GET", headers=names)
+    response = await Videos(Folder(file.parent)).answer(ID, method="GET", headers=names)
     body = b""
     if isinstance(response, Stream):
         assert isinstance(response.iterator, AsyncIterator)
@@ -74,7 +75,7 @@ async def test_a_malformed_range_and_several_at_once_are_the_whole_file(file: Pa
 
 
 async def test_an_etag_saves_the_body_and_guards_a_range(file: Path) -> None:
-    etag = (await Videos(Folder(file.parent)).serve(ID, method="HEAD", headers={})).headers["ETag"]
+    etag = (await Videos(Folder(file.parent)).answer(ID, method="HEAD", headers={})).headers["ETag"]
     assert (await answer(file, if_none_match=etag))[0] == 304
     assert (await answer(file, if_none_match=f'"other", W/{etag}'))[0] == 304
     assert (await answer(file, if_none_match='"other"'))[0] == 200
@@ -92,20 +93,20 @@ async def test_a_file_that_is_not_the_one_that_was_made_is_not_served(file: Path
     ending = replace(succeeded(1, 2.0), size_bytes=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest())
     (file.parent / record_name(ending)).write_bytes(wire.encode_record(Record(submitted=None, ending=ending)))
     for _ in range(2):
-        assert (await videos.serve(ID, method="GET", headers={})).status_code == 200
+        assert (await videos.answer(ID, method="GET", headers={})).status_code == 200
     overwrite(file, damaged)
     for method in ("GET", "HEAD", "GET"):
         with pytest.raises(Damaged):
-            await videos.serve(ID, method=method, headers={})
+            await videos.answer(ID, method=method, headers={})
     overwrite(file, CONTENT)
-    assert (await videos.serve(ID, method="GET", headers={})).status_code == 200
+    assert (await videos.answer(ID, method="GET", headers={})).status_code == 200
 
 
 async def test_a_record_that_is_damaged_keeps_no_video_back(file: Path) -> None:
     ending = replace(succeeded(1, 2.0), size_bytes=SIZE, sha256=hashlib.sha256(CONTENT).hexdigest())
     record = wire.encode_record(Record(submitted=None, ending=ending))
     (file.parent / record_name(ending)).write_bytes(record.replace(ending.sha256[:2].encode(), b"xx", 1))
-    assert (await Videos(Folder(file.parent)).serve(ID, method="GET", headers={})).status_code == 200
+    assert (await Videos(Folder(file.parent)).answer(ID, method="GET", headers={})).status_code == 200
 
 
 class Counting(Folder):
@@ -134,7 +135,7 @@ async def test_all_first_readers_of_a_video_wait_for_one_check_whoever_leaves(fi
     made(file)
     store = Counting(file.parent)
     videos = Videos(store)
-    asking = [asyncio.create_task(videos.serve(ID, method="HEAD", headers={})) for _ in range(8)]
+    asking = [asyncio.create_task(videos.answer(ID, method="HEAD", headers={})) for _ in range(8)]
     await eventually(lambda: store.hashed)
     if leaves is not None:
         asking[leaves].cancel()
@@ -150,11 +151,36 @@ async def test_all_first_readers_of_a_damaged_video_learn_so_by_one_check(file: 
     overwrite(file, CONTENT[:500] + b"!" + CONTENT[501:])
     store = Counting(file.parent)
     videos = Videos(store)
-    asking = [asyncio.create_task(videos.serve(ID, method="HEAD", headers={})) for _ in range(8)]
+    asking = [asyncio.create_task(videos.answer(ID, method="HEAD", headers={})) for _ in range(8)]
     await eventually(lambda: store.hashed)
     store.go.set()
     told = await asyncio.gather(*asking, return_exceptions=True)
     assert [type(each) for each in told] == [Damaged] * 8
     assert store.hashed == 1
     overwrite(file, CONTENT)
-    assert (await videos.serve(ID, method="HEAD", headers={})).status_code == 200
+    assert (await videos.answer(ID, method="HEAD", headers={})).status_code == 200
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+async def test_a_picture_is_answered_as_a_whole_webp_or_not_at_all_if_it_is_known(
+    tmp_path: Path, variant: Variant
+) -> None:
+    (tmp_path / picture_name(ID, variant)).write_bytes(CONTENT)
+    videos = Videos(Folder(tmp_path))
+    whole = await videos.picture_answer(ID, variant, method="GET", headers={"range": "bytes=0-9"})
+    assert isinstance(whole, Stream)
+    assert isinstance(whole.iterator, AsyncIterator)
+    assert b"".join([chunk async for chunk in whole.iterator]) == CONTENT  # pyright: ignore[reportArgumentType]
+    assert (whole.status_code, whole.media_type) == (200, "image/webp")
+    assert whole.headers["Content-Length"] == str(SIZE)
+    head = await videos.picture_answer(ID, variant, method="HEAD", headers={})
+    assert isinstance(head, Stream)
+    assert not isinstance(head.iterator, AsyncIterator)
+    assert head.headers == whole.headers
+    known = await videos.picture_answer(ID, variant, method="GET", headers={"if-none-match": whole.headers["ETag"]})
+    assert known.status_code == 304
+
+
+async def test_a_picture_that_was_never_made_is_no_file(file: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await Videos(Folder(file.parent)).picture_answer(ID, "thumbnail", method="GET", headers={})

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from contracts import subjects, wire
-from contracts.broker import Bus, Delivery, Unavailable
+from contracts.broker import Bus, Delivery, Unavailable, ack_waits
 from contracts.events import Ending, Event, JobFailed
 from contracts.fold import fold_all
 from contracts.job_log import JobLog
@@ -20,7 +20,7 @@ from contracts.record import record_name
 from ops.provision import consumers, provision
 from ops.streams import STATE_ACK_PENDING_MAX, STATE_ACK_WAIT_S
 from services.state import materialise
-from services.state.statuses import Statuses
+from services.state.statuses import StatusWriter
 from tests.contracts.test_fold import logs
 from tests.kit.broker import Broker, all_folded, provision_settings
 from tests.kit.builders import ID, cancelled, failed, started, step, submitted, succeeded
@@ -135,7 +135,7 @@ def _batches(data: st.DataObject, events: list[Event]) -> list[list[Event]]:
 
 
 async def _fold(link: Bus, batches: list[list[Event]]) -> None:
-    statuses = Statuses(link, JobLog(link, "state"), RETENTION_S)
+    statuses = StatusWriter(link, JobLog(link, "state"), RETENTION_S)
     for batch in batches:
         await statuses.fold_in(batch)
 
@@ -152,7 +152,7 @@ async def test_a_status_that_is_remembered_is_made_anew_if_the_bucket_lost_it_me
     link: Bus, event: Event
 ) -> None:
     """The second event changes what is remembered; or not, since it came before; or ends the job."""
-    statuses = Statuses(link, JobLog(link, "state"), RETENTION_S)
+    statuses = StatusWriter(link, JobLog(link, "state"), RETENTION_S)
     log = [submitted(NOW), started(1, NOW)]
     await publish(link, *log, event)
     await statuses.fold_in(log)
@@ -163,7 +163,7 @@ async def test_a_status_that_is_remembered_is_made_anew_if_the_bucket_lost_it_me
 
 
 async def test_a_status_that_another_state_wrote_meanwhile_is_folded_over(link: Bus) -> None:
-    one, other = (Statuses(link, JobLog(link, "state"), RETENTION_S) for _ in range(2))
+    one, other = (StatusWriter(link, JobLog(link, "state"), RETENTION_S) for _ in range(2))
     log = [submitted(NOW), started(1, NOW), step(1, NOW + 1, 1, 0.1), step(1, NOW + 2, 2, 0.2), cancelled(NOW + 3)]
     await publish(link, *log)
     await one.fold_in(log[:2])
@@ -224,7 +224,7 @@ async def test_a_state_that_is_killed_in_the_middle_of_a_batch_leaves_all_to_the
 async def test_a_batch_over_which_a_slow_bucket_takes_longer_than_ack_wait_stays_whose_it_is(
     link: Bus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(materialise, "EXTEND_EVERY_S", 0.2)
+    monkeypatch.setattr(ack_waits, "EXTEND_EVERY_S", 0.2)
     await set_ack_wait(link, 1)
     enough, extended = asyncio.Event(), 0
     put, extend = Bus.put, Delivery.extend_ack_wait
@@ -283,7 +283,7 @@ async def test_an_older_state_beside_a_newer_one_loses_and_doubles_nothing(link:
     stop = asyncio.Event()
 
     async def older() -> int:
-        statuses, folded = Statuses(link, JobLog(link, "state"), RETENTION_S), 0
+        statuses, folded = StatusWriter(link, JobLog(link, "state"), RETENTION_S), 0
         while not stop.is_set():
             delivery = await link.pull(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, stop=stop)
             if delivery is not None:
@@ -320,5 +320,5 @@ async def test_a_broker_from_before_batches_gets_their_limits_from_provisioning(
 
 
 def test_the_limits_go_together() -> None:
-    assert 2 * materialise.EXTEND_EVERY_S < STATE_ACK_WAIT_S
+    assert 2 * ack_waits.EXTEND_EVERY_S < STATE_ACK_WAIT_S
     assert STATE_ACK_PENDING_MAX >= 4 * materialise.EVENTS_HELD_MAX

@@ -15,6 +15,7 @@ from contracts.job_log import JobLog
 from contracts.status import JobStatus
 from contracts.stores import Folder
 from services.state.materialise import materialise
+from services.state.own_numbers import StateNumbers
 from services.state.records import Records
 from tests.kit.broker import all_folded
 from tests.kit.builders import ID, cancelled, failed, released, started, step, submitted, succeeded
@@ -33,7 +34,9 @@ async def state(
     records = Records(JobLog(link, "state"), Folder(videos))
     async with asyncio.TaskGroup() as tasks:
         for _ in range(instances):
-            tasks.create_task(materialise(link, JobLog(link, "state"), records, retention_s=retention_s, stop=stop))
+            tasks.create_task(
+                materialise(link, JobLog(link, "state"), records, StateNumbers(), retention_s=retention_s, stop=stop)
+            )
         yield
         stop.set()
 

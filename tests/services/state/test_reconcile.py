@@ -8,6 +8,7 @@ from contracts import subjects, wire
 from contracts.broker import Bus
 from contracts.events import Ending
 from contracts.job_log import JobLog
+from contracts.process import tracing
 from contracts.record import Record, record_name
 from contracts.stores import Folder
 from ops import provision
@@ -90,6 +91,21 @@ async def test_a_job_that_the_queue_has_lost_comes_back_into_it_once(link: Bus, 
     queued = await link.read(subjects.JOBS_STREAM, subjects.job_in_any_lane(ID))
     assert [job.data for job in queued] == [payload]
     assert len(await link.read(subjects.EVENTS_STREAM, subjects.submission_of(ID))) == 1
+
+
+TRACED = f"00-{'a' * 32}-{'b' * 16}-01"
+
+
+async def test_a_job_that_comes_back_stays_in_its_trace(
+    link: Bus, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("contracts.process.tracing._Tracing.tracer", object())  # on; nothing here begins a span
+    with tracing.joined(TRACED):
+        await enqueue(link, ID)
+    await lose_from_the_queue(link, ID)
+    await reconcile(JobLog(link, "state"), records)
+    (back,) = await link.read(subjects.JOBS_STREAM, subjects.job(ID, subjects.REQUEUED_LANE))
+    assert back.traceparent == TRACED
 
 
 async def test_a_job_that_is_lost_right_after_its_submission_is_back_when_it_is_said_to_be(

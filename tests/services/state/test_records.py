@@ -107,6 +107,21 @@ async def test_a_log_that_is_nearly_full_gets_nothing_back(link: Bus, tmp_path: 
     assert await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS) == []
 
 
+async def test_an_ending_that_the_broker_refuses_keeps_no_other_from_coming_back(link: Bus, tmp_path: Path) -> None:
+    log = await link.stream(subjects.EVENTS_STREAM)
+    refused = replace(failed(1, NOW), reason="r" * 2000)
+    endings = [replace(refused, job_id=f"{digit:032x}") for digit in (1, 3)] + [
+        replace(failed(1, NOW), job_id=f"{2:032x}")
+    ]
+    for ending in endings:
+        await Folder(tmp_path).write(record_name(ending), wire.encode_record(Record(submitted=None, ending=ending)))
+    log.config.max_msg_size = 1000
+    await link.admin.update_stream(log.config)
+    await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=0)
+    stored = await link.read(subjects.EVENTS_STREAM, subjects.ALL_ENDINGS)
+    assert [subjects.job_id_of(each.subject) for each in stored] == [f"{2:032x}"]
+
+
 @pytest.mark.parametrize("ending", [failed(1, NOW - LOG_S), replace(failed(1, NOW), job_id="e" * 32)])
 async def test_a_young_file_of_an_old_ending_or_of_another_job_brings_nothing_back(
     link: Bus, tmp_path: Path, ending: Ending

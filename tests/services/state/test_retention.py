@@ -12,6 +12,7 @@ from contracts.job import input_name, video_name
 from contracts.job_log import JobLog
 from contracts.record import WITHOUT_VIDEO, video_record_name
 from contracts.stores import Folder
+from contracts.video_files import names_with_video, picture_name, picture_names
 from services.state.records import Records
 from services.state.retention import Limits, Retention
 from tests.kit.builders import ID, cancelled, failed, succeeded
@@ -86,6 +87,17 @@ async def test_the_video_of_a_job_that_succeeded_stays_and_is_asked_about_once(s
     assert await stores.names(stores.videos) == [video_name(ID)]
 
 
+async def test_an_input_stays_as_long_as_its_video_and_counts_as_a_part_of_it(stores: Stores) -> None:
+    for n in range(3):
+        await stores.put(stores.videos, video_name(job_id(n)), age_s=OLD_S + n, size_bytes=60)
+        await stores.put(stores.scratch, input_name(job_id(n)), age_s=OLD_S + n, size_bytes=60)
+        ending = replace(succeeded(1, 1.0), job_id=job_id(n))
+        await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
+    await stores.retention.delete_outdated(set())
+    assert await stores.names(stores.videos) == [video_name(job_id(n)) for n in (1, 0)]
+    assert await stores.names(stores.scratch, "inputs") == [input_name(job_id(n)) for n in (1, 0)]
+
+
 async def test_inputs_and_checkpoints_without_a_job_go_after_an_hour(stores: Stores) -> None:
     for n, age_s in enumerate((OLD_S, OLD_S, LIMITS.leftover_s - 60)):
         await stores.put(stores.scratch, input_name(job_id(n)), age_s=age_s)
@@ -105,7 +117,7 @@ async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> 
         *((stores.scratch, input_name(each)) for each in (ID, job_id(1))),
     ]
     for store, name in files:
-        await stores.put(store, name, age_s=LIMITS.leftover_s + 60)
+        await stores.put(store, name, age_s=LIMITS.leftover_s + 60, size_bytes=10)
     await stores.retention.delete_outdated(set())
     await Records(JobLog(stores.link, "state"), stores.videos).repair(set(), settled_s=0)
     assert [name for store, name in files if not store.path(name).exists()] == []
@@ -175,3 +187,37 @@ async def test_what_is_no_file_of_ours_is_left_alone(stores: Stores) -> None:
     made_old(foreign, OLD_S)
     await stores.retention.delete_outdated(set())
     assert foreign.exists()
+
+
+async def put_whole(stores: Stores, each: str, *, age_s: float, size_bytes: int = 100) -> None:
+    """Put a job's video and all that lies beside it."""
+    for name in names_with_video(each):
+        await stores.put(stores.videos, name, age_s=age_s, size_bytes=size_bytes)
+
+
+async def test_a_video_goes_with_its_pictures_and_both_count(stores: Stores) -> None:
+    await put_whole(stores, job_id(0), age_s=OLD_S + 1)
+    await stores.put(stores.videos, video_name(job_id(1)), age_s=OLD_S)
+    await stores.retention.delete_outdated(set())
+    left = await stores.names(stores.videos)
+    assert video_name(job_id(1)) in left
+    assert not set(left) & {video_name(job_id(0)), *picture_names(job_id(0))}, "250 bytes are allowed, there were 400"
+
+
+async def test_the_pictures_of_a_job_that_did_not_succeed_go_with_its_video(stores: Stores) -> None:
+    await put_whole(stores, ID, age_s=1)  # however young: the clock of the file system is coarse
+    ending = cancelled(1.0)
+    await stores.link.publish(subjects.event(ending), wire.encode(ending), within_s=2)
+    await stores.retention.delete_outdated(set())
+    assert await stores.names(stores.videos) == []
+
+
+async def test_pictures_without_a_video_are_left_over_after_an_hour(stores: Stores) -> None:
+    for n, age_s in enumerate((OLD_S, OLD_S, LIMITS.leftover_s - 60)):
+        await stores.put(stores.videos, picture_name(job_id(n), "thumbnail"), age_s=age_s)
+    await stores.put(stores.videos, "readme.webp", age_s=OLD_S)
+    await stores.retention.delete_outdated({job_id(1)})
+    assert set(await stores.names(stores.videos)) == {
+        *(picture_name(job_id(n), "thumbnail") for n in (1, 2)),
+        "readme.webp",
+    }

@@ -8,10 +8,11 @@ import signal
 from collections.abc import Iterator
 
 from contracts import subjects
-from tests.chaos.faults.service import KILLABLE, PHASES, ROLES
+from tests.chaos.faults.service import DELETION_PHASES, KILLABLE, PHASES, ROLES
 from tests.chaos.faults.surroundings import surroundings
 from tests.chaos.faults.trial import Trial
 from tests.chaos.faults.trials.clocks import HOUR_S, clock, rolling_restart, start_order, two_of_one_name
+from tests.chaos.faults.trials.halfway import half_deleted, upload_cut
 from tests.chaos.faults.trials.network import network, reset_storm
 from tests.chaos.faults.trials.processes import broker_away, kill, sleep, terminate
 from tests.chaos.faults.trials.storage import (
@@ -33,6 +34,13 @@ SLEEPERS = ("cluster", "rank 1", "broker", "state", "edge")
 
 def all_trials() -> Iterator[Trial]:
     yield from (kill(name, phase) for name in KILLABLE for phase in PHASES)
+    yield upload_cut()
+    yield from (
+        half_deleted(name, phase, ended=ended)
+        for name in ("edge", "state", "broker", "rank 0")
+        for phase in DELETION_PHASES
+        for ended in (True, False)
+    )
     yield from (terminate(name, phase) for name in ("edge", "state", "launcher", "broker") for phase in PHASES)
     yield from (sleep(name, phase) for name in SLEEPERS for phase in ("waiting", "denoising", "no ending"))
     yield from (
@@ -73,9 +81,13 @@ def all_trials() -> Iterator[Trial]:
 def few_trials() -> Iterator[Trial]:
     """Some minutes of them: what no other test of the suite does."""
     yield kill("edge", "not answered")
+    yield upload_cut()
+    yield from (half_deleted("edge", phase, ended=phase == "files not removed") for phase in DELETION_PHASES)
     yield kill("state", "not folded")
     yield kill("broker", "no ending")
     yield kill("rank 0", "decoding")
+    yield kill("rank 0", "no pictures")
+    yield kill("rank 0", "previewing")
     yield network("cluster", "drop", "denoising")
     yield flipped_checkpoint("state")
     yield damaged_video(flip, "flipped")

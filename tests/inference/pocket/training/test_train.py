@@ -27,7 +27,7 @@ from inference.wan.encode import TEXT_TOKENS
 from inference.wan.load import load
 from inference.wan.new_components import text_encoder
 from inference.wan.new_components import transformer as new_transformer
-from inference.wan.pixels import values
+from inference.wan.pixels import pixel_values
 from tests.kit.short_training import SECONDS, SMALL, learn
 
 FIRST_STEPS = 3
@@ -135,7 +135,7 @@ def test_the_plot_has_a_panel_for_every_stage():
 
 
 def test_the_yardstick_keeps_what_pictures_are_made_of():
-    pictures = [values(centre_crop(drawn, (64, 48))) for drawn in drawings(3)]
+    pictures = [pixel_values(centre_crop(drawn, (64, 48))) for drawn in drawings(3)]
     yardstick = Yardstick(pictures)
     for drawn in pictures:
         assert psnr_db(yardstick.reconstruct(drawn), drawn) > 18

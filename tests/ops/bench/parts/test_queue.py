@@ -2,7 +2,8 @@
 
 import pytest
 
-from contracts.events import STAGES, Event, JobFailed, JobSucceeded, StageStarted, Timings
+from contracts.events import Event, JobFailed, JobSucceeded, StageStarted
+from contracts.stage_times import STAGES, Timings
 from ops.bench.parts.queue import between
 
 JOB_ID = "1" * 32

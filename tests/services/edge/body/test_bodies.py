@@ -21,7 +21,8 @@ from contracts.cluster import Objection
 from contracts.job import input_name
 from contracts.process.start import EX_CONFIG
 from services.edge.body import bodies
-from services.edge.body.bodies import BODIES_BYTES_MIN, SUBMISSION_BYTES_MAX, Bodies, Submission
+from services.edge.body.bodies import BODIES_BYTES_MIN, SUBMISSION_BYTES_MAX, Bodies, Content, Submission
+from services.edge.body.dialect import JOBS
 from services.edge.body.idempotency import keyed_identity
 from services.edge.body.submission import parse
 from services.edge.errors import Invalid, Overloaded
@@ -44,7 +45,7 @@ async def read(body: bytes, use: Callable[[Submission], Any] = lambda asked: ask
     async with Sandbox() as sandbox:
         everything = Bodies(sandbox, **limits)
         with everything.spool() as spool, everything.spool() as text:
-            return use(await everything.read_submission(pieces(body), spool, text))
+            return use(await everything.read(Content(pieces(body), JOBS, None), spool, text))
 
 
 def noise() -> str:
@@ -96,8 +97,8 @@ async def test_a_large_picture_is_kept_apart_and_counts_in_the_fingerprint_as_if
         with asked.inline.mapped() as text:
             assert text[:] == uri.encode()
         whole = msgspec.structs.replace(asked.request, image_url=uri)
-        kept_apart = keyed_identity(b"secret", "key", asked.request, asked.inline)
-        assert kept_apart == keyed_identity(b"secret", "key", whole)
+        kept_apart = keyed_identity(b"secret", "key", asked)
+        assert kept_apart == keyed_identity(b"secret", "key", Submission(whole))
 
     for body in (document(image_url=uri), escaped):
         await read(body, check)
@@ -108,9 +109,9 @@ async def test_bodies_wait_for_their_share_of_the_memory_and_not_for_ever(monkey
     everything = Bodies(Sandbox())
     async with everything.memory.claim(10**12):
         with everything.spool() as spool, everything.spool() as text, pytest.raises(Overloaded):
-            await everything.read_submission(pieces(document(image_url=noise())), spool, text)
+            await everything.read(Content(pieces(document(image_url=noise())), JOBS, None), spool, text)
         with everything.spool() as spool, everything.spool() as text:
-            assert await everything.read_submission(pieces(document(image_url=picture())), spool, text)
+            assert await everything.read(Content(pieces(document(image_url=picture())), JOBS, None), spool, text)
 
 
 def test_one_largest_request_must_fit() -> None:

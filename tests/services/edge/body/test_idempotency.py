@@ -9,6 +9,7 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus
 from contracts.job import JobRequest
+from services.edge.body.bodies import Submission
 from services.edge.body.idempotency import KEY_CHARS_MAX, key_in, keyed_identity
 from services.edge.errors import Invalid
 from tests.kit.broker import Broker
@@ -17,6 +18,7 @@ from tests.kit.process import PLANTED
 
 BODY: dict[str, Any] = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25}
 REQUEST = JobRequest(prompt=PROMPT, image_url="data:")
+FINGERPRINT_BEFORE = "a9073caa53cc33470ba7aaa048286a26059493a0ac252e7866d58d69992e820f"
 
 
 async def submit(
@@ -44,14 +46,19 @@ def test_a_key_has_1_to_255_characters(header: str) -> None:
 
 
 def test_an_id_depends_on_the_key_alone_and_a_fingerprint_on_the_request_too() -> None:
-    first = keyed_identity(b"secret", "key", REQUEST)
-    assert first == keyed_identity(b"secret", "key", REQUEST)
+    first = keyed_identity(b"secret", "key", Submission(REQUEST))
+    assert first == keyed_identity(b"secret", "key", Submission(REQUEST))
     other = JobRequest(prompt=PROMPT, image_url="data:", seed=1)
-    assert keyed_identity(b"secret", "key", other).job_id == first.job_id
-    assert keyed_identity(b"secret", "key", other).fingerprint != first.fingerprint
-    assert keyed_identity(b"secret", "other", REQUEST).job_id != first.job_id
-    assert keyed_identity(b"another", "key", REQUEST).job_id != first.job_id
+    assert keyed_identity(b"secret", "key", Submission(other)).job_id == first.job_id
+    assert keyed_identity(b"secret", "key", Submission(other)).fingerprint != first.fingerprint
+    assert keyed_identity(b"secret", "other", Submission(REQUEST)).job_id != first.job_id
+    assert keyed_identity(b"another", "key", Submission(REQUEST)).job_id != first.job_id
     assert len(first.job_id) == 32
+
+
+def test_a_fingerprint_outlives_an_upgrade_that_adds_fields() -> None:
+    """What is left out is no part of the fingerprint: it is that of the version before `model` and `metadata`."""
+    assert keyed_identity(b"secret", "key", Submission(REQUEST)).fingerprint == FINGERPRINT_BEFORE
 
 
 async def test_a_repeat_is_the_same_job_and_another_request_under_the_key_is_422(

@@ -65,6 +65,26 @@ def test_a_body_that_is_no_json_object_is_refused(body: bytes) -> None:
         parse(body)
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [{f"k{n}": "" for n in range(17)}, {"": "v"}, {"k" * 65: "v"}, {"k": "v" * 513}, {"k": 1}, {"k": None}, [], "text"],
+)
+def test_metadata_is_an_object_of_few_short_texts(metadata: Any) -> None:
+    assert "it may be an object of up to 16 texts" in faults(metadata=metadata)["metadata"]
+
+
+def test_metadata_has_two_kilobytes_at_most() -> None:
+    most = {f"k{n}": "v" * 512 for n in range(3)} | {"last": ""}
+    most["last"] = "v" * (2048 - len(json.dumps(most, separators=(",", ":"))))
+    assert parse(json.dumps({**GOOD, "metadata": most}).encode()).metadata == most
+    assert faults(metadata={**most, "one": "é"})["metadata"].startswith("metadata was 2059 bytes of JSON")
+
+
+def test_a_model_has_a_name() -> None:
+    assert "it may be the name of a served model, or default" in faults(model="")["model"]
+    assert parse(json.dumps({**GOOD, "model": None}).encode()).model is UNSET
+
+
 def test_ten_unknown_fields_are_named_and_the_rest_counted_beside_every_faulty_known_one() -> None:
     found = faults(prompt="short", seed="one", **{f"x{number}": number for number in range(13)})
     assert set(found) == {"prompt", "seed", "body", *(f"x{number}" for number in range(10))}

@@ -67,6 +67,7 @@ def test_chunked_is_taken_in_any_case_and_not_in_http_1_0() -> None:
     [
         (b"/health?a=http://b", None, b"/health?a=http://b"), (b"*", None, b"*"), (b"//evil/x", None, b"//evil/x"),
         (b"http://evil.test/health", b"evil.test", b"/health"), (b"HTTP://a:81/x?y", b"a:81", b"/x?y"),
+        (b"https://a/x", b"a", b"/x"),
         (b"http://a", b"a", b"/"), (b"http://a?y=/z", b"a", b"/?y=/z"), (b"http://[::1]:8088/", b"[::1]:8088", b"/"),
     ],
 )  # fmt: skip
@@ -77,7 +78,7 @@ def test_a_target_in_absolute_form_names_the_host(target: bytes, authority: byte
 @pytest.mark.parametrize(
     "target",
     [
-        b"https://a/x", b"ftp://a/x", b"http:/a", b"http:///x", b"http://", b"http://user@a/x", b"http://a\\@b/x",
+        b"wss://a/x", b"ftp://a/x", b"http:/a", b"http:///x", b"http://", b"http://user@a/x", b"http://a\\@b/x",
         b"a:443", b"a", b"",
     ],
 )  # fmt: skip

@@ -7,8 +7,8 @@ import pytest
 
 from contracts.process import env
 from contracts.process.env import BadSetting
-from services.edge.app import Settings
 from services.edge.http.hosts import is_served
+from services.edge.settings import Settings
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge
 from tests.kit.waiting import eventually

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -75,8 +76,7 @@ async def test_at_sigterm_an_edge_is_not_ready_and_gives_what_it_owes_their_whol
         await probe.say(get("/readyz"))
         assert (await probe.answer())[0] == 200
         await held.asked.wait()
-        assert edge._running is not None
-        edge._running.terminate()
+        edge.send(signal.SIGTERM)
         await eventually(lambda: refuses(edge))
 
         await probe.say(get("/readyz"))
@@ -91,7 +91,7 @@ async def test_at_sigterm_an_edge_is_not_ready_and_gives_what_it_owes_their_whol
     assert code == 202
     assert await link.last(subjects.JOBS_STREAM, subjects.job(accepted["requestId"])) is not None
     assert await eventually(lambda: not edge.alive)
-    assert edge._running.returncode == 0
+    assert edge.wait(0) == 0
 
 
 async def test_neither_idle_connections_nor_requests_without_end_keep_an_edge_from_ending(tmp_path: Path) -> None:

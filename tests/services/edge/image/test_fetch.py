@@ -9,10 +9,10 @@ from urllib.parse import quote
 import pytest
 from structlog.testing import capture_logs
 
+from contracts.outbound.about import project
+from contracts.outbound.url_policy import Forbidden, UrlPolicy, owner_key
 from services.edge.errors import Busy, ImageRefused, Overloaded
-from services.edge.image.about import project
 from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX, REDIRECTS_MAX, UNREACHABLE, ImageFetcher
-from services.edge.image.url_policy import Forbidden, UrlPolicy, customer_of
 from services.edge.resources.spool import Disk, Spool
 from tests.kit.waiting import eventually
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, at_port, cases, internet
@@ -268,4 +268,4 @@ async def test_where_no_socket_can_be_had_nothing_is_said_against_the_address(we
     ],
 )
 def test_who_has_an_address(one: str, other: str, same: bool) -> None:
-    assert (customer_of(one) == customer_of(other)) is same
+    assert (owner_key(one) == owner_key(other)) is same

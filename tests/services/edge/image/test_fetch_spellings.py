@@ -7,9 +7,9 @@ from urllib.parse import quote
 import pytest
 from structlog.testing import capture_logs
 
+from contracts.outbound.url_policy import Forbidden, UrlPolicy
 from services.edge.errors import ImageRefused
 from services.edge.image.fetch import UNREACHABLE, ImageFetcher
-from services.edge.image.url_policy import Forbidden, UrlPolicy
 from tests.services.edge.corpus import PNG, PUBLIC, Case, Internet, Names, internet
 from tests.services.edge.spooled import fetch
 

@@ -211,7 +211,7 @@ async def test_no_descriptor_and_no_process_is_left_of_many_pictures() -> None:
         await asyncio.gather(*(some(data) for data in (png(), png(300), b"no picture", png()[:-30])))
         assert sandbox.server_pids == [server]
         assert children_of(server) == []
-        assert (descriptors_of(os.getpid()), descriptors_of(server)) == before
+        await eventually(lambda: (descriptors_of(os.getpid()), descriptors_of(server)) == before)
 
 
 async def test_an_edge_that_is_killed_leaves_no_process(

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from services.edge.image.decode import normalise
+from services.edge.image.decode import write_normalised_png
 from services.edge.image.picture import icc
 
 Pixels = npt.NDArray[np.float64]
@@ -129,7 +129,7 @@ def image(values: Pixels | None = None) -> Image.Image:
 def decoded(data: bytes) -> Image.Image:
     """Return the decoded picture. The decoder runs in this process, not in a child."""
     png = io.BytesIO()
-    normalise(data, png, lambda _: None)
+    write_normalised_png(data, png, lambda _: None)
     return Image.open(png, formats=("PNG",))
 
 
