@@ -18,10 +18,10 @@ def free_ports(count: int) -> list[int]:
     Ephemeral ports are avoided: the kernel could give one to an outgoing connection before the process listens on it.
     Raises `OSError` if too few are free among `TRIES_MAX`.
     """
-    candidates = range(FIRST, max(FIRST + TRIES_MAX, _ephemeral_first()))
     with ExitStack() as held:  # held until all are found, so that no two are the same
         ports: list[int] = []
-        for port in secrets.SystemRandom().sample(candidates, TRIES_MAX):  # two processes must not draw the same ports
+        draw = secrets.SystemRandom()  # not seeded: two processes must not draw the same ports
+        for port in draw.sample(candidates(), TRIES_MAX):
             probe = held.enter_context(socket.socket())
             with suppress(OSError):
                 probe.bind(("127.0.0.1", port))
@@ -31,9 +31,10 @@ def free_ports(count: int) -> list[int]:
     raise OSError(f"of {TRIES_MAX} ports not {count} are free")
 
 
-def _ephemeral_first() -> int:
-    """Return the first ephemeral port of this machine, or `EPHEMERAL_FIRST` if the system does not say."""
+def candidates() -> range:
+    """Return the ports that are drawn from: below those that this machine gives to outgoing connections."""
     try:
-        return int(EPHEMERAL_RANGE.read_text().split()[0])
+        ephemeral_first = int(EPHEMERAL_RANGE.read_text().split()[0])
     except (OSError, ValueError, IndexError):
-        return EPHEMERAL_FIRST
+        ephemeral_first = EPHEMERAL_FIRST
+    return range(FIRST, max(FIRST + TRIES_MAX, ephemeral_first))

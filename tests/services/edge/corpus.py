@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import random
 import re
 import zlib
 from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -13,10 +12,11 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
 
+from tests.kit.machine import free_port
+
 HOSTILE = Path(__file__).parent.parent.parent / "hostile"
 PUBLIC = "127.0.0.2"
 CANARIES = ("127.0.0.1", "::1")
-UNASSIGNED_PORTS = range(20_000, 30_000)  # Linux gives none of them out: no other test's lost peer asks there
 PNG = (HOSTILE / "images" / "ok.webp").read_bytes()
 _TEST_HOST = re.compile(r"(?<=http://)([a-z0-9]+\.test)(:80)?(?=[/?#]|$)")
 
@@ -151,17 +151,14 @@ def serve_case(web: Internet) -> Callable[[asyncio.StreamReader, asyncio.StreamW
 async def internet() -> AsyncGenerator[Internet, None]:
     """A host on 127.0.0.2 and canaries, on the same port, on 127.0.0.1 and ::1; on port 80 too where that is free."""
     web = Internet()
+    web.port = free_port(PUBLIC, *CANARIES)
 
     async def canary(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         web.reached.append(json.dumps(writer.get_extra_info("sockname")))
         writer.write(_answer("200 OK", PNG))
         writer.close()
 
-    servers: list[asyncio.Server] = []
-    while not servers:
-        web.port = random.choice(UNASSIGNED_PORTS)
-        with suppress(OSError):
-            servers.append(await asyncio.start_server(serve_case(web), PUBLIC, web.port))
+    servers = [await asyncio.start_server(serve_case(web), PUBLIC, web.port)]
     for host in CANARIES:
         servers.append(await asyncio.start_server(canary, host, web.port))
         with suppress(OSError):  # not permitted, or taken by another run of these tests
