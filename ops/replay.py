@@ -86,10 +86,10 @@ async def _folded(broker: Bus, still_within_s: float, out: TextIO) -> None:
         while True:
             consumer = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
             before, floor, left = floor, _floor(consumer), _left(consumer)
-            begun = not log_now.messages or _delivered(
-                consumer
-            )  # right after a reset the broker may say that 0 are left
-            if floor >= log_now.last_seq or (begun and left == 0):
+            if floor >= log_now.last_seq:
+                return
+            # Right after a reset the broker may say that none is left; the last events of the log may be deleted.
+            if left == 0 and _delivered(consumer) >= min(log_now.last_seq, await _last_event(broker)):
                 return
             now = time.monotonic()
             if floor != before or left < fewest:
@@ -100,6 +100,12 @@ async def _folded(broker: Bus, still_within_s: float, out: TextIO) -> None:
             await asyncio.sleep(POLL_S)
     finally:
         line.clear()
+
+
+async def _last_event(broker: Bus) -> int:
+    """Return the sequence of the last event that the log has now; 0 if it has none."""
+    last = await broker.last(subjects.EVENTS_STREAM, subjects.ALL_EVENTS)
+    return 0 if last is None else last.sequence
 
 
 def _left(consumer: ConsumerInfo) -> int:

@@ -52,6 +52,14 @@ class Edge(Process):
 
         await eventually(ready, within_s=60)
 
+    async def logged(self, client: aiohttp.ClientSession) -> list[dict[str, Any]]:
+        """Return the log's JSON lines, with those of every request that was answered before.
+
+        An edge writes the lines of a turn of its event loop by the end of that turn, after some of its answers.
+        """
+        assert await self.answers(client, "/livez")
+        return self.lines
+
     async def answers(self, client: aiohttp.ClientSession, path: str) -> bool:
         """Return whether the edge answers at this path, and with 200."""
         try:

@@ -32,6 +32,17 @@ async def filled(brokers: Brokers) -> None:
         await link.put_last(subjects.STATUS_BUCKET, KEY, b"1")
         for number in range(MESSAGES):
             await link.publish(f"video.events.{JOB_ID}.step", str(number).encode(), within_s=10)
+    await eventually(lambda: replicated(brokers))
+
+
+async def replicated(brokers: Brokers) -> bool:
+    """Whether the replicas of every stream hold as many messages as one another."""
+    counts = dict[str, set[int]]()
+    for node in brokers.nodes:
+        for account in (await asyncio.to_thread(node.says, "jsz?streams=1")).get("account_details") or []:
+            for stream in account["stream_detail"]:
+                counts.setdefault(stream["name"], set()).add(stream["state"]["messages"])
+    return all(len(each) == 1 for each in counts.values())
 
 
 def leader_of(brokers: Brokers, stream: str) -> Node:

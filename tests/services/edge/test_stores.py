@@ -86,9 +86,10 @@ async def test_a_store_that_stops_taking_files_is_said_everywhere_and_heals(
     code, body = await submit(client, edge)
     assert (code, body["error"]) == (503, "UNAVAILABLE")
     assert str(edge.videos) not in str(body)
-    refused = [line["error"] for line in edge.lines if line["event"] == "unavailable"]
+    lines = await edge.logged(client)
+    refused = [line["error"] for line in lines if line["event"] == "unavailable"]
     assert refused and all("VIDEO_STORE_URL" in error and str(edge.videos) in error for error in refused)
-    (unusable,) = [line for line in edge.lines if line["event"] == "store_unusable"]
+    (unusable,) = [line for line in lines if line["event"] == "store_unusable"]
     assert (unusable["store"], unusable["path"]) == ("VIDEO_STORE_URL", str(edge.videos))
     assert "EPERM" in unusable["error"]
     assert not list(edge.scratch.glob("inputs/*"))

@@ -62,7 +62,7 @@ async def test_the_frames_are_the_events_of_the_stream(client: aiohttp.ClientSes
         assert await frames(socket) == told[5:]
     async with client.ws_connect(url(edge, query=f"?after={told[-1]['id']}")) as socket:
         assert await frames(socket) == []
-    lines = [line for line in edge.lines if line.get("route") == "/video/ws/{job_id}"]
+    lines = [line for line in await edge.logged(client) if line.get("route") == "/video/ws/{job_id}"]
     assert [(line["status"], line["job_id"], line["method"]) for line in lines] == [(101, ID, "GET")] * 3
     assert lines[0]["bytes_out"] > lines[1]["bytes_out"] > lines[2]["bytes_out"] == 0
 
@@ -158,13 +158,15 @@ async def test_an_upgrade_behind_an_unanswered_request_is_refused(edge: Edge, li
         get(f"/video/ws/{ID}", *UPGRADE).replace(b"GET", b"POST"),
     ],
 )
-async def test_a_malformed_upgrade_is_answered_and_harms_nobody(edge: Edge, link: Bus, request_: bytes) -> None:
+async def test_a_malformed_upgrade_is_answered_and_harms_nobody(
+    client: aiohttp.ClientSession, edge: Edge, link: Bus, request_: bytes
+) -> None:
     await publish(link, life(ID)[:1])
     async with talk(edge) as connection:
         await connection.say(request_)
         assert (await connection.until(b"\r\n\r\n"))[9:10] == b"4"
     assert edge.alive
-    assert not [line for line in edge.lines if line["level"] == "error"]
+    assert not [line for line in await edge.logged(client) if line["level"] == "error"]
 
 
 async def test_pings_are_answered_and_answers_that_are_not_read_do_not_pile_up(edge: Edge, link: Bus) -> None:
