@@ -30,10 +30,10 @@ async def serve(settings: Settings, limits: HttpLimits | None = None) -> bool:
     `BadSetting` if it cannot listen, or if its certificate cannot serve. Tests give other limits than production's.
     """
     lost, draining = asyncio.Event(), asyncio.Event()
-    numbers = EdgeNumbers()
+    pair = certificates(settings.tls_cert, settings.tls_key)
+    numbers = EdgeNumbers(None if pair is None else lambda: pair.validity.ends)
     connections_max = connections_for(raise_files_limit())
     crowd = Crowd(asyncio.get_running_loop(), connections_max, numbers.refused)
-    pair = certificates(settings.tls_cert, settings.tls_key)
     sockets = listening(settings.server_host, settings.server_port)
     scrapes = metrics_port.opened(settings.metrics_host, settings.metrics_port)
     served = app(settings, lost, draining, numbers, scrapes, connections_max=connections_max)
