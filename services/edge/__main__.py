@@ -12,6 +12,7 @@ with garbage.frozen():
     from contracts.process.listening import listening
     from contracts.stores import configured
     from services.edge.app import app
+    from services.edge.auth.proxies import client_named_by
     from services.edge.http.certificates import certificates, renewed
     from services.edge.http.crowd import Crowd, connections_for, raise_files_limit
     from services.edge.http.limits import HttpLimits
@@ -44,6 +45,7 @@ async def serve(settings: Settings, limits: HttpLimits | None = None) -> bool:
         crowd,
         keep_alive_s=settings.keep_alive,
         limits=limits or HttpLimits(),
+        client_of=client_named_by(settings.trusted_proxies),
         certificates=pair,
     )
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)
