@@ -83,7 +83,7 @@ class JobLog:
         return None if stored is None else stored.at
 
     async def events(self, job_id: str) -> list[Logged]:
-        """Return the job's events in the log's order, the ending last, by `wire.logged`. With replicas some may be missing.
+        """Return the job's events in the log's order, the ending last (`wire.logged`). Some may lack, with replicas.
 
         The ending is asked of the leader: by a batch no answer of the broker can be told from it.
         """
