@@ -131,27 +131,29 @@ licences: _shipped
         --partial-match --fail-on "GNU General Public;GNU Affero;AGPL" > .wanjet/licences.csv
     @.venv/bin/pip-licenses --python {{ shipped }}/bin/python --from mixed --summary --order count | grep -E '^ +[0-9]+ |^ Count'
 
-# Write what is shipped as CycloneDX, checked by its schema, into .wanjet/sbom-services.json and .wanjet/sbom-inference.json
+# Write what is shipped as CycloneDX, checked by its schema, into .wanjet/sbom-services.json, …-inference.json, …-npu.json
 [group('shipped')]
 [no-exit-message]
 sbom: _shipped
     @.venv/bin/cyclonedx-py environment --pyproject pyproject.toml --output-reproducible --validate \
         --output-file .wanjet/sbom-services.json {{ shipped }}/bin/python
-    @PYTHONWARNINGS=ignore .venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --validate \
-        --output-file .wanjet/sbom-inference.json ops/locks/inference.txt
+    @for each in inference npu; do \
+        PYTHONWARNINGS=ignore .venv/bin/cyclonedx-py requirements --pyproject pyproject.toml --output-reproducible --validate \
+            --output-file .wanjet/sbom-$each.json ops/locks/$each.txt || exit 1; \
+    done
 
 # Ask PyPI whether a locked version has a known weakness; fails if one has, and if one cannot be judged, as without the internet
 [group('shipped')]
 [no-exit-message]
 audit: _supply
-    @failed=0; for each in services inference; do \
+    @failed=0; for each in services inference npu; do \
         echo "$each:"; .venv/bin/pip-audit --strict --require-hashes --disable-pip --progress-spinner off \
             -r ops/locks/$each.txt || failed=1; \
     done; exit $failed
 
 [private]
 _supply: setup
-    @test -x .venv/bin/uv || {{ python }} -m pip install --quiet -c constraints.txt -e '.[supply]'
+    @test -x .venv/bin/pip-audit || {{ python }} -m pip install --quiet -c constraints.txt -e '.[supply]'
 
 shipped := ".wanjet/shipped"
 

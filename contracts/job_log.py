@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from nats.js.api import StreamInfo
 
 from contracts import cloud_events, message_ids, subjects, wire
+from contracts.answers import is_answer
 from contracts.broker import Bus, Expect, Stored, Unavailable, WrongSequence
 from contracts.events import AnyEnding, Ending, Event, JobSubmitted, Logged
 from contracts.job_queue import JobQueue
@@ -23,12 +24,10 @@ READ_BACK_PAUSE_S = 0.2
 
 
 class JobLog:
-    """The log as one process reads and writes it, made once beside the process's connection. `queue` is the queue,
-    `tombstones` are those of deleted jobs, `slots` those of limited tenants.
+    """The log as one process reads and writes it, made once beside the process's connection.
 
     `publisher` is the instance of the process; it is part of every message id. Every method raises `Unavailable` if the
-    broker does not answer in time; a method that publishes also raises `Refused` if the broker will not store the
-    message, for example because it is too large.
+    broker does not answer in time; one that publishes also raises `Refused`, for example if a message is too large.
     """
 
     def __init__(self, broker: Bus, publisher: str) -> None:
@@ -67,8 +66,12 @@ class JobLog:
         return None if stored is None else wire.ending_in(stored)
 
     async def stored_ending(self, job_id: str, *, leader: bool = True) -> Stored | None:
-        """Return the message of the job's ending; None if it has not ended. `leader` as in `Streams.last`."""
-        return await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=leader)
+        """Return the message of the job's ending; None if it has not ended. `leader` as in `Streams.last`.
+
+        An answer of the broker is none; one after the ending hides that one until state deletes the answer.
+        """
+        found = await self._broker.last(subjects.EVENTS_STREAM, subjects.endings_of(job_id), leader=leader)
+        return None if found is None or is_answer(found) else found
 
     async def stored_start(self, job_id: str) -> Stored | None:
         """Return the message of the job's latest `JobStarted`; None if no attempt has begun."""
@@ -80,16 +83,19 @@ class JobLog:
         return None if stored is None else stored.at
 
     async def events(self, job_id: str) -> list[Logged]:
-        """Return the job's events in the log's order, by `wire.logged`. With replicas the last may be missing."""
-        return wire.logged(await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id)))
+        """Return the job's events in the log's order, the ending last (`wire.logged`). Some may lack, with replicas.
+
+        The ending is asked of the leader: by a batch no answer of the broker can be told from it.
+        """
+        found = await self._broker.read(subjects.EVENTS_STREAM, subjects.events_of(job_id))
+        others = [each for each in found if not subjects.is_ending(each.subject)]
+        ending = await self.stored_ending(job_id) if len(others) < len(found) else None
+        return wire.logged(others if ending is None else [*others, ending])
 
     # -- reading the log ---------------------------------------------------------------------------------------------
 
     async def submitted_ids(self) -> set[str]:
-        """Return the ids of the jobs whose submission is in the log.
-
-        They are tokens of subjects: anybody may have published one that is no job id.
-        """
+        """Return the ids of the jobs whose submission is in the log: tokens of subjects, which may be no job ids."""
         submissions = await self._broker.subjects(subjects.EVENTS_STREAM, subjects.ALL_SUBMISSIONS)
         return {subjects.job_id_of(subject) for subject in submissions}
 
@@ -141,13 +147,8 @@ class JobLog:
 
         The message id is that of the broker's own copy, which may still be on the way: the log keeps one of the two.
         """
-        await self._broker.publish(
-            subjects.submission_of(job_id),
-            submission,
-            message_id=job_id,
-            headers=cloud_events.submission_headers(job_id, submission),
-            within_s=within_s,
-        )
+        subject, headers = subjects.submission_of(job_id), cloud_events.submission_headers(job_id, submission)
+        await self._broker.publish(subject, submission, message_id=job_id, headers=headers, within_s=within_s)
 
     async def _append(
         self, event: Event, expect: Expect | None, within_s: float, message_id: str | None
@@ -155,10 +156,9 @@ class JobLog:
         """Publish the event. Return None if the log holds it then, else the message that the log holds instead.
 
         Raises `Unavailable` if that is not settled after `within_s`.
-
         A refusal with nothing to be read back means that another message is in flight on another broker, or that the
-        broker counts a message that its disk has damaged. The first settles itself: try again until the deadline. For
-        the second, expect the sequence of the damaged message.
+        broker counts a message that its disk has damaged. The first settles itself; so does an answer of the broker,
+        which state deletes: try again until the deadline. For the second, expect the sequence of the damaged message.
         """
         subject, payload = subjects.event(event), wire.encode(event)
         message_id = message_id or message_ids.of(event, self._publisher)
@@ -178,7 +178,7 @@ class JobLog:
                 if expect is None:
                     raise
                 found = await self._broker.last(subjects.EVENTS_STREAM, expect.subject or subject)
-                if found is not None and found.sequence > expect.sequence:
+                if found is not None and found.sequence > expect.sequence and not is_answer(found):
                     return None if (found.subject, found.data) == (subject, payload) else found
                 if refused.last is not None and await self._is_damaged(refused.last):
                     expect = replace(expect, sequence=refused.last)

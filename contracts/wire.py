@@ -34,7 +34,6 @@ from contracts.tenant import DEFAULT_TENANT, TenantName
 from contracts.webhook import WebhookDelivery, WebhookDue
 
 T = TypeVar("T", bound=Event)
-
 UNKNOWN_NAMED_MAX = 10
 
 
@@ -111,7 +110,7 @@ def status_in(message: Message) -> JobStatus:
 
 
 def event_in(message: Message) -> Event:
-    """Return the event in a message of the log. Raises `Undecodable`, also if it is of another job than the subject."""
+    """Return the event in a message of the log. Raises `Undecodable`, also if it does not belong on the subject."""
     return _about_its_job(decode_event(message.data), message)
 
 
@@ -192,7 +191,10 @@ def readable_events(messages: Iterable[Message]) -> Iterator[AnyEvent]:
 
 
 def _about_its_job(event: T, message: Message) -> T:
-    """Return the event of a message. Raises `Undecodable` if it is of another job than the subject."""
+    """Return the event of a message. Raises `Undecodable` if it is of another job or ending than the subject."""
     if event.job_id != subjects.job_id_of(message.subject):
         raise Undecodable(f"it speaks of job {event.job_id}")
+    ends = isinstance(event, Ending | JobDeleted) or subjects.is_ending(message.subject)
+    if ends and subjects.event(event) != message.subject:
+        raise Undecodable(f"it is a {type(event).__name__}")
     return event

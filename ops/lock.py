@@ -15,9 +15,10 @@ LOCKS = REPOSITORY / "ops" / "locks"
 SHIPPED = {
     "services": ("heif", "local", "otel", "s3"),
     "inference": ("inference", "otel", "s3"),
+    "npu": ("inference", "npu", "otel", "s3"),
 }
 """The extras of each kind of machine, beside what the package itself needs: one for edges, states and webhooks, with
-the broker's binary, and one for clusters. `npu` is not among them: its torch is Huawei's own."""
+the broker's binary, and one for clusters on NVIDIA and one for those on Ascend cards."""
 UPGRADE, CHECK = "--upgrade", "--check"
 INDEX = "https://pypi.org/simple"
 """The index that the hashes are of, whatever this machine's settings are. No lock names it."""

@@ -1,20 +1,28 @@
 """Turns a broker's refusal to be provisioned into one sentence that says what to set or to grant. For `provision`."""
 
+from collections import Counter
+
 from nats.js.errors import APIError
 
+from contracts import inventory
 from contracts.broker import Bus
+from ops.streams import Settings, consumers
 
 NEEDED = "provisioning needs the rights of the user provision, which stand in ops/nats/README.md"
 
+_STREAMS, _CONSUMERS = len(inventory.STREAMS), len(inventory.DURABLES)
+_OF_A_STREAM = max(Counter(stream for stream, _ in consumers(Settings())).values())
+"""The most durables that one stream has: an account's limit is for each stream."""
 _ADVICE = {
     10113: "this account wants a size of every stream: set STREAM_BYTES_MAX, such as 67108864 (bytes)",
     10122: "give the account streams of that size, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
     10047: "give the broker or the account more storage, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
     10028: "give the broker or the account more memory",
     10023: "give the broker or the account more storage, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
-    10002: "give the account what 9 streams and 2 consumers need, or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
-    10026: "allow this account 2 consumers",
-    10027: "allow this account 9 streams",
+    10002: f"give the account what {_STREAMS} streams and {_CONSUMERS} consumers need, "
+    "or lower LOG_BYTES_MAX and STREAM_BYTES_MAX (bytes)",
+    10026: f"allow this account {_OF_A_STREAM} consumers of a stream, and one more for each state service",
+    10027: f"allow this account {_STREAMS} streams",
     10039: "enable JetStream for this account",
     10076: "enable JetStream (`jetstream { … }` in the broker's configuration)",
     10074: "set NATS_REPLICAS=1, or form a cluster",

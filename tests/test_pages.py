@@ -176,6 +176,18 @@ def test_a_map_names_every_module_of_its_folder(page: Path) -> None:
             assert named, f"add {file.name} to {ids(page)}"
 
 
+def test_every_defence_names_its_code_and_the_tests_that_show_it() -> None:
+    """Whether the files exist, `test_files_that_are_named_exist` looks."""
+    section = (
+        (REPOSITORY / ".github" / "SECURITY.md").read_text().partition("## What is defended")[2].partition("\n## ")[0]
+    )
+    rows = [line.strip("|").split("|") for line in section.splitlines() if line.startswith("| ")][1:]
+    assert len(rows) > 10
+    for threat, _, where, shown_by in rows:
+        assert re.fullmatch(r" `(?!tests/)[\w./]+`(, `(?!tests/)[\w./]+`)* ", where), threat
+        assert re.fullmatch(r" `tests/[\w/]+/test_\w+\.py`(, `tests/[\w/]+/test_\w+\.py`)* ", shown_by), threat
+
+
 def test_the_two_commands_are_those_of_ci() -> None:
     """CI runs the commands that the README gives to a newcomer, but for the demo, which has a test of its own."""
     first, second = (block.text for block in blocks(REPOSITORY / "README.md")[1:3])

@@ -37,6 +37,12 @@ class Delivery:
         """Return the `Nats-Msg-Id` under which the message was published; None without one."""
         return (self.message.headers or {}).get("Nats-Msg-Id")
 
+    @property
+    def read_out_of(self) -> str | None:
+        """Return the stream that the message's own headers name; None without. The broker names it in what it copies
+        from a stream or reads out."""
+        return (self.message.headers or {}).get("Nats-Stream")
+
     async def extend_ack_wait(self) -> None:
         """Tell the broker that the work goes on, so that `ack_wait` starts again. Not confirmed; never raises."""
         await quietly(self.message.in_progress())

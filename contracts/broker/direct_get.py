@@ -30,13 +30,14 @@ header of a name counts."""
 SEQUENCE_DIGITS_MAX = 20
 
 _NONE, _STATUS_AT = b"404", slice(9, 12)
-_TRACE = tracing.HEADER.encode()
+_TRACE, _ID, _STREAM = tracing.HEADER.encode(), b"Nats-Msg-Id", b"Nats-Stream"
 
 
 class Stored(Struct, frozen=True):
     """A message as a stream holds it; `at` is when it was stored, in Unix seconds.
 
-    `traceparent` is the trace that it belongs to, as its header says, whatever that may hold.
+    Its own headers say, whatever they may hold: the trace that it belongs to, the id under which it was published, and
+    the stream that it was copied from or read out of. `batch` does not see the last.
     """
 
     subject: str
@@ -44,6 +45,8 @@ class Stored(Struct, frozen=True):
     data: bytes
     at: float
     traceparent: str | None = None
+    message_id: str | None = None
+    read_out_of: str | None = None
 
 
 async def batch(client: Client, stream: str, request: Mapping[str, object]) -> tuple[list[Stored], int]:
@@ -90,7 +93,7 @@ def stored_in(answer: Answer) -> Stored | None:
         raise nats.js.errors.APIError(code=500, description=f"a direct get was answered {status!r}")
     at = datetime.fromisoformat(_header(headers, b"Nats-Time-Stamp")).timestamp()
     subject, sequence = _header(headers, b"Nats-Subject"), int(_header(headers, OF_A_MESSAGE.encode()))
-    return Stored(subject, sequence, answer.data, at, trace_in(headers))
+    return Stored(subject, sequence, answer.data, at, *said_by(_own(headers)))
 
 
 def republished(headers: bytes, data: bytes) -> Stored | None:
@@ -102,12 +105,17 @@ def republished(headers: bytes, data: bytes) -> Stored | None:
         at = datetime.fromisoformat(_header(headers, b"Nats-Time-Stamp")).timestamp()
     except ValueError:
         at = 0.0
-    return Stored(subject, int(sequence), data, at, trace_in(headers))
+    return Stored(subject, int(sequence), data, at, *said_by(_own(headers)))
 
 
-def trace_in(headers: bytes) -> str | None:
-    """Return the header `traceparent` of a message, None without one."""
-    return _header(headers, _TRACE) or None
+def said_by(headers: bytes) -> tuple[str | None, str | None, str | None]:
+    """Return what a message's own headers say of it, as the last fields of `Stored`; None for what they do not say."""
+    return _header(headers, _TRACE) or None, _header(headers, _ID) or None, _header(headers, _STREAM) or None
+
+
+def _own(headers: bytes) -> bytes:
+    """Return a message's own headers, of what the broker has sent: it puts its own, from `Nats-Stream` on, behind."""
+    return headers[: headers.rfind(b"\r\n%b:" % _STREAM)] + b"\r\n"
 
 
 def _header(headers: bytes, name: bytes) -> str:
@@ -141,4 +149,4 @@ def _stored(message: Msg, headers: Mapping[str, str]) -> Stored:
     """Return the message of a stream that a direct get was answered with."""
     at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
     sequence, trace = int(headers[OF_A_MESSAGE]), headers.get(tracing.HEADER)
-    return Stored(headers["Nats-Subject"], sequence, message.data, at, trace)
+    return Stored(headers["Nats-Subject"], sequence, message.data, at, trace, headers.get("Nats-Msg-Id"))

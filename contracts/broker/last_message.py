@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from contracts.broker.api_error import ApiError
 from contracts.broker.client import FailoverClient
-from contracts.broker.direct_get import Stored, stored_in, trace_in
+from contracts.broker.direct_get import Stored, said_by, stored_in
 
 NOT_FOUND = 404
 
@@ -54,7 +54,7 @@ async def from_leader(client: FailoverClient, stream: str, subject: str, within_
         reply = _decode(answer.data)
         if (found := reply.message) is not None:
             at = datetime.fromisoformat(found.time).timestamp()
-            return Stored(found.subject, found.seq, found.data, at, trace_in(found.hdrs))
+            return Stored(found.subject, found.seq, found.data, at, *said_by(found.hdrs))
     except (msgspec.DecodeError, ValueError) as error:
         raise nats.js.errors.APIError(code=500, description=f"an answer cannot be read: {error}") from error
     error = reply.error or ApiError()

@@ -12,6 +12,7 @@ with garbage.frozen():
     from contracts.process.listening import listening
     from contracts.stores import configured
     from services.edge.app import app
+    from services.edge.auth.proxies import client_named_by
     from services.edge.http.certificates import certificates, renewed
     from services.edge.http.crowd import Crowd, connections_for, raise_files_limit
     from services.edge.http.limits import HttpLimits
@@ -30,10 +31,10 @@ async def serve(settings: Settings, limits: HttpLimits | None = None) -> bool:
     `BadSetting` if it cannot listen, or if its certificate cannot serve. Tests give other limits than production's.
     """
     lost, draining = asyncio.Event(), asyncio.Event()
-    numbers = EdgeNumbers()
+    pair = certificates(settings.tls_cert, settings.tls_key)
+    numbers = EdgeNumbers(None if pair is None else lambda: pair.validity.ends)
     connections_max = connections_for(raise_files_limit())
     crowd = Crowd(asyncio.get_running_loop(), connections_max, numbers.refused)
-    pair = certificates(settings.tls_cert, settings.tls_key)
     sockets = listening(settings.server_host, settings.server_port)
     scrapes = metrics_port.opened(settings.metrics_host, settings.metrics_port)
     served = app(settings, lost, draining, numbers, scrapes, connections_max=connections_max)
@@ -44,6 +45,7 @@ async def serve(settings: Settings, limits: HttpLimits | None = None) -> bool:
         crowd,
         keep_alive_s=settings.keep_alive,
         limits=limits or HttpLimits(),
+        client_of=client_named_by(settings.trusted_proxies),
         certificates=pair,
     )
     stop = lifetime.stop_on_signals(end_within_s=END_WITHIN_S)

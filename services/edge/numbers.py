@@ -4,6 +4,8 @@ The numbers of the whole service are not among them: the state service has those
 however many edges there are.
 """
 
+from collections.abc import Callable
+
 from contracts.broker import Bus
 from contracts.broker.numbers import add_broker_metrics
 from contracts.process.metrics import OTHER, QUICK_S, Metrics
@@ -20,9 +22,12 @@ REASONS = (
 
 
 class EdgeNumbers:
-    """The metrics of one edge. Made before its app; `serve` adds those of what the app opens."""
+    """The metrics of one edge. Made before its app; `serve` adds those of what the app opens.
 
-    def __init__(self) -> None:
+    `certificate_end` returns the Unix seconds at which the served certificate ends; None for an edge without TLS.
+    """
+
+    def __init__(self, certificate_end: Callable[[], float] | None = None) -> None:
         self.metrics = metrics = Metrics()
         self.ready = False
         """Whether the edge would take a submission, as of the last look."""
@@ -58,6 +63,7 @@ class EdgeNumbers:
         metrics.gauge(
             "wanjet_edge_ready", "1 if the edge would take a submission now, else 0.", by=lambda: float(self.ready)
         )
+        _add_certificate(metrics, certificate_end)
 
     def add_broker(self, broker: Bus | None) -> None:
         """Add the metrics of the connection to the broker; of None their names alone."""
@@ -74,3 +80,13 @@ class EdgeNumbers:
     def refused(self, error: str) -> None:
         """Count a refusal by the `error` of its answer."""
         self._refusals.add(error.lower())
+
+
+def _add_certificate(metrics: Metrics, end: Callable[[], float] | None) -> None:
+    """Add the metric of the served certificate, which has no series without one."""
+    metrics.read(
+        "gauge",
+        "wanjet_certificate_end_timestamp_seconds",
+        "Unix seconds at which the certificate ends that the edge serves; not there if the edge speaks no TLS.",
+        by=lambda: {} if end is None else {(): end()},
+    )

@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from msgspec import Struct
 
 from contracts import subjects, wire
+from contracts.answers import is_answer
 from contracts.broker import Bus, Delivery, Refused, Unavailable, extending_ack_waits
 from contracts.events import AnyEvent, Ending, JobReleased, JobStarted, JobSubmitted
 from contracts.job_log import JobLog
@@ -30,6 +31,7 @@ RETRY_PAUSE_S = 0.5
 TRACED = (JobSubmitted, JobStarted, JobReleased, *Ending.__args__)
 SUBJECT_CHARS_MAX = 300
 ERROR_CHARS_MAX = 500
+NOT_PUBLISHED = "an answer of the broker, which somebody had sent here; it is deleted"
 
 
 class Pulled(Struct, frozen=True):
@@ -119,10 +121,15 @@ class Projection:
     async def _decoded(self, batch: Sequence[Delivery]) -> list[Pulled]:
         """Return the events of a batch in its order, and set aside those that cannot be decoded. Raises `Unavailable`.
 
-        An ending, or a newer version's submission, has a stand-in all the same.
+        An ending, or a newer version's submission, has a stand-in all the same. An answer of the broker has none, and
+        is deleted: it would keep the job's own ending out of the log.
         """
         pulled: list[Pulled] = []
         for delivery in batch:
+            if is_answer(delivery):
+                await self._set_aside(delivery, NOT_PUBLISHED)
+                await self._broker.delete(subjects.EVENTS_STREAM, delivery.sequence)
+                continue
             try:
                 event: AnyEvent | None = wire.event_in(delivery)
             except wire.Undecodable as error:
@@ -154,7 +161,7 @@ class Projection:
             if isinstance(each.event, Ending):
                 await self._records.write_unless_video(each.event)
 
-    async def _set_aside(self, delivery: Delivery, error: Exception) -> None:
+    async def _set_aside(self, delivery: Delivery, error: Exception | str) -> None:
         """Log and count a poison message, so that the projection goes on without it. Raises `Unavailable`."""
         subject, why = delivery.subject[:SUBJECT_CHARS_MAX], str(error)[:ERROR_CHARS_MAX]
         self._numbers.events.add(SET_ASIDE)

@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Sequence
 
 from contracts import message_ids, subjects, wire
+from contracts.answers import is_answer
 from contracts.broker import Bus, Delivery, Refused, Schedule, Unavailable
 from contracts.events import JobCancelled, JobFailed, JobSucceeded
 from contracts.job_log import JobLog
@@ -61,6 +62,8 @@ class Enlisting:
         The record is written first: a crash after it finds a record without a try, and says again that it is due.
         Raises `Unavailable`, or `Refused` if the broker has no room.
         """
+        if is_answer(ending):
+            return  # the state service logs and deletes it
         job_id = subjects.job_id_of(ending.subject)
         if subjects.kind_of_ending(ending.subject) == DELETED:
             await self._forget(job_id)

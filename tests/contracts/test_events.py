@@ -84,7 +84,8 @@ def test_what_stands_where_an_ending_does_is_one_even_unreadable() -> None:
 def test_an_ending_is_read_even_if_what_was_asked_for_is_of_a_newer_version(file: Path) -> None:
     known = json.loads(file.read_text())
     newer = {**known, "job": {**known["job"], "sample_solver": "newer"}}
-    message = Stored(f"video.events.{known['requestId']}.finished.x", 7, json.dumps(newer).encode(), 12.5)
+    subject = subjects.event(wire.decode_event(file.read_bytes()))
+    message = Stored(subject, 7, json.dumps(newer).encode(), 12.5)
     expected = {name: value for name, value in known.items() if name not in ("job", "metadata")}
     for ending in (wire.ending_in(message), wire.event_in(message)):
         assert not isinstance(ending, EndingUnknown)

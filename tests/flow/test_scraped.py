@@ -25,6 +25,7 @@ EMPTY = {
     "Files removed an hour, clean-ups put off (A)": "nothing is removed by a clean-up",
     "Size of streams (C)": "the account has no limit",
     "WanJetJetStreamNearlyFull": "the account has no limit",
+    "WanJetCertificateEnds": "the edges speak no TLS",
 }
 """Queries of this run that have no data, each with the reason."""
 

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 NAMES = ("localhost", "video.example.org")
-VALID = dt.timedelta(days=2)
+VALID = dt.timedelta(days=30)
 
 
 class Pair(NamedTuple):
@@ -27,8 +27,10 @@ class Pair(NamedTuple):
         return ssl.PEM_cert_to_DER_cert(self.cert.decode())
 
 
-def made(*, of_rsa: bool = False, passphrase: bytes | None = None) -> Pair:
-    """Return a new pair, for 127.0.0.1 and `NAMES`."""
+def made(
+    *, of_rsa: bool = False, passphrase: bytes | None = None, ends: dt.timedelta = VALID, begins: dt.timedelta = -VALID
+) -> Pair:
+    """Return a new pair, for 127.0.0.1 and `NAMES`; when its certificate begins and ends counts from now."""
     key = rsa.generate_private_key(65537, 2048) if of_rsa else ec.generate_private_key(ec.SECP256R1())
     serial = x509.random_serial_number()
     # A client that trusts several finds the one by its subject.
@@ -41,8 +43,8 @@ def made(*, of_rsa: bool = False, passphrase: bytes | None = None) -> Pair:
         .issuer_name(name)
         .public_key(key.public_key())
         .serial_number(serial)
-        .not_valid_before(now - VALID)
-        .not_valid_after(now + VALID)
+        .not_valid_before(now + begins)
+        .not_valid_after(now + ends)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .sign(key, hashes.SHA256())

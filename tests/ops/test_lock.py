@@ -58,14 +58,22 @@ def test_a_lock_has_hashed_pins_alone_and_no_address_or_path(name: str) -> None:
     assert "".join(match[0] for match in PIN.finditer(text)) == text
 
 
+def test_torch_npu_is_of_the_version_of_torch_that_it_was_built_for() -> None:
+    """Its wheels say so by their version alone, and require nothing."""
+    locked = pins("npu")
+    assert [each.rsplit(".", 1)[0] for each in locked["torch-npu"]] == [
+        each.rsplit(".", 1)[0] for each in locked["torch"]
+    ]
+
+
 def test_every_lock_is_of_something_shipped() -> None:
     assert {file.name for file in LOCKS.glob("*.txt")} == {lock_of(name).name for name in SHIPPED}
 
 
-def test_every_extra_is_shipped_or_known_not_to_be() -> None:
+def test_every_extra_is_shipped_or_for_our_own_use() -> None:
     shipped = {extra for extras in SHIPPED.values() for extra in extras}
     own_use = {"bench", "browser", "dev", "fuzz", "supply", "train"}
-    assert set(PROJECT["optional-dependencies"]) == shipped | own_use | {"npu"}
+    assert set(PROJECT["optional-dependencies"]) == shipped | own_use
 
 
 def can_be_made() -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from contracts import subjects
+from contracts import inventory, subjects
 from contracts.broker import Bus, Unavailable, bus
 from ops.provision import Settings, provision, streams, vanished
 from tests.kit.broker import Broker, provision_settings
@@ -61,7 +61,8 @@ def test_a_wrong_password_ends_provisioning_at_once(account: Account) -> None:
     [
         (f"{JETSTREAM}, max_bytes_required: true", "set STREAM_BYTES_MAX"),
         ("max_mem: 64M, max_file: 100M", "lower LOG_BYTES_MAX"),
-        (f"{JETSTREAM}, max_streams: 2", "allow this account 9 streams"),
+        (f"{JETSTREAM}, max_streams: 2", f"allow this account {len(inventory.STREAMS)} streams"),
+        (f"{JETSTREAM}, max_consumers: 1", "allow this account 2 consumers of a stream"),
     ],
 )
 def test_a_quota_of_the_account_is_said_with_what_to_set(account: Account, limits: str, said: str) -> None:

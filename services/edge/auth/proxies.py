@@ -5,13 +5,16 @@ the right-most address that no trusted proxy has, since what stands left of it m
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import Any, cast
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from contracts.outbound.url_policy import Network, networks
+
+Headers = Sequence[tuple[bytes, bytes]]
 
 HOPS_MAX = 32
 """How many addresses of a header are looked at, from the right."""
@@ -23,11 +26,11 @@ def with_client_addresses(trusted: Sequence[str], inner: ASGIApp) -> ASGIApp:
     """Return the app with the client's own address in the scope; without trusted networks the app itself."""
     if not trusted:
         return inner
-    known = networks(tuple(trusted))
+    client_of = client_named_by(trusted)
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket") and (peer := scope["client"]) is not None:
-            address = client_address(peer[0], cast("list[tuple[bytes, bytes]]", scope["headers"]), known)
+            address = client_of(peer[0], cast("list[tuple[bytes, bytes]]", scope["headers"]))
             if address != peer[0]:
                 cast("dict[str, Any]", scope)["client"] = (address, 0)
         await inner(scope, receive, send)
@@ -35,7 +38,12 @@ def with_client_addresses(trusted: Sequence[str], inner: ASGIApp) -> ASGIApp:
     return outer
 
 
-def client_address(peer: str, headers: Sequence[tuple[bytes, bytes]], trusted: Sequence[Network]) -> str:
+def client_named_by(trusted: Sequence[str]) -> Callable[[str, Headers], str]:
+    """Return the function by which these proxies tell a client's address: `client_address` of peer and headers."""
+    return partial(client_address, trusted=networks(tuple(trusted)))
+
+
+def client_address(peer: str, headers: Headers, trusted: Sequence[Network]) -> str:
     """Return the client's address: the peer's, or, if that is a trusted proxy, the one that the proxies name.
 
     `X-Forwarded-For` and `Forwarded` (RFC 7239) are read. If both are there and disagree, a proxy has passed one of
@@ -63,7 +71,7 @@ def _first_untrusted(peer: str, hops: Sequence[str], trusted: Sequence[Network])
     return nearest
 
 
-def _hops(headers: Sequence[tuple[bytes, bytes]], name: bytes, read: Any) -> list[str]:
+def _hops(headers: Headers, name: bytes, read: Any) -> list[str]:
     """Return the hops in all headers of a name, from the client's side to ours."""
     parts = [part for each, value in headers if each == name for part in value.decode("latin-1").split(",")]
     return [_without_port(read(part)) for part in parts]

@@ -1,18 +1,22 @@
 """The edge's certificate and key: loaded at the start, and again when their files change (hot reload). For `server`.
 
 A connection takes the `SSLContext` of the moment at which it is accepted, so that a renewed certificate costs no
-connection.
+connection. A certificate that clients refuse for its dates is served and logged: the clock of the host may be the one
+that is wrong, and a renewal then needs no restart.
 """
 
 import asyncio
 import ssl
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
 from contracts.process import log
 from contracts.process.env import BadSetting
+from services.edge.http.validity import DAY_S, Phase, Validity, validity_in
 
 LOOKED_AT_EVERY_S = 2.0
 """How often the files are looked at."""
@@ -20,6 +24,7 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """The ciphers of TLS 1.2: forward secrecy and authenticated encryption. Those of TLS 1.3 are OpenSSL's own."""
 PROTOCOLS = ["http/1.1"]
 """What ALPN agrees to."""
+_NAMED, _REFUSED = "TLS_CERT names a certificate", "clients refuse it"
 
 
 class _BadPair(Exception):
@@ -45,9 +50,11 @@ class Certificates:
         self._cert, self._key = cert, key
         self._loaded = self._refused = _states(cert, key)
         try:
-            self.context = _context(cert, key)
+            self.context, self.validity = _pair(cert, key)
         except _BadPair as error:
             raise BadSetting(str(error)) from error
+        self._logged = Phase.GOOD
+        self._judge()
 
     async def watch(self) -> None:
         """Look at the files every `LOOKED_AT_EVERY_S`, and have new connections use what has changed, for ever.
@@ -57,6 +64,7 @@ class Certificates:
         while True:
             await asyncio.sleep(LOOKED_AT_EVERY_S)
             await asyncio.to_thread(self._look)
+            self._judge()
 
     def _look(self) -> None:
         """Load the pair again if a file is another one than was loaded. Reads files; for a thread."""
@@ -64,15 +72,33 @@ class Certificates:
         if states == self._loaded:
             return
         try:
-            context = _context(self._cert, self._key)
+            pair = _pair(self._cert, self._key)
         except _BadPair as error:
             if states != self._refused:
                 log.get().warning("certificate_not_renewed", error=str(error))
             self._refused = states
             return
         self._loaded = self._refused = states
-        self.context = context
-        log.get().info("certificate_renewed")
+        self.context, self.validity = pair
+        self._logged = Phase.GOOD
+        log.get().info("certificate_renewed", ends=_shown(self.validity.ends))
+
+    def _judge(self) -> None:
+        """Log the phase of the certificate unless it is a good one: once, and once more after each reading."""
+        now = time.time()
+        if (phase := self.validity.phase(now)) is self._logged:
+            return
+        self._logged, ends = phase, self.validity.ends
+        match phase:
+            case Phase.SOON:
+                log.get().warning("certificate_ends_soon", ends=_shown(ends), days_left=round((ends - now) / DAY_S, 1))
+            case Phase.OVER:
+                log.get().error("certificate_not_valid", error=f"{_NAMED} that ended at {_shown(ends)}; {_REFUSED}")
+            case Phase.EARLY:
+                begins = f"{_NAMED} that begins at {_shown(self.validity.begins)}"
+                log.get().error("certificate_not_valid", error=f"{begins}, by the clock of this host; {_REFUSED}")
+            case Phase.GOOD:
+                pass
 
 
 def certificates(cert: str | None, key: str | None) -> Certificates | None:
@@ -104,6 +130,20 @@ def _state(path: str) -> _State | None:
     except OSError:
         return None
     return _State(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _shown(at: float) -> str:
+    """Return Unix seconds as people read them."""
+    return f"{datetime.fromtimestamp(at, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _pair(cert: str, key: str) -> tuple[ssl.SSLContext, Validity]:
+    """Return the context of a pair, and the validity of its certificate. Raises `_BadPair`."""
+    context = _context(cert, key)
+    try:
+        return context, validity_in(Path(cert).read_bytes())
+    except (OSError, ValueError) as error:
+        raise _BadPair(f"TLS_CERT names a certificate whose dates cannot be read ({error})") from error
 
 
 def _context(cert: str, key: str) -> ssl.SSLContext:

@@ -17,7 +17,7 @@ from contracts.process import log
 from services.edge.http.clock import Clock
 from services.edge.http.crowd import PROBE_PATHS, Crowd, Stage
 from services.edge.http.flow import HeldFlow
-from services.edge.http.heads import BODY_HEADERS, body_length, fault, origin_form
+from services.edge.http.heads import BODY_HEADERS, Headers, body_length, fault, origin_form
 from services.edge.http.limits import HttpLimits
 from services.edge.http.pieces import Pieces
 from services.edge.http.refusals import (
@@ -63,6 +63,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Counts heads, body parts and ends of requests: signs of progress in the input."""
     _stepless_bytes = 0
     """The bytes that were parsed since the last sign of progress."""
+    _is_head_whole = False
+    """Whether `headers` are all those of the request that is being read."""
     _is_probe = False
     _is_refused = False
     _is_handed_over = False
@@ -70,9 +72,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     """Set by `reader`: has the transport speak to another protocol."""
     url = b""  # uvicorn sets it once a request has begun
 
-    def __init__(self, *arguments: Any, crowd: Crowd, limits: HttpLimits, **named: Any) -> None:
+    def __init__(
+        self, *arguments: Any, crowd: Crowd, limits: HttpLimits, client_of: Callable[[str, Headers], str], **named: Any
+    ) -> None:
         super().__init__(*arguments, **named)
         self._crowd, self._limits, self._pieces = crowd, limits, Pieces()
+        self._client_of = client_of
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Begin the connection: set the time for its first head, and join the crowd, which may reset it or another."""
@@ -145,6 +150,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Begin a request, or refuse its head and raise `_Refused`."""
+        self._is_head_whole = True
         if (refusal := self._refusal_of_head(self._pieces.take_line())) is not None:
             self._refuse(refusal)
             raise _Refused
@@ -165,7 +171,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """Note the end of a request."""
         self._steps += 1
-        self._in_body, self._upload = False, None
+        self._in_body, self._upload, self._is_head_whole = False, None, False
         self._input.stop()
         super().on_message_complete()
 
@@ -243,7 +249,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """
         if self._is_refused or self.transport.is_closing():
             return
-        client = "" if self.client is None else self.client[0]
+        peer = "" if self.client is None else self.client[0]
+        client = self._client_of(peer, self.headers) if self._is_head_whole else peer
         log.get().info("request_refused", status=refusal.status.value, reason=refusal.message, client=client)
         self._crowd.on_refusal(refusal.name)
         self._is_refused = True

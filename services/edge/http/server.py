@@ -21,6 +21,7 @@ from contracts.process.listening import BACKLOG
 from services.edge.http import security_headers
 from services.edge.http.certificates import Certificates
 from services.edge.http.crowd import Crowd
+from services.edge.http.heads import Headers
 from services.edge.http.limited_protocol import LimitedHttpProtocol
 from services.edge.http.limits import HttpLimits
 from services.edge.http.reader import reading
@@ -52,8 +53,9 @@ class _Open(Protocol):
 class Server(uvicorn.Server):
     """The HTTP server of one edge, from `serve` until its shutdown is over.
 
-    `serve` gets the open sockets for `host` and `port`. A connection without a request is kept for `keep_alive_s`. With
-    `certificates`, TLS is all that is spoken.
+    `serve` gets the open sockets for `host` and `port`. A connection without a request is kept for `keep_alive_s`. Of
+    peer and headers `client_of` returns the client's address, for the log. With `certificates`, TLS is all that is
+    spoken.
     """
 
     def __init__(
@@ -65,9 +67,10 @@ class Server(uvicorn.Server):
         *,
         keep_alive_s: float,
         limits: HttpLimits,
+        client_of: Callable[[str, Headers], str],
         certificates: Certificates | None = None,
     ) -> None:
-        protocol = partial(LimitedHttpProtocol, crowd=crowd, limits=limits)
+        protocol = partial(LimitedHttpProtocol, crowd=crowd, limits=limits, client_of=client_of)
         if certificates is None:
             connections: Callable[..., asyncio.BufferedProtocol] = reading(protocol)
         else:

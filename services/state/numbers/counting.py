@@ -13,6 +13,7 @@ import msgspec
 from nats.js.errors import APIError
 
 from contracts import subjects, wire
+from contracts.answers import is_answer
 from contracts.broker import Bus, Delivery, Refused, Stored, Unavailable
 from contracts.broker.following import follow
 from contracts.events import JobStarted
@@ -99,6 +100,8 @@ class Counting:
 
     async def _fact(self, delivery: Delivery) -> Fact | None:
         """Return what an event says that is counted; None for one that cannot be read. Raises `Unavailable`."""
+        if is_answer(delivery):
+            return None
         match delivery.subject.split(".")[3:]:
             case ["submitted"]:
                 return Accepted()

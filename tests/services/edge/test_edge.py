@@ -254,7 +254,7 @@ async def test_what_cannot_be_read_on_the_broker_is_no_error_of_the_edges(
     assert (await submit(client, edge))[0] == 202
     async with client.get(f"{edge.url}/health") as answer:
         assert (answer.status, (await answer.json())["clusters"]) == (200, [])
-    await link.publish(f"video.events.{job_id}.finished.succeeded", b"{", within_s=2)
+    await link.publish(f"video.events.{job_id}.finished.succeeded", b"{", message_id="odd", within_s=2)
     found = await status(client, edge, job_id)
     assert (found["status"], found["reason"]) == ("Failed", "its ending cannot be read")
     assert not [line for line in edge.lines if line["event"] == "internal_error"]

@@ -287,7 +287,7 @@ async def test_of_a_job_that_is_deleted_nothing_is_sent_and_nothing_stays(
     job = await submit_and_end(link, 1, target.url)
     await eventually(lambda: _tried(link, job))
     await link.admin.purge_stream(subjects.EVENTS_STREAM, subject=subjects.events_of(job))
-    await link.publish(f"video.events.{job}.finished.deleted", b'{"type": "JobDeleted"}', within_s=2)
+    await link.publish(f"video.events.{job}.finished.deleted", b'{"type": "JobDeleted"}', message_id="odd", within_s=2)
     await eventually(lambda: nothing_left(link))
     assert (await delivery(link, job), len(target.requests)) == (None, 1)
 
@@ -299,8 +299,10 @@ async def test_an_ending_that_cannot_be_read_is_not_sent_and_holds_nothing_up(
     services()
     await submit(link, 1, target.url)
     for kind in ("deleted", "succeeded"):
-        await link.publish(f"video.events.{job_id(1)}.finished.{kind}", b'{"type": "JobDeleted"}', within_s=2)
-    await link.publish("video.events.nonsense.finished.x", b"\xff", within_s=2)
+        await link.publish(
+            f"video.events.{job_id(1)}.finished.{kind}", b'{"type": "JobDeleted"}', message_id="odd1", within_s=2
+        )
+    await link.publish("video.events.nonsense.finished.x", b"\xff", message_id="odd2", within_s=2)
     job = await submit_and_end(link, 2, target.url)
     await over(link, job)
     await eventually(lambda: nothing_left(link))

@@ -1,0 +1,41 @@
+"""Tell events of the log from answers of the broker that somebody had sent there. Pure.
+
+nats-server checks to which subjects a client publishes, and not to which subject it wants its answer sent. So whoever
+may ask JetStream anything can have an answer stored as the message of an event, an ending too. No publisher of ours
+makes such a message: it publishes every event under a message id, and without the header of what was read out.
+"""
+
+from typing import Protocol
+
+from contracts import subjects, wire
+
+
+class Given(wire.Message, Protocol):
+    """A message of the log with what its own headers say, such as `broker.Delivery`."""
+
+    @property
+    def message_id(self) -> str | None: ...
+    @property
+    def read_out_of(self) -> str | None: ...
+
+
+def is_answer(message: Given) -> bool:
+    """Return whether nobody has published a message of the log: it is an answer of the broker.
+
+    An answer by which the broker reads out a stored message (a direct get) names the stream of that one. It may hold
+    anything, a well-formed ending too. Every other answer has no message id, and holds no event. A submission names a
+    stream as well, since the broker has copied it from the queue.
+    """
+    if subjects.is_submission(message.subject):
+        return False
+    if message.read_out_of is not None:
+        return True
+    return message.message_id is None and not _holds_event(message)
+
+
+def _holds_event(message: wire.Message) -> bool:
+    try:
+        wire.event_in(message)
+    except wire.Undecodable:
+        return False
+    return True
