@@ -53,9 +53,7 @@ def hardened(inner: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
                 given = dict(headers)
                 defaults = media if given.get(_KIND, b"").startswith(_PICTURES) else _DATA
                 message["headers"] = [*headers, *(each for each in defaults.items() if each[0] not in given)]
-            elif (
-                message["type"] == "websocket.http.response.start"
-            ):  # uvicorn adds nothing to refusals
+            elif message["type"] == "websocket.http.response.start":  # uvicorn adds nothing to refusals
                 message["headers"] = [*message.get("headers", ()), *_of_refused_socket(scope["scheme"])]
             await send(message)
 
