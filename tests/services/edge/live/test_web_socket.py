@@ -62,7 +62,12 @@ async def test_the_frames_are_the_events_of_the_stream(client: aiohttp.ClientSes
         assert await frames(socket) == told[5:]
     async with client.ws_connect(url(edge, query=f"?after={told[-1]['id']}")) as socket:
         assert await frames(socket) == []
-    lines = [line for line in edge.lines if line.get("route") == "/video/ws/{job_id}"]
+
+    def served() -> list[dict[str, Any]]:
+        return [line for line in edge.lines if line.get("route") == "/video/ws/{job_id}"]
+
+    await eventually(lambda: len(served()) >= 3, within_s=10)
+    lines = served()
     assert [(line["status"], line["job_id"], line["method"]) for line in lines] == [(101, ID, "GET")] * 3
     assert lines[0]["bytes_out"] > lines[1]["bytes_out"] > lines[2]["bytes_out"] == 0
 
