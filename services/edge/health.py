@@ -14,6 +14,8 @@ from contracts.plan import Plan
 from contracts.stores import Trouble
 
 STATE_LAG_EVENTS_MAX = 100
+STATE_LAG_S_MAX = 30.0
+"""How old the oldest event may be that the state service has not folded: a restart and the events in hand take less."""
 DURABILITY = "wanjet.durability"
 CHECKED = "checked"
 NOBODY_WORKS = "no cluster is there: jobs wait"
@@ -114,15 +116,15 @@ async def health(
     the start of this edge by the monotonic clock. Raises `NotFoundError`, `APIError` or `Unavailable`.
     """
     queue = await broker.stream(subjects.JOBS_STREAM)
-    state = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+    lag, lag_s = await _state_lag(broker)
     unfinished, limit = queue.state.messages, queue.config.max_msgs or 0
     world_size = sum(cluster.world_size for cluster in clusters)
-    lag = state.num_pending or 0
     durability = (queue.config.metadata or {}).get(DURABILITY, "unknown")
     reasons = [] if objection is None else [objection]
     reasons += [trouble.plain for trouble in troubles]
     reasons += [] if clusters else [NOBODY_WORKS]
-    reasons += [f"the state service is {lag} events behind: statuses lag"] if lag > STATE_LAG_EVENTS_MAX else []
+    if lag > STATE_LAG_EVENTS_MAX or lag_s > STATE_LAG_S_MAX:
+        reasons += [f"the state service is {lag} events behind: statuses lag"]
     reasons += [] if durability == CHECKED else [UNCHECKED]
     return Health(
         status="degraded" if reasons else "healthy",
@@ -138,6 +140,20 @@ async def health(
         stores=[trouble.plain for trouble in troubles],
         clusters=[_shown(cluster) for cluster in clusters],
     )
+
+
+async def _state_lag(broker: Bus) -> tuple[int, float]:
+    """Return how many events the state service has not folded, and the age of the oldest in seconds; 0 for none.
+
+    Events count that it has in hand: one that hangs has some there for good.
+    """
+    durable = await broker.consumer(subjects.EVENTS_STREAM, subjects.STATE_DURABLE)
+    events = (durable.num_pending or 0) + (durable.num_ack_pending or 0)
+    if not events:
+        return 0, 0.0
+    folded = 0 if durable.ack_floor is None else durable.ack_floor.stream_seq
+    found, _ = await broker.page(subjects.EVENTS_STREAM, subjects.ALL_EVENTS, after=folded, at_most=1)
+    return events, await broker.now() - found[0].at if found else 0.0
 
 
 def _shown(cluster: ClusterStatus) -> ClusterSeen:

@@ -4,6 +4,7 @@ The routes call this with the pieces of a request's body and get the job's id ba
 of `errors`. A refused submission leaves nothing stored; one of unknown outcome leaves its input.
 """
 
+from collections.abc import Awaitable, Callable
 from functools import partial
 from mmap import mmap
 
@@ -18,13 +19,16 @@ from services.edge.auth.caller import Caller
 from services.edge.body.bodies import Content, Submission
 from services.edge.body.idempotency import Asked, Identity, key_in
 from services.edge.context import Edge
-from services.edge.errors import ImageRefused, Invalid
+from services.edge.errors import Busy, ImageRefused, Invalid, Overloaded
 from services.edge.identities import Attempt
 from services.edge.image.data_uri import is_inline
 from services.edge.image.late_fetcher import BeforeRequest
 from services.edge.image.normalise import png_size
 from services.edge.image.picture.shrink import COVER_PX_MIN
 from services.edge.resources.spool import Spool
+
+REFUSALS = (Invalid, ImageRefused, Busy, Overloaded)
+"""The refusals that another try of the same request may have brought about, by being accepted."""
 
 
 class Receipt(Struct, frozen=True):
@@ -47,23 +51,42 @@ async def accept_submission(
     with edge.bodies.spool() as body, edge.bodies.spool() as uri, edge.bodies.spool() as png:
         submission = await edge.bodies.read(content, body, uri)
         identity = await identified(edge, submission, caller, key_header, attempt)
-        if await edge.jobs.is_repeat(identity):
-            return Receipt(identity.job_id, is_replay=True)
-        clusters = await edge.jobs.clusters()
-        wrong = objections(submission.request, clusters) + await edge.webhooks.objections(submission.request)
-        if wrong:
-            raise Invalid(wrong)
-        tenant = edge.tenant_of(caller)
-        room = partial(edge.jobs.check_for_room, tenant, identity.job_id)
         try:
-            await _fetch_and_normalise_image(edge, submission, png, _longest_side(clusters), before_work=room)
+            return await unless_repeat(edge, identity, lambda: _accepted_anew(edge, submission, identity, caller, png))
         except ImageRefused as refusal:
             refusal.field = content.dialect.parts.picture if submission.picture is not None else refusal.field
             raise
-        async with edge.bodies.memory.claim(png.size_bytes):
-            with png.mapped() as png_bytes:
-                request = _with_auto_size_resolved(submission.request, clusters, png_bytes)
-                return await enqueued(edge, request, png_bytes, identity, tenant)
+
+
+async def unless_repeat(edge: Edge, identity: Identity, accept: Callable[[], Awaitable[Receipt]]) -> Receipt:
+    """Return the receipt of the job that the same request made before, or else what `accept` returns.
+
+    A refusal counts only if there still is no such job after it: while this request was worked on, another try of it
+    may have taken the last place, or a picture that can be fetched once. Raises what `accept` and `Jobs.is_repeat` do.
+    """
+    if await edge.jobs.is_repeat(identity):
+        return Receipt(identity.job_id, is_replay=True)
+    try:
+        return await accept()
+    except REFUSALS:
+        if await edge.jobs.is_repeat(identity):
+            return Receipt(identity.job_id, is_replay=True)
+        raise
+
+
+async def _accepted_anew(edge: Edge, submission: Submission, identity: Identity, caller: Caller, png: Spool) -> Receipt:
+    """Check a submission, get its image into `png`, and publish its job. Raises as `accept_submission` does."""
+    clusters = await edge.jobs.clusters()
+    wrong = objections(submission.request, clusters) + await edge.webhooks.objections(submission.request)
+    if wrong:
+        raise Invalid(wrong)
+    tenant = edge.tenant_of(caller)
+    room = partial(edge.jobs.check_for_room, tenant, identity.job_id)
+    await _fetch_and_normalise_image(edge, submission, png, _longest_side(clusters), before_work=room)
+    async with edge.bodies.memory.claim(png.size_bytes):
+        with png.mapped() as png_bytes:
+            request = _with_auto_size_resolved(submission.request, clusters, png_bytes)
+            return await enqueued(edge, request, png_bytes, identity, tenant)
 
 
 async def identified(

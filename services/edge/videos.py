@@ -25,7 +25,7 @@ from services.edge.errors import Damaged, NoSuchPart
 CHECKED_MAX = 10_000
 CHECKS_MAX = 100
 """How many checks that are under way can be shared."""
-_RANGE = re.compile(r"bytes=(\d{0,19})-(\d{0,19})")
+_RANGE = re.compile(r"bytes=([0-9]{0,19})-([0-9]{0,19})", re.IGNORECASE)
 
 
 class Videos:
@@ -159,7 +159,7 @@ def _part(asked: str, whole: range) -> range | None:
     A header is ignored that is malformed or has several ranges.
     """
     match = _RANGE.fullmatch(asked.strip())
-    if match is None or match[0] == "bytes=-":
+    if match is None or match[1] == match[2] == "":
         return None
     first, last = match[1], match[2]
     if first == "":

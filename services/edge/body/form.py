@@ -92,6 +92,8 @@ class _Reader:
         """The name of the part that holds the picture or refers to it, once there is one."""
         self._name = ""
         self._text = bytearray()
+        self._has_file_name = False
+        """Whether the part that is being read has the name of a file, as clients give one to files alone."""
         self._into: Spool | None = None
         self._beginning = bytearray()
         """How the large text begins."""
@@ -120,7 +122,8 @@ class _Reader:
         kind = part.content_type
         if (kind or "").startswith("multipart/"):
             raise self._refusal("holds further parts; a part may hold one value")
-        is_file = self._parts.is_always_file or part.filename is not None or kind not in TEXT_KINDS
+        self._has_file_name = part.filename is not None
+        is_file = self._parts.is_always_file or self._has_file_name or kind not in TEXT_KINDS
         if self._name == self._parts.picture and is_file:
             self._into = self._picture
         elif self._name in self._parts.references:
@@ -135,12 +138,18 @@ class _Reader:
         shown = self._name[:ECHO_CHARS_MAX]
         return Invalid([Objection(shown, f"{shown} {what}")])
 
+    def _no_text(self, what: str) -> Invalid:
+        """Return the refusal of a part that is no short text; of a file one that names the part for the picture."""
+        return self._refusal(
+            f"is a file; the picture is the part {self._parts.picture}" if self._has_file_name else what
+        )
+
     def _add_text(self, piece: bytes) -> None:
         """Add a piece to the text that is being read. Raises `Invalid` if all texts are too much."""
         self._text += piece
         self._texts_bytes += len(piece)
         if self._texts_bytes > TEXTS_BYTES_MAX:
-            raise self._refusal(f"is too long; all texts together may have {TEXTS_BYTES_MAX} bytes")
+            raise self._no_text(f"is too long; all texts together may have {TEXTS_BYTES_MAX} bytes")
 
     async def _add_to_spool(self, spool: Spool, piece: bytes) -> None:
         """Add a piece to the picture, or to the text that may be large. Raises `Invalid` for too much of it."""
@@ -166,7 +175,7 @@ class _Reader:
         try:
             self._texts.append((self._name, text.decode()))
         except UnicodeDecodeError as error:
-            raise self._refusal("is not text in UTF-8") from error
+            raise self._no_text("is not text in UTF-8") from error
 
     async def form(self) -> Form:
         """Return what was read. Raises `Invalid` for a large text that holds no picture, or `Overloaded`."""

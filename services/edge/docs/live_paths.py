@@ -17,7 +17,8 @@ _EVENTS = (
     "again with the last id gets exactly what was missed, from any edge. A `preview`, without an id, has a small WebP "
     f"of what the video is going to be, as a `data:` URL; it may be missed. After {ALIVE_EVERY_S:g} s without an event "
     "comes a comment. `resync` and `reconnect`, without an id, are the last words of a connection: connect again with "
-    "the last id, at once or after `retry` milliseconds."
+    "the last id, at once or after `retry` milliseconds. Among the events of all jobs an `id` without an event moves "
+    "the last id on, past events that the caller may not see."
 )
 _STREAM = f"""\
 retry: 2000

@@ -12,12 +12,15 @@ from services.edge.video_errors import as_video_error, speaks_v1
 
 @dataclass(frozen=True)
 class Refusal:
-    """An answer that is the last of its connection. `error` is the name in the body: if empty, the status's own."""
+    """An answer that is the last of its connection. `error` is the name in the body: if empty, the status's own.
+
+    `headers` are further ones, each a whole line of the head.
+    """
 
     status: HTTPStatus
     message: str
     error: str = ""
-    retry_after_s: int | None = None
+    headers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -29,10 +32,10 @@ class Refusal:
         ours = ErrorBody(self.name, self.message)
         is_v1 = speaks_v1(path.decode("latin-1"))
         body = msgspec.json.encode(as_video_error(self.status.value, ours)[1] if is_v1 else ours)
-        retry_after = "" if self.retry_after_s is None else f"Retry-After: {self.retry_after_s}\r\n"
         head = (
             f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n{retry_after}Connection: close\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n"
+            + "".join(f"{header}\r\n" for header in self.headers)
         )
         return head.encode() + security_headers.LINES + b"\r\n" + body
 
@@ -44,12 +47,17 @@ def bad(message: str) -> Refusal:
 
 def _try_again(error: str, message: str) -> Refusal:
     """Return a refusal with the status 503, a message that asks to try again, and a `Retry-After`."""
-    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{message}; try again", error, RETRY_AFTER_S)
+    return Refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"{message}; try again", error, (f"Retry-After: {RETRY_AFTER_S}",))
 
 
 TOO_LARGE = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too large")
 TOO_MANY = Refusal(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "the request has too many headers")
 MALFORMED = bad("this is not a well-formed HTTP/1.1 request")
+NO_HANDSHAKE = Refusal(
+    HTTPStatus.UPGRADE_REQUIRED,
+    "a WebSocket is opened by a handshake of version 13 with a Sec-WebSocket-Key (RFC 6455)",
+    headers=("Upgrade: websocket", "Sec-WebSocket-Version: 13"),
+)
 NO_UPGRADE = bad("a request with a body cannot ask for another protocol")
 NO_PIPELINED_UPGRADE = bad("a request for another protocol cannot follow one that is not answered yet")
 TOO_SLOW = Refusal(HTTPStatus.REQUEST_TIMEOUT, "the body of the request comes too slowly")

@@ -47,18 +47,22 @@ def hardened(inner: ASGIApp, origins: tuple[str, ...]) -> ASGIApp:
     media = _EMBEDDED if origins else _MEDIA
 
     async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await inner(scope, receive, send)
-            return
-
         async def send_hardened(message: Message) -> None:
             if message["type"] == "http.response.start" and message["status"] != NOT_MODIFIED:
                 headers = message.get("headers", ())
                 given = dict(headers)
                 defaults = media if given.get(_KIND, b"").startswith(_PICTURES) else _DATA
                 message["headers"] = [*headers, *(each for each in defaults.items() if each[0] not in given)]
+            elif message["type"] == "websocket.http.response.start":  # uvicorn adds nothing to refusals
+                message["headers"] = [*message.get("headers", ()), *_of_refused_socket(scope["scheme"])]
             await send(message)
 
         await inner(scope, receive, send_hardened)
 
     return outer
+
+
+def _of_refused_socket(scheme: str) -> list[tuple[bytes, bytes]]:
+    """Return all headers of the refusal of a WebSocket. `wss` is an edge's that speaks TLS itself."""
+    always = of_all(encrypted=scheme == "wss")
+    return [*((name.lower().encode(), value.encode()) for name, value in always), *_DATA.items()]

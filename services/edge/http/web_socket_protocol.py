@@ -5,14 +5,16 @@ library (websockets) is no part of a start.
 """
 
 import asyncio
+from http import HTTPStatus
 from typing import Any
 
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.http11 import Request
 
 from services.edge.http.clock import Clock
 from services.edge.http.crowd import Crowd, Stage
 from services.edge.http.limits import HttpLimits
-from services.edge.http.refusals import MALFORMED
+from services.edge.http.refusals import MALFORMED, NO_HANDSHAKE
 
 
 class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
@@ -43,6 +45,15 @@ class LimitedWebSocketProtocol(WebSocketsSansIOProtocol):
         if not self.handshake_initiated and not self.transport.is_closing():
             self.transport.write(MALFORMED.encode())
             self.transport.close()
+
+    def handle_connect(self, event: Request) -> None:
+        """Take a handshake on, or answer 426 to one that is none. The library's own refusal lacks our headers."""
+        if self.conn.accept(event).status_code == HTTPStatus.SWITCHING_PROTOCOLS:
+            super().handle_connect(event)
+            return
+        self.handshake_initiated = self.handshake_complete = self.close_sent = True
+        self.transport.write(NO_HANDSHAKE.encode())
+        self.transport.close()
 
     def handle_parser_exception(self) -> None:
         """Close the connection, whose client breaks the protocol. uvicorn fails if the upgrade is not done yet."""

@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import NamedTuple
 
 from contracts import subjects
 from contracts.broker import Bus
@@ -38,7 +39,17 @@ class Word(Enum):
     """This edge is stopping. The last word: come again, to another edge, with the last id."""
 
 
-Told = list[LiveEvent] | Word
+class Passed(NamedTuple):
+    """The sequence up to which a reader of all jobs has had every event that it may see.
+
+    Told ahead of each `Word`: else a reader whose jobs are few would go on from its own last event, for ever short of
+    its next one if more events of others lie between than one connection gets.
+    """
+
+    sequence: int
+
+
+Told = list[LiveEvent] | Word | Passed
 
 
 @dataclass
@@ -100,6 +111,8 @@ class Follower:
         for part in (self._past(reader, place), self._live(reader, place)):
             async with aclosing(part):
                 async for told in part:
+                    if viewer is not None and isinstance(told, Word):
+                        yield Passed(place.after)
                     yield told
             if place.is_last:
                 return

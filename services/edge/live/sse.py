@@ -11,7 +11,7 @@ from litestar.types import Receive, Scope, Send
 
 from contracts.broker import Unavailable
 from contracts.process import log
-from services.edge.live.follow import Follower, Told, Word
+from services.edge.live.follow import Follower, Passed, Told, Word
 from services.edge.live.reader import leaving_with
 from services.edge.live.viewers import Viewer
 
@@ -67,6 +67,8 @@ def _text(told: Told) -> bytes:
     """Return what a reader is told as blocks of the stream."""
     if isinstance(told, list):
         return b"".join(event.as_sse for event in told)
+    if isinstance(told, Passed):
+        return b"id: %d\n\n" % told.sequence
     if told is Word.RECONNECT:
         wait_ms = RECONNECT_MS_MIN + secrets.randbelow(RECONNECT_MS_MAX - RECONNECT_MS_MIN)
         return b"retry: %d\nevent: reconnect\ndata: {}\n\n" % wait_ms

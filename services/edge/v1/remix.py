@@ -15,7 +15,7 @@ from services.edge.errors import Gone, Invalid, NotFinished
 from services.edge.identities import Attempt
 from services.edge.image.data_uri import INLINE
 from services.edge.resources.spool import Spool
-from services.edge.submit import Receipt, enqueued, identified
+from services.edge.submit import Receipt, enqueued, identified, unless_repeat
 
 
 class RemixBody(Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,19 +48,17 @@ async def remix(
     # The address stands for the picture: the same words for another video are another request.
     asked = _Remix(replace(request, image_url=f"{INLINE}{job_id}"))
     identity = await identified(edge, asked, caller, key_header, attempt)
-    if await edge.jobs.is_repeat(identity):
-        return Receipt(identity.job_id, is_replay=True)
-    if wrong := objections(request, await edge.jobs.clusters()):
-        raise Invalid(wrong)
-    tenant = edge.tenant_of(caller)
-    await edge.jobs.check_for_room(tenant, identity.job_id)
-    return await _enqueued(edge, view.submitted, request, identity, tenant)
+    original, tenant = view.submitted, edge.tenant_of(caller)
+    return await unless_repeat(edge, identity, lambda: _accepted_anew(edge, original, request, identity, tenant))
 
 
-async def _enqueued(
+async def _accepted_anew(
     edge: Edge, original: JobSubmitted, request: JobRequest, identity: Identity, tenant: Tenant
 ) -> Receipt:
-    """Publish the job with a copy of the original's picture. Raises `Gone` if that is no longer there."""
+    """Publish the job with a copy of the original's picture. Raises as `remix` does."""
+    if wrong := objections(request, await edge.jobs.clusters()):
+        raise Invalid(wrong)
+    await edge.jobs.check_for_room(tenant, identity.job_id)
     name = input_name(original.job_id, original.input_tag)
     gone = Gone("the picture of this video was removed, with the video, to make room")
     try:

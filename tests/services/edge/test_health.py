@@ -1,17 +1,20 @@
 """`/health` gives the reasons why the service is not healthy, at once if they are known, and no internals."""
 
+import asyncio
 import json
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from contracts import subjects
-from contracts.broker import Bus
+from contracts.broker import Bus, Delivery
 from ops import provision
+from services.edge.health import health as of_service
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import Edge
 from tests.kit.waiting import eventually
@@ -138,3 +141,31 @@ async def test_whatever_makes_it_degraded_is_said_and_all_of_it(
         "the state service is 101 events behind: statuses lag",
         "whether the broker syncs what it acknowledges is unchecked (NATS_DURABILITY_UNCHECKED)",
     ]
+
+
+async def test_a_state_service_that_folds_nothing_is_a_reason_however_few_events_wait(
+    link: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def lag() -> tuple[int, list[str]]:
+        found = await of_service(link, [], [], time.monotonic(), None)
+        return found.state_lag, [reason for reason in found.reasons if "state" in reason]
+
+    monkeypatch.setattr("services.edge.health.STATE_LAG_S_MAX", 1.0)
+    for number in range(3):
+        await link.publish(f"video.events.{number:032x}.progress", b"{}", within_s=2)
+    behind = (3, ["the state service is 3 events behind: statuses lag"])
+    assert await lag() == (3, [])
+    await eventually(lambda: is_true(lag, behind), within_s=10)
+
+    stop = asyncio.Event()
+    async with link.pulling(subjects.EVENTS_STREAM, subjects.STATE_DURABLE, limit=10, stop=stop) as pull:
+        taken: list[Delivery] = []
+        while len(taken) < 3:
+            taken += await pull.take()
+        assert await lag() == behind  # they are in the hand of a service that does nothing
+        await link.acknowledge_all(taken)
+        await eventually(lambda: is_true(lag, (0, [])), within_s=10)
+
+
+async def is_true(ask: Callable[[], Awaitable[object]], expected: object) -> bool:
+    return await ask() == expected

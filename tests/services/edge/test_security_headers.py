@@ -1,5 +1,6 @@
 """The headers that every answer has against XSS, framing, leaks of addresses and stored answers."""
 
+import json
 from collections.abc import Callable
 
 import aiohttp
@@ -10,6 +11,7 @@ from contracts.job import video_name
 from services.edge.docs.pages import POLICY
 from tests.kit.builders import ID
 from tests.kit.edge import Edge, submit
+from tests.services.edge.live.test_web_socket import KEY
 from tests.services.edge.talk import ask, get
 from tests.services.edge.test_edge import end_succeeded
 
@@ -75,6 +77,26 @@ async def test_a_connections_own_refusals_have_them_too(edge: Edge, request_byte
     for name, value in OF_DATA.items():
         assert found[name.lower()] == value
     assert "server" not in found
+
+
+@pytest.mark.parametrize(
+    ("path", "version", "key", "status"),
+    [
+        (f"/video/ws/{ID}", 13, KEY, 404), ("/video/ws/none", 13, KEY, 404), (f"/video/ws/{ID}?after=x", 13, KEY, 400),
+        (f"/video/ws/{ID}", 8, KEY, 426), (f"/video/ws/{ID}", 13, "", 426), (f"/video/ws/{ID}", 13, "YQ==", 426),
+    ],
+)  # fmt: skip
+async def test_a_refused_web_socket_has_them_too(edge: Edge, path: str, version: int, key: str, status: int) -> None:
+    upgrade = ("Host: a", "Connection: Upgrade", "Upgrade: websocket", f"Sec-WebSocket-Key: {key}")
+    answer = await ask(edge, get(path, *upgrade, f"Sec-WebSocket-Version: {version}"))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    found = dict(line.lower().split(": ", 1) for line in lines)
+    assert (int(first.split()[1]), found["content-type"]) == (status, "application/json")
+    assert set(json.loads(body)) >= {"error", "message"}
+    for name, value in OF_DATA.items():
+        assert found[name.lower()] == value
+    assert status != 426 or (found["upgrade"], found["sec-websocket-version"]) == ("websocket", "13")
 
 
 async def test_a_status_is_never_stored_and_a_video_is_kept(

@@ -51,6 +51,7 @@ async def answer(file: Path, **headers: str) -> tuple[int, str | None, bytes]:
         ("bytes=-5", 995, 999),
         ("bytes=-5000", 0, 999),
         ("bytes=0-", 0, 999),
+        ("Bytes=100-199", 100, 199),  # names of units are in any case (RFC 9110, 14.1)
     ],
 )
 async def test_one_range_is_those_bytes(file: Path, asked: str, first: int, last: int) -> None:
@@ -68,7 +69,17 @@ async def test_a_range_beyond_the_end_is_416(file: Path, asked: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "asked", ["bytes=-", "bytes=5-2", "bytes=0-1,5-6", "items=0-1", "bytes=a-b", "bytes=" + "9" * 40 + "-"]
+    "asked",
+    [
+        "bytes=-",
+        "BYTES=-",
+        "bytes=٠-١",
+        "bytes=5-2",
+        "bytes=0-1,5-6",
+        "items=0-1",
+        "bytes=a-b",
+        "bytes=" + "9" * 40 + "-",
+    ],
 )
 async def test_a_malformed_range_and_several_at_once_are_the_whole_file(file: Path, asked: str) -> None:
     assert await answer(file, range=asked) == (200, None, CONTENT)

@@ -248,5 +248,7 @@ async def test_a_stream_that_hears_others_alone_shows_that_it_stands(
         noise = asyncio.create_task(others_go_on())
         for _ in range(4):
             block = await stream.block()
-            assert block is not None and block.event is None and (block.comment == "keep-alive" or block.retry)
+            assert (
+                block is not None and block.event is None and (block.comment == "keep-alive" or block.retry or block.id)
+            )
         noise.cancel()

@@ -125,6 +125,13 @@ async def test_a_faulty_field_is_refused_in_the_words_of_json(wrong: dict[str, s
     assert said == str(in_json.value)
 
 
+@pytest.mark.parametrize("side", [64, 800])
+@pytest.mark.parametrize(("dialect", "right"), [(JOBS, "image"), (VIDEOS, "input_reference")])
+async def test_a_picture_under_another_name_is_told_the_right_one(dialect: Dialect, right: str, side: int) -> None:
+    said = await refusal(form(prompt=FIELDS["prompt"], photo=noise(side)), dialect=dialect)
+    assert said == f"photo is a file; the picture is the part {right}"
+
+
 async def test_every_faulty_field_is_named_at_once() -> None:
     said = await refusal(form(prompt="short", num_frames="7", more="1", image=png()))
     assert all(words in said for words in ("more is not a field", "prompt was", "num_frames was 7"))
