@@ -21,8 +21,8 @@ for, or its events are followed, until the job has ended; then the video is serv
 
 Any request may also be answered 400 where its `Host` is not served, 405 where the method is not offered, 408 where \
 its body comes too slowly, 431 where its head is too large, 501 where its body is coded otherwise than `chunked`, and \
-503 `OVERLOADED` with `Retry-After` where too much is going on. HEAD is answered wherever GET is. Answers may grow \
-fields and never lose one.
+503 `OVERLOADED` with `Retry-After` where too much is going on. HEAD is answered wherever GET is, and \
+OPTIONS everywhere, with the path's methods in `Allow`. Answers may grow fields and never lose one.
 
 In a request, a field that is `null` counts as left out.
 
