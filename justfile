@@ -282,12 +282,12 @@ evaluate *arguments: _photographs
 _photographs: setup
     @{{ python }} -c "import skimage, sklearn" 2>/dev/null || {{ python }} -m pip install --quiet -c constraints.txt -e '.[train]'
 
-# Requests that nobody would think of, made from the API's own document, for so many seconds
+# Requests that nobody would think of, by the API's own document, for so many seconds without keys and with: --auth, --seed
 [group('chaos')]
 [no-exit-message]
-fuzz seconds="60": setup
+fuzz seconds="60" *options: setup
     @test -x .venv/bin/schemathesis || {{ python }} -m pip install --quiet -c constraints.txt -e '.[fuzz]'
-    @exec {{ python }} -m tests.fuzz.run "$1"
+    @exec {{ python }} -m tests.fuzz.run "$@"
 
 # Thousands of histories of the whole service in a few seconds, each from a seed
 [group('chaos')]

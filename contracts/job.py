@@ -74,7 +74,7 @@ class Generation(Struct, frozen=True, kw_only=True):
 class JobRequest(Generation, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The body of a submission."""
 
-    image_url: str
+    image_url: Annotated[str, Meta(min_length=1)]
     num_frames: Annotated[int, Meta(ge=24, le=120)] = 81
     seed: Seed | None = None
     metadata: Metadata | UnsetType = UNSET

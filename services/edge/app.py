@@ -33,7 +33,8 @@ from services.edge.deletions_heard import hearing_deletions
 from services.edge.docs.pages import DOCS
 from services.edge.http.crowd import CONNECTIONS_MAX
 from services.edge.http.figures import by_group
-from services.edge.http.middleware import head_as_get, only_for_hosts, traced
+from services.edge.http.methods import head_as_get, with_allow
+from services.edge.http.middleware import only_for_hosts, traced
 from services.edge.http.origins import with_cors
 from services.edge.http.security_headers import hardened
 from services.edge.http.spans import with_spans
@@ -103,7 +104,7 @@ def app(
 
 def _around(routes: Litestar, settings: Settings, draining: asyncio.Event, numbers: EdgeNumbers) -> ASGIApp:
     """Return the routes with everything before them, from the client's address and the log line inwards."""
-    short = with_shortcut(lambda: routes.state.edge, routes)
+    short = with_shortcut(lambda: routes.state.edge, with_allow(routes))
     direct = with_web_sockets(lambda: routes.state.edge.follower, settings.allowed_origins, refusal, short)
     served = only_for_hosts(settings.allowed_hosts, _gated(settings, routes, direct))
     counted = traced(hardened(served, settings.allowed_origins), draining, numbers)

@@ -29,6 +29,7 @@ from services.edge.errors import (
     OutcomeUnknown,
     Overloaded,
 )
+from services.edge.http.methods import ALLOW, allow
 from services.edge.payloads import (
     BUSY,
     DELETED,
@@ -157,7 +158,10 @@ def on_http(request: _Request, error: HTTPException) -> _Response:
     if error.status_code >= 500:
         return on_ours(request, error)
     name, text = _HTTP.get(error.status_code, ("BAD_REQUEST", None))
-    return _answer(error.status_code, ErrorBody(name, text or error.detail), **(error.headers or {}))
+    headers = dict(error.headers or {})
+    if ALLOW in headers:
+        headers[ALLOW] = allow(headers[ALLOW].split(", "))
+    return _answer(error.status_code, ErrorBody(name, text or error.detail), **headers)
 
 
 def on_ours(_: _Request, error: Exception) -> _Response:

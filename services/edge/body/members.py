@@ -5,7 +5,7 @@ The cost grows with the members' size alone.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from mmap import mmap
 from typing import Any, NamedTuple
 
@@ -93,27 +93,26 @@ def _is_whole(kind: msgspec.inspect.Type) -> bool:
 _WHOLE = frozenset(name for name, field in _FIELDS.items() if _is_whole(msgspec.inspect.type_info(field.type)))
 
 
-def request_of(given: Mapping[str, Given], wrong: list[Objection], *, any_prompt: bool = False) -> JobRequest:
-    """Return the request of these values, by the name of their field.
+def request_of(given: Mapping[str, Sequence[Given]], wrong: list[Objection], *, any_prompt: bool = False) -> JobRequest:
+    """Return the request of these values, by the name of their field: all are checked, and the last one counts.
 
     With `any_prompt`, a prompt may be as short as one character. Raises `Invalid` with the objections in `wrong`, and
     with all to the values; a message names a value as the client did. May raise `UnicodeDecodeError`.
     """
     wrong, converted = list(wrong), dict[str, Any]()
     for field in _FIELDS.values():
-        one = given.get(field.name)
-        if one is None:
-            if field.required:
-                rule = _rule_of(field, any_prompt=any_prompt)
-                wrong.append(Objection(field.name, f"{field.name} is missing; it may be {rule}"))
-            continue
-        try:
-            converted[field.name] = _converted(field.name, field.type, one.raw, any_prompt=any_prompt)
-        except UnicodeDecodeError:
-            raise
-        except UNREADABLE:
+        values = given.get(field.name, ())
+        if field.required and not values:
             rule = _rule_of(field, any_prompt=any_prompt)
-            wrong.append(Objection(one.name, f"{one.name} was {_shown(field.name, one.raw)}; it may be {rule}"))
+            wrong.append(Objection(field.name, f"{field.name} is missing; it may be {rule}"))
+        for one in values:
+            try:
+                converted[field.name] = _converted(field.name, field.type, one.raw, any_prompt=any_prompt)
+            except UnicodeDecodeError:
+                raise
+            except UNREADABLE:
+                rule = _rule_of(field, any_prompt=any_prompt)
+                wrong.append(Objection(one.name, f"{one.name} was {_shown(field.name, one.raw)}; it may be {rule}"))
     if wrong:
         raise Invalid(wrong)
     request = JobRequest(**converted)

@@ -24,7 +24,7 @@ def parse(body: bytes | mmap) -> JobRequest:
     """
     try:
         members, wrong = _NAMES.read(body)
-        return request_of({name: Given(name, raw) for name, raw in members.items()}, wrong)
+        return request_of({name: [Given(name, raw)] for name, raw in members.items()}, wrong)
     except NotJson as error:
         raise Invalid([Objection("body", str(error))]) from error
     except UnicodeDecodeError as error:

@@ -10,6 +10,7 @@ from services.edge.auth.gate import NEEDED
 from services.edge.docs.examples import JOB_ID, REQUEST_ID
 from services.edge.docs.operation import answer, headers_of
 from services.edge.docs.schema import Json, schemas
+from services.edge.docs.video_request import video_schemas
 from services.edge.payloads import (
     BUSY,
     RETRY_AFTER_S,
@@ -85,7 +86,7 @@ def components() -> Json:
     """Return every schema, header and refusal that the document's operations refer to."""
     return {
         "securitySchemes": {KEY: {"type": "http", "scheme": "bearer", "bearerFormat": "wj_…", "description": _KEY}},
-        "schemas": schemas(),
+        "schemas": {**schemas(), **video_schemas()},
         "headers": {
             name: {"description": meaning, "schema": {"type": "string"}, "example": example}
             for name, (meaning, example) in _HEADERS.items()

@@ -105,8 +105,8 @@ def _socket_get() -> Json:
 
 def _parameters() -> list[Json]:
     """Return the parameters by which a stream goes on: `Last-Event-ID` and `after`."""
-    meaning = "The last id that came, as browsers send it by themselves; counts before `after`."
-    return [header(LAST_EVENT_ID, meaning, _SEQUENCE), _after()]
+    meaning = "The last id that came, as browsers send it by themselves; counts before `after`, if it is not empty."
+    return [header(LAST_EVENT_ID, meaning, {"anyOf": [_SEQUENCE, {"const": ""}]}), _after()]
 
 
 def _after() -> Json:

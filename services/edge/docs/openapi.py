@@ -21,19 +21,19 @@ for, or its events are followed, until the job has ended; then the video is serv
 
 Any request may also be answered 400 where its `Host` is not served, 405 where the method is not offered, 408 where \
 its body comes too slowly, 431 where its head is too large, 501 where its body is coded otherwise than `chunked`, and \
-503 `OVERLOADED` with `Retry-After` where too much is going on. HEAD is answered wherever GET is. Answers may grow \
-fields and never lose one.
+503 `OVERLOADED` with `Retry-After` where too much is going on. HEAD is answered wherever GET is, and \
+OPTIONS everywhere, with the path's methods in `Allow`. Answers may grow fields and never lose one.
 
 In a request, a field that is `null` counts as left out.
 
-A service may ask for keys: then every path but probes, `/health`, `/metrics` and these pages is answered 401 without \
-a good one, and 403 if the key lacks the scope that the path needs (`submit` for changes, `read` for all else; `admin` \
-is both, for the jobs of all tenants). A key sees the jobs of its own tenant; any other job is answered 404.
+A service may ask for keys: then all but GET and HEAD of probes, `/health`, `/metrics` and these pages is answered 401 \
+without a good one, and 403 if the key lacks the scope that the path needs (`submit` for changes, `read` for all else; \
+`admin` is both, for the jobs of all tenants). A key sees the jobs of its own tenant; any other job is answered 404.
 """
 
 
-def document() -> Json:
-    """Return the whole document, ready to be encoded as JSON."""
+def document(*, needs_key: bool = False) -> Json:
+    """Return the whole document, ready to be encoded as JSON. With `needs_key` it is that of a service with keys."""
     paths = {**job_paths(), **live_paths(), **video_paths(idempotency_key()), **service_paths()}
     return {
         "openapi": "3.1.0",
@@ -45,17 +45,17 @@ def document() -> Json:
         },
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in ("jobs", "videos", "v1", "operation", "documentation")],
-        "paths": {path: _guarded(path, item) for path, item in paths.items()},
+        "paths": {path: _guarded(path, item, needs_key) for path, item in paths.items()},
         "components": components(),
     }
 
 
-def _guarded(path: str, item: Json) -> Json:
+def _guarded(path: str, item: Json, needs_key: bool) -> Json:
     """Return a path item whose operations say whether they need a key, and how they refuse one that is not good."""
-    return {method: _operation(method.upper(), path, operation) for method, operation in item.items()}
+    return {method: _operation(method.upper(), path, operation, needs_key) for method, operation in item.items()}
 
 
-def _operation(method: str, path: str, operation: Json) -> Json:
+def _operation(method: str, path: str, operation: Json, needs_key: bool) -> Json:
     """Return an operation with its security, and with the answers 401 and 403 if it needs a key."""
     if is_open(method, path):
         return {**operation, "security": []}
@@ -63,4 +63,5 @@ def _operation(method: str, path: str, operation: Json) -> Json:
     of = V1 if speaks_v1(path) else ""
     refused = refusals_to_head(401, 403) if method == "HEAD" else refusals(401, 403, of=of)
     responses = dict(sorted({**refused, **operation["responses"]}.items()))
-    return {**operation, "security": [{}, {KEY: []}], "x-scope": scope, "responses": responses}
+    security: list[Json] = [{KEY: []}] if needs_key else [{}, {KEY: []}]
+    return {**operation, "security": security, "x-scope": scope, "responses": responses}

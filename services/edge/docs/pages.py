@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 from litestar import Request, Response, Router, get
 
+from services.edge.context import edge_of
 from services.edge.errors import NotFound
 
 # Scripts and styles are files of ours alone; the pictures of Swagger's style sheet are in it, as data: URIs.
@@ -66,11 +67,11 @@ def _shipped(name: str) -> _File:
 
 
 @cache
-def _document() -> _File:
+def _document(needs_key: bool) -> _File:  # a setting of the whole edge
     """Return the OpenAPI document, made at the first request for it: a start would take a tenth longer."""
     from services.edge.docs.openapi import document  # noqa: PLC0415
 
-    return _file("application/json", msgspec.json.encode(document()))
+    return _file("application/json", msgspec.json.encode(document(needs_key=needs_key)))
 
 
 @cache
@@ -102,7 +103,7 @@ async def welcome() -> Response[bytes]:
 @get(["/openapi.json", "/docs/openapi.json"])
 async def openapi(request: _Request) -> Response[Any]:
     """Answer with the OpenAPI document."""
-    return _document().answer(request)
+    return _document(edge_of(request).keys is not None).answer(request)
 
 
 @get("/docs/events")

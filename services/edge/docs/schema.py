@@ -69,11 +69,11 @@ def _as_submitted(schema: Json) -> Json:
     required: list[str] = schema["required"]
     return {
         **schema,
-        "properties": {name: one if name in required else _or_null(one) for name, one in properties.items()},
+        "properties": {name: one if name in required else or_null(one) for name, one in properties.items()},
     }
 
 
-def _or_null(schema: Json) -> Json:
+def or_null(schema: Json) -> Json:
     """Return the schema of a field that may be null as well, which counts as left out."""
     if "anyOf" in schema:
         has_null = any(one.get("type") == "null" for one in schema["anyOf"])

@@ -7,7 +7,7 @@ from services.edge.docs.components import V1, refusals
 from services.edge.docs.examples import MODELS, PICTURE, PROMPT, VIDEO, VIDEO_ID, VIDEOS
 from services.edge.docs.operation import answer, body, form, headers_of, operation, path, query
 from services.edge.docs.schema import Json
-from services.edge.docs.video_request import ABOUT, form_schema, json_schema
+from services.edge.docs.video_request import ABOUT, form_schema, json_schema_of_video
 from services.edge.job_list import LIMIT_MAX
 from services.edge.payloads import SMALL_BODY_BYTES_MAX
 from services.edge.v1.listing import Deleted
@@ -41,7 +41,7 @@ def _create(idempotency_key: Json) -> Json:
             "description": f"Up to {SUBMISSION_BYTES_MAX:,} bytes, without a Content-Encoding.",
             "content": {
                 "application/json": {
-                    "schema": json_schema(),
+                    "schema": json_schema_of_video(),
                     "examples": {"a picture": {"value": {"prompt": PROMPT, "input_reference": {"image_url": PICTURE}}}},
                 },
                 **form(form_schema()),

@@ -1,6 +1,6 @@
-"""ASGI middleware around the routes: allowed hosts, HEAD, and the trace of each request (its id, its log line).
+"""ASGI middleware around the routes: allowed hosts, and the trace of each request (its id, its log line).
 
-`app` wraps the routes in it. CORS, the fourth layer, is in `origins`.
+`app` wraps the routes in it. HEAD and `Allow` are in `methods`, CORS is in `origins`.
 """
 
 import asyncio
@@ -57,33 +57,8 @@ def only_for_hosts(allowed: tuple[str, ...], inner: ASGIApp) -> ASGIApp:
     return outer
 
 
-def head_as_get(inner: ASGIApp) -> ASGIApp:
-    """Return the app with HEAD answered as GET (RFC 9110, 9.3.2), except for videos and streams.
-
-    uvicorn, which knows the method from its own scope, leaves the body out.
-    """
-
-    async def outer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] == "HEAD" and not _answers_head(scope["path"]):
-            as_get = cast("HTTPScope", {**scope, "method": "GET"})
-            try:
-                await inner(as_get, receive, send)
-            finally:
-                scope["path_template"] = as_get.get("path_template", UNROUTED)
-                note_refusal(scope, refusal_of(as_get))
-        else:
-            await inner(scope, receive, send)
-
-    return outer
-
-
 REFUSED_SOCKET = cast("Message", {"type": "websocket.close", "code": 1008, "reason": ""})
 """In place of an acceptance: the client is answered 403."""
-
-
-def _answers_head(path: str) -> bool:
-    """Return whether a path is that of a route which answers HEAD by itself, without opening a file or a stream."""
-    return path.startswith((VIDEOS, EVENTS)) or (speaks_v1(path) and path.endswith(CONTENT))
 
 
 class _ClientLeft(BaseException):

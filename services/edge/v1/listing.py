@@ -1,6 +1,6 @@
 """Read the query of a list of videos, and the bodies that a list and a deletion answer with. Pure."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal, get_args
 
 from msgspec import Struct
@@ -46,6 +46,17 @@ class Deleted(Struct, frozen=True, kw_only=True):
     deleted: bool = True
 
 
+def once(given: Iterable[tuple[str, str]]) -> dict[str, str]:
+    """Return the parameters of a query. Raises `Invalid` if one comes twice: readers would disagree which counts."""
+    found: dict[str, str] = {}
+    for name, value in given:
+        if name in found:
+            shown = name[:ECHO_CHARS_MAX]
+            raise Invalid([Objection(shown, f"{shown} came twice; a parameter may come once")])
+        found[name] = value
+    return found
+
+
 def query_of(given: Mapping[str, str]) -> Query:
     """Return the query. Raises `Invalid` with every faulty parameter, or `NotFound` if `after` is no video's id."""
     unknown = [name[:ECHO_CHARS_MAX] for name in given if name not in _NAMES][:1]
@@ -60,7 +71,7 @@ def query_of(given: Mapping[str, str]) -> Query:
         wrong.append(_objection("status", given["status"], " or ".join(dict.fromkeys(WORDS.values()))))
     if wrong:
         raise Invalid(wrong)
-    after = given.get("after") or None
+    after = given.get("after")
     return Query(
         int(limit), None if after is None else job_id_of(after), "asc" if order == "asc" else "desc", frozenset(states)
     )

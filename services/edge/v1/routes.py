@@ -24,7 +24,7 @@ from services.edge.identities import Attempt
 from services.edge.payloads import SMALL_BODY_BYTES_MAX
 from services.edge.routes import video_answer
 from services.edge.submit import Receipt, accept_submission
-from services.edge.v1.listing import Deleted, Videos, query_of
+from services.edge.v1.listing import Deleted, Videos, once, query_of
 from services.edge.v1.models import Model, Models, models_of
 from services.edge.v1.remix import RemixBody, remix
 from services.edge.v1.video import Video, job_id_of, video_of
@@ -74,7 +74,7 @@ async def remixed(request: _Request, video_id: str) -> Response[Video]:
 @get("/videos")
 async def listed(request: _Request) -> Videos:
     """Answer with a page of the list of videos. Raises `Invalid`, or `NotFound` if `after` is no video of it."""
-    query, edge = query_of(dict(request.query_params)), edge_of(request)
+    query, edge = query_of(once(request.query_params.multi_items())), edge_of(request)
     views, has_more = await edge.views.page(
         tenant=caller_of(request.scope).only_tenant,
         limit=query.limit,
@@ -117,7 +117,7 @@ async def content(request: _Request, video_id: str) -> Response[Any]:
     """
     job_id, edge = job_id_of(video_id), edge_of(request)
     log.bind(job_id=job_id)
-    variant = request.query_params.get("variant", VIDEO)
+    variant = once(request.query_params.multi_items()).get("variant", VIDEO)
     if variant not in (VIDEO, *VARIANTS):
         raise Invalid([Objection("variant", f"variant may be {', '.join(VARIANTS)} or {VIDEO}")])
     status = (await edge.views.view(job_id)).status

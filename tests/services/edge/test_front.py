@@ -13,6 +13,7 @@ import pytest
 
 from contracts.broker import Bus
 from contracts.process.start import EX_CONFIG
+from services.edge.docs.openapi import document
 from services.edge.http.origins import is_allowed
 from services.edge.settings import KEEP_ALIVE_S, Settings
 from tests.kit.edge import PROMPT, Edge, picture
@@ -71,6 +72,16 @@ async def test_head_is_answered_as_get_is_without_the_body(client: aiohttp.Clien
         assert ask(edge, "HEAD", path)[0] == 405
     lines = await eventually(lambda: [line for line in edge.lines if line.get("method") == "HEAD"])
     assert lines
+
+
+async def test_allow_names_every_method_of_a_path(client: aiohttp.ClientSession, edge: Edge) -> None:
+    for path, item in document()["paths"].items():
+        methods = {method.upper() for method in item} | {"OPTIONS"} | ({"HEAD"} if "get" in item else set())
+        asked = path.format(id=f"video_{'0' * 32}" if path.startswith("/v1") else "0" * 32, model="wan", name="page.js")
+        for method, expected in (("OPTIONS", 204), ("PATCH", 405)):
+            async with client.request(method, edge.url + asked) as answer:
+                assert answer.status == expected, path
+                assert answer.headers.getall("Allow") == [", ".join(sorted(methods))], (method, path)
 
 
 async def test_a_connection_goes_on_after_a_head(edge: Edge) -> None:

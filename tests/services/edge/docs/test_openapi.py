@@ -1,6 +1,6 @@
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
@@ -280,6 +280,18 @@ async def test_the_page_is_made_of_our_own_files(client: aiohttp.ClientSession, 
         assert (status, len(content) > 100) == (200, True)
         assert (await get(path, **{"If-None-Match": etag}))[:2] == (304, b"")
     assert msgspec.json.decode((await get("/docs/openapi.json"))[1]) == json.loads(json.dumps(DOCUMENT))
+
+
+async def test_an_edge_that_asks_for_keys_says_so_in_the_document(
+    edges: Callable[..., Edge], link: Bus, client: aiohttp.ClientSession
+) -> None:
+    edge = edges(AUTH="keys")
+    await edge.ready(client)
+    async with client.get(f"{edge.url}/openapi.json") as answer:
+        served = await answer.json()
+    assert served == json.loads(json.dumps(document(needs_key=True)))
+    asked = [operation["security"] for item in served["paths"].values() for operation in item.values()]
+    assert {json.dumps(each) for each in asked} == {"[]", '[{"key": []}]'}
 
 
 @pytest.mark.parametrize("name", ["..%2fopenapi.py", "__init__.py", "pages.py", "%00", "x" * 300])

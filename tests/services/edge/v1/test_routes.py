@@ -150,7 +150,11 @@ async def test_pages_of_the_list_have_each_video_once_in_order_until_it_is_delet
         assert (page["object"], page["first_id"], page["last_id"]) == ("list", page["data"][0]["id"], found[-1])
     assert found == ids
     assert [video["id"] for video in (await ask(client, edge, "GET", "/videos"))[1]["data"]] == ids[::-1]
-    assert (await ask(client, edge, "GET", f"/videos?after={UNKNOWN}"))[0] == 404
+    for after in (UNKNOWN, "", "x"):
+        assert (await ask(client, edge, "GET", f"/videos?after={after}"))[0] == 404
+    for twice in ("/videos?limit=1&limit=2", f"/videos/{UNKNOWN}/content?variant=video&variant=thumbnail"):
+        code, body, _ = await ask(client, edge, "GET", twice)
+        assert (code, body["error"]["param"]) == (400, twice.partition("?")[2].partition("=")[0])
     assert (await ask(client, edge, "GET", "/videos?status=completed"))[1]["data"] == []
     for wrong in ("limit=0", "limit=101", "limit=x", "order=up", "status=done", "more=1"):
         code, body, _ = await ask(client, edge, "GET", f"/videos?{wrong}")
