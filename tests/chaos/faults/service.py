@@ -22,6 +22,7 @@ from contracts.events import AnyEvent
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.forked import Forked
@@ -128,7 +129,7 @@ class Service:
         for proxy in self.proxies.values():
             await proxy.start()
         self.processes = {role: self.process(role) for role in ROLES}
-        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20))
+        self._client = auth.client_session(timeout=aiohttp.ClientTimeout(20))
         self.broker.start()
         await self.provision()
         self._keeper = asyncio.create_task(self._keep())
