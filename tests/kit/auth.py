@@ -9,6 +9,7 @@ import os
 from typing import Any
 
 import aiohttp
+import pytest
 
 from contracts import api_key, subjects
 from contracts.api_key import ApiKey
@@ -28,6 +29,8 @@ def bearer(key: str) -> dict[str, str]:
 
 HEADERS = {} if AUTH == "off" else bearer(api_key.text_of(_ID, _SECRET))
 """What shows the key of the tests; empty if edges ask for none."""
+WITHOUT_KEYS = pytest.mark.skipif(AUTH != "off", reason="it is about callers who are asked for no key")
+"""Marks a test, or a case, that has no sense where edges ask for keys."""
 LINES = [f"{name}: {value}" for name, value in HEADERS.items()]
 """`HEADERS` as lines of a request that is written by hand."""
 

@@ -137,8 +137,8 @@ class Service:
 
     def process(self, role: str, **variables: str) -> Process:
         shared = {
+            **self.broker.environment,
             "NATS_URL": f"nats://127.0.0.1:{self.proxies[role].port}",
-            "NATS_KEYS": str(self.broker.keys),
             "VIDEO_STORE_URL": str(self.videos),
             "SCRATCH_STORE_URL": str(self.scratch),
             "HELD_FOLDER": str(self.held),
@@ -163,6 +163,7 @@ class Service:
         settings = provision_settings(self.broker, max_concurrent_tasks=20, ack_wait=ACK_WAIT_S)
         async with self.link() as link:
             await provision.provision(link, settings)
+            await auth.make_key(link)
 
     async def _keep(self) -> None:
         while not self._stop.is_set():
