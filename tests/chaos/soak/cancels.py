@@ -170,6 +170,7 @@ async def drill(folder: Path) -> AsyncGenerator[Drill, None]:
         await provision.provision(
             link, provision.Settings(nats_url=brokers.url, nats_replicas=NODES, ack_wait=ACK_WAIT_S)
         )
+        await auth.make_key(link)
         timeout = aiohttp.ClientTimeout(ANSWERED_WITHIN_S)
         client = await stack.enter_async_context(auth.client_session(timeout=timeout))
         under = Drill(folder, brokers, client, link)

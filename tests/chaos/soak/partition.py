@@ -266,6 +266,7 @@ async def main(seconds: float, faults: Sequence[str]) -> None:
             settings = provision.Settings(nats_url=brokers.url, nats_replicas=NODES, max_concurrent_tasks=ADMITTED)
             async with bus.connect(brokers.url, name="provision") as link:
                 await provision.provision(link, settings)
+                await auth.make_key(link)
             fleet = Fleet(folder, brokers, net)
             try:
                 fleet.start()

@@ -208,6 +208,7 @@ async def main(count: int, seconds: float, seed: int) -> None:
             )
             async with bus.connect(brokers.url, name="provision") as link:
                 await provision.provision(link, settings)
+                await auth.make_key(link)
             fleet = Fleet(folder, brokers)
             try:
                 await run(fleet, count, seconds, seed)
