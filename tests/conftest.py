@@ -9,7 +9,7 @@ pytest.register_assert_rewrite("tests.kit")
 
 from contracts.broker import Bus, bus  # noqa: E402  # after the kit's assertions are registered
 from ops import provision  # noqa: E402
-from tests.kit import unit  # noqa: E402
+from tests.kit import auth, unit  # noqa: E402
 from tests.kit.broker import Broker, provision_settings  # noqa: E402
 
 
@@ -62,4 +62,5 @@ async def link(broker: Broker) -> AsyncGenerator[Bus, None]:
     """A connection to a provisioned broker."""
     async with bus.connect(broker.url, name="test") as link:
         await provision.provision(link, provision_settings(broker))
+        await auth.make_key(link)
         yield link

@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tests.attacks.pressure import Pressure
+from tests.services.edge.talk import post
 
 PROMPT = "a small boat sails over a calm sea"
 PAUSE_S = 0.2
@@ -36,11 +37,7 @@ def large_picture() -> bytes:
 
 
 def submission(body: bytes) -> bytes:
-    head = (
-        f"POST /video/submit HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nConnection: close\r\n"
-        f"Content-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    return post("/video/submit", "Connection: close", f"Content-Length: {len(body)}") + body
 
 
 async def exchange(pressure: Pressure, request: bytes) -> bytes:

@@ -9,10 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import aiohttp
-
 from contracts.broker import bus
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import Edge, submit
 from tests.kit.waiting import eventually
@@ -78,7 +77,7 @@ async def target(folder: Path, variables: dict[str, str]) -> AsyncGenerator[Targ
         async with bus.connect(broker.url, name="attacks") as link:
             await provision.provision(link, provision_settings(broker, max_concurrent_tasks=UNFINISHED_MAX))
         edge.start()
-        async with aiohttp.ClientSession() as client:
+        async with auth.client_session() as client:
             await edge.ready(client)
             code, accepted = await submit(client, edge)
             assert code == 202, accepted

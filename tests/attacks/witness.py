@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from tests.kit.edge import PROMPT, picture
+from tests.services.edge.talk import get, post
 
 EVERY_S = 0.05
 SUBMIT_EVERY_S = 1.0
@@ -53,14 +54,11 @@ class Witness:
                 return
 
     def _get(self, path: str) -> Callable[[], Awaitable[str]]:
-        return lambda: exchange(self.port, f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+        return lambda: exchange(self.port, get(path, "Host: a", "Connection: close"))
 
     def _post(self, path: str, body: bytes) -> Callable[[], Awaitable[str]]:
-        head = (
-            f"POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
-        return lambda: exchange(self.port, head.encode() + body)
+        head = post(path, "Connection: close", f"Content-Length: {len(body)}")
+        return lambda: exchange(self.port, head + body)
 
 
 async def exchange(port: int, request: bytes) -> str:

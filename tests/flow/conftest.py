@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 
 from contracts.broker import Bus, bus
+from tests.kit import auth
 from tests.kit.road import Road
 
 PUBLIC_URL = "https://video.example.org/"
@@ -21,7 +22,7 @@ def road(tmp_path_factory: pytest.TempPathFactory) -> Generator[Road, None, None
 @pytest.fixture
 async def client(road: Road) -> AsyncGenerator[aiohttp.ClientSession, None]:
     """A client of a road that is ready."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as client:
+    async with auth.client_session(timeout=aiohttp.ClientTimeout(30)) as client:
         await road.edge.ready(client)
         await road.live(client)
         yield client

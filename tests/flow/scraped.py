@@ -19,7 +19,7 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import bus
 from inference.pocket.build import build
-from tests.kit import queries
+from tests.kit import auth, queries
 from tests.kit.drawing import drawn
 from tests.kit.edge import Edge, picture, post
 from tests.kit.machine import free_port
@@ -181,7 +181,7 @@ def _ports(count: int) -> list[int]:
 async def running(folder: Path) -> AsyncGenerator[tuple[Run, aiohttp.ClientSession], None]:
     """Run all of it for the length of the block, which begins when a job could be made."""
     build(folder / "tiny", MODEL)
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(30)) as client, loopback() as web:
+    async with auth.client_session(timeout=aiohttp.ClientTimeout(30)) as client, loopback() as web:
         run = Run(folder, web)
         road = run.road
         road.broker.start()

@@ -13,6 +13,7 @@ import av
 from contracts import subjects
 from contracts.broker import Bus
 from services.edge.body import submission
+from tests.kit import auth
 from tests.kit.machine import REPOSITORY
 from tests.kit.pages import example
 from tests.kit.process import environment
@@ -57,6 +58,7 @@ def shape(mp4: Path) -> tuple[int, int, int]:
         return stream.width, stream.height, stream.frames
 
 
+@auth.WITHOUT_KEYS  # which the examples do not show
 async def test_the_readme_submits_waits_and_downloads(road: Road, client: aiohttp.ClientSession) -> None:
     block = at(road, example("README.md", "/video/submit"))
     folder, printed = await asyncio.to_thread(run, road, "bash", "-euc", block)
@@ -64,6 +66,7 @@ async def test_the_readme_submits_waits_and_downloads(road: Road, client: aiohtt
     assert shape(folder / "boat.mp4") == (256, 144, 25)
 
 
+@auth.WITHOUT_KEYS
 async def test_the_http_examples_run_as_printed(road: Road, client: aiohttp.ClientSession) -> None:
     submit, follow, events, poll, ranged = (
         at(road, example(EDGE, words))
@@ -84,6 +87,7 @@ async def test_the_http_examples_run_as_printed(road: Road, client: aiohttp.Clie
     assert counted.strip() == "100"
 
 
+@auth.WITHOUT_KEYS
 async def test_the_examples_of_uploads_and_of_the_openai_package_run_as_printed(
     road: Road, client: aiohttp.ClientSession
 ) -> None:

@@ -16,6 +16,7 @@ from contracts.job import Job, input_name
 from contracts.record import video_record_name
 from contracts.stores import open_store
 from services.edge.docs.openapi import document
+from tests.kit import auth
 from tests.kit.broker import all_folded
 from tests.kit.edge import picture, post
 from tests.kit.road import LONG, Road
@@ -162,6 +163,7 @@ async def test_a_replay_gives_the_same_statuses_byte_for_byte_in_every_phase(
     assert (await road.ended(client, waiting, within_s=90))["status"] == "Succeed"
 
 
+@auth.WITHOUT_KEYS  # what cannot be read is nobody's
 async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
     road: Road, client: aiohttp.ClientSession, link: Bus
 ) -> None:

@@ -11,6 +11,7 @@ from contracts import subjects
 from contracts.broker import Bus
 from ops import provision
 from ops.nats import keys
+from tests.kit import auth
 from tests.kit.machine import NATS_SERVER, REPOSITORY, free_port
 
 TEST_USER = "test"
@@ -80,7 +81,12 @@ class Broker(NatsServer):
     @property
     def environment(self) -> dict[str, str]:
         """The environment variables of a process that is to speak to this broker."""
-        return {"NATS_URL": self.address, "NATS_KEYS": str(self.keys), "NATS_MONITOR_URLS": self.monitor_url}
+        return {
+            "NATS_URL": self.address,
+            "NATS_KEYS": str(self.keys),
+            "NATS_MONITOR_URLS": self.monitor_url,
+            "AUTH": auth.AUTH,
+        }
 
     @property
     def command(self) -> list[str]:

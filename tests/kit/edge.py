@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 from PIL import Image
 
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.machine import free_port
 from tests.kit.process import PLANTED, Process
@@ -28,6 +29,7 @@ class Edge(Process):
 
     def __init__(self, folder: Path, broker: Broker, **variables: str) -> None:
         self.port = free_port()
+        self._broker = None if "AUTH" in variables else broker
         self.url = f"{'https' if 'TLS_CERT' in variables else 'http'}://127.0.0.1:{self.port}"
         self.videos, self.scratch = folder / "videos", folder / "scratch"
         super().__init__(
@@ -44,13 +46,15 @@ class Edge(Process):
         )
 
     async def ready(self, client: aiohttp.ClientSession) -> None:
-        """Wait until a submission would be taken."""
+        """Wait until a submission would be taken of whoever shows the key of the tests."""
 
         async def ready() -> bool:
             assert self.alive, self.text
             return await self.answers(client, "/readyz")
 
         await eventually(ready, within_s=60)
+        if self._broker is not None:
+            await auth.let_in(client, self.url, self._broker.url)
 
     async def logged(self, client: aiohttp.ClientSession) -> list[dict[str, Any]]:
         """Return the log's JSON lines, with those of every request that was answered before.

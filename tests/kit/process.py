@@ -138,7 +138,9 @@ def output_of(*arguments: str, within_s: float, **variables: str) -> str:
 
 def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a process of ours: `variables`, and the few of this process's that it may inherit."""
-    inherited = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR")}
+    inherited = {
+        name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "LANG", "TMPDIR", "TEST_AUTH")
+    }
     return {**inherited, "PYTHONUNBUFFERED": "1", **variables}
 
 

@@ -18,7 +18,8 @@ _ASKING = ("/video/status",)
 """The paths that are asked by POST and change nothing."""
 _CANCEL = "/video/cancel"
 _REMIX = "/remix"
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
+_JOB_ID = re.compile(r"(?<![0-9a-f])[0-9a-f]{32}(?![0-9a-f])")
+"""A longer run of these characters is no id; no route takes one for that."""
 
 
 class Action(Enum):

@@ -4,6 +4,7 @@ import itertools
 
 from tests.attacks.bodies import press_on
 from tests.attacks.pressure import Pressure
+from tests.services.edge.talk import post
 
 TITLE = "20 clients of hostile forms, up to 28 MB"
 COUNT = 20
@@ -13,11 +14,8 @@ PART = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="%s"\r\n\r\n'
 
 
 def form(body: bytes) -> bytes:
-    head = (
-        f"POST /video/submit HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
-        f"Connection: close\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    lines = ("Connection: close", f"Content-Length: {len(body)}")
+    return post("/video/submit", *lines, content_type=f"multipart/form-data; boundary={BOUNDARY}") + body
 
 
 FORMS = [

@@ -3,12 +3,13 @@
 import asyncio
 
 from tests.attacks.pressure import Pressure
+from tests.services.edge.talk import post
 
 TITLE = "999 slow uploads"
 HOLD_S = 60.0
 COUNT = 999
 BYTE_EVERY_S = 20.0
-HEAD = b"POST /video/submit HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nContent-Length: 1000000\r\n\r\n{"
+HEAD = post("/video/submit", "Content-Length: 1000000") + b"{"
 
 
 async def press(pressure: Pressure) -> None:

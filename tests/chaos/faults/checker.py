@@ -19,6 +19,7 @@ from tests.chaos.faults.service import BOUND_S, JOB, LEFTOVER_S, Doubled, Lost, 
 from tests.kit.edge import post
 from tests.kit.waiting import eventually
 
+DENIED = "right_denied"
 LASTING = ("edge", "state", "broker", "rank 0")
 
 
@@ -130,6 +131,11 @@ async def nothing_is_left(service: Service) -> None:
         await eventually(known, within_s=3 * LEFTOVER_S)
     except AssertionError as error:
         raise Lost("the log does not know all that was made") from error
+
+
+def rights_missed(service: Service) -> list[str]:
+    """Return the lines that say that the broker has denied something to a process, each of which is its own user."""
+    return [line for process in service.processes.values() for line in process.text.splitlines() if DENIED in line]
 
 
 def megabytes(service: Service) -> dict[str, int]:

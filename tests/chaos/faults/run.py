@@ -63,6 +63,7 @@ async def run(trials: Sequence[Trial], service: Service) -> list[str]:
             await checker.nothing_is_left(service)
         except AssertionError as error:
             wrong.append(f"at the end: {error!r:.1000}")
+    wrong += checker.rights_missed(service)
     after, holds = checker.descriptors(service), checker.megabytes(service)
     wrong += more(before, after, MORE_DESCRIPTORS_MAX, "descriptors") + more(held, holds, MORE_MEGABYTES_MAX, "MB")
     print(table(kept))

@@ -22,6 +22,7 @@ from contracts.events import AnyEvent
 from contracts.status import JobStatus
 from inference.pocket.build import build
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.forked import Forked
@@ -128,7 +129,7 @@ class Service:
         for proxy in self.proxies.values():
             await proxy.start()
         self.processes = {role: self.process(role) for role in ROLES}
-        self._client = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20))
+        self._client = auth.client_session(timeout=aiohttp.ClientTimeout(20))
         self.broker.start()
         await self.provision()
         self._keeper = asyncio.create_task(self._keep())
@@ -136,8 +137,8 @@ class Service:
 
     def process(self, role: str, **variables: str) -> Process:
         shared = {
+            **self.broker.environment,
             "NATS_URL": f"nats://127.0.0.1:{self.proxies[role].port}",
-            "NATS_KEYS": str(self.broker.keys),
             "VIDEO_STORE_URL": str(self.videos),
             "SCRATCH_STORE_URL": str(self.scratch),
             "HELD_FOLDER": str(self.held),
@@ -162,6 +163,7 @@ class Service:
         settings = provision_settings(self.broker, max_concurrent_tasks=20, ack_wait=ACK_WAIT_S)
         async with self.link() as link:
             await provision.provision(link, settings)
+            await auth.make_key(link)
 
     async def _keep(self) -> None:
         while not self._stop.is_set():

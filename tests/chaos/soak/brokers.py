@@ -12,6 +12,7 @@ from typing import Any
 from msgspec import Struct
 
 from ops.nats import keys
+from tests.kit import auth
 from tests.kit.broker import TEST_USER, NatsServer
 from tests.kit.machine import NATS_SERVER, free_port
 from tests.kit.waiting import eventually
@@ -98,6 +99,7 @@ class Brokers:
         self.environment = {
             "NATS_URL": ",".join(node.address for node in self.nodes),
             "NATS_KEYS": str(self.keys),
+            "AUTH": auth.AUTH,
         }
         self.monitor_urls = tuple(node.monitor_url for node in self.nodes)
 

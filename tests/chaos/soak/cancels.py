@@ -30,6 +30,7 @@ from inference.pocket.build import build
 from ops import provision
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
 from tests.chaos.soak.partition import stepping_down
+from tests.kit import auth
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.forked import Forked
 from tests.kit.machine import free_port
@@ -169,8 +170,9 @@ async def drill(folder: Path) -> AsyncGenerator[Drill, None]:
         await provision.provision(
             link, provision.Settings(nats_url=brokers.url, nats_replicas=NODES, ack_wait=ACK_WAIT_S)
         )
+        await auth.make_key(link)
         timeout = aiohttp.ClientTimeout(ANSWERED_WITHIN_S)
-        client = await stack.enter_async_context(aiohttp.ClientSession(timeout=timeout))
+        client = await stack.enter_async_context(auth.client_session(timeout=timeout))
         under = Drill(folder, brokers, client, link)
         try:
             for process in under.processes:

@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 from msgspec import Struct
 
+from tests.kit import auth
 from tests.kit.edge import PROMPT, picture, post
 
 STATUS_EVERY_S, SUBMIT_EVERY_S, READY_EVERY_S = 0.5, 1.5, 0.5
@@ -115,7 +116,7 @@ async def load(urls: dict[str, str]) -> AsyncGenerator[Load, None]:
     """The load for the length of the block; every answer is in when it ends."""
     over = asyncio.Event()
     timeout = aiohttp.ClientTimeout(ANSWER_WITHIN_S)
-    async with aiohttp.ClientSession(timeout=timeout) as session, asyncio.TaskGroup() as tasks:
+    async with auth.client_session(timeout=timeout) as session, asyncio.TaskGroup() as tasks:
         running = Load(session, urls)
         for seconds, act in (
             (SUBMIT_EVERY_S, running.submit),
@@ -131,7 +132,7 @@ async def load(urls: dict[str, str]) -> AsyncGenerator[Load, None]:
 
 async def readiness(urls: dict[str, str], edges: Sequence[str]) -> bool:
     """Whether all of these edges are ready."""
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(READY_ANSWERS_WITHIN_S)) as session:
+    async with auth.client_session(timeout=aiohttp.ClientTimeout(READY_ANSWERS_WITHIN_S)) as session:
         for edge in edges:
             try:
                 async with session.get(f"{urls[edge]}/readyz") as answer:

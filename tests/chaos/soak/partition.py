@@ -14,7 +14,6 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager, nullconte
 from itertools import pairwise
 from pathlib import Path
 
-import aiohttp
 import nats
 import nats.errors
 from msgspec import Struct
@@ -27,6 +26,7 @@ from ops.local.signals import exit_on_signals
 from tests.chaos.soak.brokers import NODES, Brokers, Node, three_brokers
 from tests.chaos.soak.load import Load, load, readiness
 from tests.chaos.soak.network import HOST, Network, network, unavailable
+from tests.kit import auth
 from tests.kit.machine import free_port
 from tests.kit.process import Process
 from tests.kit.road import MODEL
@@ -251,7 +251,7 @@ async def longest_still_s(url: str, began: float, healed: float) -> float:
 async def unknown(running: Load, url: str) -> int:
     """How many of the accepted jobs nothing is known of."""
     lost = 0
-    async with aiohttp.ClientSession() as session:
+    async with auth.client_session() as session:
         for job_id in running.accepted:
             async with session.get(f"{url}/video/status/{job_id}") as answer:
                 lost += answer.status != 200
@@ -266,6 +266,7 @@ async def main(seconds: float, faults: Sequence[str]) -> None:
             settings = provision.Settings(nats_url=brokers.url, nats_replicas=NODES, max_concurrent_tasks=ADMITTED)
             async with bus.connect(brokers.url, name="provision") as link:
                 await provision.provision(link, settings)
+                await auth.make_key(link)
             fleet = Fleet(folder, brokers, net)
             try:
                 fleet.start()

@@ -26,6 +26,7 @@ from contracts.events import AnyEvent, Ending, JobStarted, JobSubmitted, JobSucc
 from inference.pocket.build import build
 from ops import provision
 from tests.chaos.soak.brokers import NODES, Brokers, three_brokers
+from tests.kit import auth
 from tests.kit.edge import PROMPT, picture, post
 from tests.kit.machine import free_port
 from tests.kit.process import Process
@@ -153,7 +154,7 @@ async def logs(link: Bus) -> list[tuple[float, AnyEvent]]:
 
 async def run(fleet: Fleet, count: int, seconds: float, seed: int) -> None:
     over = asyncio.Event()
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as session, asyncio.TaskGroup() as tasks:
+    async with auth.client_session(timeout=aiohttp.ClientTimeout(20)) as session, asyncio.TaskGroup() as tasks:
         tasks.create_task(fleet.keep(over))
         client = Client(session, fleet.ports)
         jobs = tasks.create_task(client.submit_all(count))
@@ -207,6 +208,7 @@ async def main(count: int, seconds: float, seed: int) -> None:
             )
             async with bus.connect(brokers.url, name="provision") as link:
                 await provision.provision(link, settings)
+                await auth.make_key(link)
             fleet = Fleet(folder, brokers)
             try:
                 await run(fleet, count, seconds, seed)

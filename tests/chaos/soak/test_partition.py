@@ -11,6 +11,7 @@ from ops import provision
 from tests.chaos.soak.brokers import NODES, three_brokers
 from tests.chaos.soak.load import load, readiness
 from tests.chaos.soak.partition import GRACE_S
+from tests.kit import auth
 from tests.kit.machine import free_port
 from tests.kit.process import Process
 from tests.kit.waiting import eventually
@@ -26,6 +27,7 @@ async def test_edges_answer_statuses_and_take_jobs_while_one_of_three_brokers_is
         settings = provision.Settings(nats_url=brokers.url, nats_replicas=NODES, max_concurrent_tasks=1000)
         async with bus.connect(brokers.url, name="provision") as link:
             await provision.provision(link, settings)
+            await auth.make_key(link)
         shared = {
             **brokers.environment,
             "VIDEO_STORE_URL": str(tmp_path / "videos"),

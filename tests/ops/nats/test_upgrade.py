@@ -8,6 +8,7 @@ import aiohttp
 from contracts import subjects
 from contracts.broker import bus
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import NATS_SERVER, Broker, NatsServer, provision_settings
 from tests.kit.edge import Edge, submit
 from tests.kit.process import Process, completed
@@ -36,7 +37,7 @@ async def test_jobs_and_statuses_stay_when_rights_are_switched_on(tmp_path: Path
     edge = Edge(tmp_path, broker, NATS_KEYS="")
     stores = {"VIDEO_STORE_URL": str(edge.videos), "SCRATCH_STORE_URL": str(edge.scratch)}
     try:
-        async with aiohttp.ClientSession() as client:
+        async with auth.client_session() as client:
             async with bus.connect(broker.address, name="provision") as link:  # as a process that knows of no keys
                 await provision.provision(link, provision_settings(broker))
             edge.start()

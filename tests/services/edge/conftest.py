@@ -7,13 +7,14 @@ import aiohttp
 import pytest
 
 from contracts.broker import Bus
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge
 
 
 @pytest.fixture
 async def client() -> AsyncGenerator[aiohttp.ClientSession, None]:
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as client:
+    async with auth.client_session(timeout=aiohttp.ClientTimeout(20)) as client:
         yield client
 
 

@@ -18,6 +18,7 @@ import msgspec
 from contracts import subjects
 from contracts.broker import bus
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, submit
 from tests.services.edge.apart import run_apart
@@ -88,7 +89,7 @@ async def run(folder: Path, broker: Broker) -> dict[str, Any]:
     edge.start()
     try:
         async with (
-            aiohttp.ClientSession(trust_env=False) as client,
+            auth.client_session(trust_env=False) as client,
             bus.connect(broker.url, name="test") as link,
         ):
             settings = provision.Settings(nats_url=broker.url, max_concurrent_tasks=500)

@@ -16,6 +16,7 @@ import aiohttp
 
 from contracts.broker import bus
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, submit
 from tests.kit.waiting import eventually
@@ -38,7 +39,7 @@ async def run(folder: Path, broker: Broker) -> dict[str, Any]:
     edge.start()
     try:
         async with (
-            aiohttp.ClientSession(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as client,
+            auth.client_session(trust_env=False, connector=aiohttp.TCPConnector(limit=0)) as client,
             bus.connect(broker.url, name="test") as link,
         ):
             settings = provision.Settings(nats_url=broker.url, max_concurrent_tasks=500)

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge
 
@@ -135,11 +136,11 @@ def parsed(answer: bytes) -> tuple[int, Any]:
 
 
 def get(path: str, *headers: str) -> bytes:
-    return "\r\n".join([f"GET {path} HTTP/1.1", *(headers or ["Host: a"]), "", ""]).encode()
+    return "\r\n".join([f"GET {path} HTTP/1.1", *(headers or ["Host: a"]), *auth.LINES, "", ""]).encode()
 
 
-def post(path: str, *headers: str) -> bytes:
-    lines = [f"POST {path} HTTP/1.1", "Host: a", "Content-Type: application/json", *headers, "", ""]
+def post(path: str, *headers: str, content_type: str = "application/json") -> bytes:
+    lines = [f"POST {path} HTTP/1.1", "Host: a", f"Content-Type: {content_type}", *auth.LINES, *headers, "", ""]
     return "\r\n".join(lines).encode()
 
 

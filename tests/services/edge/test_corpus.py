@@ -9,6 +9,7 @@ import pytest
 
 from contracts import subjects
 from contracts.broker import Bus
+from tests.kit import auth
 from tests.kit.edge import Edge, picture
 from tests.services.edge.apart import AVAILABLE, seen_apart
 from tests.services.edge.corpus import Case, cases
@@ -20,7 +21,7 @@ def ask(edge: Edge, method: str, path: str, body: bytes | None, headers: dict[st
     """The status of a request whose path nobody has tidied up before."""
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=20)
     try:
-        connection.request(method, path, body, headers)
+        connection.request(method, path, body, {**auth.HEADERS, **headers})
         return connection.getresponse().status
     finally:
         connection.close()

@@ -19,6 +19,7 @@ from contracts.memory import Holding
 from contracts.model_shape import WAN_14B
 from contracts.plan import Plan
 from ops import provision
+from tests.kit import auth
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import Edge, picture, post, submit
 from tests.kit.machine import free_port
@@ -166,7 +167,7 @@ async def test_a_full_service_refuses_over_two_edges_and_fetches_nothing_for_tho
     for edge in pair:
         await edge.ready(client)
     codes: Counter[int] = Counter()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=8)) as eight:
+    async with auth.client_session(connector=aiohttp.TCPConnector(limit=8)) as eight:
 
         async def one(n: int) -> None:
             code, body = await submit(eight, pair[n % 2], image_url=f"http://127.0.0.1:{port}/a.png?{PLANTED}")

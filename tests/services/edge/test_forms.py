@@ -11,7 +11,8 @@ from contracts.broker import Bus
 from contracts.job import input_name
 from tests.kit.edge import PROMPT, Edge, picture, post
 from tests.kit.waiting import eventually
-from tests.services.edge.body.forms import BOUNDARY, FIELDS, form, kind, noise, part, png
+from tests.services.edge import talk
+from tests.services.edge.body.forms import FIELDS, form, kind, noise, part, png
 from tests.services.edge.talk import ask, parsed
 
 SUBMIT = "/video/submit"
@@ -23,8 +24,7 @@ async def send(client: aiohttp.ClientSession, edge: Edge, body: bytes, **headers
 
 
 def head(length: int, *more: str) -> bytes:
-    lines = [f"POST {SUBMIT} HTTP/1.1", "Host: a", f"Content-Type: multipart/form-data; boundary={BOUNDARY}"]
-    return "\r\n".join([*lines, f"Content-Length: {length}", *more, "", ""]).encode()
+    return talk.post(SUBMIT, f"Content-Length: {length}", *more, content_type=kind()["Content-Type"])
 
 
 async def test_an_upload_becomes_the_job_that_json_makes(client: aiohttp.ClientSession, edge: Edge, link: Bus) -> None:

@@ -16,6 +16,7 @@ from contracts.process.start import EX_CONFIG
 from services.edge.docs.openapi import document
 from services.edge.http.origins import is_allowed
 from services.edge.settings import KEEP_ALIVE_S, Settings
+from tests.kit import auth
 from tests.kit.edge import PROMPT, Edge, picture
 from tests.kit.machine import free_port
 from tests.kit.process import completed
@@ -52,7 +53,7 @@ async def raw(edge: Edge, request: bytes) -> bytes:
 def ask(edge: Edge, method: str, path: str) -> tuple[int, dict[str, str], bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", edge.port, timeout=10)
     try:
-        connection.request(method, path)
+        connection.request(method, path, headers=auth.HEADERS)
         answer = connection.getresponse()
         return answer.status, dict(answer.getheaders()), answer.read()
     finally:

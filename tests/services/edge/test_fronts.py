@@ -15,6 +15,7 @@ from aiohttp import web
 
 from contracts.broker import Bus
 from contracts.job import video_name
+from tests.kit import auth
 from tests.kit.builders import ID
 from tests.kit.certificates import Files, made
 from tests.kit.edge import PROMPT, Edge, picture, submit
@@ -47,7 +48,7 @@ def files(tmp_path: Path) -> Files:
 async def trusting(files: Files) -> AsyncGenerator[aiohttp.ClientSession, None]:
     """A client that trusts the certificate of `files` alone."""
     connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(cafile=files.cert))
-    async with aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(60)) as client:
+    async with auth.client_session(connector=connector, timeout=aiohttp.ClientTimeout(60)) as client:
         yield client
 
 

@@ -19,6 +19,7 @@ from tests.kit.broker import Broker
 from tests.kit.edge import PROMPT, Edge, submit
 from tests.kit.process import PLANTED
 from tests.kit.waiting import eventually
+from tests.services.edge import talk
 from tests.services.edge.body.forms import FIELDS, form, kind, noise, uri
 from tests.services.edge.test_deletion import files, state
 from tests.services.edge.test_forms import send
@@ -58,8 +59,8 @@ def on_disk(edge: Edge) -> int:
 async def half_sent(edge: Edge, body: bytes, content_type: str, key: str) -> asyncio.StreamWriter:
     """Send the head of a submission and a half of its body, and return the open connection."""
     _, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    lines = ["POST /video/submit HTTP/1.1", "Host: a", f"Content-Type: {content_type}", f"Idempotency-Key: {key}"]
-    writer.write("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body[: len(body) // 2])
+    lines = (f"Idempotency-Key: {key}", f"Content-Length: {len(body)}")
+    writer.write(talk.post("/video/submit", *lines, content_type=content_type) + body[: len(body) // 2])
     await writer.drain()
     return writer
 

@@ -23,6 +23,7 @@ from services.edge.jobs import Jobs
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.builders import ID, submitted, succeeded
 from tests.kit.edge import PROMPT, Edge, picture, post, submit
+from tests.services.edge.live.streams import life, publish
 
 AT_ONCE = 8
 
@@ -116,6 +117,7 @@ async def test_a_status_of_another_job_in_the_bucket_is_not_believed(
 async def test_where_a_video_is_no_message_decides(client: aiohttp.ClientSession, edge: Edge, link: Bus) -> None:
     forged = wire.encode(succeeded(1, 1.0)).replace(f"generated_videos/{ID}.mp4".encode(), b"/etc/passwd")
     assert b"/etc/passwd" in forged
+    await publish(link, life(ID)[:1])
     await link.publish(subjects.event(succeeded(1, 1.0)), forged, within_s=2)
     async with client.get(f"{edge.url}/video/status/{ID}") as answer:
         assert (await answer.json())["results"]["video_path"] == f"generated_videos/{ID}.mp4"

@@ -7,6 +7,7 @@ import pytest
 from contracts import subjects
 from contracts.broker import Bus
 from services.edge.image.fetch import HOST_SHARE, HOST_WAITING_MAX
+from tests.kit import auth
 from tests.kit.edge import PROMPT, Edge, submit
 
 
@@ -34,7 +35,7 @@ async def test_a_refusal_for_load_says_when_to_come_again_stores_nothing_and_con
         async with many.post(f"{edge.url}/video/submit", json=body) as answer:
             return answer.status, answer.headers.get("Retry-After"), (await answer.json())["error"]
 
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as many:
+    async with auth.client_session(connector=aiohttp.TCPConnector(limit=0)) as many:
         asking = [asyncio.create_task(ask()) for _ in range(HOST_SHARE + HOST_WAITING_MAX + 1)]
         done, _ = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
         status, retry_after, error = done.pop().result()

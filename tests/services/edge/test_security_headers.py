@@ -9,6 +9,7 @@ import pytest
 from contracts.broker import Bus
 from contracts.job import video_name
 from services.edge.docs.pages import POLICY
+from tests.kit import auth
 from tests.kit.builders import ID
 from tests.kit.edge import Edge, submit
 from tests.services.edge.live.test_web_socket import KEY
@@ -52,9 +53,10 @@ async def finished(client: aiohttp.ClientSession, edge: Edge, link: Bus) -> str:
         ("GET", "/livez", 200), ("HEAD", "/livez", 200), ("GET", "/readyz", 200), ("GET", "/health", 200),
         ("GET", "/metrics", 200), ("GET", "/", 307), ("GET", "/nowhere", 404), ("PUT", "/livez", 405),
         ("GET", f"/video/status/{ID}", 404), ("GET", "/video/status/none", 400), ("GET", f"/videos/{ID}.mp4", 404),
-        ("GET", f"/video/events/{ID}", 404), ("GET", "/video/events", 403), ("POST", "/video/submit", 415),
+        ("GET", f"/video/events/{ID}", 404), ("POST", "/video/submit", 415),
         ("POST", "/video/cancel", 415), ("GET", "/v1/videos", 200), ("GET", f"/v1/videos/video_{ID}", 404),
-        ("GET", "/v1/models", 200), ("GET", f"/video/ws/{ID}", 426),
+        ("GET", "/v1/models", 200), ("GET", "/video/ws/none", 426),
+        pytest.param("GET", "/video/events", 403, marks=auth.WITHOUT_KEYS),
     ],
 )  # fmt: skip
 async def test_every_answer_is_data_that_no_page_loads_and_no_cache_keeps(

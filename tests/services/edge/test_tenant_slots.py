@@ -20,6 +20,7 @@ from ops import provision
 from services.edge.body.idempotency import Identity
 from services.edge.errors import Busy, Overloaded, TenantBusy
 from services.state.slots import LOOK_EVERY_S, YOUNG_S
+from tests.kit import auth
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, Edge, picture, post, submit
 from tests.kit.process import PLANTED, Process
@@ -60,7 +61,7 @@ async def test_of_200_submissions_at_once_over_three_edges_as_many_as_may_are_ta
     await admit(broker, link, 50)
     three = await three_edges(client, edges)
     answers = Counter[tuple[int, str, str, bool]]()
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as many:
+    async with auth.client_session(connector=aiohttp.TCPConnector(limit=0)) as many:
 
         async def one(number: int) -> None:
             body = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25}

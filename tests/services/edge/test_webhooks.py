@@ -11,6 +11,7 @@ from contracts.labels import WEBHOOK_URL_CHARS_MAX
 from contracts.webhook import WebhookDelivery, WebhookTry
 from tests.kit.builders import ID
 from tests.kit.edge import PROMPT, Edge, picture, post, submit
+from tests.services.edge.live.streams import life, publish
 
 URL = "https://hooks.example.org/done?token=planted-canary"
 
@@ -101,6 +102,7 @@ async def _keyed(client: aiohttp.ClientSession, edge: Edge, fields: dict[str, st
 
 
 async def test_what_was_tried_and_answered_is_told(link: Bus, edge: Edge, client: aiohttp.ClientSession) -> None:
+    await publish(link, life(ID)[:1])
     tries = [WebhookTry(number=1, at=10.0, failure="timeout", duration=15.0), WebhookTry(number=2, at=20.0, code=204)]
     delivery = WebhookDelivery(
         job_id=ID, webhook_id=f"{ID}_succeeded", host="a.test", state="delivered", created_at=9.0, tries=tries

@@ -7,6 +7,7 @@ from pathlib import Path
 import aiohttp
 
 from contracts.broker import Bus
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge, post, submit
 from tests.kit.waiting import eventually
@@ -22,7 +23,7 @@ async def test_a_cancelled_job_is_posted_and_the_edge_says_what_was_answered(
     edge.start()
     services(WEBHOOK_PAUSES_SCALE="0.1")
     try:
-        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(20)) as client:
+        async with auth.client_session(timeout=aiohttp.ClientTimeout(20)) as client:
             await edge.ready(client)
 
             async def accepted() -> str | None:

@@ -14,6 +14,7 @@ from tests.chaos.faults import checker
 from tests.chaos.faults.service import BOUND_S, Service, alive
 from tests.chaos.faults.trial import Reference, Trial, key
 from tests.kit.waiting import eventually
+from tests.services.edge import talk
 from tests.services.edge.body.forms import FIELDS, form, kind, noise
 
 
@@ -25,8 +26,8 @@ def upload_cut() -> Trial:
         headers = {**kind(), "Idempotency-Key": submitted.key}
         other = await service.submit(key())
         _, writer = await asyncio.open_connection("127.0.0.1", service.port)
-        lines = ["POST /video/submit HTTP/1.1", "Host: a", *(f"{name}: {value}" for name, value in headers.items())]
-        writer.write("\r\n".join([*lines, f"Content-Length: {len(body)}", "", ""]).encode() + body[: len(body) // 2])
+        lines = (f"Idempotency-Key: {submitted.key}", f"Content-Length: {len(body)}")
+        writer.write(talk.post("/video/submit", *lines, content_type=headers["Content-Type"]) + body[: len(body) // 2])
         await writer.drain()
         await eventually(lambda: spooled(service), within_s=BOUND_S)
         await killed(service, "edge")

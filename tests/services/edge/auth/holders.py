@@ -1,20 +1,14 @@
 """Keys for tests of the edge: made on the broker as `just key` makes them, and the headers that show them."""
 
 import time
-from typing import Any
 
 from contracts import api_key, subjects
 from contracts.api_key import Scope
 from contracts.broker import Bus
 from ops.key_entries import create, revoke
-from tests.kit.waiting import eventually
+from tests.kit.auth import bearer
 
 HOUR_S = 3600.0
-KNOWN_WITHIN_S = 20.0
-
-
-def bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 async def holder(link: Bus, tenant: str, *scopes: Scope, expires_at: float | None = None) -> dict[str, str]:
@@ -46,16 +40,6 @@ async def bad_holders(link: Bus, tenant: str) -> dict[str, dict[str, str]]:
         "expired": await holder(link, tenant, expires_at=time.time() - 1),
         "revoked": gone,
     }
-
-
-async def known(client: Any, url: str, shown: dict[str, str]) -> None:
-    """Wait until an edge knows a key. Keys are read in their order, so it knows all that were made before, too."""
-
-    async def there() -> bool:
-        async with client.get(f"{url}/v1/models", headers=shown) as answer:
-            return answer.status in (200, 403)
-
-    await eventually(there, within_s=KNOWN_WITHIN_S)
 
 
 async def entry_of(link: Bus, shown: dict[str, str]) -> bytes:

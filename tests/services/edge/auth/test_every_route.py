@@ -14,8 +14,9 @@ from contracts.video_files import VARIANTS, picture_name
 from services.edge.app import ROUTERS
 from services.edge.auth.rights import is_open
 from services.edge.docs.openapi import document
+from tests.kit.auth import known
 from tests.kit.edge import PROMPT, Edge, picture
-from tests.services.edge.auth.holders import bad_holders, holder, known
+from tests.services.edge.auth.holders import bad_holders, holder
 from tests.services.edge.docs.test_openapi import documented_path
 from tests.services.edge.test_webhooks import switch_on
 from tests.services.edge.v1.asking import end

@@ -12,9 +12,10 @@ from contracts.broker import Bus
 from contracts.job_log import JobLog
 from ops import provision
 from ops.key_entries import limit
+from tests.kit.auth import known
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, Edge, picture, post
-from tests.services.edge.auth.holders import holder, known
+from tests.services.edge.auth.holders import holder
 
 AT_ONCE = 200
 BODY = {"prompt": PROMPT, "image_url": picture(), "num_frames": 25}

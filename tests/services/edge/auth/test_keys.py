@@ -19,11 +19,12 @@ from services.edge.auth import keys as keys_of_edge
 from services.edge.auth.audit import REFUSED_LINES_MAX
 from services.edge.auth.key_table import BadKey, Fault, KeyTable
 from services.edge.auth.keys import Keys
+from tests.kit.auth import KNOWN_WITHIN_S, bearer, known
 from tests.kit.broker import Broker
 from tests.kit.builders import submitted
 from tests.kit.edge import Edge
 from tests.kit.waiting import eventually
-from tests.services.edge.auth.holders import KNOWN_WITHIN_S, bad_holders, bearer, entry_of, holder, id_of, known
+from tests.services.edge.auth.holders import bad_holders, entry_of, holder, id_of
 from tests.services.edge.live.streams import publish
 from tests.services.edge.talk import talk
 
@@ -280,7 +281,7 @@ async def test_the_limit_of_a_minute_is_its_tenants_own(
 async def test_without_keys_addresses_have_the_limit_which_trusted_proxies_tell(
     edges: Callable[..., Edge], link: Bus, client: aiohttp.ClientSession
 ) -> None:
-    edge = edges(ADDRESS_SUBMISSIONS_A_MINUTE="1", TRUSTED_PROXIES="127.0.0.0/8")
+    edge = edges(AUTH="off", ADDRESS_SUBMISSIONS_A_MINUTE="1", TRUSTED_PROXIES="127.0.0.0/8")
     await edge.ready(client)
 
     async def submitted(forwarded: str) -> int:
@@ -295,11 +296,11 @@ async def test_without_keys_addresses_have_the_limit_which_trusted_proxies_tell(
 
 
 async def test_nobody_is_asked_for_a_key_without_the_setting_and_the_edge_says_which(
-    edges: Callable[..., Edge], edge: Edge, client: aiohttp.ClientSession
+    edges: Callable[..., Edge], link: Bus, client: aiohttp.ClientSession
 ) -> None:
-    closed = edges(AUTH="keys")
-    await closed.ready(client)
+    edge, closed = edges(AUTH="off"), edges(AUTH="keys")
     for each, setting in ((edge, "off"), (closed, "keys")):
+        await each.ready(client)
         async with client.get(f"{each.url}/health") as answer:
             assert (await answer.json())["auth"] == setting
         assert [line["auth"] for line in each.lines if line["event"] == "edge_starts"] == [setting]

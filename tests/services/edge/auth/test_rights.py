@@ -50,3 +50,7 @@ def test_ids_are_found_wherever_they_stand_in_a_path() -> None:
     assert job_ids_in(f"/videos/{one}.mp4") == job_ids_in(f"/v1/videos/video_{one}/content") == [one]
     assert job_ids_in(f"/video/{one}/{other}") == [one, other]
     assert job_ids_in("/video/submit") == []
+
+
+def test_a_longer_run_of_hex_characters_is_no_id_and_is_left_to_the_route_to_explain() -> None:
+    assert job_ids_in(f"/video/status/{'0' * 33}") == job_ids_in(f"/videos/{'0' * 64}.mp4") == []

@@ -28,6 +28,7 @@ from services.edge.body.submission import parse
 from services.edge.errors import Invalid, Overloaded
 from services.edge.resources.sandbox import Sandbox
 from services.edge.resources.spool import MEMORY_BYTES_MAX
+from tests.kit import auth
 from tests.kit.edge import PROMPT, Edge, picture, post, submit
 from tests.kit.process import completed
 from tests.kit.waiting import eventually
@@ -176,7 +177,7 @@ async def test_a_body_of_very_many_fields_or_lists_holds_up_nobody_and_is_answer
             slowest = max(slowest, time.monotonic() - began)
             await asyncio.sleep(0.02)
 
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(60)) as patient:
+    async with auth.client_session(timeout=aiohttp.ClientTimeout(60)) as patient:
         watching = asyncio.create_task(watch())
         answers = await asyncio.gather(*(raw(patient, edge, body) for body in attacks))
         watching.cancel()

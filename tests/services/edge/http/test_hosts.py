@@ -101,7 +101,7 @@ async def test_an_edge_serves_its_allowed_hosts_alone_and_probes_by_any_name(
     edges: Callable[..., Edge], broker: Broker, client: aiohttp.ClientSession, tmp_path: Path
 ) -> None:
     broker.kill()  # hosts are judged before anything is asked of it
-    edge = edges(ALLOWED_HOSTS="wanjet.example, *.example.com")
+    edge = edges(AUTH="off", ALLOWED_HOSTS="wanjet.example, *.example.com")
 
     await eventually(lambda: edge.answers(client, "/livez"), within_s=20)
     for host in ("wanjet.example", "WANJET.EXAMPLE:8088", "a.example.com"):

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import socket
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from pathlib import Path
 
@@ -37,7 +37,7 @@ GROWTH_KB_MAX = 16 * 1024
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Generator[Impatient, None, None]:
     folder = tmp_path_factory.mktemp("impatient")
-    edge = Impatient(folder, Broker(folder))  # no broker: what is tested comes before one is asked
+    edge = Impatient(folder, Broker(folder), AUTH="off")  # no broker: what is tested comes before one is asked
     edge.start()
     yield edge
     assert edge.stop() == 0, edge.text
@@ -195,7 +195,7 @@ async def test_a_refusal_is_never_taken_for_the_answer_of_the_request_before(imp
 async def test_an_answer_that_nobody_reads_ends_its_connection(
     tmp_path: Path, broker: Broker, link: Bus, client: aiohttp.ClientSession
 ) -> None:
-    edge = Impatient(tmp_path, broker)
+    edge = Impatient(tmp_path, broker, AUTH="off")  # the video is nobody's
     edge.start()
     try:
         await edge.ready(client)
@@ -220,8 +220,10 @@ OURS = {"auth-basic", "origin-cross"}
 
 
 async def test_the_header_cases_of_the_corpus_are_served_and_never_break_anything(
-    edge: Edge, client: aiohttp.ClientSession
+    edges: Callable[..., Edge], link: Bus, client: aiohttp.ClientSession
 ) -> None:
+    edge = edges(AUTH="off")
+    await edge.ready(client)
     name = video_name("0" * 32)
     (edge.videos / name).write_bytes(bytes(1000))
     for case in cases("header"):

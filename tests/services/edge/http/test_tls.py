@@ -11,6 +11,7 @@ import pytest
 
 from contracts.process.start import EX_CONFIG
 from services.edge.http.certificates import LOOKED_AT_EVERY_S
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.certificates import Files, Pair, made
 from tests.kit.edge import Edge
@@ -169,7 +170,7 @@ async def test_a_renewed_certificate_costs_no_connection(tmp_path: Path, pair: P
         await eventually(lambda: alive(edge, anyone), within_s=30)
         done, answers = asyncio.Event(), list[int]()
         connector = aiohttp.TCPConnector(ssl=anyone, force_close=True)
-        async with aiohttp.ClientSession(connector=connector) as client, talk(edge, ssl=anyone) as kept:
+        async with auth.client_session(connector=connector) as client, talk(edge, ssl=anyone) as kept:
 
             async def ask_on() -> None:
                 while not done.is_set():

@@ -62,7 +62,7 @@ async def test_a_hundred_cuts_and_restarts_of_edges_lose_no_event_and_repeat_non
     three = [edges(SHOW_ALL_JOBS="1") for _ in range(EDGES)]
     for edge in three:
         await edge.ready(client)
-    await publish(link, life(ID)[:1])
+    await publish(link, [life(job_id)[0] for job_id in (ID, *OTHERS)])
     done = asyncio.Event()
     drawn = random.Random(1)
 

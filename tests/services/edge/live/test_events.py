@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from typing import Any
 
 import aiohttp
@@ -111,8 +112,10 @@ async def test_what_is_no_job_or_no_event_is_refused_before_the_stream_begins(
 
 
 async def test_all_jobs_together_are_shown_only_where_the_operator_says_so(
-    client: aiohttp.ClientSession, edge: Edge, lively: Lively, link: Bus
+    client: aiohttp.ClientSession, edges: Callable[..., Edge], lively: Lively, link: Bus
 ) -> None:
+    edge = edges(AUTH="off")
+    await edge.ready(client)
     status, body = await refused(client, edge, "/video/events")
     assert (status, body["error"]) == (403, "FORBIDDEN")
     assert "SHOW_ALL_JOBS=1" in body["message"]
@@ -258,6 +261,6 @@ async def test_without_a_broker_a_stream_is_refused_and_a_running_one_goes_on_af
 @pytest.mark.parametrize("version", ["1.0", "1.1"])
 async def test_a_finished_stream_is_whole_in_either_version_of_http(edge: Edge, link: Bus, version: str) -> None:
     await publish(link, life(ID))
-    head = f"GET /video/events/{ID} HTTP/{version}\r\nHost: a\r\nConnection: close\r\n\r\n"
-    answer = await ask(edge, head.encode())
+    head = get(f"/video/events/{ID}", "Host: a", "Connection: close")
+    answer = await ask(edge, head.replace(b"HTTP/1.1", f"HTTP/{version}".encode()))
     assert answer.count(b"\nevent: ") == len(life(ID))

@@ -93,7 +93,8 @@ async def test_without_a_change_the_answer_comes_after_the_wait(
 
 @pytest.mark.parametrize("wait", ["", "61", "-1", "x", "1e2", "nan"])
 async def test_a_faulty_wait_is_a_400_that_names_it(client: aiohttp.ClientSession, edge: Edge, wait: str) -> None:
-    status, body, _ = await waited(client, edge, ID, wait)
+    job_id = (await submit(client, edge))[1]["requestId"]
+    status, body, _ = await waited(client, edge, job_id, wait)
     assert (status, [each["field"] for each in body["details"]]) == (400, ["wait"])
     status, body, _ = await waited(client, edge, "x", wait)
     assert (status, [each["field"] for each in body["details"]]) == (400, ["id", "wait"])

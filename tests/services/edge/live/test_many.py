@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 
 from contracts.broker import Bus
+from tests.kit import auth
 from tests.kit.broker import Broker
 from tests.kit.edge import Edge
 from tests.kit.waiting import eventually
@@ -51,7 +52,7 @@ async def test_five_hundred_streams_and_twenty_jobs_delay_no_status(edge: Edge, 
         await asyncio.gather(*(publish(link, life(job_id)[:1]) for job_id in waiting[first : first + 50]))
     for job_id in running:
         await publish(link, life(job_id)[:2])
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as client:
+    async with auth.client_session(connector=aiohttp.TCPConnector(limit=0)) as client:
         alone = await status_times_ms(client, edge, waiting, SECONDS / 2)
         memory, began = rss_kb(edge.pid), time.monotonic()
         streams = [await opened(client, edge, job_id) for job_id in waiting]

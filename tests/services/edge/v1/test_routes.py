@@ -214,6 +214,7 @@ async def test_a_faulty_field_has_a_param_and_a_code(
 
 async def test_every_refusal_has_the_form_of_the_dialect(client: aiohttp.ClientSession, edge: Edge) -> None:
     json_type = {"Content-Type": "application/json"}
+    known = (await create(client, edge))["id"]
     asked: list[tuple[int, str, str, dict[str, Any]]] = [
         (404, "GET", "/nothing", {}),
         (405, "POST", "/videos/extensions", {"json": {}}),
@@ -227,8 +228,8 @@ async def test_every_refusal_has_the_form_of_the_dialect(client: aiohttp.ClientS
         (415, "POST", "/videos", {"data": b"{}", "headers": {"Content-Type": "text/plain"}}),
         (415, "POST", "/videos", {"data": b"{}", "headers": {"Content-Type": "multipart/form-data"}}),
         (403, "POST", "/videos", {"json": {}, "headers": {"Sec-Fetch-Site": "cross-site"}}),
-        (403, "DELETE", f"/videos/{UNKNOWN}", {"headers": {"Sec-Fetch-Site": "cross-site"}}),
-        (413, "POST", f"/videos/{UNKNOWN}/remix", {"json": {"prompt": "x" * 70_000}}),
+        (403, "DELETE", f"/videos/{known}", {"headers": {"Sec-Fetch-Site": "cross-site"}}),
+        (413, "POST", f"/videos/{known}/remix", {"json": {"prompt": "x" * 70_000}}),
     ]
     for status, method, path, request in asked:
         code, body, headers = await ask(client, edge, method, path, **request)
