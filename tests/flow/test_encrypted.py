@@ -3,6 +3,7 @@
 import asyncio
 import json
 import ssl
+import sys
 from collections.abc import AsyncGenerator, Generator
 
 import aiohttp
@@ -10,9 +11,13 @@ import pytest
 
 from contracts.broker import bus
 from contracts.process.broker_settings import seed_file
+from tests.flow.test_readme import EDGE
 from tests.flow.test_services import figures
 from tests.kit.certificates import Files, made
 from tests.kit.encrypted_broker import EncryptedBroker
+from tests.kit.machine import REPOSITORY
+from tests.kit.pages import blocks
+from tests.kit.process import environment
 from tests.kit.road import LONG, Road
 from tests.kit.waiting import eventually
 from tests.services.edge.auth.holders import bearer, known
@@ -103,6 +108,27 @@ async def test_who_shows_no_key_or_speaks_plain_http_gets_nothing(road: Road, cl
         with pytest.raises(aiohttp.ClientConnectorCertificateError):
             await stranger.get(f"{road.edge.url}/livez", ssl=ssl.create_default_context())
     assert await road.edge.answers(client, "/livez")
+
+
+async def test_the_examples_with_a_key_run_as_printed(road: Road, client: aiohttp.ClientSession, key: str) -> None:
+    job_id = await road.submit(client)
+    assert (await road.ended(client, job_id))["status"] == "Succeed"
+    trusted = {"CURL_CA_BUNDLE": road.variables["TLS_CERT"], "SSL_CERT_FILE": road.variables["TLS_CERT"]}
+    for words, command, printed in (
+        ("/v1/videos?limit=2", ("bash", "-euc"), f'"id":"video_{job_id}"'),
+        ("/v1/models", (sys.executable, "-c"), ""),
+        ("client.videos.list()", (sys.executable, "-W", "ignore", "-c"), "'completed'"),
+    ):
+        (block,) = [each.text for each in blocks(REPOSITORY / EDGE) if words in each.text and "WANJET_KEY" in each.text]
+        done = await asyncio.create_subprocess_exec(
+            *command,
+            block.replace("http://127.0.0.1:8088", road.edge.url),
+            env=environment(WANJET_KEY=key, **trusted),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        out, err = await asyncio.wait_for(done.communicate(), WITHIN_S)
+        assert (done.returncode, printed in out.decode()) == (0, True), (out, err)
 
 
 async def test_the_commands_of_operators_reach_the_broker_by_the_same_variables(
