@@ -44,27 +44,33 @@ async def connected(
     `user` is the user of the broker whose credentials are shown, by default `name`.
 
     If `stop` is set first, the connection that is yielded may not have reached a broker. Raises `SystemExit` if no
-    broker answers within `within_s`, and `BadSetting` if the broker refuses the credentials or the settings allow no
-    connection.
+    broker answers within `within_s`, and `BadSetting` if the broker refuses the credentials, if no TLS is agreed on, or
+    if the settings allow no connection.
     """
     stop = stop or asyncio.Event()
     url, user = settings.nats_url, user or name
     creds = settings.creds(user) or _local_key(url, user)
     async with bus.connect(url, name=name, user=user, creds=creds, tls=settings.tls(), stop=stop, wait=False) as broker:
         deadline = asyncio.get_running_loop().time() + within_s
-        while not (broker.begun or stop.is_set() or broker.refusal or broker.failure):
+        while not (broker.begun or stop.is_set() or broker.complaints.keep_out or broker.failure):
             if asyncio.get_running_loop().time() > deadline:
                 raise SystemExit(f"no broker answers at {shown(url)} (NATS_URL); does the service run?")
             await asyncio.sleep(POLL_S)
-        if broker.failure:
-            raise BadSetting(f"no connection to {shown(url)} can be made (NATS_URL, NATS_CREDS): {broker.failure}")
-        if broker.refusal:
-            raise BadSetting(
-                f"the broker at {shown(url)} refuses these credentials (NATS_URL, NATS_CREDS): {broker.refusal}"
-            )
+        _check_let_in(broker, shown(url))
         if math.isfinite(within_s) and not broker.begun:
             raise SystemExit(f"no broker answers at {shown(url)} (NATS_URL)")
         yield broker
+
+
+def _check_let_in(broker: Bus, where: str) -> None:
+    """Raise `BadSetting` if the connection cannot be made until a setting, or the broker at `where`, is another."""
+    refusal, no_tls = broker.complaints.refusal, broker.complaints.no_tls
+    if broker.failure:
+        raise BadSetting(f"no connection to {where} can be made (NATS_URL, NATS_CREDS): {broker.failure}")
+    if refusal:
+        raise BadSetting(f"the broker at {where} refuses these credentials (NATS_URL, NATS_CREDS): {refusal}")
+    if no_tls:
+        raise BadSetting(f"no TLS with the broker at {where} (NATS_URL, NATS_CA, NATS_CERT): {no_tls}")
 
 
 @asynccontextmanager
@@ -85,7 +91,7 @@ async def answering(
             except NotFoundError:
                 raise SystemExit(f"the broker at {where} is not provisioned: `just provision`") from None
             except Unavailable:
-                if (denied := broker.denied) is not None:
+                if (denied := broker.complaints.denied) is not None:
                     right = f"{denied.verb} to {log.escaped(denied.subject)}"
                     raise SystemExit(f"the broker at {where} does not let this user {right} (NATS_CREDS)") from None
                 raise SystemExit(f"the broker at {where} has fallen silent (NATS_URL): is it well?") from None

@@ -38,8 +38,7 @@ class Denied(Exception):
 
 def check_rights(broker: Bus, what: str) -> None:
     """Raise `Denied` if the broker has denied a right to this process; `what` names the request in the sentence."""
-    if broker.denied is not None:
-        denied = broker.denied
+    if (denied := broker.complaints.denied) is not None:
         raise Denied(f"the broker does not let this user {denied.verb} to {denied.subject}, {what}; {NEEDED}")
 
 

@@ -50,7 +50,7 @@ RUN_BY = {
         "tests/flow/test_readme.py",
         "tests/flow/test_commands.py",
     ],
-    "services/edge/README.md": ["tests/flow/test_readme.py"] * 8,
+    "services/edge/README.md": [*["tests/flow/test_readme.py"] * 8, *["tests/flow/test_encrypted.py"] * 3],
     "contracts/events.md": ["tests/flow/test_readme.py", *["tests/flow/test_event_examples.py"] * 2],
     "ops/logs.md": ["tests/flow/test_logs.py"],
     "ops/runbook.md": ["tests/flow/test_runbook.py"] * 15,

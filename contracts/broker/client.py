@@ -9,8 +9,6 @@ while nothing is written.
 import asyncio
 from typing import Any
 
-import nats.errors
-from nats.aio.client import Srv
 from nats.aio.msg import Msg
 
 from contracts.broker.api_error import ApiError, error_in
@@ -18,9 +16,10 @@ from contracts.broker.asking import Asking
 from contracts.broker.complaints import Complaints, Denial, is_denial
 from contracts.broker.counts import Counts
 from contracts.broker.errors import LIMIT_REACHED
-from contracts.broker.quick import Answer, QuickClient
+from contracts.broker.quick import Answer
+from contracts.broker.secure import SecureClient
 from contracts.broker.silence import Silence
-from contracts.process import credentials, log
+from contracts.process import log
 
 SILENCE_S_MAX = 5.0
 CHECK_EVERY_S = 0.5
@@ -34,11 +33,7 @@ _BAD_REQUEST = 400
 _NOT_FOUND = 404
 
 
-class Unreadable(nats.errors.Error):
-    """The file of credentials holds none now. nats-py tries again, as it does with a server that is away."""
-
-
-class FailoverClient(QuickClient):
+class FailoverClient(SecureClient):
     """A client that measures how long it has had no answers. `watch`, while it runs, then goes to another server."""
 
     def __init__(self) -> None:
@@ -48,23 +43,6 @@ class FailoverClient(QuickClient):
         self._acknowledged: dict[str, Silence] = {}
         """By kind of subject: the first two tokens, of which there are a dozen."""
         self._asking = Asking()
-
-    def _read_creds_user_jwt(self, creds: object) -> bytearray:
-        """Return the JWT, empty for none, from the file as it is now. Raises `Unreadable`. For nats-py to call.
-
-        nats-py's own reader takes a carriage return for a part of the JWT.
-        """
-        return bytearray(_held_by(str(creds)).jwt or b"")
-
-    def _read_creds_user_nkey(self, creds: object) -> bytearray:
-        """Return the seed, from the file as it is now. Raises `Unreadable`. For nats-py to call."""
-        return bytearray(_held_by(str(creds)).seed)
-
-    async def _connect_to_server(self, s: Srv) -> None:
-        """Connect, and close the connection of the attempt before, which nats-py drops if the server said nothing."""
-        if self._transport is not None:
-            self._transport.close()
-        await super()._connect_to_server(s)
 
     async def request(
         self,
@@ -148,11 +126,11 @@ class FailoverClient(QuickClient):
     def note_error(self, error: Exception) -> bool:
         """Note an error of the client, and return whether it is to be logged: whether `Complaints.is_new`.
 
-        While a server refuses the credentials, each error doubles the pause before the next attempt to connect, up to
-        `RECONNECT_WAIT_S_MAX`. A denied right shows that the server is well.
+        While a server refuses the credentials, or no TLS is agreed on, each error doubles the pause before the next
+        attempt to connect, up to `RECONNECT_WAIT_S_MAX`. A denied right shows that the server is well.
         """
         is_new = self.complaints.is_new(error)
-        if self.complaints.refusal is not None:
+        if self.complaints.keep_out:
             wait_s = float(self.options["reconnect_time_wait"])
             self.options["reconnect_time_wait"] = min(RECONNECT_WAIT_S_MAX, 2 * wait_s)
         if (denied := self.complaints.denied) is not None and is_denial(error):
@@ -190,11 +168,3 @@ class FailoverClient(QuickClient):
                 log.get().warning("broker_silent", server=None if url is None else url.hostname)
                 self.begin_anew()
                 await self.force_reconnect()
-
-
-def _held_by(path: str) -> credentials.Credentials:
-    """Return the credentials in a file. Raises `Unreadable`."""
-    try:
-        return credentials.read(path)
-    except credentials.NoCredentials as error:
-        raise Unreadable(f"NATS_CREDS: {error}") from error

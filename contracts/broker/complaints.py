@@ -1,6 +1,6 @@
-"""The errors of the broker's client in an outage: which are new enough to log, and what they say of credentials.
+"""The errors of the broker's client in an outage: which to log, and what they say of credentials, TLS and rights.
 
-`client` notes every error here; health and provisioning show `refusal` and `denied`.
+`client` notes every error here; health and provisioning show `refusal`, `no_tls` and `denied`.
 """
 
 import math
@@ -9,7 +9,7 @@ import time
 
 from msgspec import Struct
 
-from contracts.broker.errors import Denied
+from contracts.broker.errors import Denied, NoTls
 from contracts.broker.spelling import as_written
 
 LOG_AGAIN_S = 60.0
@@ -24,6 +24,8 @@ _INBOXES = "_INBOX_"
 
 _DENIED = re.compile(r'permissions violation for (publish|subscription) to "([^"]{1,200})', re.IGNORECASE)
 _CREDENTIALS = re.compile(r"authorization violation|authentication (timeout|expired|revoked)", re.IGNORECASE)
+_CERTIFICATES = re.compile(r"certificate verify failed|ALERT", re.IGNORECASE)
+"""In OpenSSL's words: this side does not trust the server's certificate, or the server ends the handshake."""
 
 
 class Denial(Struct, frozen=True):
@@ -61,11 +63,13 @@ class Complaints:
     def __init__(self) -> None:
         self.refusal: str | None = None
         """Why the broker does not let the client in; None if it does, or if nobody knows."""
+        self.no_tls: str | None = None
+        """Why client and broker agree on no TLS; None if they do, or if nobody knows."""
         self.denied: Denial | None = None
         self._logged_at: dict[str, float] = {}
 
     def is_new(self, error: Exception) -> bool:
-        """Note an error in `refusal` or `denied`, and return whether to log it: its reason is new in this outage.
+        """Note an error, and return whether to log it: its reason is new in this outage.
 
         Denials come while the client is connected, and those of one kind are new again after `LOG_AGAIN_S`. Any error
         that is neither of the network nor about credentials or rights is new each time. Only the first `KINDS_MAX`
@@ -74,6 +78,8 @@ class Complaints:
         text = str(error)
         if _CREDENTIALS.search(text):
             self.refusal = text
+        if isinstance(error, NoTls) or (isinstance(error, OSError) and _CERTIFICATES.search(text)):
+            self.no_tls = text
         if found := _DENIED.search(text):
             verb = PUBLISH if found[1].lower() == PUBLISH else SUBSCRIBE
             self.denied = denied = Denial(verb, as_written(found[2]))
@@ -82,10 +88,15 @@ class Complaints:
             return self._is_new(type(error).__name__ + text)
         return True
 
+    @property
+    def keep_out(self) -> bool:
+        """Return whether the client cannot come in, as far as is known, until something is mended at either end."""
+        return self.refusal is not None or self.no_tls is not None
+
     def end_outage(self) -> None:
-        """Forget `refusal` and what was logged, but not `denied`: the client is connected."""
+        """Forget all that was noted and logged, but not `denied`: the client is connected."""
         self._logged_at.clear()
-        self.refusal = None
+        self.refusal = self.no_tls = None
 
     def _is_new(self, kind: str, *, again_after_s: float = math.inf) -> bool:
         """Return whether a kind of error is to be logged now, and note that it is logged."""

@@ -19,7 +19,7 @@ import nats.js.errors
 
 from contracts import request_subjects
 from contracts.broker.client import FailoverClient
-from contracts.broker.complaints import Denial, is_denial
+from contracts.broker.complaints import Complaints, is_denial
 from contracts.broker.errors import Denied, Unavailable
 from contracts.broker.server_version import Server
 from contracts.process import log
@@ -63,14 +63,9 @@ class Connection:
         return self._begun.is_set()
 
     @property
-    def refusal(self) -> str | None:
-        """Return the reason for which the broker does not let this process in; None if it does, or if nobody knows."""
-        return self._client.complaints.refusal
-
-    @property
-    def denied(self) -> Denial | None:
-        """Return the right that the broker last denied this user; None if it has denied none."""
-        return self._client.complaints.denied
+    def complaints(self) -> Complaints:
+        """Return why the broker does not let this process in, and which right it last denied; they go on changing."""
+        return self._client.complaints
 
     @property
     def server(self) -> Server:
@@ -124,7 +119,7 @@ class Connection:
         """Log an error of the client unless it has been logged: in an outage an error may come five times a second."""
         if not self._client.note_error(error):
             return
-        if is_denial(error) and (denied := self.denied) is not None:
+        if is_denial(error) and (denied := self.complaints.denied) is not None:
             log.get().error("right_denied", user=self._user, right=f"{denied.verb} to", subject=denied.subject)
         else:
             log.get().error("broker_error", error=repr(error), servers=self._servers)

@@ -24,6 +24,10 @@ class Denied(Unavailable):
     """The broker's user lacks the right to ask this, and will until an operator grants it."""
 
 
+class NoTls(ConnectionError):
+    """The server does not ask for TLS, and this process may speak nothing else to it."""
+
+
 class Refused(Exception):
     """The broker stored nothing, and gave the reason."""
 

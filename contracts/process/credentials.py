@@ -1,4 +1,4 @@
-"""Read a file of NATS credentials: an nkey seed, or a user's JWT with its seed. For settings and for `broker.client`.
+"""Read a file of NATS credentials: an nkey seed, or a user's JWT with its seed. For settings and for `broker.secure`.
 
 Reads the two forms that `nsc` and `nk` write, and checks them as far as possible without a broker. No error shows a
 character of a key.

@@ -44,8 +44,10 @@ class Canary:
         """Return why the broker cannot serve this edge until an operator acts; None if it can, or if unknown."""
         if self._broker.begun and (why := self._broker.server.objection) is not None:
             return why
-        if self._broker.refusal is not None:
+        if self._broker.complaints.refusal is not None:
             return "the broker refuses this edge's credentials (NATS_URL, NATS_CREDS)"
+        if self._broker.complaints.no_tls is not None:
+            return "the broker and this edge agree on no TLS (NATS_URL, NATS_CA, NATS_CERT)"
         return None
 
     @property
@@ -55,7 +57,7 @@ class Canary:
             return why
         canaries = self._broker.acknowledgements(self._subject)
         if not (self._provisioned and canaries.ever_answered):
-            if self._broker.connected and self._broker.denied is not None:
+            if self._broker.connected and self._broker.complaints.denied is not None:
                 return "the broker denies this edge's user a right (NATS_URL, NATS_CREDS)"
             return "the broker does not answer, or is not provisioned"
         if max(self._broker.acknowledgements(each).lasts_s for each in (self._subject, *self._own)) >= FAILING_AFTER_S:

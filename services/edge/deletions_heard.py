@@ -4,12 +4,12 @@ A message that is missed costs `job_status.ENDED_KEPT_S`: so long may an edge sh
 message proves nothing, since anybody can send one: it has the edge ask again.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 from contracts import subjects
 from contracts.broker import Bus
+from contracts.process import lifetime
 
 
 @asynccontextmanager
@@ -19,9 +19,5 @@ async def hearing_deletions(broker: Bus, forget: Callable[[str], None]) -> Async
     async def on_deleted(subject: str, _: bytes) -> None:
         forget(subjects.job_id_of(subject))
 
-    async with asyncio.TaskGroup() as tasks:
-        listening = tasks.create_task(broker.listen_once_connected(subjects.LIVE_DELETIONS, on_deleted))
-        try:
-            yield
-        finally:
-            listening.cancel()
+    async with lifetime.beside(lambda _: broker.listen_once_connected(subjects.LIVE_DELETIONS, on_deleted)):
+        yield

@@ -37,9 +37,9 @@ class Road:
     Starts what it is told to start; `stop` ends everything that was started. `variables` are for all of them.
     """
 
-    def __init__(self, folder: Path, **variables: str) -> None:
+    def __init__(self, folder: Path, broker: Broker | None = None, /, **variables: str) -> None:
         self.folder = folder
-        self.broker = Broker(folder / "jetstream")
+        self.broker = broker or Broker(folder / "jetstream")
         self.edge = Edge(folder, self.broker, TMPDIR=str(folder), **variables)
         self.videos = self.edge.videos
         self.variables = {

@@ -15,6 +15,7 @@ from tests.simulation import world
 from tests.simulation.world import Process, World, history
 
 SEEDS = range(500)
+take_slot = World.take_slot
 
 
 @given(st.randoms(use_true_random=False))
@@ -52,6 +53,10 @@ def forgetful(facts: JobFacts, *, max_attempts: int) -> Move:
     return Begin(1, move.after) if isinstance(move, Begin) else move
 
 
+def without_counting(self: World, job_id: str, counted: int) -> int:
+    return take_slot(self, job_id, max(self.slots, default=0))
+
+
 def idle(_: World) -> Process:
     while True:
         yield
@@ -67,8 +72,10 @@ def idle(_: World) -> Process:
         (world, "decide_next_move", forgetful),
         (world, "reconcile", idle),
         (World, "purge", lambda *_: None),
+        (World, "take_slot", without_counting),
+        (world, "keep_slots", lambda _: None),
     ],
-    ids=["endings", "starts", "fold", "attempts", "numbers", "reconcile", "purge"],
+    ids=["endings", "starts", "fold", "attempts", "numbers", "reconcile", "purge", "slots", "left-over slots"],
 )
 def test_what_is_broken_is_found(
     monkeypatch: pytest.MonkeyPatch, where: object, name: str, broken: Callable[..., object]

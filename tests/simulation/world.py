@@ -32,6 +32,8 @@ from inference.leader.attempt_policy import Begin, Fail, JobFacts, decide_next_m
 STEPS = 4
 MAX_ATTEMPTS = 3
 CALM_TURNS_MAX = 5000
+LIMIT = 2
+"""How many unfinished jobs the tenant of all jobs may have."""
 JOB = Job(prompt="a boat at sea", num_frames=25, seed=1)
 
 Choose = Callable[[int], int]
@@ -77,6 +79,10 @@ class World:
     accepted: set[str] = field(default_factory=set[str])
     confirmed_cancelled: set[str] = field(default_factory=set[str])
     tombstones: set[str] = field(default_factory=set[str])
+    slots: dict[int, str] = field(default_factory=dict[int, str])
+    """The job of each slot, by the sequence of its message."""
+    jobless: set[int] = field(default_factory=set[int])
+    """The slots without a job as of the last look."""
     sequence: int = 0
     calm: bool = False
     now: float = 0.0
@@ -104,6 +110,17 @@ class World:
         self.sequence += 1
         self.log.append(Stored(self.sequence, event))
         self.unfolded.append(event)
+
+    def take_slot(self, job_id: str, counted: int) -> int:
+        """Store a slot if the last one is the last that was `counted`. Raises `Refused`."""
+        if max(self.slots, default=0) != counted:
+            raise Refused
+        self.sequence += 1
+        self.slots[self.sequence] = job_id
+        return self.sequence
+
+    def free_slot(self, job_id: str) -> None:
+        self.slots = {sequence: of for sequence, of in self.slots.items() if of != job_id}
 
     def last(self, kind: type[Event] | tuple[type[Event], ...], job_id: str) -> int:
         return max((each.sequence for each in self.of(job_id) if isinstance(each.event, kind)), default=0)
@@ -144,15 +161,33 @@ def type_of(event: Event) -> type[Event] | tuple[type[Event], ...]:
 def submit(world: World, job_id: str) -> Process:
     """An edge with one submission."""
     world.inputs.add(job_id)
+    while True:
+        yield
+        counted = dict(world.slots)
+        if len(set(counted.values()) - {job_id}) >= LIMIT:
+            return
+        yield
+        try:
+            world.take_slot(job_id, max(counted, default=0))
+        except Refused:
+            continue
+        if not world.flaw(8):  # else without an answer: another message of the same slot is stored
+            break
     yield
     submitted = JobSubmitted(job_id=job_id, created_at=world.tick(), job=JOB)
-    if world.flaw(10):
+    if world.flaw(10):  # it dies, and its slot stays
         return
     world.queue[job_id] = Message(submitted)
     if not world.flaw(10):  # else the copy is lost with the broker's crash, until state looks
         world.store(submitted)
+    check_limit(world)
     yield
     world.accepted.add(job_id)
+
+
+def check_limit(world: World) -> None:
+    unfinished = [each for each in world.queue if world.ending(each) is None]
+    assert len(unfinished) <= LIMIT, "more unfinished jobs than the tenant may have"
 
 
 def cancel(world: World, job_id: str) -> Process:
@@ -168,6 +203,8 @@ def cancel(world: World, job_id: str) -> Process:
             return
     yield
     world.queue.pop(job_id, None)
+    if not world.flaw(6):  # else it dies before
+        world.free_slot(job_id)
     world.confirmed_cancelled.add(job_id)
 
 
@@ -177,7 +214,12 @@ def delete(world: World, job_id: str) -> Process:
     if job_id not in world.accepted:
         return
     world.tombstones.add(job_id)
-    for write in (lambda: bury(world, job_id), lambda: world.queue.pop(job_id, None), lambda: remove(world, job_id)):
+    for write in (
+        lambda: bury(world, job_id),
+        lambda: world.queue.pop(job_id, None),
+        lambda: world.free_slot(job_id),
+        lambda: remove(world, job_id),
+    ):
         yield
         if world.flaw(8):
             return
@@ -324,6 +366,8 @@ def end(world: World, ending: Ending) -> Process:
 
 
 def finish(world: World, job_id: str) -> None:
+    if not world.flaw(6):  # else it is not answered in time
+        world.free_slot(job_id)
     world.queue.pop(job_id, None)
     world.inputs.discard(job_id)
     world.checkpoints.pop(job_id, None)
@@ -361,15 +405,24 @@ def reconcile(world: World) -> Process:
         if world.calm:  # the sweeper waits for an hour
             world.inputs &= world.queue.keys()
             world.checkpoints = {job_id: step for job_id, step in world.checkpoints.items() if job_id in world.queue}
+        keep_slots(world)
         for job_id in list(world.videos):
             if isinstance(world.ending(job_id), JobFailed | JobCancelled):
                 del world.videos[job_id]
 
 
+def keep_slots(world: World) -> None:
+    """Free the slots of jobs that have ended; those of no job at all once nobody can publish one any more."""
+    jobless = {at for at, of in world.slots.items() if of not in world.queue and not world.of(of)}
+    left = jobless & world.jobless if world.calm else set[int]()
+    world.jobless = jobless
+    world.slots = {at: of for at, of in world.slots.items() if at not in left and world.ending(of) is None}
+
+
 # -- a history ---------------------------------------------------------------------------------------------------------
 
 
-def history(choose: Choose, *, jobs: int = 2, clusters: int = 2, turns: int = 120) -> World:
+def history(choose: Choose, *, jobs: int = 3, clusters: int = 2, turns: int = 120) -> World:
     """So many turns in which anything may happen, and then as many calm ones as it takes. Raises `AssertionError`."""
     world = World(choose)
     once: list[Process] = []
@@ -422,6 +475,7 @@ def calm_down(world: World, once: list[Process], makers: list[Callable[[], Proce
 
 def check(world: World) -> None:
     assert not world.queue, "a job is stuck"
+    assert not world.slots, "a slot is held by no job"
     for job_id in world.accepted:
         events = [each.event for each in world.of(job_id)]
         if job_id in world.tombstones:

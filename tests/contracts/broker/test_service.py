@@ -123,7 +123,7 @@ async def test_without_the_right_a_process_works_and_is_not_found(tmp_path: Path
     user = '{ user: u, password: p, permissions: { subscribe: { deny: ["$SRV.>", "video.services.>"] } } }'
     with server(tmp_path, f"accounts {{ A: {{ jetstream: {{ {JETSTREAM} }}, users: [{user}] }} }}") as variables:
         async with bus.connect(variables["NATS_URL"], name="edge") as link, link.announced(SERVICE):
-            await eventually(lambda: link.denied is not None)
+            await eventually(lambda: link.complaints.denied is not None)
             with pytest.raises(NotFoundError):
                 await link.stream(subjects.EVENTS_STREAM)
             assert link.connected

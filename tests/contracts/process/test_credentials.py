@@ -144,7 +144,7 @@ async def test_no_failure_to_close_takes_the_place_of_an_error(tmp_path: Path) -
     stop = asyncio.Event()
     async with bus.connect("nats://127.0.0.1:1", name="test", creds=str(file), stop=stop, wait=False) as link:
         await asyncio.wait_for(stop.wait(), 10)
-        assert link.failure is not None and link.refusal is None
+        assert link.failure is not None and link.complaints.refusal is None
 
 
 @contextmanager

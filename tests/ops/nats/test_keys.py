@@ -131,7 +131,7 @@ async def test_a_leaked_key_is_put_out_of_use_without_a_restart(broker: Broker, 
         broker.send(signal.SIGHUP)
         await eventually(lambda: not thief.connected, within_s=WITHIN_S)
     async with bus.connect(broker.address, name=OPERATOR, creds=str(leaked), wait=False) as thief:
-        await eventually(lambda: thief.refusal is not None, within_s=WITHIN_S)
+        await eventually(lambda: thief.complaints.refusal is not None, within_s=WITHIN_S)
     new = str(seed_file(broker.keys, OPERATOR))
     async with asyncio.timeout(WITHIN_S), bus.connect(broker.address, name=OPERATOR, creds=new) as owner:
         assert (await owner.stream("VIDEO_JOBS")).state.messages == 0

@@ -1,102 +1,40 @@
 """The TLS of the shipped configuration, which is a comment until it is wanted: taken out of it, and connected to."""
 
 import asyncio
-import datetime as dt
+import json
 import ssl
-from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import nats
 import nats.errors
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from contracts.process import env
 from contracts.process.broker_settings import BrokerSettings, seed_file
 from contracts.process.env import BadSetting
-from tests.kit.broker import Broker, NatsServer
-from tests.kit.machine import NATS_SERVER
+from contracts.process.start import EX_CONFIG
+from tests.kit.broker import Broker
+from tests.kit.certificates import made
+from tests.kit.edge import Edge
+from tests.kit.encrypted_broker import EncryptedBroker
 from tests.kit.process import completed
 from tests.kit.waiting import eventually
 
-HOUR = dt.timedelta(hours=1)
 WITHIN_S = 20
-
-
-def certificate(folder: Path, name: str, issuer: str | None) -> None:
-    """Write a key and its certificate, signed by the key of `issuer`, or by itself for a certificate authority."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    signed_by = key if issuer is None else private_key(folder, issuer)
-    now = dt.datetime.now(dt.UTC)
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, issuer or name)]))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - HOUR)
-        .not_valid_after(now + HOUR)
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False)
-        .sign(signed_by, hashes.SHA256())
-    )
-    (folder / f"{name}.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    (folder / f"{name}.key").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-
-
-def private_key(folder: Path, name: str) -> ec.EllipticCurvePrivateKey:
-    key = serialization.load_pem_private_key((folder / f"{name}.key").read_bytes(), None)
-    assert isinstance(key, ec.EllipticCurvePrivateKey)
-    return key
-
-
-def uncommented(conf: str) -> str:
-    """Return the configuration with its TLS block taken out of the comment."""
-    before, block, after = conf.partition("#tls {\n")
-    assert block, "the configuration has no TLS block"
-    return before + "\n".join(line.removeprefix("#") for line in (block + after).splitlines())
-
-
-class Encrypted(NatsServer):
-    """The broker with TLS."""
-
-    def __init__(self, broker: Broker, folder: Path, *, mutual: bool) -> None:
-        text = uncommented((broker.keys / "broker" / "nats-server.conf").read_text())
-        self._conf = broker.keys / "broker" / "tls.conf"
-        self._conf.write_text(text if mutual else text.replace("  verify: true\n", ""))
-        paths = {"CERT": "server.pem", "KEY": "server.key", "CA": "ca.pem"}
-        self._variables = {
-            **broker.own_variables,
-            **{f"NATS_TLS_{name}": f'"{folder / file}"' for name, file in paths.items()},
-        }
-
-    def start(self) -> None:
-        self.launch([NATS_SERVER, "-c", str(self._conf)], self._variables)
 
 
 @pytest.mark.parametrize("mutual", [False, True])
 async def test_the_commented_block_encrypts_and_may_ask_clients_for_certificates(mutual: bool, tmp_path: Path) -> None:
-    for name, issuer in (("ca", None), ("server", "ca"), ("client", "ca"), ("stranger", None)):
-        certificate(tmp_path, name, issuer)
-    broker = Broker(tmp_path / "jetstream")
-    server = Encrypted(broker, tmp_path, mutual=mutual)
-    server.start()
-    trusting = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-    known = ssl.create_default_context(cafile=tmp_path / "ca.pem")
-    known.load_cert_chain(tmp_path / "client.pem", tmp_path / "client.key")
-    distrusting = ssl.create_default_context(cafile=tmp_path / "stranger.pem")
+    broker = EncryptedBroker(tmp_path / "jetstream", mutual=mutual)
+    broker.start()
 
     async def connects(context: ssl.SSLContext | None) -> bool:
         try:
             async with asyncio.timeout(5):
                 client = await nats.connect(
-                    broker.address.replace("nats://", "tls://") if context else broker.address,
+                    broker.address if context else broker.address.replace("tls://", "nats://"),
                     tls=context,
                     nkeys_seed=str(seed_file(broker.keys, "edge")),
                     inbox_prefix="_INBOX_edge",
@@ -109,23 +47,76 @@ async def test_the_commented_block_encrypts_and_may_ask_clients_for_certificates
         return True
 
     try:
-        await eventually(lambda: connects(known), within_s=WITHIN_S)
-        assert await connects(trusting) is not mutual
-        assert not await connects(distrusting)
-        files = {"NATS_CA": "ca.pem", "NATS_CERT": "client.pem", "NATS_CERT_KEY": "client.key"}
-        variables = {
-            "NATS_URL": broker.address.replace("nats://", "tls://"),
-            "NATS_KEYS": str(broker.keys),
-            **{variable: str(tmp_path / file) for variable, file in files.items()},
-        }
-        made = await asyncio.to_thread(completed, "-m", "ops.provision", within_s=60, **variables)
-        assert made.returncode == 0, made.stderr
-        for variable in ("NATS_CERT", "NATS_CERT_KEY"):
-            del variables[variable]
-        without = await asyncio.to_thread(completed, "-m", "ops.queue", within_s=60, **variables)
-        assert (without.returncode == 0) is not mutual, without.stderr
+        await eventually(lambda: connects(broker.context()), within_s=WITHIN_S)
+        assert await connects(broker.context(shows_certificate=False)) is not mutual
+        assert not await connects(ssl.create_default_context(cadata=made().cert.decode()))
     finally:
-        server.kill()
+        broker.kill()
+
+
+def asked(variables: dict[str, str], **changes: str) -> tuple[int, str, str]:
+    """Return exit code, output and last line of the errors of a command that asks the broker."""
+    done = completed("-m", "ops.slots", within_s=WITHIN_S, **{**variables, **changes})
+    return done.returncode, done.stdout, done.stderr.strip().rpartition("\n")[2]
+
+
+def test_a_command_says_why_there_is_no_tls_and_prints_nothing_else_when_there_is(tmp_path: Path) -> None:
+    broker = EncryptedBroker(tmp_path / "jetstream")
+    broker.start()
+    shows_none = {"NATS_CERT": "", "NATS_CERT_KEY": ""}
+    try:
+        # Without a monitor, so over the system account, whose connection is encrypted like all others.
+        provisioned = completed("-m", "ops.provision", within_s=60, **{**broker.environment, "NATS_MONITOR_URLS": ""})
+        assert provisioned.returncode == 0, provisioned.stderr
+        assert [json.loads(line)["event"] for line in provisioned.stdout.splitlines()] == ["provisioned"]
+        assert asked(broker.environment) == (0, "no slot is taken\n", "")
+        for changes, why in (
+            (shows_none, "certificate required"),
+            ({**shows_none, "NATS_CA": ""}, "certificate verify failed"),
+            ({**shows_none, "NATS_CA": "", "NATS_URL": f"nats://127.0.0.1:{broker.port}"}, "certificate verify failed"),
+        ):
+            code, printed, said = asked(broker.environment, **changes)
+            assert (code, printed) == (EX_CONFIG, "")
+            assert said.startswith("no TLS with the broker at ") and why in said
+    finally:
+        broker.kill()
+
+
+@pytest.mark.parametrize("certificates", [{}, {"NATS_CA": "ca"}], ids=["tls://", "a certificate"])
+def test_nothing_is_said_in_plain_text_where_tls_is_asked_for(
+    broker: Broker, tmp_path: Path, certificates: Any
+) -> None:
+    """As to an attacker in between, who takes the broker's wish for TLS out of its first line."""
+    (tmp_path / "ca").write_bytes(made().cert)
+    url = broker.address if certificates else broker.address.replace("nats://", "tls://")
+    changes = {"NATS_URL": url, **{variable: str(tmp_path / name) for variable, name in certificates.items()}}
+    code, printed, said = asked(broker.environment, **changes)
+    assert (code, printed) == (EX_CONFIG, "")
+    assert said.endswith("the broker does not ask for TLS")
+
+
+async def test_an_edge_says_that_it_has_no_tls_with_the_broker(tmp_path: Path) -> None:
+    broker = EncryptedBroker(tmp_path / "jetstream")
+    broker.start()
+    edge = Edge(tmp_path, broker, NATS_CERT="", NATS_CERT_KEY="")
+    edge.start()
+    try:
+        async with aiohttp.ClientSession() as client:
+
+            async def says_so() -> bool:
+                try:
+                    async with client.get(f"{edge.url}/readyz") as answer:
+                        return answer.status == 503 and "agree on no TLS" in (await answer.json())["message"]
+                except aiohttp.ClientConnectionError:
+                    return False
+
+            await eventually(says_so, within_s=30)
+        errors = [line["error"] for line in edge.lines if line["event"] == "broker_error"]
+        assert any("CERTIFICATE_REQUIRED" in error for error in errors)
+        assert len(errors) == len(set(errors)), "each is logged once"
+    finally:
+        assert edge.stop() == 0
+        broker.kill()
 
 
 def test_a_certificate_needs_its_key_and_files_that_hold_them(tmp_path: Path) -> None:

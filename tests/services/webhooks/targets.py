@@ -116,10 +116,10 @@ class Loopback:
 
 
 @asynccontextmanager
-async def loopback() -> AsyncGenerator[Loopback, None]:
-    """Targets that last as long as the block, with the tasks of their connections."""
+async def loopback(given: Loopback | None = None) -> AsyncGenerator[Loopback, None]:
+    """Targets that last as long as the block, with the tasks of their connections; `given` has its port already."""
     before = asyncio.all_tasks()
-    found = Loopback()
+    found = given or Loopback()
     try:
         yield found
     finally:
