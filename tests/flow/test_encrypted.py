@@ -13,6 +13,7 @@ from contracts.broker import bus
 from contracts.process.broker_settings import seed_file
 from tests.flow.test_readme import EDGE
 from tests.flow.test_services import figures
+from tests.kit.auth import bearer, known
 from tests.kit.certificates import Files, made
 from tests.kit.encrypted_broker import EncryptedBroker
 from tests.kit.machine import REPOSITORY
@@ -20,7 +21,6 @@ from tests.kit.pages import blocks
 from tests.kit.process import environment
 from tests.kit.road import LONG, Road
 from tests.kit.waiting import eventually
-from tests.services.edge.auth.holders import bearer, known
 from tests.services.edge.live.streams import following
 from tests.services.webhooks.jobs import Service
 from tests.services.webhooks.targets import OK, Loopback, loopback, says

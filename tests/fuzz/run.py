@@ -22,10 +22,11 @@ from contracts.broker import Bus, bus
 from contracts.job import video_name
 from contracts.video_files import VARIANTS, picture_name
 from ops import provision
+from tests.kit.auth import known
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.edge import PROMPT, Edge, picture
 from tests.kit.machine import REPOSITORY
-from tests.services.edge.auth.holders import holder, known
+from tests.services.edge.auth.holders import holder
 from tests.services.edge.test_edge import cluster
 from tests.services.edge.test_webhooks import switch_on
 from tests.services.edge.v1.asking import end

@@ -10,8 +10,9 @@ from contracts.broker import Bus
 from contracts.broker.streams import READ_BATCH
 from contracts.events import JobSubmitted
 from tests.kit import builders
+from tests.kit.auth import known
 from tests.kit.broker import Broker
-from tests.services.edge.auth.holders import holder, known
+from tests.services.edge.auth.holders import holder
 from tests.services.edge.live.streams import REPLAYED_MAX, Lively, parsed, publish, steps
 
 MINE, OTHERS = "a" * 32, "b" * 32
