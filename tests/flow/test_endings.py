@@ -17,6 +17,7 @@ from contracts import subjects
 from contracts.broker import Bus
 from contracts.job import input_name, video_name
 from contracts.stores import Folder
+from contracts.stores.last_check import CHECK_AGAIN_S
 from services.edge.jobs import Jobs
 from tests.flow.faults import WITHIN_S, at_stage, cancel, faulty, faulty_road, is_queued, log_of, slow
 from tests.flow.faulty_rank import Fault
@@ -256,6 +257,8 @@ async def test_a_store_that_cannot_be_written_to_holds_jobs_up_and_heals(
     drafts = road.videos / ".tmp"
     drafts.rmdir()
     drafts.touch()
+    broken_at = time.monotonic()
+    await eventually(lambda: time.monotonic() > broken_at + CHECK_AGAIN_S)  # what was found before holds no longer
     await cancel(road, client, waiting)
     await eventually(lambda: "jobs_wait_for_store" in road.cluster.text, within_s=WITHIN_S)
     waiting_for = next(line for line in road.cluster.lines if line["event"] == "jobs_wait_for_store")

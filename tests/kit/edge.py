@@ -3,13 +3,12 @@
 import base64
 import io
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 from PIL import Image
 
 from tests.kit import auth
-from tests.kit.broker import Broker
 from tests.kit.machine import free_port
 from tests.kit.process import PLANTED, Process
 from tests.kit.waiting import eventually
@@ -24,10 +23,19 @@ def picture(width: int = 64, height: int = 48, *, color: str = "teal") -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
+class Reached(Protocol):
+    """What an edge needs to know of a broker: variables for its process, and the address for the test's own."""
+
+    @property
+    def environment(self) -> dict[str, str]: ...
+    @property
+    def url(self) -> str: ...
+
+
 class Edge(Process):
     """A real edge on a free port, with folders of its own as its stores. Whoever starts an edge stops it."""
 
-    def __init__(self, folder: Path, broker: Broker, **variables: str) -> None:
+    def __init__(self, folder: Path, broker: Reached, **variables: str) -> None:
         self.port = free_port()
         self._broker = None if "AUTH" in variables else broker
         self.url = f"{'https' if 'TLS_CERT' in variables else 'http'}://127.0.0.1:{self.port}"

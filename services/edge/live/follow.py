@@ -40,10 +40,10 @@ class Word(Enum):
 
 
 class Passed(NamedTuple):
-    """The sequence up to which a reader of all jobs has had every event that it may see.
+    """The sequence up to which a reader of all jobs has had every event that it may see, past its last event.
 
-    Told ahead of each `Word`: else a reader whose jobs are few would go on from its own last event, for ever short of
-    its next one if more events of others lie between than one connection gets.
+    Told ahead of a `Word`: else a reader whose jobs are few would go on from its own last event, for ever short of its
+    next one if more events of others lie between than one connection gets.
     """
 
     sequence: int
@@ -108,11 +108,15 @@ class Follower:
         """
         now = self.hub.position if reader.job_id is None else 0
         place = _Place(now if after is None else after, viewer, left=REPLAYED_MAX)
+        known = after  # the last sequence that the reader has been told
         for part in (self._past(reader, place), self._live(reader, place)):
             async with aclosing(part):
                 async for told in part:
-                    if viewer is not None and isinstance(told, Word):
-                        yield Passed(place.after)
+                    if isinstance(told, list):
+                        known = max([known or 0, *(event.sequence or 0 for event in told)])
+                    elif viewer is not None and (known is None or known < place.after):
+                        known = place.after
+                        yield Passed(known)
                     yield told
             if place.is_last:
                 return

@@ -19,6 +19,7 @@ from contracts.slots import Slots, SlotsFull, SlotsUnsettled
 from ops import provision
 from ops.provision import Settings
 from tests.chaos.soak.brokers import NODES, three_brokers
+from tests.kit import auth
 from tests.kit.broker import Broker, provision_settings
 from tests.kit.builders import submitted
 from tests.kit.edge import Edge, submit
@@ -150,6 +151,7 @@ class Where(Struct, frozen=True):
     """Three brokers as an edge of the kit is told of them."""
 
     environment: dict[str, str]
+    url: str
 
 
 async def test_of_200_submissions_at_once_over_three_edges_on_three_brokers_as_many_as_may_are_taken(
@@ -159,7 +161,7 @@ async def test_of_200_submissions_at_once_over_three_edges_on_three_brokers_as_m
         settings = Settings(nats_url=brokers.url, nats_monitor_urls=brokers.monitor_urls, nats_replicas=NODES)
         await provision.provision(observer, replace(settings, max_concurrent_tasks=50))
         edges = [
-            Edge(tmp_path, Where({"NATS_URL": node.url}), TENANT_JOBS_MAX=str(LIMIT))  # pyright: ignore[reportArgumentType]
+            Edge(tmp_path, Where({"NATS_URL": node.url, "AUTH": auth.AUTH}, node.url), TENANT_JOBS_MAX=str(LIMIT))
             for node in brokers.nodes
         ]
         try:
@@ -180,7 +182,7 @@ async def test_of_200_submissions_at_once_over_three_edges_on_three_brokers_as_m
 @asynccontextmanager
 async def clients() -> AsyncGenerator[aiohttp.ClientSession, None]:
     timeout, connector = aiohttp.ClientTimeout(120), aiohttp.TCPConnector(limit=0)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as client:
+    async with auth.client_session(timeout=timeout, connector=connector) as client:
         yield client
 
 

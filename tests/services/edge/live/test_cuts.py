@@ -51,7 +51,7 @@ class Restless:
                 block = await asyncio.wait_for(stream.block(), 20)
                 if block is None:
                     return
-                if block.id is not None:
+                if block.id is not None and block.event is not None:
                     self.heard.append(block.id)
 
 
