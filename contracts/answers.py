@@ -7,7 +7,13 @@ makes such a message: it publishes every event under a message id, and without t
 
 from typing import Protocol
 
+import msgspec
+from msgspec import Struct
+
 from contracts import subjects, wire
+
+_TYPES = "io.nats."
+"""How the types of the answers of JetStream and of services begin."""
 
 
 class Given(wire.Message, Protocol):
@@ -19,23 +25,37 @@ class Given(wire.Message, Protocol):
     def read_out_of(self) -> str | None: ...
 
 
+class _Said(Struct, frozen=True):
+    """What tells an answer: its type; of one to a publisher where the message is; of a server's its own name."""
+
+    type: object = None
+    stream: object = None
+    seq: object = None
+    server: object = None
+
+
 def is_answer(message: Given) -> bool:
     """Return whether nobody has published a message of the log: it is an answer of the broker.
 
     An answer by which the broker reads out a stored message (a direct get) names the stream of that one. It may hold
-    anything, a well-formed ending too. Every other answer has no message id, and holds no event. A submission names a
-    stream as well, since the broker has copied it from the queue.
+    anything, a well-formed ending too. Every other answer has no message id, and the form of the broker's own. A
+    submission names a stream as well, since the broker has copied it from the queue.
     """
     if subjects.is_submission(message.subject):
         return False
     if message.read_out_of is not None:
         return True
-    return message.message_id is None and not _holds_event(message)
+    return message.message_id is None and _has_form_of_answer(message.data)
 
 
-def _holds_event(message: wire.Message) -> bool:
+def _has_form_of_answer(data: bytes) -> bool:
+    """Return whether nobody but the broker writes such a payload; empty is that of a mere status."""
+    if not data:
+        return True
     try:
-        wire.event_in(message)
-    except wire.Undecodable:
+        said = msgspec.json.decode(data, type=_Said)
+    except (msgspec.DecodeError, UnicodeDecodeError):
         return False
-    return True
+    if isinstance(said.type, str):
+        return said.type.startswith(_TYPES)
+    return None not in (said.stream, said.seq) or said.server is not None

@@ -58,7 +58,7 @@ async def test_a_duplicate_is_no_success_where_something_is_expected(link: Bus) 
 
 @pytest.mark.parametrize("payload", [b"{", b'{"type":"JobExpired","requestId":"' + ID.encode() + b'","at":1.0}'])
 async def test_an_ending_that_cannot_be_read_is_the_ending_that_the_job_has(link: Bus, payload: bytes) -> None:
-    await link.publish(f"video.events.{ID}.finished.expired", payload, message_id="odd", within_s=2)
+    await link.publish(f"video.events.{ID}.finished.expired", payload, within_s=2)
     winner = await JobLog(link, "edge").publish_ending(cancelled(1.0))
     assert isinstance(winner, EndingUnknown)
 

@@ -184,7 +184,7 @@ async def test_a_job_that_cannot_be_run_fails_with_its_reason_and_others_go_on(
         await enqueue(7, submission(8)): "the job could not be read",
         await enqueue(4, submission(4, image_size="1280*720")): "image_size was 1280*720; cluster",
     }
-    await link.publish(f"video.events.{5:032x}.finished.failed", b"garbage", message_id="odd", within_s=5)
+    await link.publish(f"video.events.{5:032x}.finished.failed", b"garbage", within_s=5)
     reasons[await enqueue(5, submission(5))] = "its ending cannot be read"
     await link.publish(f"video.events.{6:032x}.started", b"garbage", within_s=5)
     png = base64.b64decode(picture().split(",")[1])

@@ -81,8 +81,8 @@ async def misdirect(broker: Broker, user: str, request: str, into: str, body: by
 
 @asynccontextmanager
 async def storing(broker: Broker, into: str) -> AsyncGenerator[None, None]:
-    """Leave the block once a further message is stored on a subject of the log, or as an entry of the keys' bucket."""
-    stream = LOG if subjects.is_ending(into) else subjects.bucket_stream(subjects.KEYS_BUCKET)
+    """Leave the block once a further message is stored on a subject of the log, or as an entry of a bucket."""
+    stream = LOG if subjects.is_ending(into) else subjects.bucket_stream(into.split(".")[1])
     async with bus.connect(broker.url, name="witness") as witness:
         before = await witness.last(stream, into)
 
@@ -98,8 +98,8 @@ async def forge(broker: Broker, user: str, into: str, payload: bytes, headers: d
     """As a user, write a payload where it may, and have it read out into a subject of the log."""
     stream, key = CHOSEN[user]
     async with storing(broker, into), user_of(broker, user) as thief:
-        await thief.client.publish(key, payload, headers=headers)
-        await thief.client.flush()
+        async with storing(broker, key):
+            await thief.client.publish(key, payload, headers=headers)
         await thief.client.publish(f"{READ_OUT}.{stream}.{key}", b"", reply=into)
         for _ in range(2):
             await thief.client.flush()

@@ -255,7 +255,7 @@ async def test_what_cannot_be_read_on_the_broker_is_no_error_of_the_edges(
     assert (await submit(client, edge))[0] == 202
     async with client.get(f"{edge.url}/health") as answer:
         assert (answer.status, (await answer.json())["clusters"]) == (200, [])
-    await link.publish(f"video.events.{job_id}.finished.succeeded", b"{", message_id="odd", within_s=2)
+    await link.publish(f"video.events.{job_id}.finished.succeeded", b"{", within_s=2)
     found = await status(client, edge, job_id)
     assert (found["status"], found["reason"]) == ("Failed", "its ending cannot be read")
     assert not [line for line in edge.lines if line["event"] == "internal_error"]
@@ -275,10 +275,13 @@ async def test_a_bad_image_says_why(client: aiohttp.ClientSession, edge: Edge) -
 
 
 async def test_a_fault_of_form_is_said_in_words_of_form(client: aiohttp.ClientSession, edge: Edge) -> None:
-    for url in (picture().partition(",")[2], "cat.jpg", "www.example.com/cat.jpg", "s3://bucket/cat.jpg", ""):
+    for url in (picture().partition(",")[2], "cat.jpg", "www.example.com/cat.jpg", "s3://bucket/cat.jpg"):
         code, body = await submit(client, edge, image_url=url)
         assert (code, body["details"][0]["field"]) == (400, "image_url")
         assert "must begin with https://, http:// or data:image/...;base64," in body["message"]
+    code, body = await submit(client, edge, image_url="")
+    assert code == 400
+    assert body["message"].startswith('image_url was ""; it may be an http:// or https:// address, or a data: URI')
 
 
 async def test_auto_is_decided_with_the_picture_if_a_cluster_lives_and_by_the_cluster_if_none_does(

@@ -97,7 +97,7 @@ async def test_an_estimate_has_bounds(link: Bus) -> None:
 
 async def test_what_cannot_be_read_makes_no_estimate(link: Bus) -> None:
     await cluster(link, current_jobs=[RUNNING])
-    await link.publish(f"video.events.{ENDED}.finished.succeeded", b"{", message_id="odd", within_s=2)
+    await link.publish(f"video.events.{ENDED}.finished.succeeded", b"{", within_s=2)
     await link.publish(subjects.starts_of(RUNNING), b"{", within_s=2)
     await link.put_last(subjects.STATUS_BUCKET, RUNNING, b"{")
     assert await estimate(link) == RETRY_AFTER_S

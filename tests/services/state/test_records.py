@@ -151,7 +151,7 @@ async def test_an_ending_of_what_is_no_job_has_no_record_and_harms_no_other(
     link: Bus, tmp_path: Path, job_id: str
 ) -> None:
     async with state(link, videos=tmp_path):
-        await link.publish(f"video.events.{job_id}.finished.failed", b"garbage", message_id="odd", within_s=5)
+        await link.publish(f"video.events.{job_id}.finished.failed", b"garbage", within_s=5)
         await publish(link, submitted(NOW), failed(1, NOW + 1))
         await caught_up(link)
     await Records(JobLog(link, "state"), Folder(tmp_path)).repair(set(), settled_s=SETTLED_S)

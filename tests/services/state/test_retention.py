@@ -110,9 +110,7 @@ async def test_inputs_and_checkpoints_without_a_job_go_after_an_hour(stores: Sto
 
 async def test_no_file_goes_by_an_ending_that_cannot_be_read(stores: Stores) -> None:
     """Keep the files of a job whose ending a newer version wrote, and this version cannot read."""
-    await stores.link.publish(
-        f"video.events.{ID}.finished.succeeded", b'{"type":"JobSucceeded"}', message_id="odd", within_s=2
-    )
+    await stores.link.publish(f"video.events.{ID}.finished.succeeded", b'{"type":"JobSucceeded"}', within_s=2)
     await stores.link.publish(
         f"video.events.{job_id(1)}.finished.expired", b'{"type":"JobExpired"}', message_id="odd1", within_s=2
     )
