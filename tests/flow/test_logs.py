@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from tests.kit import auth
 from tests.kit.pages import example
 from tests.kit.process import Process
 from tests.kit.road import LONG, Road
@@ -30,6 +31,7 @@ def written(process: Process) -> list[str]:
     return process.text.rpartition("\n")[0].splitlines()
 
 
+@auth.WITHOUT_KEYS  # with keys each change has one more line
 async def test_a_job_has_five_lines_and_one_for_each_question_about_it(
     road: Road, client: aiohttp.ClientSession
 ) -> None:

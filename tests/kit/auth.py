@@ -29,7 +29,7 @@ def bearer(key: str) -> dict[str, str]:
 
 HEADERS = {} if AUTH == "off" else bearer(api_key.text_of(_ID, _SECRET))
 """What shows the key of the tests; empty if edges ask for none."""
-WITHOUT_KEYS = pytest.mark.skipif(AUTH != "off", reason="it is about callers who are asked for no key")
+WITHOUT_KEYS = pytest.mark.skipif(AUTH != "off", reason="it pins what an edge says that asks for no key")
 """Marks a test, or a case, that has no sense where edges ask for keys."""
 LINES = [f"{name}: {value}" for name, value in HEADERS.items()]
 """`HEADERS` as lines of a request that is written by hand."""

@@ -13,8 +13,10 @@ import pytest
 from contracts.process import log
 from services.edge.error_handlers import on_damaged
 from services.edge.errors import Damaged
+from tests.kit import auth
 from tests.kit.edge import PROMPT, Edge, picture, post
 from tests.kit.waiting import eventually
+from tests.services.edge.talk import get
 
 JSON = {"Content-Type": "application/json"}
 
@@ -115,8 +117,7 @@ async def test_the_line_of_a_request_names_its_job_and_its_own_id(client: aiohtt
 
 async def test_a_pipelined_request_has_no_job_of_the_one_before_it(edge: Edge) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", edge.port)
-    ask = b"GET /video/status/%s HTTP/1.1\r\nHost: a\r\n\r\n" % (b"0" * 32)
-    writer.write(ask + b"GET /nothing?second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+    writer.write(get(f"/video/status/{'0' * 32}") + get("/nothing?second", "Host: a", "Connection: close"))
     assert (await reader.read()).count(b"HTTP/1.1 ") == 2
     writer.close()
     lines = await eventually(lambda: [line for line in served(edge, "/nothing") if line["status"] == 404])
@@ -131,6 +132,7 @@ def test_an_error_of_ours_names_the_http_request() -> None:
     assert msgspec.to_builtins(answer.content)["http_request_id"] == "a" * 32
 
 
+@auth.WITHOUT_KEYS  # with keys the gate answers first: the job is nobody's
 async def test_the_line_of_a_request_says_who_asked_for_what_and_how_much_went_in_and_out(
     client: aiohttp.ClientSession, edge: Edge
 ) -> None:
@@ -155,6 +157,7 @@ async def test_the_line_of_a_request_says_who_asked_for_what_and_how_much_went_i
     assert (head["method"], head["route"], head["bytes_out"]) == ("HEAD", "/docs/openapi.json", 0)
 
 
+@auth.WITHOUT_KEYS  # with keys the test asks for more
 async def test_probes_are_logged_at_debug_alone(
     client: aiohttp.ClientSession, edges: Callable[..., Edge], edge: Edge
 ) -> None:

@@ -88,6 +88,7 @@ async def test_a_connections_own_refusals_have_them_too(edge: Edge, request_byte
         (f"/video/ws/{ID}", 8, KEY, 426), (f"/video/ws/{ID}", 13, "", 426), (f"/video/ws/{ID}", 13, "YQ==", 426),
     ],
 )  # fmt: skip
+@auth.WITHOUT_KEYS  # with keys the gate answers first: the job is nobody's
 async def test_a_refused_web_socket_has_them_too(edge: Edge, path: str, version: int, key: str, status: int) -> None:
     upgrade = ("Host: a", "Connection: Upgrade", "Upgrade: websocket", f"Sec-WebSocket-Key: {key}")
     answer = await ask(edge, get(path, *upgrade, f"Sec-WebSocket-Version: {version}"))
