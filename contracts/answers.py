@@ -26,7 +26,7 @@ class Given(wire.Message, Protocol):
 
 
 class _Said(Struct, frozen=True):
-    """What tells an answer: its type; of one to a publisher where the message is; of a server's its own name."""
+    """Members that tell an answer: its type; of one to a publisher, where the message is; of a server's, its name."""
 
     type: object = None
     stream: object = None
