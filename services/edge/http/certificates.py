@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from contracts.process import log
+from contracts.process import lifetime, log
 from contracts.process.env import BadSetting
 from services.edge.http.validity import DAY_S, Phase, Validity, validity_in
 
@@ -112,11 +112,8 @@ async def renewed(pair: Certificates | None) -> AsyncGenerator[None, None]:
     if pair is None:
         yield
         return
-    watching = asyncio.create_task(pair.watch())
-    try:
+    async with lifetime.beside(lambda _: pair.watch()):
         yield
-    finally:
-        watching.cancel()
 
 
 def _states(*paths: str) -> tuple[_State | None, ...]:
