@@ -1,6 +1,5 @@
 """The benchmark of the service from its arguments to its files, with a row or two at tiny counts."""
 
-import math
 import os
 import sys
 from pathlib import Path
@@ -14,10 +13,10 @@ from ops.bench.service.report import Report
 
 
 def test_a_run_leaves_a_table_samples_and_a_plot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run.main(["visible", "--rounds", "1", "--seconds", "0.1", "--out", str(tmp_path)])
+    run.main(["visible", "--rounds", "5", "--seconds", "0.1", "--out", str(tmp_path)])
     report = msgspec.json.decode((tmp_path / "service.json").read_bytes(), type=Report)
     assert [row.what for row in report.rows] == ["event in the bucket, p50", "event in the edge's answer, p50"]
-    assert all(0 < row.ratio < math.inf for row in report.rows)  # so short a run says no more on a busy machine
+    assert all(row.ratio > 1 for row in report.rows), "an event is written and read as a bare value is, and more"
     assert (tmp_path / "service.txt").read_text() in capsys.readouterr().out
     assert "<svg" in (tmp_path / "service.svg").read_text()
 
